@@ -1,0 +1,299 @@
+"""Recipes: frozen, validated settings that say everything a run needs.
+
+A recipe is a short TOML file. `load` reads one (shipped or the user's), `override` changes single keys, `resolve`
+settles what depends on the data, and `to_toml` writes the result beside the weights, so that it repeats the run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.types import StringConstraints
+
+from modiste.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe in which a key that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """Which images the run sees."""
+
+    name: str = "fashion-mnist"
+    """fashion-mnist, mnist, kmnist, toy, a folder (IDX files or images) or a .npz file."""
+    split: Literal["train", "fit"] = "train"
+    """train: all training images; fit: without the 5,000 that are held out for choosing checkpoints."""
+    count: Count | None = None
+    """Use only the first so many images; none = all of them."""
+    resize: Annotated[int, Field(ge=4, le=512)] | None = None
+    """Side length in pixels to which every image is resized (antialiased); none = as they are."""
+    resize_filter: Literal["box", "bilinear", "bicubic", "lanczos"] = "lanczos"
+    """Pillow's antialiased resampling filter, used only with resize."""
+
+
+class Network(Section):
+    """A generator and its discriminator. Image size, channels and classes come from the data."""
+
+    family: Literal["dcgan", "conditional-dcgan", "dense-dcgan", "slim"] = "dcgan"
+    """The pair of architectures; one file each in modiste/networks."""
+    z_dim: Count = 100
+    """Length of the noise vector."""
+    generator_widths: tuple[Count, ...] = (256, 128, 64)
+    """Channels of the generator's feature maps, from the noise to the image."""
+    discriminator_widths: tuple[Count, ...] = (64, 128, 256)
+    """Channels of the discriminator's feature maps, from the image to the logit."""
+    conditioning: Literal["none", "one-hot", "projection"] = "none"
+    """How labels enter: one-hot beside the inputs, or conditional batch norm and a projection discriminator."""
+    generator_norm: Literal["batch", "none"] = "batch"
+    """Normalisation in the generator (conditional where conditioning is projection)."""
+    discriminator_norm: Literal["batch", "spectral", "none"] = "batch"
+    """Normalisation in the discriminator."""
+    leaky_slope: Fraction = 0.2
+    """Slope of the leaky ReLU for negative inputs."""
+    dropout: Fraction = 0.0
+    """Share of the discriminator's activations that are dropped."""
+    output: Literal["tanh", "sigmoid"] = "tanh"
+    """The generator's last activation; both are mapped to the same pixels."""
+    init: Literal["torch", "normal", "glorot", "orthogonal"] = "torch"
+    """Initial weights: torch's default, normal with deviation 0.02 (DCGAN), Glorot uniform (Keras), orthogonal."""
+
+
+class Loss(Section):
+    """What the two networks play for; all on logits."""
+
+    adversarial: Literal["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein"] = "nonsaturating"
+    """The game; see modiste/losses.py for equations and papers."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """One-sided: the discriminator's target for real images is 1 minus this (cross-entropy games only)."""
+    r1_gamma: NonNegative = 0.0
+    """Weight of the R1 gradient penalty on real images; 0 = off."""
+    r1_every: Count = 1
+    """Apply R1 on every so-many-th discriminator step, scaled up to keep its mean weight."""
+
+    @model_validator(mode="after")
+    def _smoothing_needs_targets(self) -> Loss:
+        if self.label_smoothing and self.adversarial not in ("nonsaturating", "minimax"):
+            raise ValueError(f"label_smoothing has no meaning with adversarial = {self.adversarial!r}; set it to 0")
+        return self
+
+
+class Train(Section):
+    """How long, how fast and on what. Lengths and schedules are counted in images shown to the discriminator."""
+
+    images: Count | None = None
+    """Length of the training in real images shown; the same thing as epochs times the set's size."""
+    epochs: Positive | None = None
+    """Length of the training in passes over the set; resolved to images when the run starts."""
+    budget_seconds: Positive | None = None
+    """Stop after so much training time if that comes first; the path up to there is the same."""
+    batch_size: Count = 128
+    """Real images in one discriminator update, over all processes."""
+    tick_images: Count = 20_000
+    """Log, draw the grid and save the state once per so many images."""
+    discriminator_steps: Count = 1
+    """Discriminator updates per generator update."""
+    accumulate: Count = 1
+    """Split each batch into so many parts and add their gradients: less memory, same update without batch norm."""
+    lr_generator: Positive = 2e-4
+    """Adam's learning rate for the generator."""
+    lr_discriminator: Positive = 2e-4
+    """Adam's learning rate for the discriminator."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How both learning rates fall to zero over train.images."""
+    lr_warmup_images: Annotated[int, Field(ge=0)] = 0
+    """Both learning rates rise linearly over the first so many images."""
+    beta1: Fraction = 0.5
+    """Adam's first-moment decay."""
+    beta2: Fraction = 0.999
+    """Adam's second-moment decay."""
+    epsilon: Positive = 1e-8
+    """Adam's denominator offset."""
+    ema_halflife_images: NonNegative = 0.0
+    """Half-life of the generator's moving average in images; 0 = the raw generator is the result."""
+    ema_ramp: NonNegative = 0.1
+    """The half-life is at most this share of the images shown so far; 0 = no ramp."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on GPUs and on processors with bfloat16 instructions, else float32."""
+    channels_last: bool = True
+    """Store feature maps as NHWC, which the convolution kernels prefer."""
+    compile: bool = False
+    """Compile the networks with torch.compile (pays on long GPU runs; needs a compiler)."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: cuda, else mps, else cpu."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Processor threads; 0 = torch's choice. Written into the manifest, since sums depend on it."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if self.images is not None and self.epochs is not None:
+            raise ValueError("give train.images or train.epochs, not both; they are the same thing")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}")
+        return self
+
+
+class Recipe(Section):
+    """Everything a run needs, and where it comes from."""
+
+    name: Name = "unnamed"
+    """Short name; also the default run folder."""
+    about: str = ""
+    """One sentence on what this recipe is."""
+    source: str = ""
+    """The publication or idea it follows."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Fixes initial weights, noise and data order."""
+    data: Data = Data()
+    network: Network = Network()
+    loss: Loss = Loss()
+    train: Train = Train()
+
+
+def shipped() -> list[str]:
+    """Names of the recipes in the package, sorted."""
+    folder = resources.files("modiste") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name_or_path: str | Path) -> Recipe:
+    """The recipe of that shipped name, or of that TOML file."""
+    text, place = _read(name_or_path)
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{place} is not valid TOML: {error}; mend the file and try again") from None
+    tree.setdefault("name", Path(place).stem)
+    return build(tree, place)
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str]:
+    name, path = str(name_or_path), Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UsageError(f"cannot read the recipe file {path}: {reason}; check the path") from None
+    if name not in shipped():
+        raise UsageError(
+            f"no recipe is named {name!r}{_nearest(name, shipped())}; `modiste recipes` lists them, "
+            "or give the path of a .toml file"
+        )
+    return (resources.files("modiste") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
+
+
+def build(tree: Mapping[str, Any], place: str) -> Recipe:
+    """A recipe from nested plain values; `place` is named in error sentences."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{place}: {_sentence(error)}") from None
+
+
+def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """The recipe with `section.key=value` assignments applied; values are TOML literals or bare words."""
+    tree = recipe.model_dump(exclude_unset=True)
+    tree = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    for assignment in assignments:
+        key, equals, text = (part.strip() for part in assignment.partition("="))
+        if not equals or not key:
+            raise UsageError(f"--set {assignment!r} is not of the form section.key=value, as in train.epochs=3")
+        *section, leaf = key.split(".")
+        if len(section) > 1 or (section and section[0] not in SECTIONS) or (not section and leaf not in TOP_KEYS):
+            raise UsageError(f"--set {assignment!r}: no key is named {key!r}{_nearest(key, KEYS)}")
+        target = tree.setdefault(section[0], {}) if section else tree
+        target[leaf] = _value(text)
+        if leaf in ("images", "epochs") and section == ["train"]:  # two words for one length: the last one counts
+            target.pop({"images": "epochs", "epochs": "images"}[leaf], None)
+    return build(tree, "--set")
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("none", "null", ""):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def resolve(recipe: Recipe, dataset_size: int) -> Recipe:
+    """The recipe with its length in images, the only unit that a running training knows."""
+    train = recipe.train
+    images = train.images or max(1, round((train.epochs or 1.0) * dataset_size))
+    train = train.model_copy(update={"images": images, "epochs": None})
+    return recipe.model_copy(update={"train": train})
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Every setting of the recipe as TOML text; `none` is said by leaving its key out."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def from_toml(text: str, place: str) -> Recipe:
+    """The inverse of `to_toml`."""
+    return build(tomllib.loads(text), place)
+
+
+def content_hash(recipe: Recipe) -> str:
+    """SHA-256 of all settings but the recipe's name and prose, as 64 hexadecimal digits."""
+    tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"})
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: Recipe, new: Recipe) -> list[str]:
+    """One line per setting that differs, as `train.batch_size: 64 -> 128`."""
+    before, after = _flat(old), _flat(new)
+    return [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"})
+    flat = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    return flat | {f"{section}.{key}": value for section in SECTIONS for key, value in tree[section].items()}
+
+
+SECTIONS: dict[str, type[Section]] = {"data": Data, "network": Network, "loss": Loss, "train": Train}
+TOP_KEYS = [key for key in Recipe.model_fields if key not in SECTIONS]
+KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    ends = {key.rpartition(".")[2]: key for key in known}
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = close or [ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1, cutoff=0.5)]
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first validation error in words: the key, the value and what is allowed or near."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and "-" not in part and "[" not in part)
+    if first["type"] == "extra_forbidden":
+        return f"no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key} = {first['input']!r} is not possible: {message[0].lower()}{message[1:]}" if key else message

@@ -1,0 +1,18 @@
+"""What goes wrong in a user's hands, said in one sentence that names the value, the place and the remedy.
+
+Exception
+ └─ ModisteError    it failed: the command line prints the sentence and exits with 1
+     └─ UsageError  it was asked for wrongly: exit code 2
+"""
+
+
+class ModisteError(Exception):
+    """A failure whose message is a sentence for the user: what, where, and what to do about it."""
+
+    exit_code = 1
+
+
+class UsageError(ModisteError):
+    """A wrong request: an unknown name, a key that does not exist, a value out of range."""
+
+    exit_code = 2
