@@ -71,8 +71,10 @@ class Network(Section):
     """Normalisation in the generator (conditional where conditioning is projection)."""
     discriminator_norm: Literal["batch", "spectral", "none"] = "batch"
     """Normalisation in the discriminator."""
+    generator_slope: Fraction = 0.0
+    """Slope of the generator's ReLU for negative inputs; 0 = plain ReLU."""
     leaky_slope: Fraction = 0.2
-    """Slope of the leaky ReLU for negative inputs."""
+    """Slope of the discriminator's leaky ReLU for negative inputs."""
     dropout: Fraction = 0.0
     """Share of the discriminator's activations that are dropped."""
     output: Literal["tanh", "sigmoid"] = "tanh"
@@ -213,22 +215,29 @@ def build(tree: Mapping[str, Any], place: str) -> Recipe:
         raise UsageError(f"{place}: {_sentence(error)}") from None
 
 
-def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
-    """The recipe with `section.key=value` assignments applied; values are TOML literals or bare words."""
+def override(recipe: Recipe, changes: Mapping[str, Any], place: str = "--set") -> Recipe:
+    """The recipe with values put in place by dotted key, as {"train.epochs": 3}."""
     tree = recipe.model_dump(exclude_unset=True)
-    tree = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-    for assignment in assignments:
-        key, equals, text = (part.strip() for part in assignment.partition("="))
+    for key, value in changes.items():
+        section, _, leaf = key.rpartition(".")
+        if key not in KEYS:
+            raise UsageError(f"{place}: no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all")
+        target = tree.setdefault(section, {}) if section else tree
+        target[leaf] = value
+        if key in ONE_LENGTH and value is not None:  # two words for one thing: the last one said counts
+            target.pop(ONE_LENGTH[key], None)
+    return build(tree, place)
+
+
+def assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """Dotted keys and values from `section.key=value` texts; values are TOML literals or bare words."""
+    changes = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:
-            raise UsageError(f"--set {assignment!r} is not of the form section.key=value, as in train.epochs=3")
-        *section, leaf = key.split(".")
-        if len(section) > 1 or (section and section[0] not in SECTIONS) or (not section and leaf not in TOP_KEYS):
-            raise UsageError(f"--set {assignment!r}: no key is named {key!r}{_nearest(key, KEYS)}")
-        target = tree.setdefault(section[0], {}) if section else tree
-        target[leaf] = _value(text)
-        if leaf in ("images", "epochs") and section == ["train"]:  # two words for one length: the last one counts
-            target.pop({"images": "epochs", "epochs": "images"}[leaf], None)
-    return build(tree, "--set")
+            raise UsageError(f"--set {text!r} is not of the form section.key=value, as in train.epochs=3")
+        changes[key] = _value(value)
+    return changes
 
 
 def _value(text: str) -> Any:
@@ -278,6 +287,7 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 
 SECTIONS: dict[str, type[Section]] = {"data": Data, "network": Network, "loss": Loss, "train": Train}
 TOP_KEYS = [key for key in Recipe.model_fields if key not in SECTIONS]
+ONE_LENGTH = {"train.images": "epochs", "train.epochs": "images"}
 KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
 
 

@@ -1,0 +1,70 @@
+"""What the two networks play for: adversarial pairs and penalties, on logits, one value [N] per image.
+
+Lower is better for the network that owns the term. `r` and `f` are the discriminator's logits for real and
+for generated images, D = sigmoid(logit), and softplus(x) = log(1 + e^x), so that -log D = softplus(-logit)
+and -log(1 - D) = softplus(logit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+from modiste.config import Loss
+
+Discriminator = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A game: the discriminator's loss of (real, fake) logits, the generator's of fake logits, each [N]."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def cross_entropy(r: Tensor, f: Tensor) -> Tensor:
+    """-log D(x) - log(1 - D(G(z))), Goodfellow et al. 2014, eq. 1; both games below share it."""
+    return softplus(-r) + softplus(f)
+
+
+ADVERSARIAL: dict[str, Pair] = {
+    # Goodfellow et al. 2014, section 3: the generator maximises log D(G(z)).
+    "nonsaturating": Pair(cross_entropy, lambda f: softplus(-f)),
+    # Goodfellow et al. 2014, eq. 1, the zero-sum game: the generator minimises log(1 - D(G(z))).
+    "minimax": Pair(cross_entropy, lambda f: -softplus(f)),
+    # Mao et al. 2017, eq. 9 (a = 0, b = c = 1); the logit itself is regressed on.
+    "least-squares": Pair(lambda r, f: ((r - 1) ** 2 + f**2) / 2, lambda f: (f - 1) ** 2 / 2),
+    # Lim & Ye 2017; Miyato et al. 2018, eqs. 16 and 17.
+    "hinge": Pair(lambda r, f: relu(1 - r) + relu(1 + f), lambda f: -f),
+    # Arjovsky et al. 2017, eqs. 2 and 3; the Lipschitz bound is left to spectral norm or a penalty.
+    "wasserstein": Pair(lambda r, f: f - r, lambda f: -f),
+}
+
+
+def adversarial(loss: Loss) -> Pair:
+    """The pair that this recipe plays, with its label smoothing built in.
+
+    One-sided smoothing (Salimans et al. 2016, section 3.4): with the target 1 - s for real images their term
+    is -(1 - s) log D - s log(1 - D) = softplus(-r) + s r. The terms of generated images stay as they are.
+    """
+    pair, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
+    if not smoothing:
+        return pair
+    return Pair(lambda r, f: pair.discriminator(r, f) + smoothing * r, pair.generator)
+
+
+def r1(discriminator: Discriminator, real: Tensor, labels: Tensor | None) -> Tensor:
+    """1/2 ||grad_x D(x)||^2 of the logit at real images, [N] (Mescheder et al. 2018, eq. 9, without gamma).
+
+    The result has a graph. Autocast is off inside: squares of small gradients do not survive in bfloat16.
+    """
+    with torch.autocast(real.device.type, enabled=False):
+        images = real.detach().float().requires_grad_(True)
+        logits = discriminator(images, labels)
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().sum((1, 2, 3)) / 2

@@ -1,0 +1,132 @@
+"""DCGAN (Radford et al. 2016, section 3 and figure 1): stages of transposed and of strided convolutions.
+
+For 32 x 32 pixels and widths (256, 128, 64) the generator goes z -> 4 x 4 -> 8 x 8 -> 16 x 16 -> 32 x 32, and
+the discriminator back. The first side is the size halved once per width: 28 x 28 takes two widths (side 7).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from modiste.config import Network
+from modiste.errors import UsageError
+from modiste.networks import Shape
+from modiste.networks.layers import (
+    ProjectionHead,
+    Stack,
+    generator_norm,
+    initialise,
+    join_maps,
+    join_vector,
+    joined_classes,
+    normalise_spectrally,
+    output_activation,
+    rectifier,
+)
+
+
+class Stage(NamedTuple):
+    """One (transposed) convolution, followed by batch norm where `batch_norm` says so."""
+
+    width: int
+    kernel: int
+    stride: int
+    padding: int
+    batch_norm: bool
+    bias: bool
+
+
+def generator_stages(network: Network, shape: Shape) -> list[Stage]:
+    """A start x start map from the noise, then doubled by 4 x 4 kernels; no biases beside batch norm."""
+    start = halved(shape.size, network.generator_widths, "generator_widths")
+    norm = network.generator_norm == "batch"
+    first, *further = network.generator_widths
+    return [
+        Stage(first, start, 1, 0, norm, not norm),
+        *(Stage(width, 4, 2, 1, norm, not norm) for width in further),
+        Stage(shape.channels, 4, 2, 1, False, not norm),
+    ]
+
+
+def discriminator_stages(network: Network, shape: Shape) -> list[Stage]:
+    """Halved by 4 x 4 kernels, then one kernel of the remaining side; no batch norm on the image's stage."""
+    remaining = halved(shape.size, network.discriminator_widths, "discriminator_widths")
+    norm = network.discriminator_norm == "batch"
+    first, *further = network.discriminator_widths
+    return [
+        Stage(first, 4, 2, 1, False, not norm),
+        *(Stage(width, 4, 2, 1, norm, not norm) for width in further),
+        Stage(1, remaining, 1, 0, False, not norm),
+    ]
+
+
+class Generator(nn.Module):
+    """The stages as transposed convolutions with ReLU; the last one ends in tanh or sigmoid."""
+
+    def __init__(self, network: Network, shape: Shape, stages: list[Stage] | None = None) -> None:
+        super().__init__()
+        self.z_dim = network.z_dim
+        self.joined = joined_classes(network, shape.classes)
+        *hidden, last = stages or generator_stages(network, shape)
+        channels = self.z_dim + self.joined
+        layers: list[nn.Module] = [nn.Unflatten(1, (channels, 1, 1))]
+        for stage in hidden:
+            layers.append(nn.ConvTranspose2d(channels, *stage[:4], bias=stage.bias))
+            if stage.batch_norm:
+                layers += generator_norm(network, stage.width, shape.classes)
+            layers.append(rectifier(network.generator_slope))
+            channels = stage.width
+        layers += [nn.ConvTranspose2d(channels, *last[:4], bias=last.bias), output_activation(network)]
+        self.layers = Stack(*layers)
+        initialise(self, network.init)
+
+    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        images: Tensor = self.layers(join_vector(noise, labels, self.joined), labels)
+        return images
+
+
+class Discriminator(nn.Module):
+    """The stages as convolutions with leaky ReLU; the last one gives the logit."""
+
+    def __init__(self, network: Network, shape: Shape, stages: list[Stage] | None = None) -> None:
+        super().__init__()
+        self.joined = joined_classes(network, shape.classes)
+        *hidden, last = stages or discriminator_stages(network, shape)
+        channels = shape.channels + self.joined
+        layers: list[nn.Module] = []
+        for stage in hidden:
+            layers.append(nn.Conv2d(channels, *stage[:4], bias=stage.bias))
+            if stage.batch_norm:
+                layers.append(nn.BatchNorm2d(stage.width))
+            layers.append(rectifier(network.leaky_slope))
+            if network.dropout:
+                layers.append(nn.Dropout(network.dropout))
+            channels = stage.width
+        self.layers = nn.Sequential(*layers)
+        self.logit = nn.Conv2d(channels, *last[:4], bias=last.bias)
+        self.projection = (
+            ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
+        )
+        initialise(self, network.init)
+        if network.discriminator_norm == "spectral":
+            normalise_spectrally(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.layers(join_maps(images, labels, self.joined))
+        logits: Tensor = self.logit(features).flatten()
+        return logits if self.projection is None else logits + self.projection(features, labels)
+
+
+def halved(size: int, widths: tuple[int, ...], key: str) -> int:
+    """The side in pixels after one halving per width, or a UsageError that says how many widths fit."""
+    multiple = 1 << len(widths)
+    if size % multiple == 0:
+        return size // multiple
+    fitting = [count for count in range(1, 10) if size % 2**count == 0]
+    choice = f"give {' or '.join(map(str, fitting))} of them or " if fitting else ""
+    raise UsageError(
+        f"network.{key} has {len(widths)} widths, but {size} pixels cannot be halved {len(widths)} times; "
+        f"{choice}set data.resize to a multiple of {multiple}"
+    )

@@ -1,0 +1,168 @@
+"""Parts that several families share: conditioning, normalisation, output and initial weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from modiste.config import Network
+from modiste.errors import UsageError
+
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and bias depend on the class (de Vries et al. 2017, section 3).
+
+    Works on [N, F] and [N, F, H, W]. Gain starts at 1 and bias at 0 for every class.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, features: int, classes: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.gain = nn.Parameter(torch.ones(classes, features))
+        self.bias = nn.Parameter(torch.zeros(classes, features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        labels = given(labels)
+        normal = F.batch_norm(
+            features, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
+        )
+        per_image = (*self.gain[labels].shape, *[1] * (features.ndim - 2))  # [N, F] or [N, F, 1, 1]
+        gain, bias = self.gain[labels].view(per_image), self.bias[labels].view(per_image)
+        return torch.addcmul(bias.to(normal.dtype), normal, gain.to(normal.dtype))
+
+
+class Stack(nn.Sequential):
+    """Layers in order, of which the conditional batch norms are also handed the labels."""
+
+    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
+        for layer in self:
+            input = layer(input, labels) if isinstance(layer, ConditionalBatchNorm) else layer(input)
+        return input
+
+
+class ProjectionHead(nn.Module):
+    """The label's share of the logit: <embed(y), sum over positions of h> (Miyato & Koyama 2018, figure 1d).
+
+    The embedding starts small whatever `network.init` says: with unit normal entries the sum over positions
+    would give first logits in the tens.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(classes, features)
+        nn.init.normal_(self.embed.weight, 0.0, 0.02)
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """[N] from feature maps [N, F, H, W] and labels [N]."""
+        logits: Tensor = (self.embed(given(labels)) * features.sum((2, 3))).sum(1)
+        return logits
+
+
+class ScaledSigmoid(nn.Sigmoid):
+    """A sigmoid's [0, 1] brought to the same pixels as tanh's: 2 sigmoid(x) - 1, in [-1, 1]."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input) - 1
+
+
+def given(labels: Tensor | None) -> Tensor:
+    """The labels, or a sentence when a conditional network is called without them."""
+    if labels is None:
+        raise UsageError(
+            "this network is conditional and was called without labels; give one class per image"
+        )
+    return labels
+
+
+def one_hot(labels: Tensor | None, classes: int, like: Tensor) -> Tensor:
+    """[N, classes] of zeros and ones in `like`'s dtype."""
+    # A comparison, since F.one_hot checks the range of its input and makes a GPU wait for the answer.
+    numbers = torch.arange(classes, device=like.device)
+    return (given(labels)[:, None] == numbers).to(like.dtype)
+
+
+def join_vector(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """[N, Z + classes]: noise beside one-hot labels (Mirza & Osindero 2014), or just noise for classes 0."""
+    return torch.cat([noise, one_hot(labels, classes, noise)], dim=1) if classes else noise
+
+
+def join_maps(images: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """[N, C + classes, H, W]: the images beside one constant map per class; as they are for classes 0."""
+    if not classes:
+        return images
+    maps = one_hot(labels, classes, images)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return torch.cat([images, maps], dim=1)
+
+
+def joined_classes(network: Network, classes: int) -> int:
+    """How many one-hot inputs a network has besides the noise or the image."""
+    return classes if network.conditioning == "one-hot" else 0
+
+
+def generator_norm(
+    network: Network,
+    features: int,
+    classes: int,
+    *,
+    flat: bool = False,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> list[nn.Module]:
+    """No or one layer, the generator's normalisation; `flat` for features [N, F] without positions."""
+    if network.generator_norm == "none":
+        return []
+    if network.conditioning == "projection":
+        return [ConditionalBatchNorm(features, classes, eps, momentum)]
+    return [(nn.BatchNorm1d if flat else nn.BatchNorm2d)(features, eps, momentum)]
+
+
+def rectifier(slope: float) -> nn.Module:
+    """ReLU, leaky with this slope for negative inputs."""
+    return nn.LeakyReLU(slope) if slope else nn.ReLU()
+
+
+def output_activation(network: Network) -> nn.Module:
+    """The generator's last layer; its values lie in [-1, 1]."""
+    return nn.Tanh() if network.output == "tanh" else ScaledSigmoid()
+
+
+def initialise(module: nn.Module, init: str) -> None:
+    """Draws the initial weights in place; every choice but torch's own default also sets biases to zero.
+
+    normal: deviation 0.02, batch-norm gains around 1 (Radford et al. 2016, section 4); glorot: uniform (Glorot
+    & Bengio 2010, eq. 16), Keras' default; orthogonal: Saxe et al. 2014.
+    """
+    if init == "torch":
+        return
+    for layer in module.modules():
+        if isinstance(layer, WEIGHTED):
+            if init == "normal":
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+            elif init == "glorot":
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                nn.init.orthogonal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif init == "normal" and isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+
+
+def normalise_spectrally(module: nn.Module) -> None:
+    """Divides every weight matrix from now on by its largest singular value (Miyato et al. 2018, eq. 8).
+
+    One power iteration (their algorithm 1) per forward pass in training mode, none in evaluation mode. Call
+    it after `initialise`; the iteration's vectors are buffers and travel with the state.
+    """
+    for layer in list(module.modules()):
+        if isinstance(layer, (*WEIGHTED, nn.Embedding)):
+            spectral_norm(layer)
