@@ -1,0 +1,113 @@
+"""Data: what a set of images is, where it comes from, how it is split, and how training walks through it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modiste.config import Data
+from modiste.data import fashion_mnist, readers, toy
+from modiste.data.fashion_mnist import PUBLISHED
+from modiste.data.images import (
+    Images,
+    batch_indices,
+    describe,
+    digest,
+    resized,
+    to_pixels,
+    to_unit,
+)
+from modiste.errors import UsageError
+
+__all__ = [
+    "CLASS_NAMES",
+    "Images",
+    "Part",
+    "batch_indices",
+    "describe",
+    "digest",
+    "heldout_indices",
+    "open_data",
+    "to_pixels",
+    "to_unit",
+]
+
+Part = Literal["train", "fit", "heldout", "test"]
+
+CLASS_NAMES = toy.CLASS_NAMES  # Fashion-MNIST's, in the order of its labels
+TOY_COUNTS = {"train": 10_000, "test": 2_000}
+TOY_SEEDS = {"train": 0, "test": 1}
+
+
+def open_data(data: Data, *, part: Part | None = None, progress: bool = True) -> Images:
+    """The images of one part of a data set, resized if asked; the name says which part and how.
+
+    train: all training images; heldout: the last of each class, kept for choosing checkpoints (500 of each in
+    MNIST-like sets of 60,000, else 10 %); fit: the others; test: the published test split. data.count limits
+    train and fit only, so that the reference of a score never shrinks with the training set.
+    """
+    part = part or data.split
+    split: readers.Split = "test" if part == "test" else "train"
+    limit = data.count if part in ("train", "fit") else None
+    images = _open_split(data, split, limit if part == "train" else None, progress)
+    name = f"{images.name} {part}"
+    if part in ("fit", "heldout"):
+        held = heldout_indices(images)
+        name += "" if _mnist_like(images) else " last-10%" if part == "heldout" else " first-90%"
+        images = images.select(held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held))
+    if limit is not None:
+        if limit > len(images):
+            raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
+        images = images.select(slice(limit))
+        name += f" first-{limit}"
+    if data.resize is not None:
+        if images.pixels.shape[2:] != (data.resize, data.resize):
+            images = replace(images, pixels=resized(images.pixels, data.resize, data.resize_filter))
+        name += f" {data.resize}px-{data.resize_filter}"
+    elif images.pixels.shape[2] != images.pixels.shape[3]:
+        height, width = images.pixels.shape[2:]
+        raise UsageError(
+            f"{name}: images are {width} x {height} pixels, not square; set data.resize to a side length"
+        )
+    return replace(images, name=name)
+
+
+def heldout_indices(images: Images) -> NDArray[np.int64]:
+    """Sorted indices held out: the last 500 of each class of an MNIST-like set, else the last 10 %."""
+    labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
+    held = []
+    for label in range(max(1, len(images.class_names))):
+        members = np.flatnonzero(labels == label)
+        share = 500 if _mnist_like(images) else -(-len(members) // 10)
+        held.append(members[len(members) - share :])
+    return np.sort(np.concatenate(held))
+
+
+def _mnist_like(images: Images) -> bool:
+    return len(images) == 60_000 and len(images.class_names) == 10
+
+
+def _open_split(data: Data, split: readers.Split, limit: int | None, progress: bool) -> Images:
+    if data.name == "toy" or data.name.startswith("toy-"):
+        return _toy(data.name, split, limit)
+    if data.name in PUBLISHED:
+        return fashion_mnist.open_published(PUBLISHED[data.name], split, progress)
+    path = Path(data.name).expanduser()
+    if not path.exists() and path.suffix != ".npz" and len(path.parts) == 1:
+        raise UsageError(
+            f"no data set is named {data.name!r}; use {', '.join(PUBLISHED)}, toy, a folder or a .npz file"
+        )
+    return readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
+
+
+def _toy(name: str, split: readers.Split, limit: int | None) -> Images:
+    """The drawn set: toy is 28 pixels wide, toy-32 is drawn at 32."""
+    side = name.removeprefix("toy").removeprefix("-") or "28"
+    if not side.isdigit() or not 8 <= int(side) <= 512:
+        raise UsageError(f"{name!r} is no toy set; write toy, or toy-32 for a side of 32 pixels (8 to 512)")
+    images = toy.draw(min(limit or TOY_COUNTS[split], TOY_COUNTS[split]), int(side), TOY_SEEDS[split])
+    return replace(images, name=name)

@@ -1,0 +1,149 @@
+"""A set of images with labels, the only two pixel conversions, and the order in which training sees a set."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modiste.errors import ModisteError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]  # [N, C, H, W]
+Labels = NDArray[np.int64]  # [N]
+
+DATA_ORDER = 0x0D47A  # keeps this use of (seed, epoch) apart from all other random streams
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images uint8 [N, C, H, W] with labels int64 [N] (none if unlabelled) and the names of the classes."""
+
+    pixels: Pixels
+    labels: Labels | None
+    class_names: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        pixels, labels = self.pixels, self.labels
+        if pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise ModisteError(
+                f"{self.name}: pixels are {pixels.dtype} {list(pixels.shape)}, not uint8 [N, C, H, W]; "
+                "save them as whole numbers from 0 to 255"
+            )
+        if pixels.size == 0:
+            raise ModisteError(
+                f"{self.name} holds no images ({list(pixels.shape)}); check the file or folder"
+            )
+        if pixels.shape[1] not in (1, 3):
+            raise ModisteError(
+                f"{self.name}: images have {pixels.shape[1]} channels; convert them to grey or RGB"
+            )
+        if labels is None:
+            if self.class_names:
+                raise ModisteError(
+                    f"{self.name} names {len(self.class_names)} classes but has no labels; add them"
+                )
+            return
+        if labels.dtype != np.int64 or labels.ndim != 1:
+            raise ModisteError(
+                f"{self.name}: labels are {labels.dtype} {list(labels.shape)}; int64 [N] is needed"
+            )
+        if len(labels) != len(pixels):
+            raise ModisteError(
+                f"{self.name}: {len(pixels):,} images but {len(labels):,} labels; "
+                "take both from the same release"
+            )
+        lowest, highest, classes = int(labels.min()), int(labels.max()), len(self.class_names)
+        if lowest < 0 or highest >= classes:
+            raise ModisteError(
+                f"{self.name}: label {lowest if lowest < 0 else highest} is out of range for "
+                f"{classes} classes; number the classes from 0 to {classes - 1}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def select(self, indices: slice | NDArray[Any], name: str | None = None) -> Images:
+        """The images at these indices, in that order, optionally under another name."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, pixels=self.pixels[indices], labels=labels, name=name or self.name)
+
+
+def describe(images: Images) -> str:
+    """One line: name, count, size, channels and classes."""
+    _, channels, height, width = images.pixels.shape
+    colour = "grey" if channels == 1 else "RGB"
+    shown = ", ".join(images.class_names[:10]) + (", ..." if len(images.class_names) > 10 else "")
+    classes = f"{len(images.class_names)} classes ({shown})" if images.labels is not None else "no labels"
+    return f"{images.name}: {len(images):,} images, {height} x {width} {colour}, {classes}"
+
+
+def digest(images: Images) -> str:
+    """SHA-256 over shape, pixels and labels, as 64 hexadecimal digits; names do not count."""
+    sha = hashlib.sha256(f"{images.pixels.shape} {images.labels is not None}".encode())
+    sha.update(np.ascontiguousarray(images.pixels).data)
+    if images.labels is not None:
+        sha.update(np.ascontiguousarray(images.labels, dtype="<i8").data)
+    return sha.hexdigest()
+
+
+def resized(pixels: Pixels, side: int, resample: str) -> Pixels:
+    """Images uint8 [N, C, side, side], antialiased by a Pillow filter; each side is scaled on its own."""
+    rows = [np.asarray(scaled(_picture(image), side, resample)) for image in pixels]
+    stack = np.stack(rows)
+    return np.ascontiguousarray(stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2))
+
+
+def scaled(picture: Image.Image, side: int, resample: str) -> Image.Image:
+    """One picture (mode L or RGB) at side x side pixels."""
+    return picture.resize((side, side), Image.Resampling[resample.upper()])
+
+
+def _picture(image: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Float32 in [-1, 1] from uint8 pixels of any shape: 0 -> -1, 255 -> 1."""
+    if pixels.is_floating_point():
+        raise TypeError(f"to_unit takes uint8 pixels, not {pixels.dtype}")
+    return pixels.float() / 127.5 - 1
+
+
+def to_pixels(unit: Tensor) -> Tensor:
+    """Uint8 pixels from floats in [-1, 1], rounded to the nearest value; what lies outside is clamped."""
+    if not unit.is_floating_point():
+        raise TypeError(f"to_pixels takes floats in [-1, 1], not {unit.dtype}")
+    return ((unit.float() + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def batch_indices(dataset_size: int, seed: int, images_seen: int, count: int) -> NDArray[np.int64]:
+    """Indices [count] at positions images_seen, images_seen + 1, ... of an endless shuffled order.
+
+    Position p belongs to epoch p // dataset_size and is entry p % dataset_size of that epoch's permutation.
+    The order depends on (seed, position) alone: batch size, process count and resuming cannot change it.
+    """
+    parts: list[NDArray[np.int64]] = []
+    position, end = images_seen, images_seen + count
+    while position < end:
+        epoch, offset = divmod(position, dataset_size)
+        part = _permutation(dataset_size, seed, epoch)[offset : offset + end - position]
+        parts.append(part)
+        position += len(part)
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(dataset_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, DATA_ORDER])))
+    order = generator.permutation(dataset_size).astype(np.int64)
+    order.flags.writeable = False
+    return order

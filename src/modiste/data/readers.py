@@ -1,0 +1,293 @@
+"""Images from files: IDX (the format of MNIST and its kin), .npz archives and folders of pictures."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from modiste.data.images import Images, Pixels, scaled
+from modiste.errors import ModisteError
+
+Split = Literal["train", "test"]
+Resize = tuple[int, str]  # side in pixels, Pillow filter
+
+IDX_PREFIXES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("t10k", "test")}
+IDX_ENDINGS = {
+    "images": ("-images-idx3-ubyte", "-images.idx3-ubyte"),
+    "labels": ("-labels-idx1-ubyte", "-labels.idx1-ubyte"),
+}
+NPZ_IMAGES: dict[Split, tuple[str, ...]] = {
+    "train": ("images", "x", "x_train", "train_images"),
+    "test": ("x_test", "test_images"),
+}
+NPZ_LABELS: dict[Split, tuple[str, ...]] = {
+    "train": ("labels", "y", "y_train", "train_labels"),
+    "test": ("y_test", "test_labels"),
+}
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names is taken for a mistake
+
+
+def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
+    """The images of one split of a folder (IDX files or pictures) or of a .npz file."""
+    if not path.exists():
+        raise ModisteError(f"{path} does not exist; check the path of the data")
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise ModisteError(f"{path} is neither a folder nor a .npz file; give one of these")
+        return read_npz(path, split)
+    if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
+        return read_idx_folder(path, split)
+    return read_pictures(path, split, resize)
+
+
+def has_test_split(path: Path) -> bool:
+    """Whether the folder or .npz file brings its own test images."""
+    if path.is_file():
+        with _npz(path) as archive:
+            return any(key in archive.files for key in NPZ_IMAGES["test"])
+    return idx_file(path, "test", "images") is not None or (path / "test").is_dir()
+
+
+# IDX
+
+
+def idx_file(folder: Path, split: Split, kind: Literal["images", "labels"]) -> Path | None:
+    """The folder's IDX file of that split and kind, plain or compressed; none if it has none."""
+    for prefix in IDX_PREFIXES[split]:
+        for ending in IDX_ENDINGS[kind]:
+            for name in (f"{prefix}{ending}.gz", f"{prefix}{ending}"):
+                if (folder / name).is_file():
+                    return folder / name
+    return None
+
+
+def read_idx_folder(folder: Path, split: Split) -> Images:
+    """The images and, if there are any, labels of a folder that holds IDX files under MNIST's names."""
+    image_file = idx_file(folder, split, "images")
+    if image_file is None:
+        wanted = f"{IDX_PREFIXES[split][0]}{IDX_ENDINGS['images'][0]}.gz"
+        raise ModisteError(f"{folder} has no {split} images; add the file {wanted}")
+    label_file = idx_file(folder, split, "labels")
+    pixels = parse_idx(payload(image_file), image_file, dimensions=3)
+    labels = None if label_file is None else parse_idx(payload(label_file), label_file, dimensions=1)
+    return labelled(pixels[:, None], labels, None, folder.resolve().name)
+
+
+def payload(path: Path) -> bytes:
+    """The bytes of a file, decompressed if it is a gzip file."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModisteError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from None
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ModisteError(f"{path} is not a whole gzip file ({error}); fetch it again") from None
+
+
+def parse_idx(content: bytes, place: Path | str, dimensions: int) -> NDArray[np.uint8]:
+    """The uint8 array of an IDX payload with so many dimensions."""
+    magic = bytes([0, 0, 8, dimensions])
+    if content[:4] != magic:
+        raise ModisteError(
+            f"{place} starts with {content[:4].hex() or 'nothing'}, not with the IDX magic {magic.hex()}; "
+            "it is another kind of file or broken, fetch it again"
+        )
+    start = 4 + 4 * dimensions
+    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
+    if len(content) != start + math.prod(shape):
+        raise ModisteError(
+            f"{place} promises {' x '.join(map(str, shape))} bytes in its header but holds "
+            f"{max(0, len(content) - start):,}; it was cut off or padded, fetch it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+
+
+# .npz
+
+
+def read_npz(path: Path, split: Split) -> Images:
+    """The uint8 images, labels and class names in a .npz file, under the customary keys."""
+    with _npz(path) as archive:
+        key = next((key for key in NPZ_IMAGES[split] if key in archive.files), None)
+        if key is None:
+            raise ModisteError(
+                f"{path} has no {split} images: its keys are {', '.join(archive.files) or 'none'}; "
+                f"name the array {' or '.join(NPZ_IMAGES[split])}"
+            )
+        pixels = _entry(archive, key, path)
+        label_key = next((key for key in NPZ_LABELS[split] if key in archive.files), None)
+        labels = _entry(archive, label_key, path) if label_key else None
+        names = (
+            tuple(map(str, _entry(archive, "class_names", path))) if "class_names" in archive.files else None
+        )
+    place = f"{path.name}[{key}]"
+    if pixels.dtype != np.uint8:
+        raise ModisteError(
+            f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255"
+        )
+    return labelled(_channels_first(pixels, place), labels, names, path.stem)
+
+
+def _npz(path: Path) -> Any:
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModisteError(
+            f"{path} is not a readable .npz file ({error}); write it with numpy.savez"
+        ) from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ModisteError(f"{path} is a single array, not a .npz file; write it with numpy.savez")
+    return archive
+
+
+def _entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(archive[key])
+    except (ValueError, OSError, zlib.error) as error:
+        raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
+
+
+def _channels_first(pixels: NDArray[Any], place: str) -> Pixels:
+    if pixels.ndim == 3:
+        return pixels[:, None]
+    if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
+        return pixels
+    if pixels.ndim == 4 and pixels.shape[3] in (1, 3):
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    raise ModisteError(
+        f"{place} has the shape {list(pixels.shape)}; save images as [N, H, W], [N, H, W, C] or [N, C, H, W] "
+        "with 1 or 3 channels"
+    )
+
+
+def labelled(
+    pixels: Pixels, labels: NDArray[Any] | None, class_names: tuple[str, ...] | None, name: str
+) -> Images:
+    """Images from raw arrays; classes without names are called by their numbers."""
+    if labels is None:
+        return Images(pixels, None, (), name)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ModisteError(f"{name}: labels are {labels.dtype} {list(labels.shape)}; save whole numbers [N]")
+    labels = labels.astype(np.int64)
+    if class_names is None:
+        highest = int(labels.max(initial=-1))
+        if highest >= MOST_UNNAMED_CLASSES:
+            raise ModisteError(
+                f"{name}: label {highest} is out of range for {MOST_UNNAMED_CLASSES} unnamed classes; "
+                "number the classes from 0 or add class_names"
+            )
+        class_names = tuple(str(number) for number in range(highest + 1))
+    return Images(pixels, labels, class_names, name)
+
+
+# folders of pictures
+
+
+def read_pictures(folder: Path, split: Split, resize: Resize | None = None) -> Images:
+    """The pictures of a folder, its sub-folders being the classes; train/ and test/ are splits if both exist.
+
+    Within a class pictures keep their natural order (9 before 10); classes take turns, so that the first so
+    many images hold all classes. Grey pictures become one channel, a set with any colour three; transparency
+    becomes black.
+    """
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        names, root = _class_folders(folder / "train"), folder / split
+        strangers = [name for name in _class_folders(root) if name not in names]
+        if strangers:
+            raise ModisteError(
+                f"{root / strangers[0]} is no class of {folder / 'train'}; use the same class names"
+            )
+    else:
+        if split == "test":
+            raise ModisteError(f"{folder} has no test images; add the sub-folders train and test")
+        names, root = _class_folders(folder), folder
+    files: list[tuple[int, int, Path]] = []  # (rank in the class, class, file)
+    for label, name in enumerate(names):
+        files += [
+            (rank, label, file) for rank, file in enumerate(_pictures(root / name, required=split == "train"))
+        ]
+    loose = _pictures(root, required=not names)
+    if loose and names:
+        raise ModisteError(f"{loose[0]} lies beside class folders such as {names[0]}; move it into its class")
+    files += [(rank, 0, file) for rank, file in enumerate(loose)]
+    files.sort(key=lambda entry: entry[:2])
+    pixels = _stack([file for _, _, file in files], resize)
+    labels = np.array([label for _, label, _ in files], np.int64) if names else None
+    return Images(pixels, labels, tuple(names), folder.resolve().name)
+
+
+def _class_folders(root: Path) -> list[str]:
+    return sorted((p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_natural)
+
+
+def _pictures(folder: Path, required: bool) -> list[Path]:
+    files = folder.iterdir() if folder.is_dir() else ()
+    found = [p for p in files if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
+    if required and not found:
+        raise ModisteError(f"{folder} holds no pictures ({', '.join(PICTURES)}); check the folder")
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+
+
+def _stack(files: list[Path], resize: Resize | None) -> Pixels:
+    """All pictures as uint8 [N, C, H, W]; without resize they must be square and of one size."""
+    rows: list[NDArray[np.uint8]] = []
+    for file in files:
+        picture = _open_picture(file)
+        if resize is not None:
+            picture = scaled(picture, *resize)
+        row = np.asarray(picture)
+        if rows and row.shape[:2] != rows[0].shape[:2]:
+            raise ModisteError(
+                f"{file} is {_size(row)} pixels but {files[0].name} is {_size(rows[0])}; "
+                "set data.resize to bring all pictures to one size"
+            )
+        if row.ndim == 3 and (row == row[:, :, :1]).all():
+            row = row[:, :, 0]
+        rows.append(row)
+    if any(row.ndim == 3 for row in rows):
+        rows = [row if row.ndim == 3 else np.repeat(row[:, :, None], 3, axis=2) for row in rows]
+        return np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2))
+    return np.stack(rows)[:, None]
+
+
+def _size(row: NDArray[np.uint8]) -> str:
+    return f"{row.shape[1]} x {row.shape[0]}"
+
+
+def _open_picture(file: Path) -> Image.Image:
+    """The picture in mode L or RGB, upright; transparent parts are laid over black."""
+    try:
+        with Image.open(file) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            picture.load()
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise ModisteError(f"{file} is not a readable picture ({reason}); replace or remove it") from None
+    if picture.mode.startswith(("I", "F")):
+        raise ModisteError(f"{file} has more than 8 bits per channel ({picture.mode}); convert it to 8 bits")
+    if picture.mode in ("1", "L"):
+        return picture.convert("L")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    return picture.convert("RGB")
