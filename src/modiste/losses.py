@@ -8,7 +8,7 @@ and -log(1 - D) = softplus(logit).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,10 +21,14 @@ Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """A game: the discriminator's loss of (real, fake) logits, the generator's of fake logits, each [N]."""
+    """A game: the discriminator's loss of (real, fake) logits, the generator's of fake logits, each [N].
+
+    A logit above `boundary` says real. (In the Wasserstein game only differences of logits have a meaning.)
+    """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    boundary: float = 0.0
 
 
 def cross_entropy(r: Tensor, f: Tensor) -> Tensor:
@@ -38,7 +42,7 @@ ADVERSARIAL: dict[str, Pair] = {
     # Goodfellow et al. 2014, eq. 1, the zero-sum game: the generator minimises log(1 - D(G(z))).
     "minimax": Pair(cross_entropy, lambda f: -softplus(f)),
     # Mao et al. 2017, eq. 9 (a = 0, b = c = 1); the logit itself is regressed on.
-    "least-squares": Pair(lambda r, f: ((r - 1) ** 2 + f**2) / 2, lambda f: (f - 1) ** 2 / 2),
+    "least-squares": Pair(lambda r, f: ((r - 1) ** 2 + f**2) / 2, lambda f: (f - 1) ** 2 / 2, 0.5),
     # Lim & Ye 2017; Miyato et al. 2018, eqs. 16 and 17.
     "hinge": Pair(lambda r, f: relu(1 - r) + relu(1 + f), lambda f: -f),
     # Arjovsky et al. 2017, eqs. 2 and 3; the Lipschitz bound is left to spectral norm or a penalty.
@@ -55,7 +59,7 @@ def adversarial(loss: Loss) -> Pair:
     pair, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
     if not smoothing:
         return pair
-    return Pair(lambda r, f: pair.discriminator(r, f) + smoothing * r, pair.generator)
+    return replace(pair, discriminator=lambda r, f: pair.discriminator(r, f) + smoothing * r)
 
 
 def r1(discriminator: Discriminator, real: Tensor, labels: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from modiste.errors import UsageError
 
 FAMILIES = {
     "dcgan": "modiste.networks.dcgan",
-    "conditional-dcgan": "modiste.networks.conditional_dcgan",
+    "conditional-dcgan": "modiste.networks.dcgan",
     "dense-dcgan": "modiste.networks.dense_dcgan",
     "slim": "modiste.networks.slim",
 }

@@ -1,7 +1,8 @@
 """DCGAN (Radford et al. 2016, section 3 and figure 1): stages of transposed and of strided convolutions.
 
-For 32 x 32 pixels and widths (256, 128, 64) the generator goes z -> 4 x 4 -> 8 x 8 -> 16 x 16 -> 32 x 32, and
-the discriminator back. The first side is the size halved once per width: 28 x 28 takes two widths (side 7).
+Two families differ in nothing but their stages. `dcgan` doubles and halves sides exactly: for 32 x 32 pixels
+and widths (256, 128, 64) the generator goes 1 -> 4 -> 8 -> 16 -> 32, and the discriminator back; 28 x 28
+takes two widths (first side 7). `conditional-dcgan` needs no such multiple: see its unpadded stages.
 """
 
 from __future__ import annotations
@@ -62,14 +63,58 @@ def discriminator_stages(network: Network, shape: Shape) -> list[Stage]:
     ]
 
 
+def unpadded_generator_stages(network: Network, shape: Shape) -> list[Stage]:
+    """3 x 3 kernels, then one of 4 x 4, all at stride 2: sides 1 -> 3 -> 7 -> 15 -> 32 for three widths.
+
+    The last stage's padding crops that to the image, by 2 pixels per side for 28 x 28.
+    """
+    widths, norm = network.generator_widths, network.generator_norm == "batch"
+    side = 4 << len(widths)
+    border, odd = divmod(side - shape.size, 2)
+    if odd or not 0 <= border <= 3:
+        raise UsageError(
+            f"network.generator_widths has {len(widths)} widths, which give {side} pixels, and the image has "
+            f"{shape.size}; set data.resize to {side} or {side - 4}, or change the number of widths"
+        )
+    return [
+        *(Stage(width, 3, 2, 0, norm, not norm) for width in widths),
+        Stage(shape.channels, 4, 2, border, False, True),
+    ]
+
+
+def unpadded_discriminator_stages(network: Network, shape: Shape) -> list[Stage]:
+    """4 x 4 kernels, the first at stride 1, batch norm on all but the logit: 28 -> 25 -> 11 -> 4 -> 1."""
+    norm = network.discriminator_norm == "batch"
+    first, *further = network.discriminator_widths
+    side = shape.size - 3
+    for _ in (*further, 1):
+        side = (side - 2) // 2
+    if side != 1:
+        raise UsageError(
+            f"network.discriminator_widths has {len(further) + 1} widths, which do not bring {shape.size} "
+            "pixels down to one logit; give 3 widths for 25 to 32 pixels, 4 for 49 to 64"
+        )
+    return [
+        Stage(first, 4, 1, 0, norm, not norm),
+        *(Stage(width, 4, 2, 0, norm, not norm) for width in further),
+        Stage(1, 4, 2, 0, False, True),
+    ]
+
+
+STAGES = {
+    "dcgan": (generator_stages, discriminator_stages),
+    "conditional-dcgan": (unpadded_generator_stages, unpadded_discriminator_stages),
+}
+
+
 class Generator(nn.Module):
     """The stages as transposed convolutions with ReLU; the last one ends in tanh or sigmoid."""
 
-    def __init__(self, network: Network, shape: Shape, stages: list[Stage] | None = None) -> None:
+    def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
         self.z_dim = network.z_dim
         self.joined = joined_classes(network, shape.classes)
-        *hidden, last = stages or generator_stages(network, shape)
+        *hidden, last = STAGES[network.family][0](network, shape)
         channels = self.z_dim + self.joined
         layers: list[nn.Module] = [nn.Unflatten(1, (channels, 1, 1))]
         for stage in hidden:
@@ -90,10 +135,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The stages as convolutions with leaky ReLU; the last one gives the logit."""
 
-    def __init__(self, network: Network, shape: Shape, stages: list[Stage] | None = None) -> None:
+    def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
         self.joined = joined_classes(network, shape.classes)
-        *hidden, last = stages or discriminator_stages(network, shape)
+        *hidden, last = STAGES[network.family][1](network, shape)
         channels = shape.channels + self.joined
         layers: list[nn.Module] = []
         for stage in hidden:
@@ -106,9 +151,7 @@ class Discriminator(nn.Module):
             channels = stage.width
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Conv2d(channels, *last[:4], bias=last.bias)
-        self.projection = (
-            ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
-        )
+        self.projection = ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
         initialise(self, network.init)
         if network.discriminator_norm == "spectral":
             normalise_spectrally(self)

@@ -77,9 +77,7 @@ class ScaledSigmoid(nn.Sigmoid):
 def given(labels: Tensor | None) -> Tensor:
     """The labels, or a sentence when a conditional network is called without them."""
     if labels is None:
-        raise UsageError(
-            "this network is conditional and was called without labels; give one class per image"
-        )
+        raise UsageError("this network is conditional and was called without labels; give one class per image")
     return labels
 
 
@@ -138,8 +136,8 @@ def output_activation(network: Network) -> nn.Module:
 def initialise(module: nn.Module, init: str) -> None:
     """Draws the initial weights in place; every choice but torch's own default also sets biases to zero.
 
-    normal: deviation 0.02, batch-norm gains around 1 (Radford et al. 2016, section 4); glorot: uniform (Glorot
-    & Bengio 2010, eq. 16), Keras' default; orthogonal: Saxe et al. 2014.
+    normal: deviation 0.02, batch-norm gains around 1 (Radford et al. 2016, section 4); glorot: uniform
+    (Glorot & Bengio 2010, eq. 16), Keras' default; orthogonal: Saxe et al. 2014.
     """
     if init == "torch":
         return

@@ -1,0 +1,122 @@
+"""What a network is made of and what it costs: layer tables, parameter counts, floating-point operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from modiste.config import Network, Recipe
+from modiste.networks import Shape, build_discriminator, build_generator
+
+BATCH = 2  # operations are counted for so many images and divided; batch norm needs two
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: its class name, its output without the batch dimension, its parameters."""
+
+    layer: str
+    output_shape: tuple[int, ...]
+    parameters: int
+
+
+def layer_table(module: nn.Module, *inputs: Tensor | None) -> list[Row]:
+    """A row per layer in the order of a forward pass on `inputs`.
+
+    Parameters are counted as Keras counts them: batch norm's running mean and variance are among them, the
+    vectors of spectral norm's power iteration are not. Done in evaluation mode, so the module stays as it is.
+    """
+    rows: list[Row] = []
+
+    def record(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        statistics = (buffer for name, buffer in layer.named_buffers() if name.startswith("running_"))
+        count = sum(tensor.numel() for tensor in chain(layer.parameters(), statistics))
+        rows.append(Row(_class_name(layer), tuple(output.shape[1:]), count))
+
+    training = module.training
+    hooks = [layer.register_forward_hook(record) for layer in _leaves(module)]
+    try:
+        with torch.no_grad():
+            module.eval()(*inputs)
+    finally:
+        module.train(training)
+        for hook in hooks:
+            hook.remove()
+    return rows
+
+
+def _leaves(module: nn.Module) -> list[nn.Module]:
+    children = [child for name, child in module.named_children() if name != "parametrizations"]
+    return [leaf for child in children for leaf in _leaves(child)] if children else [module]
+
+
+def _class_name(layer: nn.Module) -> str:
+    return type(layer).__name__.removeprefix("Parametrized")  # the prefix that spectral norm leaves
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def flops_per_image(network: Network, shape: Shape) -> tuple[float, float]:
+    """Operations (2 per multiply-add, convolutions and matrix products) to make and to judge one image."""
+    generator, discriminator, noise, images, labels = _weightless(network, shape)
+    with torch.no_grad():
+        return (
+            _operations(lambda: generator(noise, labels)) / BATCH,
+            _operations(lambda: discriminator(images, labels)) / BATCH,
+        )
+
+
+def training_flops(recipe: Recipe, shape: Shape) -> float:
+    """Operations per real image shown, counted while one step of the loop runs without weights.
+
+    Each discriminator update makes images, judges real and made ones and goes back through itself. The
+    generator update judges the last made images again and goes back through both networks, but not into the
+    discriminator's weights. R1 counts by its frequency; gradient accumulation, which makes images twice, is
+    left out.
+    """
+    generator, discriminator, noise, images, labels = _weightless(recipe.network, shape)
+    turns = recipe.train.discriminator_steps
+
+    def step() -> None:
+        for _ in range(turns):
+            fake = generator(noise, labels)
+            logits = discriminator(images, labels) - discriminator(fake.detach(), labels)
+            torch.autograd.backward(logits.sum())
+        discriminator.requires_grad_(False)
+        torch.autograd.backward(discriminator(fake, labels).sum())
+        discriminator.requires_grad_(True)
+
+    def penalty() -> None:
+        real = images.detach().requires_grad_(True)
+        logits = discriminator(real, labels)
+        (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+        torch.autograd.backward(gradient.square().sum())
+
+    total = _operations(step) / turns
+    if recipe.loss.r1_gamma:
+        total += _operations(penalty) / recipe.loss.r1_every
+    return total / BATCH
+
+
+def _weightless(network: Network, shape: Shape) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
+    """Both networks and their inputs on the meta device, which computes shapes only."""
+    with torch.device("meta"):
+        labels = torch.zeros(BATCH, dtype=torch.int64) if shape.classes else None
+        noise = torch.empty(BATCH, network.z_dim)
+        images = torch.empty(BATCH, shape.channels, shape.size, shape.size)
+        return build_generator(network, shape), build_discriminator(network, shape), noise, images, labels
+
+
+def _operations(work: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    total: int = counter.get_total_flops()
+    return total
