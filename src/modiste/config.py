@@ -221,7 +221,9 @@ def override(recipe: Recipe, changes: Mapping[str, Any], place: str = "--set") -
     for key, value in changes.items():
         section, _, leaf = key.rpartition(".")
         if key not in KEYS:
-            raise UsageError(f"{place}: no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all")
+            raise UsageError(
+                f"{place}: no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all"
+            )
         target = tree.setdefault(section, {}) if section else tree
         target[leaf] = value
         if key in ONE_LENGTH and value is not None:  # two words for one thing: the last one said counts

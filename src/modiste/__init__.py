@@ -1,0 +1,38 @@
+"""Modiste trains, judges and compares GANs on small images.
+
+>>> import modiste
+>>> run = modiste.train("swift", out="runs/swift", data="toy", images=1_000)        # doctest: +SKIP
+>>> images = modiste.load("runs/swift").sample(16, label="sneaker")                 # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from modiste.config import Recipe
+    from modiste.errors import ModisteError
+    from modiste.sample import TrainedGenerator, load
+    from modiste.trainer import train
+
+_HOMES = {
+    "ModisteError": "modiste.errors",
+    "Recipe": "modiste.config",
+    "TrainedGenerator": "modiste.sample",
+    "load": "modiste.sample",
+    "train": "modiste.trainer",
+}
+
+__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import modiste` needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'modiste' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

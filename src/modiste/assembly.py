@@ -1,0 +1,196 @@
+"""From a recipe to the objects that a training works with: device, networks, optimisers, rules, schedules, batches."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modiste import config, data, losses, networks
+from modiste.config import Recipe
+from modiste.data import Images
+from modiste.errors import UsageError
+from modiste.processes import Team
+from modiste.updates import METER, Batch, Rules, State
+
+
+def choose_device(wish: str) -> str:
+    """cpu, cuda or mps; UsageError when the wish cannot be met."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wish == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there[wish]:
+        raise UsageError(
+            f"train.device = {wish!r}, but this PyTorch finds no such device; use train.device=auto or cpu"
+        )
+    return wish
+
+
+def choose_precision(wish: str, device: str) -> str:
+    """float32 or bfloat16."""
+    if wish != "auto":
+        return wish
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device == "cpu" and _processor_has_bfloat16() else "float32"
+
+
+def _processor_has_bfloat16() -> bool:
+    """Whether the processor lists bfloat16 instructions; emulated ones are slower than float32."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def make_state(recipe: Recipe, shape: networks.Shape, device: str) -> State:
+    """Fresh networks and optimisers; the weights depend on the recipe's seed alone."""
+    train = recipe.train
+    torch.manual_seed(stream(recipe.seed, "weights"))
+    generator = networks.build_generator(recipe.network, shape).to(device)
+    discriminator = networks.build_discriminator(recipe.network, shape).to(device)
+    for module in (generator, discriminator):
+        module.to(memory_format=_layout(train))  # type: ignore[call-overload]
+    ema = copy.deepcopy(generator).requires_grad_(False) if train.ema_halflife_images else generator
+    adam = partial(torch.optim.Adam, betas=(train.beta1, train.beta2), eps=train.epsilon, fused=device != "mps")
+    optimizer_g = adam(generator.parameters(), lr=train.lr_generator)
+    optimizer_d = adam(discriminator.parameters(), lr=train.lr_discriminator)
+    meter = torch.zeros(len(METER), device=device, dtype=torch.float32 if device == "mps" else torch.float64)
+    return State(generator, discriminator, ema, optimizer_g, optimizer_d, meter)
+
+
+def make_rules(recipe: Recipe, state: State, device: str, precision: str) -> Rules:
+    """The objects that say how this recipe plays."""
+    train, loss = recipe.train, recipe.loss
+    compiled = torch.compile if train.compile else _as_it_is
+    discriminator = compiled(state.discriminator)
+    has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in state.discriminator.modules())
+    low = partial(torch.autocast, device, dtype=torch.bfloat16)
+    return Rules(
+        generator=compiled(state.generator),
+        discriminator=discriminator,
+        both_logits=partial(_apart if has_batch_norm else _together, discriminator),
+        pair=losses.adversarial(loss),
+        penalty=partial(_r1_now_and_then, state.discriminator, recipe) if loss.r1_gamma else None,
+        autocast=low if precision == "bfloat16" else nullcontext,
+        discriminator_steps=train.discriminator_steps,
+        batch_size=train.batch_size,
+        learning_rates=partial(learning_rates, train),
+        ema_decay=partial(ema_decay, train),
+    )
+
+
+def _as_it_is(module: nn.Module) -> nn.Module:
+    return module
+
+
+def _apart(
+    discriminator: Callable[..., Tensor], real: Tensor, fake: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Batch norm must not mix real and fake, or their statistics would give them away (Radford et al. 2016)."""
+    return discriminator(real, labels), discriminator(fake, labels)
+
+
+def _together(
+    discriminator: Callable[..., Tensor], real: Tensor, fake: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Without batch norm one pass over both gives the same logits for less."""
+    twice = None if labels is None else torch.cat([labels, labels])
+    real_logits, fake_logits = discriminator(torch.cat([real.to(fake.dtype), fake]), twice).chunk(2)
+    return real_logits, fake_logits
+
+
+def _r1_now_and_then(discriminator: nn.Module, recipe: Recipe, batch: Batch, images: int) -> Tensor:
+    """R1 on every r1_every-th update with as much more weight (Karras et al. 2020, section 3), 0 in between."""
+    if images // recipe.train.batch_size % recipe.loss.r1_every:
+        return batch.real.new_zeros(1)
+    return recipe.loss.r1_gamma * recipe.loss.r1_every * losses.r1(discriminator, batch.real, batch.labels)
+
+
+def _layout(train: config.Train) -> torch.memory_format:
+    return torch.channels_last if train.channels_last else torch.contiguous_format
+
+
+def learning_rates(train: config.Train, images: int) -> tuple[float, float]:
+    """The generator's and the discriminator's learning rate after so many images."""
+    share = min(1.0, images / (train.images or 1))
+    factor = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[train.lr_schedule]
+    warm = min(1.0, (images + train.batch_size) / train.lr_warmup_images) if train.lr_warmup_images else 1.0
+    return train.lr_generator * factor * warm, train.lr_discriminator * factor * warm
+
+
+def ema_decay(train: config.Train, images: int) -> float:
+    """How much of the average stays at one generator update (half-life and ramp as in Karras et al. 2020)."""
+    halflife = min(train.ema_halflife_images, images * train.ema_ramp) if train.ema_ramp else train.ema_halflife_images
+    return float(0.5 ** (train.batch_size * train.discriminator_steps / max(halflife, 1e-8)))
+
+
+def stream(seed: int, purpose: str, *position: int) -> int:
+    """A seed of 63 bits for one purpose at one position, independent of all others."""
+    entropy = [seed, *purpose.encode(), *position]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def batches(
+    recipe: Recipe, dataset: Images, shape: networks.Shape, team: Team, device: str
+) -> Callable[[int], list[Batch]]:
+    """A function from a position (images shown) to this rank's parts of the batch there.
+
+    The whole set lives on the device as one uint8 tensor; a batch is an index into it.
+    """
+    train, seed = recipe.train, recipe.seed
+    mine = team.slice(train.batch_size)
+    pixels = torch.from_numpy(dataset.pixels).to(device)
+    labels = torch.from_numpy(dataset.labels).to(device) if shape.classes and dataset.labels is not None else None
+
+    def batch_at(images: int) -> list[Batch]:
+        indices = torch.from_numpy(data.batch_indices(len(pixels), seed, images, train.batch_size)[mine]).to(device)
+        real = data.to_unit(pixels[indices]).to(memory_format=_layout(train))
+        # All ranks draw the whole batch's noise and take their part, so that the batch is the same for any team.
+        torch.manual_seed(stream(seed, "noise", images))
+        noise = torch.randn(train.batch_size, recipe.network.z_dim)[mine].to(device)
+        torch.manual_seed(stream(seed, "layers", images, team.rank))
+        chosen = [None] * train.accumulate if labels is None else labels[indices].chunk(train.accumulate)
+        return [
+            Batch(*part)
+            for part in zip(real.chunk(train.accumulate), chosen, noise.chunk(train.accumulate), strict=True)
+        ]
+
+    return batch_at
+
+
+def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
+    """UsageError unless batch, data and processes fit each other."""
+    count, batch_size = len(dataset), recipe.train.batch_size
+    if count < batch_size:
+        raise UsageError(
+            f"train.batch_size = {batch_size} is larger than {dataset.name} with {count} images; "
+            f"use --set train.batch_size={count} or less"
+        )
+    parts = team.size * recipe.train.accumulate
+    if batch_size % parts:
+        raise UsageError(
+            f"train.batch_size = {batch_size} cannot be split over {team.size} processes with "
+            f"{recipe.train.accumulate} parts each; make it a multiple of {parts}"
+        )
+    _, _, height, width = dataset.pixels.shape
+    if height != width:
+        raise UsageError(
+            f"the images of {dataset.name} are {width}x{height} pixels and the networks need squares; "
+            f"use --set data.resize={max(height, width)}"
+        )
+
+
+def image_shape(recipe: Recipe, dataset: Images) -> networks.Shape:
+    """What the networks must know of the data; without conditioning the classes do not count."""
+    _, channels, _, size = dataset.pixels.shape
+    conditional = recipe.network.conditioning != "none"
+    return networks.Shape(channels, size, len(dataset.class_names) if conditional and dataset.labels is not None else 0)

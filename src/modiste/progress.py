@@ -1,0 +1,105 @@
+"""What a training tells while it runs: a live line in a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def _nothing(*_: Any) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The three things a training tells; each may be left out."""
+
+    step: Callable[[int, float], None] = _nothing
+    """After every update: images shown and seconds trained so far."""
+    tick: Callable[[Mapping[str, Any]], None] = _nothing
+    """After every tick: the log's new record."""
+    say: Callable[[str], None] = _nothing
+    """A sentence worth reading."""
+
+    def and_also(self, tick: Callable[[Mapping[str, Any]], None]) -> Watch:
+        """This watch with one more listener to the ticks."""
+
+        def both(record: Mapping[str, Any]) -> None:
+            self.tick(record)
+            tick(record)
+
+        return replace(self, tick=both)
+
+
+def tick_line(record: Mapping[str, Any], total_images: int) -> str:
+    """One tick in one line of text."""
+    return (
+        f"epoch {record['epoch']:6.2f}  images {record['images']:>9,}/{total_images:,}  "
+        f"loss G {record['loss_g']:7.3f} D {record['loss_d']:6.3f}  "
+        f"D accuracy real {record['d_accuracy_real']:4.0%} fake {record['d_accuracy_fake']:4.0%}  "
+        f"{record['images_per_second']:,.0f} images/s"
+    )
+
+
+@contextmanager
+def watching(
+    console: Console, total_images: int, budget_seconds: float | None, start_images: int = 0
+) -> Iterator[Watch]:
+    """A watch on that console: a bar with time left in a terminal, one line per tick with time left elsewhere."""
+    if not console.is_terminal:
+        yield _plain(console, total_images, budget_seconds, start_images)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=2, speed_estimate_period=60) as bar:
+        unit_total = budget_seconds or float(total_images)
+        task = bar.add_task("training", total=unit_total, completed=0 if budget_seconds else start_images)
+
+        def step(images: int, seconds: float) -> None:
+            share = images / total_images
+            bar.update(task, completed=max(share * unit_total, seconds) if budget_seconds else images)
+
+        def tick(record: Mapping[str, Any]) -> None:
+            bar.update(task, description=f"{record['images']:,} images")
+            bar.console.print(tick_line(record, total_images), highlight=False)
+
+        yield Watch(step, tick, lambda text: bar.console.print(text, highlight=False, soft_wrap=True))
+
+
+def _plain(console: Console, total_images: int, budget_seconds: float | None, start_images: int) -> Watch:
+    first: list[tuple[int, float]] = []
+
+    def step(images: int, seconds: float) -> None:
+        if not first:
+            first.append((images, seconds))
+
+    def tick(record: Mapping[str, Any]) -> None:
+        images, seconds = record["images"], record["seconds"]
+        since_images, since_seconds = first[0] if first else (start_images, 0.0)
+        left = (total_images - images) * (seconds - since_seconds) / max(1, images - since_images)
+        if budget_seconds:
+            left = min(left, budget_seconds - seconds)
+        text = f"{tick_line(record, total_images)}  {duration(left)} left"
+        console.print(text, highlight=False, soft_wrap=True)
+
+    return Watch(step, tick, lambda text: console.print(text, highlight=False, soft_wrap=True))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the words of a clock, as `4 min 05 s`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

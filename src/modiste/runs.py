@@ -1,0 +1,311 @@
+"""The run folder: the only hand-over between stages, and the promise that nothing in it is ever half-written.
+
+    runs/NAME/recipe.toml            the resolved recipe, enough to repeat the run
+              manifest.json          versions, device, threads, data digest, recipe hash, start, end, status
+              log.jsonl              one line per tick
+              samples/000000000.png  grids from one fixed noise, named by images shown
+              state/                 resumable state, the two newest
+              generator.safetensors  the generator that counts (its moving average where the recipe has one)
+              generator.json         how to build it
+
+Every file is written beside its place and renamed into it. A state carries the hash of its bytes in its name, so that
+a damaged one is recognised. A lock that the operating system releases with the process keeps a second trainer out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from modiste import config
+from modiste.errors import ModisteError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from modiste.networks import Shape
+
+STATES_KEPT = 2
+MADE_BEFORE_MANIFEST = ("samples", "state", "recipe.toml")  # all that a start cut off at once leaves
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. All access to its files goes through this class and the functions below."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def recipe(self) -> config.Recipe:
+        """The resolved recipe the run was started with."""
+        place = self.path / "recipe.toml"
+        return config.from_toml(place.read_text(encoding="utf-8"), str(place))
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What is known about how the run was made; see `describe_machine`."""
+        return dict(_read_json(self.path / "manifest.json"))
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The log's records, one per tick; a line cut off by a crash is not a record."""
+        place = self.path / "log.jsonl"
+        if not place.exists():
+            return []
+        lines = place.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    @property
+    def grids(self) -> list[Path]:
+        """The sample grids in the order of training."""
+        return sorted((self.path / "samples").glob("[0-9]*.png"))
+
+
+def exists(path: Path) -> bool:
+    """Whether a run was started in this folder."""
+    return (path / "manifest.json").is_file()
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in that folder; UsageError when there is none."""
+    path = Path(path)
+    if not exists(path):
+        near = sorted(other.name for other in path.parent.glob("*") if exists(other)) if path.parent.is_dir() else []
+        there = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
+        raise UsageError(f"{path} is not a run folder (it has no manifest.json){there}")
+    return Run(path)
+
+
+def create(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
+    """A new run folder with its recipe and manifest; the manifest is written last, it makes the folder a run."""
+    run = Run(path)
+    try:
+        (path / "samples").mkdir(parents=True, exist_ok=True)
+        (path / "state").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ModisteError(f"cannot make the run folder {path}: {error.strerror}; choose another with --out") from None
+    write_text(path / "recipe.toml", config.to_toml(recipe))
+    manifest = {"recipe_hash": config.content_hash(recipe), "start": now(), "end": None, "status": "running"}
+    write_json(path / "manifest.json", {**manifest, **facts})
+    return run
+
+
+def update_manifest(run: Run, **changes: Any) -> None:
+    """Replace some of the manifest's entries."""
+    write_json(run.path / "manifest.json", {**run.manifest, **changes})
+
+
+def fresh_path(path: Path) -> Path:
+    """The path itself if no run is there, else the first free one of path-2, path-3, ..."""
+    number, candidate = 1, path
+    while candidate.exists() and any(candidate.iterdir()):
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run folder for this process; ModisteError when another one trains in it."""
+    path.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ModisteError(
+            f"{path} is in use by another training; wait for it, or choose another folder with --out"
+        ) from None
+    try:
+        for leftover in path.rglob(".*.writing"):  # from a process that was killed inside a write
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def append_log(run: Run, record: Mapping[str, Any]) -> None:
+    """Add one line to the log."""
+    with _place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(record) + "\n")
+
+
+def rewind(run: Run, images: int) -> None:
+    """Drop what the log and the samples tell of images after that position, before training goes on from there."""
+    records = [json.dumps(record) + "\n" for record in run.log if record["images"] <= images]
+    if (run.path / "log.jsonl").exists():
+        write_text(run.path / "log.jsonl", "".join(records))
+    for grid in run.grids:
+        if int(grid.stem) > images:
+            grid.unlink()
+
+
+def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
+    """Write a resumable state (tensors and plain values) and keep the two newest."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    content = buffer.getvalue()
+    path = run.path / "state" / f"{images:09d}-{_hash(content)}.pt"
+    write_bytes(path, content)
+    for old in states(run)[STATES_KEPT:]:
+        old.unlink()
+    return path
+
+
+def states(run: Run) -> list[Path]:
+    """The state files, newest first."""
+    return sorted((run.path / "state").glob("[0-9]*-*.pt"), reverse=True)
+
+
+def load_state(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest undamaged state (None if the run has saved none yet), and a sentence per damaged one passed over."""
+    import torch
+
+    notes: list[str] = []
+    paths = states(run)
+    for path in paths:
+        content = path.read_bytes()
+        if _hash(content) == path.stem.rpartition("-")[2]:
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), notes
+        notes.append(
+            f"{path} is damaged (its content does not match the hash in its name); falling back to an older state"
+        )
+    if paths:
+        raise ModisteError(f"every saved state in {run.path / 'state'} is damaged; start anew beside it with --fresh")
+    return None, notes
+
+
+def save_generator(run: Run, generator: nn.Module) -> None:
+    """Write generator.safetensors, float32, from any device."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    write_bytes(run.path / "generator.safetensors", save(tensors))
+
+
+def describe_generator(run: Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
+    """Write generator.json: the network's settings, its image shape and the names of its classes."""
+    tree = {
+        "network": network.model_dump(mode="json"),
+        "shape": asdict(shape),
+        "class_names": list(class_names),
+    }
+    write_json(run.path / "generator.json", tree)
+
+
+def load_generator(folder: Path) -> tuple[nn.Module, Shape, tuple[str, ...]]:
+    """A folder's generator in eval mode, its image shape and the names of its classes."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from modiste import networks
+
+    weights = folder / "generator.safetensors"
+    if not weights.is_file():
+        raise UsageError(f"{folder} has no generator.safetensors yet; train first, or wait for the first tick")
+    tree = _read_json(folder / "generator.json")
+    shape = networks.Shape(**tree["shape"])
+    generator = networks.build_generator(config.Network(**tree["network"]), shape)
+    try:
+        generator.load_state_dict(load(weights.read_bytes()))
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModisteError(f"{weights} cannot be loaded ({reason}); resume the training to write it again") from None
+    return generator.eval(), shape, tuple(tree["class_names"])
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions, machine and command of this process, for the manifest."""
+    import numpy
+    import torch
+
+    from modiste import __version__
+
+    return {
+        "modiste": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree the package runs from; None for an installed package."""
+    here = Path(__file__).parent
+    with suppress(OSError, subprocess.SubprocessError):
+        ask = ["git", "-C", str(here), "rev-parse", "HEAD"]
+        return subprocess.run(ask, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    return None
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write indented JSON atomically."""
+    write_text(path, json.dumps(tree, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that at every instant the old content or the new one is there, never a part."""
+    beside = path.with_name(f".{path.name}.writing")
+    with _place_named(path):
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _place_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModisteError(
+            f"cannot write {path}: {error.strerror}; what was saved before is intact; make room and run it again"
+        ) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ModisteError(f"cannot read {path}: {error}; is it part of a run folder?") from None
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

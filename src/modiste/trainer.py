@@ -1,0 +1,386 @@
+"""Training a recipe into a run folder: one loop that reads from top to bottom, from the newest state to the last image.
+
+Everything random is a function of position. The order of the data follows from (seed, epoch), the noise from
+(seed, images shown), dropout from (seed, images shown, rank); so a state holds no random-number state, a resumed run
+repeats the run that was never stopped bit for bit on the CPU, and the number of processes changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from modiste import assembly, config, data, health, processes, progress, runs, sample
+from modiste.config import Recipe
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+from modiste.networks import Shape
+from modiste.processes import Team
+from modiste.updates import METER, Batch, Rules, State, step
+
+STATE_FORMAT = 1
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What stays the same from the start of this process's training to its end."""
+
+    recipe: Recipe
+    run: runs.Run
+    dataset_size: int
+    shape: Shape
+    team: Team
+    rules: Rules
+    batch_at: Callable[[int], list[Batch]]
+    stop: Callable[[], bool]
+
+
+def train(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    extend: bool = False,
+    console: Console | None = None,
+    follow: Callable[[runs.Run], AbstractContextManager[Listener]] | None = None,
+) -> runs.Run:
+    """Train a recipe into a run folder, or go on where the run in that folder stopped; the run comes back.
+
+    `recipe` is a shipped recipe's name, a TOML file, a Recipe, or the folder of a run to go on with.
+    `overrides` changes keys, as in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead of
+    resuming, `extend` lets the run in the folder go on to a greater length. `follow` opens one more listener to the
+    ticks, as TensorBoard's. SIGINT and SIGTERM end the training after the step under way with its state saved
+    (manifest status "interrupted").
+    ModisteError says what went wrong in one sentence.
+
+    >>> run = train("swift", out="runs/toy", overrides={"data.name": "toy", "train.images": 640})  # doctest: +SKIP
+    >>> sample.load(run).sample(4).pixels.shape  # doctest: +SKIP
+    (4, 1, 28, 28)
+    """
+    recipe, path = settle(recipe, out, overrides or {})
+    path = runs.fresh_path(path) if fresh else path
+    device = assembly.choose_device(recipe.train.device)
+    with ExitStack() as stack:
+        stop = stack.enter_context(interruptible())
+        team = stack.enter_context(processes.joined(device))
+        if team.is_first:
+            stack.enter_context(runs.locked(path))
+        console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
+        dataset = data.open_data(recipe.data)
+        recipe = config.resolve(recipe, len(dataset))
+        assembly.check_fit(recipe, dataset, team)
+        opened = _open(recipe, path, dataset, device, team, extend, console) if team.is_first else None
+        opened = processes.from_first(opened, team)
+        if opened.finished:
+            return runs.Run(path)
+        session, state = _prepare(recipe, dataset, opened, team, stop)
+        if team.is_first:
+            names = dataset.class_names if session.shape.classes else ()
+            runs.describe_generator(session.run, recipe.network, session.shape, names)
+            console.print(data.describe(dataset) + _labels_note(recipe, dataset), highlight=False, soft_wrap=True)
+
+        images, budget = recipe.train.images or 0, recipe.train.budget_seconds
+        watch = stack.enter_context(progress.watching(console, images, budget, state.images))
+        if follow and team.is_first:
+            watch = watch.and_also(stack.enter_context(follow(session.run)))
+        try:
+            status = loop(session, state, watch)
+        except ModisteError as error:
+            if team.is_first:
+                runs.update_manifest(session.run, status="failed", end=runs.now(), reason=str(error))
+            raise
+        if team.is_first:
+            _finish(session.run, state, status)
+        processes.wait(team)
+        return session.run
+
+
+def settle(recipe: Recipe | str | Path, out: str | Path | None, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:
+    """The recipe with its overrides, and the run folder: `out`, or runs/NAME (runs/NAME-seedK for another seed)."""
+    if not isinstance(recipe, Recipe):
+        if runs.exists(Path(recipe)):
+            out = recipe if out is None else out
+            recipe = runs.open_run(recipe).recipe
+        else:
+            recipe = config.load(recipe)
+    recipe = config.override(recipe, overrides)
+    place = Path(recipe.data.name)
+    if not place.is_absolute() and (place.is_file() or place.is_dir()):  # the recipe must hold in other folders too
+        recipe = config.override(recipe, {"data.name": str(place.resolve())})
+    if out is None:
+        out = Path("runs") / (recipe.name + (f"-seed{recipe.seed}" if recipe.seed else ""))
+    return recipe, Path(out)
+
+
+def loop(session: Session, state: State, watch: progress.Watch) -> str:
+    """Train to the last image, to the end of the budget or until asked to stop: "finished" or "interrupted"."""
+    train, rules, team = session.recipe.train, session.rules, session.team
+    total_images, budget_seconds = train.images or 0, train.budget_seconds or math.inf
+    clock = Clock(state.seconds)
+    state.generator.train()
+    state.discriminator.train()
+    if state.images == 0:
+        draw_grid(session, state)
+    while True:
+        # Is it over, or does somebody want it to be? All ranks must agree.
+        over = state.images >= total_images or processes.any_of(
+            clock.seconds >= budget_seconds, team, state.meter.device
+        )
+        if over or processes.any_of(session.stop(), team, state.meter.device):
+            break
+
+        # Train.
+        ticks_before = state.images // train.tick_images
+        step(state, rules, team, session.batch_at)
+        watch.step(state.images, clock.seconds)
+
+        # Once per tick, and at the end: log, draw, save.
+        if state.images // train.tick_images > ticks_before or state.images >= total_images:
+            tick(session, state, clock, watch)
+    if over and state.meter[0] > 0:  # a budget ended between two ticks
+        tick(session, state, clock, watch)
+    elif not over:
+        save(session, state, clock)
+    return "finished" if over else "interrupted"
+
+
+class Clock:
+    """Seconds of training over all sessions of a run, and when the present tick began."""
+
+    def __init__(self, seconds_before: float) -> None:
+        self._start = time.perf_counter() - seconds_before
+        self.tick_start = seconds_before
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+
+def tick(session: Session, state: State, clock: Clock, watch: progress.Watch) -> None:
+    """Log, draw and save. A log line whose state never reaches the disk is dropped when the run is resumed."""
+    run, team = session.run, session.team
+    processes.share_buffers([state.generator, state.discriminator, state.ema], team)
+    sums = dict(zip(METER, processes.total(state.meter, team).tolist(), strict=True))
+    state.meter.zero_()
+    if team.is_first:
+        record = tick_record(session, state.images, sums, clock)
+        draw_grid(session, state)
+        runs.append_log(run, record)
+        runs.save_generator(run, state.ema)
+        watch.tick(record)
+        for sentence in health.diagnose(run.log):
+            watch.say(f"note: {sentence}")
+    save(session, state, clock)
+    clock.tick_start = clock.seconds
+
+
+def tick_record(session: Session, images: int, sums: Mapping[str, float], clock: Clock) -> dict[str, Any]:
+    """The log's line: means since the last tick. Only seconds and images_per_second differ between two equal runs."""
+    seconds = clock.seconds
+    shown = sums["updates_d"] / session.team.size * session.recipe.train.batch_size
+    means = {key: value / sums["updates_g" if key.endswith("_g") else "updates_d"] for key, value in sums.items()}
+    return {
+        "images": images,
+        "epoch": round(images / session.dataset_size, 4),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(shown / max(1e-9, seconds - clock.tick_start), 1),
+        **{key: means[key] for key in METER if not key.startswith("updates")},
+    }
+
+
+def draw_grid(session: Session, state: State) -> None:
+    """Write the sample grid of this moment: always the same noise, one class per row where there are classes."""
+    if session.team.is_first:
+        noise, labels, columns = sample.fixed_noise(session.recipe.network.z_dim, session.shape.classes)
+        picture = sample.grid(sample.generate(state.ema, noise, labels), columns)
+        runs.write_bytes(session.run.path / "samples" / f"{state.images:09d}.png", sample.png(picture))
+
+
+def save(session: Session, state: State, clock: Clock) -> None:
+    """Write the state from which the training can go on as if nothing had happened."""
+    meter = processes.total(state.meter, session.team)
+    if not session.team.is_first:
+        return
+    saved = {
+        "format": STATE_FORMAT,
+        "images": state.images,
+        "seconds": clock.seconds,
+        "meter": meter.cpu(),
+        "generator": state.generator.state_dict(),
+        "discriminator": state.discriminator.state_dict(),
+        "ema": state.ema.state_dict() if state.ema is not state.generator else None,
+        "optimizer_g": state.optimizer_g.state_dict(),
+        "optimizer_d": state.optimizer_d.state_dict(),
+    }
+    runs.save_state(session.run, state.images, saved)
+
+
+def restore(state: State, saved: Mapping[str, Any], team: Team) -> None:
+    """The inverse of `save`."""
+    if saved["format"] != STATE_FORMAT:
+        raise ModisteError(
+            f"the saved state has format {saved['format']} and this Modiste reads {STATE_FORMAT}; "
+            "resume with the version that manifest.json names"
+        )
+    state.images, state.seconds = saved["images"], saved["seconds"]
+    if team.is_first:  # the sums of all ranks were added up when the state was saved
+        state.meter.copy_(saved["meter"])
+    state.generator.load_state_dict(saved["generator"])
+    state.discriminator.load_state_dict(saved["discriminator"])
+    if saved["ema"] is not None:
+        state.ema.load_state_dict(saved["ema"])
+    state.optimizer_g.load_state_dict(saved["optimizer_g"])
+    state.optimizer_d.load_state_dict(saved["optimizer_d"])
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run folder ready to train in: where, the manifest's facts, and the state to go on from (None = the start)."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    saved: Mapping[str, Any] | None = None
+    finished: bool = False
+
+
+def _open(
+    recipe: Recipe, path: Path, dataset: Images, device: str, team: Team, extend: bool, console: Console
+) -> Opened:
+    """Create the run folder, or check that the one there fits and find its newest state."""
+    digest = data.digest(dataset)
+    if not runs.exists(path):
+        strange = [entry.name for entry in path.iterdir() if entry.name not in (".lock", *runs.MADE_BEFORE_MANIFEST)]
+        if strange:
+            raise UsageError(f"{path} holds other files ({strange[0]}) and is no run folder; choose another with --out")
+        return Opened(path, runs.create(path, recipe, _facts(recipe, dataset, digest, device, team)).manifest)
+    run = runs.Run(path)
+    manifest = run.manifest
+    differing = _check_same(run, recipe, extend)
+    if manifest["data"]["digest"] != digest:
+        raise UsageError(
+            f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
+        )
+    saved, notes = runs.load_state(run)
+    if manifest["status"] == "finished" and not differing and not notes:
+        notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
+        console.print(notes[0], highlight=False, soft_wrap=True)
+        return Opened(path, manifest, finished=True)
+    for key, now in (("device", device), ("torch", torch.__version__), ("processes", team.size)):
+        if manifest[key] != now:
+            notes.append(f"the run was started with {key} {manifest[key]}, now {now}: it goes on, but not bit for bit")
+    images = saved["images"] if saved else 0
+    runs.rewind(run, images)
+    if differing:
+        runs.write_text(path / "recipe.toml", config.to_toml(recipe))
+    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe))
+    for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
+        console.print(text, highlight=False, soft_wrap=True)
+    return Opened(path, manifest, saved)
+
+
+def _check_same(run: runs.Run, recipe: Recipe, extend: bool) -> list[str]:
+    """The differences between the run's recipe and this one, where they only make it longer; UsageError otherwise."""
+    differing = config.differences(run.recipe, recipe)
+    only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in differing)
+    extensible = only_length and recipe.train.lr_schedule == "constant"
+    if differing and not (extend and extensible):
+        hint = ", or --extend to train it longer" if extensible else ""
+        raise UsageError(
+            f"{run.path} was started with another recipe ({'; '.join(differing)}); "
+            f"use the same settings to resume it, --fresh for a new folder beside it{hint}"
+        )
+    return differing
+
+
+def _facts(recipe: Recipe, dataset: Images, digest: str, device: str, team: Team) -> dict[str, Any]:
+    """What the manifest says of a new run."""
+    count, channels, height, width = dataset.pixels.shape
+    described = {
+        "name": dataset.name,
+        "digest": digest,
+        "count": count,
+        "channels": channels,
+        "size": [height, width],
+    }
+    return {
+        **runs.describe_machine(),
+        "device": device,
+        "precision": assembly.choose_precision(recipe.train.precision, device),
+        "threads": recipe.train.threads or torch.get_num_threads(),
+        "processes": team.size,
+        "data": {**described, "classes": list(dataset.class_names)},
+    }
+
+
+def _prepare(
+    recipe: Recipe, dataset: Images, opened: Opened, team: Team, stop: Callable[[], bool]
+) -> tuple[Session, State]:
+    """Networks, optimisers and rules as the manifest says, with the saved state in them."""
+    device = assembly.choose_device(recipe.train.device)
+    torch.set_num_threads(opened.manifest["threads"])  # sums depend on it, so a resumed run keeps it
+    shape = assembly.image_shape(recipe, dataset)
+    state = assembly.make_state(recipe, shape, device)
+    rules = assembly.make_rules(recipe, state, device, opened.manifest["precision"])
+    if opened.saved is not None:
+        restore(state, opened.saved, team)
+    batch_at = assembly.batches(recipe, dataset, shape, team, device)
+    return Session(recipe, runs.Run(opened.path), len(dataset), shape, team, rules, batch_at, stop), state
+
+
+def _labels_note(recipe: Recipe, dataset: Images) -> str:
+    """What becomes of the labels, where somebody could wonder."""
+    if dataset.labels is None or recipe.network.conditioning != "none":
+        return ""
+    return "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
+
+
+def _finish(run: runs.Run, state: State, status: str) -> None:
+    sample.write_animation(run)
+    seconds = run.log[-1]["seconds"] if run.log else 0.0
+    facts = {"images": state.images, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
+    runs.update_manifest(run, status=status, end=runs.now(), **facts)
+
+
+def peak_memory_bytes() -> int | None:
+    """The largest resident set of this process so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM came; a second SIGINT interrupts at once."""
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

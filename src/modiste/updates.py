@@ -1,0 +1,169 @@
+"""The step: one generator update and the discriminator updates before it, free of options.
+
+What varies between recipes is in the objects handed to the step (`Rules`); it knows nothing of data sets, files or
+ticks. Losses and penalties are values per image, averaged once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modiste import processes
+from modiste.errors import ModisteError
+from modiste.losses import Pair
+from modiste.processes import Team
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Real images float [N, C, H, W] in [-1, 1], their labels int64 [N] or None, and noise [N, z_dim]."""
+
+    real: Tensor
+    labels: Tensor | None
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How one recipe plays: networks as callables, the game, the penalty, precision, and the split of a batch."""
+
+    generator: Callable[[Tensor, Tensor | None], Tensor]
+    discriminator: Callable[[Tensor, Tensor | None], Tensor]
+    both_logits: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+    pair: Pair
+    penalty: Callable[[Batch, int], Tensor] | None
+    autocast: Callable[[], AbstractContextManager[Any]]
+    discriminator_steps: int
+    batch_size: int
+    learning_rates: Callable[[int], tuple[float, float]]
+    ema_decay: Callable[[int], float]
+
+
+@dataclass
+class State:
+    """All that changes during a training."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    ema: nn.Module
+    optimizer_g: torch.optim.Optimizer
+    optimizer_d: torch.optim.Optimizer
+    meter: Tensor
+    images: int = 0
+    seconds: float = 0.0
+
+
+METER_D = ("updates_d", "loss_d", "d_accuracy_real", "d_accuracy_fake", "penalty", "gradient_norm_d")
+METER_G = ("updates_g", "loss_g", "gradient_norm_g")
+METER = METER_D + METER_G
+"""What `State.meter` sums up from one tick to the next, in this order."""
+
+
+def step(state: State, rules: Rules, team: Team, batch_at: Callable[[int], list[Batch]]) -> None:
+    """One generator update and the discriminator updates before it; `batch_at` gives a position's parts of a batch."""
+    for turn in range(rules.discriminator_steps):
+        parts = batch_at(state.images)
+        # The last fakes serve the generator's update too. With several parts their graphs would not fit: made again.
+        shared = turn == rules.discriminator_steps - 1 and len(parts) == 1
+        with torch.set_grad_enabled(shared), rules.autocast():
+            fakes = [rules.generator(part.noise, part.labels) for part in parts]
+        update_discriminator(state, rules, team, parts, fakes)
+        state.images += rules.batch_size
+    update_generator(state, rules, team, parts, fakes)
+    update_ema(state.ema, state.generator, rules.ema_decay(state.images))
+
+
+def update_discriminator(
+    state: State, rules: Rules, team: Team, parts: Sequence[Batch], fakes: Sequence[Tensor]
+) -> None:
+    """Real logits up, fake logits down."""
+    state.optimizer_d.zero_grad(set_to_none=True)
+    sums = torch.zeros(4, device=fakes[0].device)
+    for part, fake in zip(parts, fakes, strict=True):
+        with rules.autocast():
+            real_logits, fake_logits = rules.both_logits(part.real, fake.detach(), part.labels)
+        real_logits, fake_logits = real_logits.float(), fake_logits.float()
+        loss = rules.pair.discriminator(real_logits, fake_logits).mean()
+        penalty = rules.penalty(part, state.images).mean() if rules.penalty else loss.new_zeros(())
+        torch.autograd.backward((loss + penalty) / len(parts))
+        right_real = (real_logits > rules.pair.boundary).float().mean()
+        right_fake = (fake_logits < rules.pair.boundary).float().mean()
+        sums += torch.stack([loss, right_real, right_fake, penalty]).detach()
+    processes.average_gradients(state.discriminator, team)
+    norm = gradient_norm(state.discriminator)
+    sums = sums / len(parts)
+    stop_unless_finite(state.images, discriminator_loss=sums[0], penalty=sums[3], discriminator_gradient=norm)
+    set_learning_rate(state.optimizer_d, rules.learning_rates(state.images)[1])
+    state.optimizer_d.step()
+    state.meter[: len(METER_D)] += torch.cat([sums.new_ones(1), sums, norm[None]])
+
+
+def update_generator(state: State, rules: Rules, team: Team, parts: Sequence[Batch], fakes: Sequence[Tensor]) -> None:
+    """Fake logits up, through a discriminator that stands still."""
+    state.optimizer_g.zero_grad(set_to_none=True)
+    state.discriminator.requires_grad_(False)
+    mean_loss = torch.zeros((), device=fakes[0].device)
+    for part, fake in zip(parts, fakes, strict=True):
+        with rules.autocast():
+            if not fake.requires_grad:
+                fake = rules.generator(part.noise, part.labels)
+            logits = rules.discriminator(fake, part.labels)
+        loss = rules.pair.generator(logits.float()).mean() / len(parts)
+        torch.autograd.backward(loss)
+        mean_loss += loss.detach()
+    state.discriminator.requires_grad_(True)
+    processes.average_gradients(state.generator, team)
+    norm = gradient_norm(state.generator)
+    stop_unless_finite(state.images, generator_loss=mean_loss, generator_gradient=norm)
+    set_learning_rate(state.optimizer_g, rules.learning_rates(state.images)[0])
+    state.optimizer_g.step()
+    state.meter[len(METER_D) :] += torch.stack([torch.ones_like(norm), mean_loss, norm])
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, generator: nn.Module, decay: float) -> None:
+    """Move the average's weights and running statistics by 1 - decay towards the generator's; counters are copied."""
+    if ema is generator:
+        return
+    pairs = [
+        *zip(ema.parameters(), generator.parameters(), strict=True),
+        *zip(ema.buffers(), generator.buffers(), strict=True),
+    ]
+    floats = [(old, new) for old, new in pairs if old.is_floating_point()]
+    torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - decay)
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)
+
+
+def gradient_norm(module: nn.Module) -> Tensor:
+    """The Euclidean norm of all gradients of a network, as a scalar tensor."""
+    norms = [
+        torch.linalg.vector_norm(parameter.grad) for parameter in module.parameters() if parameter.grad is not None
+    ]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    return norm
+
+
+def stop_unless_finite(images: int, **terms: Tensor) -> None:
+    """ModisteError naming the first term that is infinite or not a number, before it reaches the weights."""
+    if math.isfinite(sum(terms.values(), torch.zeros(())).item()):
+        return
+    name = next((name for name, term in terms.items() if not math.isfinite(term.item())), "sum of all terms")
+    raise ModisteError(
+        f"the {name.replace('_', ' ')} is no finite number after {images:,} images; it did not touch the weights, and "
+        "the last saved state is good: train anew (--fresh) with a smaller learning rate or train.precision=float32"
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Use this rate from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
