@@ -70,9 +70,7 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
         name += f" {data.resize}px-{data.resize_filter}"
     elif images.pixels.shape[2] != images.pixels.shape[3]:
         height, width = images.pixels.shape[2:]
-        raise UsageError(
-            f"{name}: images are {width} x {height} pixels, not square; set data.resize to a side length"
-        )
+        raise UsageError(f"{name}: images are {width} x {height} pixels, not square; set data.resize to a side length")
     return replace(images, name=name)
 
 
@@ -101,7 +99,8 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
         raise UsageError(
             f"no data set is named {data.name!r}; use {', '.join(PUBLISHED)}, toy, a folder or a .npz file"
         )
-    return readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
+    images = readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
+    return fashion_mnist.recognised(images)
 
 
 def _toy(name: str, split: readers.Split, limit: int | None) -> Images:

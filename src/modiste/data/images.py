@@ -39,27 +39,18 @@ class Images:
                 "save them as whole numbers from 0 to 255"
             )
         if pixels.size == 0:
-            raise ModisteError(
-                f"{self.name} holds no images ({list(pixels.shape)}); check the file or folder"
-            )
+            raise ModisteError(f"{self.name} holds no images ({list(pixels.shape)}); check the file or folder")
         if pixels.shape[1] not in (1, 3):
-            raise ModisteError(
-                f"{self.name}: images have {pixels.shape[1]} channels; convert them to grey or RGB"
-            )
+            raise ModisteError(f"{self.name}: images have {pixels.shape[1]} channels; convert them to grey or RGB")
         if labels is None:
             if self.class_names:
-                raise ModisteError(
-                    f"{self.name} names {len(self.class_names)} classes but has no labels; add them"
-                )
+                raise ModisteError(f"{self.name} names {len(self.class_names)} classes but has no labels; add them")
             return
         if labels.dtype != np.int64 or labels.ndim != 1:
-            raise ModisteError(
-                f"{self.name}: labels are {labels.dtype} {list(labels.shape)}; int64 [N] is needed"
-            )
+            raise ModisteError(f"{self.name}: labels are {labels.dtype} {list(labels.shape)}; int64 [N] is needed")
         if len(labels) != len(pixels):
             raise ModisteError(
-                f"{self.name}: {len(pixels):,} images but {len(labels):,} labels; "
-                "take both from the same release"
+                f"{self.name}: {len(pixels):,} images but {len(labels):,} labels; take both from the same release"
             )
         lowest, highest, classes = int(labels.min()), int(labels.max()), len(self.class_names)
         if lowest < 0 or highest >= classes:

@@ -87,9 +87,7 @@ def payload(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModisteError(
-            f"cannot read {path}: {error.strerror}; check the path and its permissions"
-        ) from None
+        raise ModisteError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:
@@ -131,14 +129,10 @@ def read_npz(path: Path, split: Split) -> Images:
         pixels = _entry(archive, key, path)
         label_key = next((key for key in NPZ_LABELS[split] if key in archive.files), None)
         labels = _entry(archive, label_key, path) if label_key else None
-        names = (
-            tuple(map(str, _entry(archive, "class_names", path))) if "class_names" in archive.files else None
-        )
+        names = tuple(map(str, _entry(archive, "class_names", path))) if "class_names" in archive.files else None
     place = f"{path.name}[{key}]"
     if pixels.dtype != np.uint8:
-        raise ModisteError(
-            f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255"
-        )
+        raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
     return labelled(_channels_first(pixels, place), labels, names, path.stem)
 
 
@@ -146,9 +140,7 @@ def _npz(path: Path) -> Any:
     try:
         archive = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ModisteError(
-            f"{path} is not a readable .npz file ({error}); write it with numpy.savez"
-        ) from None
+        raise ModisteError(f"{path} is not a readable .npz file ({error}); write it with numpy.savez") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ModisteError(f"{path} is a single array, not a .npz file; write it with numpy.savez")
     return archive
@@ -174,9 +166,7 @@ def _channels_first(pixels: NDArray[Any], place: str) -> Pixels:
     )
 
 
-def labelled(
-    pixels: Pixels, labels: NDArray[Any] | None, class_names: tuple[str, ...] | None, name: str
-) -> Images:
+def labelled(pixels: Pixels, labels: NDArray[Any] | None, class_names: tuple[str, ...] | None, name: str) -> Images:
     """Images from raw arrays; classes without names are called by their numbers."""
     if labels is None:
         return Images(pixels, None, (), name)
@@ -210,18 +200,14 @@ def read_pictures(folder: Path, split: Split, resize: Resize | None = None) -> I
         names, root = _class_folders(folder / "train"), folder / split
         strangers = [name for name in _class_folders(root) if name not in names]
         if strangers:
-            raise ModisteError(
-                f"{root / strangers[0]} is no class of {folder / 'train'}; use the same class names"
-            )
+            raise ModisteError(f"{root / strangers[0]} is no class of {folder / 'train'}; use the same class names")
     else:
         if split == "test":
             raise ModisteError(f"{folder} has no test images; add the sub-folders train and test")
         names, root = _class_folders(folder), folder
     files: list[tuple[int, int, Path]] = []  # (rank in the class, class, file)
     for label, name in enumerate(names):
-        files += [
-            (rank, label, file) for rank, file in enumerate(_pictures(root / name, required=split == "train"))
-        ]
+        files += [(rank, label, file) for rank, file in enumerate(_pictures(root / name, required=split == "train"))]
     loose = _pictures(root, required=not names)
     if loose and names:
         raise ModisteError(f"{loose[0]} lies beside class folders such as {names[0]}; move it into its class")

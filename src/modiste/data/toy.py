@@ -173,22 +173,31 @@ def _coat(c: Canvas) -> None:
 
 
 def _sandal(c: Canvas) -> None:
-    heel = c.vary(0.0, 0.18)
-    ground = c.vary(0.68, 0.78)
-    sole = c.vary(0.05, 0.08)
-    # the sole runs from the heel on the right to the toe on the left, as in Fashion-MNIST
-    arch = [(0.95, ground - heel - sole), (0.6, ground - sole - heel * 0.5), (0.05, ground - sole)]
-    under = [(0.05, ground), (0.6, ground - heel * 0.5), (0.95, ground - heel)]
-    c.shape(arch + under)
-    if heel > 0.05:
-        c.shape([(0.84, ground - heel), (0.95, ground - heel), (0.95, ground), (0.88, ground)], c.dark)
+    # the toe points to the left, as in Fashion-MNIST
+    ground, heel, sole = c.vary(0.72, 0.8), c.vary(-0.12, 0.2), c.vary(0.06, 0.09)
+    heel = max(heel, 0.0)  # four in ten are flat
+    rear = ground - heel
+
+    def height(x: float) -> float:  # the sole's lower edge: flat under the toes, rising to the heel
+        return ground - heel * min(1.0, max(0.0, (x - 0.3) / 0.5))
+
+    edge = [float(x) for x in np.linspace(0.05, 0.95, 9)]
+    c.shape([(x, height(x) - sole) for x in edge] + [(x, height(x)) for x in reversed(edge)])
+    if heel > 0.04:
+        c.shape([(0.8, rear), (0.95, rear), (0.94, ground), (0.94 - c.vary(0.04, 0.12), ground)], c.dark)
     else:
         c.line([(0.05, ground), (0.95, ground)], c.dark, 0.025)
-    width, ankle = c.vary(0.03, 0.05), ground - heel - c.vary(0.22, 0.32)
-    c.line([(0.12, ground - sole), (0.24, ground - 0.17), (0.4, ground - sole - heel * 0.3)], c.level, width)
-    c.line([(0.24, ground - 0.17), (0.55, ground - heel - 0.2), (0.92, ankle)], c.level, width)
-    c.line([(0.66, ground - sole - heel * 0.6), (0.62, ankle + 0.06), (0.92, ankle)], c.level, width)
-    c.line([(0.93, ground - heel - sole), (0.92, ankle)], c.level, width * 1.3)
+    width, ankle = c.vary(0.05, 0.08), rear - sole - c.vary(0.2, 0.28)
+    bands = [0.16, 0.34] if c.chance(0.5) else [0.22]
+    for x in bands:  # arches over the toes
+        rise = c.vary(0.13, 0.18)
+        foot = [
+            (x + 0.12 * t, height(x + 0.12 * t) - sole * 0.5 - rise * (1 - (t - 0.4) ** 2)) for t in (-0.4, 0.2, 1, 1.4)
+        ]
+        c.line([(x - 0.04, height(x) - sole * 0.5), *foot, (x + 0.21, height(x + 0.2) - sole * 0.5)], c.level, width)
+    c.shape([(0.85, rear - sole), (0.95, rear - sole), (0.95, ankle), (0.87, ankle)])
+    c.line([(0.91, ankle + 0.03), (0.68, ankle - 0.02), (0.6, ankle + 0.06)], c.level, width * 0.7)
+    c.line([(0.6, ankle + 0.06), (0.66, height(0.66) - sole * 0.5)], c.level, width * 0.7)
 
 
 def _shirt(c: Canvas) -> None:
@@ -229,9 +238,7 @@ def _sneaker(c: Canvas) -> None:
         x, y = 0.35 + step * 0.08, ground - 0.19 - step * 0.045
         c.line([(x, y), (x + 0.07, y + 0.06)], c.dark, 0.014)
     if c.chance(0.6):
-        c.line(
-            [(0.5, ground - sole), (0.66, ground - 0.22), (0.74, ground - sole)], c.dark, c.vary(0.015, 0.03)
-        )
+        c.line([(0.5, ground - sole), (0.66, ground - 0.22), (0.74, ground - sole)], c.dark, c.vary(0.015, 0.03))
 
 
 def _bag(c: Canvas) -> None:
@@ -240,8 +247,7 @@ def _bag(c: Canvas) -> None:
     handle, rise = c.vary(0.14, 0.24), top - c.vary(0.2, 0.3)
     width = c.vary(0.02, 0.045)
     points = [
-        (0.5 + handle * math.cos(a), top + 0.03 + (rise - top) * math.sin(a))
-        for a in np.linspace(0, math.pi, 13)
+        (0.5 + handle * math.cos(a), top + 0.03 + (rise - top) * math.sin(a)) for a in np.linspace(0, math.pi, 13)
     ]
     c.line(points, c.level, width)
     c.mirrored([(upper, top), (lower, bottom - 0.03), (lower - 0.03, bottom)])
