@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 from modiste.config import Network
 from modiste.errors import UsageError
@@ -155,12 +155,41 @@ def initialise(module: nn.Module, init: str) -> None:
             nn.init.normal_(layer.weight, 1.0, 0.02)
 
 
-def normalise_spectrally(module: nn.Module) -> None:
-    """Divides every weight matrix from now on by its largest singular value (Miyato et al. 2018, eq. 8).
+class SpectralNorm(nn.Module):
+    """A weight divided by its largest singular value, as matrix [outputs, rest] (Miyato et al. 2018, eq. 8).
 
-    One power iteration (their algorithm 1) per forward pass in training mode, none in evaluation mode. Call
-    it after `initialise`; the iteration's vectors are buffers and travel with the state.
+    One power iteration (their algorithm 1) per use in training mode, none in evaluation mode; both vectors are
+    buffers and travel with the state. Torch's own version multiplies in half precision under autocast, and some
+    releases fail there (pytorch issue 125544); this one is float32 throughout.
     """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        outputs, rest = weight.flatten(1).shape
+        self.register_buffer("u", F.normalize(torch.randn(outputs), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(rest), dim=0))
+        for _ in range(15):  # the first steps of training should not be taken with a wrong norm
+            self.iterate(weight.detach().flatten(1))
+
+    def iterate(self, matrix: Tensor) -> None:
+        """One step of the power method, in place."""
+        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        matrix = weight.flatten(1)
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training:
+                self.iterate(matrix.detach())
+            # Copies, since the next pass moves the vectors while this pass's graph still needs them.
+            return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
+
+
+def normalise_spectrally(module: nn.Module) -> None:
+    """Puts spectral norm on every convolution, dense layer and embedding in place; call it after `initialise`."""
     for layer in list(module.modules()):
         if isinstance(layer, (*WEIGHTED, nn.Embedding)):
-            spectral_norm(layer)
+            register_parametrization(layer, "weight", SpectralNorm(layer.weight))

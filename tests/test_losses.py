@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from modiste import config
+from modiste.errors import UsageError
+from modiste.losses import ADVERSARIAL, adversarial, r1
+
+real = torch.linspace(-4, 5, 7, dtype=torch.float64)
+fake = torch.linspace(3, -6, 7, dtype=torch.float64)
+
+
+def cross_entropy(logits, target):
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target), reduction="none")
+
+
+@pytest.mark.parametrize("game", ["nonsaturating", "minimax"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_games_match_torch(game, smoothing):
+    pair = adversarial(config.Loss(adversarial=game, label_smoothing=smoothing))
+    expected = cross_entropy(real, 1 - smoothing) + cross_entropy(fake, 0.0)
+    torch.testing.assert_close(pair.discriminator(real, fake), expected)
+
+
+def test_smoothing_leaves_the_generator_alone():
+    smoothed = adversarial(config.Loss(label_smoothing=0.2))
+    torch.testing.assert_close(smoothed.generator(fake), cross_entropy(fake, 1.0))
+
+
+def test_smoothed_optimum_is_the_smoothed_target():
+    logits = torch.zeros(1, requires_grad=True)
+    pair = adversarial(config.Loss(label_smoothing=0.1))
+    optimum = torch.log(torch.tensor([0.9 / 0.1]))
+    pair.discriminator(optimum + logits, torch.zeros(1)).sum().backward()
+    assert logits.grad.abs() < 1e-6
+
+
+def test_minimax_is_a_zero_sum_game():
+    logits = fake.clone().requires_grad_(True)
+    (of_discriminator,) = torch.autograd.grad(ADVERSARIAL["minimax"].discriminator(real, logits).sum(), logits)
+    (of_generator,) = torch.autograd.grad(ADVERSARIAL["minimax"].generator(logits).sum(), logits)
+    torch.testing.assert_close(of_generator, -of_discriminator)
+
+
+@pytest.mark.parametrize(
+    "game, r, f, of_discriminator, of_generator",
+    [
+        ("least-squares", 3.0, -1.0, 2.5, 2.0),
+        ("least-squares", 1.0, 0.0, 0.0, 0.5),
+        ("hinge", 2.0, -2.0, 0.0, 2.0),
+        ("hinge", 0.25, 0.5, 2.25, -0.5),
+        ("wasserstein", 3.0, -1.0, -4.0, 1.0),
+    ],
+)
+def test_other_games_by_hand(game, r, f, of_discriminator, of_generator):
+    pair = adversarial(config.Loss(adversarial=game))
+    assert pair.discriminator(torch.tensor([r]), torch.tensor([f])).item() == of_discriminator
+    assert pair.generator(torch.tensor([f])).item() == of_generator
+
+
+@pytest.mark.parametrize("game", ADVERSARIAL)
+def test_terms_are_per_image_and_push_the_right_way(game):
+    pair = ADVERSARIAL[game]
+    r, f = (torch.tensor([0.1, -0.2, 0.3]).requires_grad_(True) for _ in "rf")
+    term = pair.discriminator(r, f)
+    assert term.shape == pair.generator(f).shape == (3,)
+    up, down = torch.autograd.grad(term.sum(), (r, f))
+    assert (up < 0).all()  # a step against the gradient raises real logits
+    assert (down[f > 0] > 0).all()  # and lowers fake ones
+    (generator_up,) = torch.autograd.grad(pair.generator(f).sum(), f)
+    assert (generator_up < 0).all()
+
+
+@pytest.mark.parametrize("game", ADVERSARIAL)
+def test_extreme_logits_stay_finite(game):
+    extreme = torch.tensor([-1e4, 1e4])
+    assert ADVERSARIAL[game].discriminator(extreme, -extreme).isfinite().all()
+    assert ADVERSARIAL[game].generator(extreme).isfinite().all()
+
+
+def test_smoothing_without_cross_entropy_is_refused():
+    with pytest.raises(UsageError, match="label_smoothing"):
+        config.build({"loss": {"adversarial": "hinge", "label_smoothing": 0.1}}, "here")
+
+
+def test_r1_of_a_linear_discriminator_is_half_the_squared_weight():
+    weight = torch.randn(1, 4, 4)
+    penalty = r1(lambda images, labels: (images * weight).sum((1, 2, 3)), torch.randn(5, 1, 4, 4), None)
+    torch.testing.assert_close(penalty, (weight.square().sum() / 2).expand(5))
+
+
+def test_r1_of_a_quadratic_discriminator_differs_by_image_and_label():
+    images, labels = torch.randn(3, 2, 4, 4), torch.tensor([1, 2, 3])
+    penalty = r1(lambda x, y: y * x.square().sum((1, 2, 3)) / 2, images, labels)  # gradient y x
+    torch.testing.assert_close(penalty, labels**2 * images.square().sum((1, 2, 3)) / 2)
+
+
+def test_r1_reaches_the_weights_in_float32_under_autocast():
+    layer = torch.nn.Linear(16, 1)
+    seen = []
+
+    def discriminator(images, labels):
+        logits = layer(images.flatten(1)).flatten()
+        seen.append(logits.dtype)
+        return logits
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        penalty = r1(discriminator, torch.randn(2, 1, 4, 4, dtype=torch.bfloat16), None)
+    penalty.mean().backward()
+    assert seen == [torch.float32] and penalty.dtype == torch.float32
+    torch.testing.assert_close(layer.weight.grad, layer.weight.detach())  # d/dw of |w|^2 / 2

@@ -1,0 +1,69 @@
+import pytest
+
+from modiste import config
+from modiste.networks import FAMILIES, Shape, build_discriminator, build_generator
+from modiste.networks.summary import training_flops
+
+PUBLISHED = {
+    # name: (z, batch, epochs, learning rate, beta1, size), as the documents print them; None = they do not
+    "diaz-a": (100, 128, 30, 2e-4, 0.5, None),
+    "diaz-b": (50, 64, 30, 2e-4, 0.5, None),
+    "diaz-c": (200, 128, 30, 2e-4, 0.5, None),
+    "noronha": (100, None, 50, None, None, None),
+    "roh": (None, 128, 20, 2e-4, 0.5, 64),
+    "dense-sigmoid": (100, 24, 20, 1e-4, 0.001, None),
+    "bare-naich": (None, None, 200, None, None, None),
+}
+
+
+def shape_of(recipe):
+    return Shape(1, recipe.data.resize or 28, 10)
+
+
+@pytest.mark.parametrize("name", config.shipped())
+def test_every_recipe_loads_resolves_and_builds(name):
+    recipe = config.load(name)
+    assert recipe.name == name and recipe.about and recipe.source
+    assert recipe.network.family in FAMILIES
+    resolved = config.resolve(recipe, 60_000)
+    assert resolved.train.images and resolved.train.epochs is None
+    assert config.from_toml(config.to_toml(resolved), name) == resolved
+    build_generator(recipe.network, shape_of(recipe))
+    build_discriminator(recipe.network, shape_of(recipe))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings(name):
+    recipe = config.load(name)
+    stated = PUBLISHED[name]
+    train = recipe.train
+    ours = (
+        recipe.network.z_dim,
+        train.batch_size,
+        train.epochs,
+        train.lr_generator,
+        train.beta1,
+        recipe.data.resize,
+    )
+    assert [mine for mine, theirs in zip(ours, stated, strict=True) if theirs is not None] == [
+        theirs for theirs in stated if theirs is not None
+    ]
+    assert train.lr_discriminator == train.lr_generator and train.tick_images == 60_000
+    assert train.ema_halflife_images == 0 and recipe.loss.r1_gamma == 0  # none of the documents has them
+
+
+def test_a_recipe_counts_its_epochs_in_images():
+    assert config.resolve(config.load("diaz-b"), 60_000).train.images == 30 * 60_000
+
+
+def test_cost_of_diaz_a_by_hand():
+    """Forward operations of the convolutions, times 3 for the generator and 8 for the discriminator.
+
+    One forward and two backward parts in the generator; in the discriminator three forward parts, two backward
+    passes of two parts each and one of one part. Gradients to the images themselves are not needed for real
+    and for made images, which takes off two parts of the first layer; so it is for the noise.
+    """
+    generator = [100 * 256 * 16, 256 * 128 * 16 * 16, 128 * 64 * 16 * 64, 64 * 16 * 256]
+    discriminator = [64 * 16 * 256, 64 * 128 * 16 * 64, 128 * 256 * 16 * 16, 256 * 16]
+    parts = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
+    assert training_flops(config.load("diaz-a"), Shape(1, 32, 10)) == 2 * parts
