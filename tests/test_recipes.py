@@ -67,3 +67,18 @@ def test_cost_of_diaz_a_by_hand():
     discriminator = [64 * 16 * 256, 64 * 128 * 16 * 64, 128 * 256 * 16 * 16, 256 * 16]
     parts = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
     assert training_flops(config.load("diaz-a"), Shape(1, 32, 10)) == 2 * parts
+
+
+def test_r1_costs_by_its_frequency_and_generator_updates_by_theirs():
+    tree = {
+        "network": {"conditioning": "projection", "discriminator_norm": "spectral"},
+        "loss": {"r1_gamma": 1.0, "r1_every": 1},
+    }
+    recipe, shape = config.build(tree, "here"), Shape(1, 32, 10)
+
+    def cost(changes):
+        return training_flops(config.override(recipe, changes), shape)
+
+    bare, full, seldom = cost({"loss.r1_gamma": 0}), cost({}), cost({"loss.r1_every": 4})
+    assert full - bare == pytest.approx(4 * (seldom - bare)) and full > bare
+    assert cost({"loss.r1_gamma": 0, "train.discriminator_steps": 2}) < bare

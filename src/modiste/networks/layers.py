@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -181,7 +183,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = weight.flatten(1)
-        with torch.autocast(weight.device.type, enabled=False):
+        # The meta device, on which costs are counted, knows no autocast.
+        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
             if self.training:
                 self.iterate(matrix.detach())
             # Copies, since the next pass moves the vectors while this pass's graph still needs them.
