@@ -30,6 +30,7 @@ __all__ = [
     "batch_indices",
     "describe",
     "digest",
+    "has_test",
     "heldout_indices",
     "open_data",
     "to_pixels",
@@ -74,6 +75,12 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
     return replace(images, name=name)
 
 
+def has_test(data: Data) -> bool:
+    """Whether the data set brings its own test images."""
+    path = Path(data.name).expanduser()
+    return _is_toy(data.name) or data.name in PUBLISHED or (path.exists() and readers.has_test_split(path))
+
+
 def heldout_indices(images: Images) -> NDArray[np.int64]:
     """Sorted indices held out: the last 500 of each class of an MNIST-like set, else the last 10 %."""
     labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
@@ -90,7 +97,7 @@ def _mnist_like(images: Images) -> bool:
 
 
 def _open_split(data: Data, split: readers.Split, limit: int | None, progress: bool) -> Images:
-    if data.name == "toy" or data.name.startswith("toy-"):
+    if _is_toy(data.name):
         return _toy(data.name, split, limit)
     if data.name in PUBLISHED:
         return fashion_mnist.open_published(PUBLISHED[data.name], split, progress)
@@ -101,6 +108,10 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
         )
     images = readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
     return fashion_mnist.recognised(images)
+
+
+def _is_toy(name: str) -> bool:
+    return name == "toy" or name.startswith("toy-")
 
 
 def _toy(name: str, split: readers.Split, limit: int | None) -> Images:

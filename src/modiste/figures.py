@@ -1,0 +1,138 @@
+"""Pictures: one function each, arrays in, a matplotlib Figure out; `save` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color, 2002)
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+DPI = 150
+GAP = 2  # white pixels between two tiles of a sheet
+MAGNIFICATION = 3  # figure dots per image pixel, a whole number so that tiles stay crisp
+SMALL = 8  # points
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure as a file of the path's type, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        figure.savefig(beside, dpi=figure.dpi, format=path.suffix.removeprefix(".") or "png")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
+    """Bars with the number of images per class, one colour per split."""
+    splits, classes = len(counts_by_split), len(class_names)
+    figure = _figure(7, 1.2 + 0.34 * classes * max(1, splits) ** 0.5)
+    axes = figure.subplots()
+    height = 0.8 / splits
+    rows = np.arange(classes)
+    for index, (split, counts) in enumerate(counts_by_split.items()):
+        bars = axes.barh(
+            rows + (index - (splits - 1) / 2) * height,
+            counts,
+            height * 0.92,
+            color=COLOURS[index % len(COLOURS)],
+            label=f"{split} ({sum(counts):,})",
+        )
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=SMALL - 1)
+    axes.set_yticks(rows, class_names)
+    axes.invert_yaxis()
+    axes.set_ylabel("class")
+    axes.set_xlabel("images")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=splits, frameon=False, fontsize=SMALL)
+    return figure
+
+
+def first_of_each_class(
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    per_class: int = 10,
+) -> Figure:
+    """The first images uint8 [N, C, H, W] of each class as they are, one class per row."""
+    _, channels, height, width = pixels.shape
+    tiles = np.full((len(class_names), per_class, channels, height, width), 255, np.uint8)
+    for label in range(len(class_names)):
+        first = np.flatnonzero(labels == label)[:per_class]
+        tiles[label, : len(first)] = pixels[first]
+    axes = _sheet(tiles.reshape(-1, channels, height, width), per_class, left=1.2, bottom=0.45)
+    axes.set_yticks([(height + GAP) * row + height / 2 for row in range(len(class_names))], class_names)
+    axes.set_xticks(
+        [(width + GAP) * column + width / 2 for column in range(per_class)],
+        [str(column + 1) for column in range(per_class)],
+    )
+    axes.set_xlabel("image of its class, in the order of the data set", fontsize=SMALL)
+    axes.tick_params(length=0, labelsize=SMALL)
+    return axes.get_figure(root=True) or Figure()
+
+
+def image_grid(pixels: NDArray[np.uint8], columns: int, titles: Sequence[str] | None = None) -> Figure:
+    """Images uint8 [N, C, H, W] as they are, row by row, each with its title below."""
+    lines = max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
+    height, width = pixels.shape[2:]
+    # a title needs room: about 1.25 lines of text, counted in image pixels
+    magnification = MAGNIFICATION if not titles else max(MAGNIFICATION, -(-120 // width))
+    room = round(lines * 1.25 * SMALL / 72 * DPI / magnification)
+    axes = _sheet(pixels, columns, below=room, magnification=magnification)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for index, title in enumerate(titles or ()):
+        row, column = divmod(index, columns)
+        x, y = (width + GAP) * column + width / 2, (height + GAP + room) * row + height + 0.5
+        axes.text(x, y, title, ha="center", va="top", fontsize=SMALL - 1, linespacing=1.1)
+    return axes.get_figure(root=True) or Figure()
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, drawn by Agg without any global state."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _sheet(
+    tiles: NDArray[np.uint8],
+    columns: int,
+    *,
+    below: int = 0,
+    left: float = 0.1,
+    bottom: float = 0.1,
+    magnification: int = MAGNIFICATION,
+) -> Axes:
+    """Axes that show tiles uint8 [N, C, H, W] in rows at a whole magnification, with margins in inches.
+
+    Nothing is rescaled: black is 0 and white is 255 in every tile. `below` is room under each tile, in its pixels.
+    """
+    count, channels, height, width = tiles.shape
+    rows, columns = -(-count // columns), min(columns, count)
+    step_y, step_x = height + GAP + below, width + GAP
+    sheet = np.full((rows * step_y - GAP, columns * step_x - GAP, channels), 255, np.uint8)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        top, start = row * step_y, column * step_x
+        sheet[top : top + height, start : start + width] = tile.transpose(1, 2, 0)
+    inches_x = sheet.shape[1] * magnification / DPI
+    inches_y = sheet.shape[0] * magnification / DPI
+    total_x, total_y = inches_x + left + 0.1, inches_y + bottom + 0.1
+    figure = Figure(figsize=(total_x, total_y), dpi=DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((left / total_x, bottom / total_y, inches_x / total_x, inches_y / total_y))
+    shown: NDArray[Any] = sheet[:, :, 0] if channels == 1 else sheet
+    extent = (0, sheet.shape[1], sheet.shape[0], 0)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent, aspect="auto")
+    axes.spines[:].set_visible(False)
+    return axes
