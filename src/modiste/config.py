@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -180,6 +181,11 @@ def shipped() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def source_text(name_or_path: str | Path) -> str:
+    """The recipe's file as its author wrote it, comments included."""
+    return _read(name_or_path)[0]
+
+
 def load(name_or_path: str | Path) -> Recipe:
     """The recipe of that shipped name, or of that TOML file."""
     text, place = _read(name_or_path)
@@ -240,6 +246,22 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set {text!r} is not of the form section.key=value, as in train.epochs=3")
         changes[key] = _value(value)
     return changes
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from text like 90s, 5min, 1.5h or a plain number of seconds."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip().lower())
+    units = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+    if not match or match[2] not in units or float(match[1]) <= 0:
+        raise UsageError(f"{text!r} is not a length of time; write it as 90s, 5min or 1h")
+    return float(match[1]) * units[match[2]]
+
+
+def describe_keys() -> list[dict[str, Any]]:
+    """Every key of a recipe with its default and meaning, in the order of the sections."""
+    tops = [(key, Recipe.model_fields[key]) for key in TOP_KEYS]
+    inner = [(f"{name}.{key}", field) for name, part in SECTIONS.items() for key, field in part.model_fields.items()]
+    return [{"key": key, "default": field.default, "meaning": field.description} for key, field in tops + inner]
 
 
 def _value(text: str) -> Any:

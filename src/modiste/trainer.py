@@ -8,6 +8,7 @@ repeats the run that was never stopped bit for bit on the CPU, and the number of
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -107,6 +108,11 @@ def train(
             _finish(session.run, state, status)
         processes.wait(team)
         return session.run
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks for its team."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def settle(recipe: Recipe | str | Path, out: str | Path | None, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:

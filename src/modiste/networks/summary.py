@@ -106,6 +106,15 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
     return total / BATCH
 
 
+def tables(network: Network, shape: Shape) -> dict[str, list[Row]]:
+    """The layer tables of a generator and its discriminator."""
+    generator, discriminator, noise, images, labels = _weightless(network, shape)
+    return {
+        "generator": layer_table(generator, noise, labels),
+        "discriminator": layer_table(discriminator, images, labels),
+    }
+
+
 def _weightless(network: Network, shape: Shape) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
     """Both networks and their inputs on the meta device, which computes shapes only."""
     with torch.device("meta"):

@@ -1,0 +1,49 @@
+# Two commands carry a newcomer: `make demo` and `make test`. Each sets up .venv first if that is not done yet.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BUDGET ?= 4min
+
+.PHONY: demo test test-slow test-gpu check lint bench setup clean
+
+setup: $(READY)
+
+# The pinned versions are in constraints.txt; the ranges in pyproject.toml are wide.
+$(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# A garment generator in about four minutes of training on two cores.
+demo:
+	@start=$$(date +%s); $(MAKE) --no-print-directory setup || exit $$?; ready=$$(date +%s); \
+	$(BIN)/modiste data fashion-mnist --out runs/demo-data || exit $$?; known=$$(date +%s); \
+	$(BIN)/modiste train swift --budget $(BUDGET) --out runs/demo || exit $$?; trained=$$(date +%s); \
+	$(BIN)/modiste sample runs/demo --count 100 --out runs/demo/grid.png || exit $$?; \
+	echo "environment $$((ready-start)) s, data $$((known-ready)) s, training $$((trained-known)) s"; \
+	echo "look at runs/demo/grid.png and runs/demo/progress.gif"
+
+# Fast, without network or real data.
+test: $(READY)
+	@$(BIN)/python -m pytest -q
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest -q -m slow
+
+test-gpu: $(READY)
+	@$(BIN)/python -m pytest -q -m gpu
+
+lint: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+check: lint test
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

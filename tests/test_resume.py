@@ -1,0 +1,158 @@
+"""Nothing is lost: a training that was stopped, killed or starved of disk ends as one that never was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import modiste
+from modiste import config, runs
+from modiste.errors import ModisteError
+
+LAB = Path(__file__).with_name("crash_lab.py")
+TIMES = ("seconds", "images_per_second")
+
+
+def content(run: runs.Run) -> dict[str, Any]:
+    """All that must be the same in two equal runs: state, log without times, grids, generator."""
+    state, notes = runs.load_state(run)
+    assert state is not None and not notes
+    del state["seconds"]
+    log = [{key: value for key, value in record.items() if key not in TIMES} for record in run.log]
+    grids = {grid.name: grid.read_bytes() for grid in run.grids}
+    return {"state": state, "log": log, "grids": grids, "generator": (run.path / "generator.safetensors").read_bytes()}
+
+
+def assert_same(one: Any, other: Any, place: str = "run") -> None:
+    assert type(one) is type(other), place
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), place
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            assert_same(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), place
+        for k, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{place}[{k}]")
+    else:
+        assert one == other, place
+
+
+@pytest.fixture
+def unbroken(tiny: config.Recipe, tmp_path: Path) -> dict[str, Any]:
+    run = modiste.train(tiny, tmp_path / "unbroken")
+    assert [record["images"] for record in run.log] == [80, 160, 240, 320]
+    assert [grid.stem for grid in run.grids] == [f"{images:09d}" for images in (0, 80, 160, 240, 320)]
+    return content(run)
+
+
+def crash(mode: str, recipe: config.Recipe, out: Path, seed: int = 0) -> list[str]:
+    """How the children of the crash laboratory ended."""
+    file = out.with_suffix(".toml")
+    file.write_text(config.to_toml(recipe), encoding="utf-8")
+    command = [sys.executable, str(LAB), mode, str(file), str(out), str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    endings: list[str] = json.loads(done.stdout)
+    return endings
+
+
+def test_sigkill_at_twenty_random_instants(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    endings = crash("random", tiny, tmp_path / "killed")
+    assert endings.count("SIGKILL") >= 20 and endings[-1] == "exit 0"
+    finished = [path for path in tmp_path.glob("killed*") if path.is_dir()]
+    assert finished
+    for path in finished:
+        assert_same(content(runs.open_run(path)), unbroken)
+
+
+def test_sigkill_inside_writes(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    endings = crash("in-write", tiny, tmp_path / "killed")
+    assert endings[:-1] == ["SIGKILL"] * 10 and endings[-1] == "exit 0"
+    assert_same(content(runs.open_run(tmp_path / "killed")), unbroken)
+    assert not list((tmp_path / "killed").rglob("*.writing"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_signals_save_and_exit_cleanly(
+    name: str, tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]
+) -> None:
+    endings = crash(name, tiny, tmp_path / "stopped")
+    assert len(endings) >= 2 and set(endings) == {"exit 0"}
+    assert_same(content(runs.open_run(tmp_path / "stopped")), unbroken)
+
+
+def test_full_disk_in_a_save(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    out = tmp_path / "full"
+    assert crash("quota", tiny, out) == ["exit 0", "exit 3", "exit 0"]
+    message = Path(f"{out}.error").read_text(encoding="utf-8")
+    assert message.startswith("cannot write") and "make room" in message
+    assert_same(content(runs.open_run(out)), unbroken)
+
+
+def test_damaged_newest_state_falls_back_to_the_older(
+    tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = modiste.train(tiny, tmp_path / "damaged")
+    newest, older = runs.states(run)
+    damaged = bytearray(newest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    newest.write_bytes(bytes(damaged))
+    modiste.train(tiny, tmp_path / "damaged")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "is damaged" in said and "resuming" in said and "240 images" in said
+    newest.unlink(missing_ok=True)
+    assert_same(content(run), unbroken)
+
+    for state in runs.states(run):
+        state.write_bytes(b"nothing")
+    with pytest.raises(ModisteError, match="every saved state"):
+        modiste.train(tiny, tmp_path / "damaged")
+
+
+def test_extending_equals_training_long(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    out = tmp_path / "extended"
+    modiste.train(tiny, out, overrides={"train.images": 160})
+    with pytest.raises(ModisteError, match=r"train.images: 160 -> 320.*--extend"):
+        modiste.train(tiny, out)
+    run = modiste.train(tiny, out, extend=True)
+    assert_same(content(run), unbroken)
+
+
+def test_a_different_recipe_is_refused_with_its_differences(tiny: config.Recipe, tmp_path: Path) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 80})
+    before = content(run)
+    with pytest.raises(ModisteError, match=r"network.z_dim: 8 -> 9; train.images: 80 -> 320") as refusal:
+        modiste.train(tiny, tmp_path / "run", overrides={"network.z_dim": 9})
+    assert refusal.value.exit_code == 2 and "--extend" not in str(refusal.value)
+    assert_same(content(run), before)
+
+
+def test_finished_run_says_so_and_fresh_numbers_a_new_folder(
+    tiny: config.Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = {"train.images": 80}
+    run = modiste.train(tiny, tmp_path / "run", overrides=short)
+    start = run.manifest["start"]
+    capsys.readouterr()
+    assert modiste.train(tiny, tmp_path / "run", overrides=short).manifest["start"] == start
+    assert "is finished" in capsys.readouterr().err.replace("\n", " ")
+    assert modiste.train(tiny, tmp_path / "run", overrides=short, fresh=True).path == tmp_path / "run-2"
+    assert modiste.train(tiny, tmp_path / "run", overrides=short, fresh=True).path == tmp_path / "run-3"
+    assert modiste.train(run.path).path == run.path  # a run folder is a recipe too
+
+
+def test_a_second_process_is_kept_out(tiny: config.Recipe, tmp_path: Path) -> None:
+    with runs.locked(tmp_path / "run"):
+        holder = "from modiste import runs; import sys, pathlib\nwith runs.locked(pathlib.Path(sys.argv[1])): pass"
+        command = [sys.executable, "-c", holder, str(tmp_path / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1 and "is in use by another training" in done.stderr
+    modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16})
