@@ -82,7 +82,9 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
     discriminator's weights. R1 counts by its frequency; gradient accumulation, which makes images twice, is
     left out.
     """
-    generator, discriminator, noise, images, labels = _weightless(recipe.network, shape)
+    # Norms cost next to nothing, and spectral norm's way into a layer is too much for the counter's bookkeeping.
+    network = recipe.network.model_copy(update={"discriminator_norm": "none"})
+    generator, discriminator, noise, images, labels = _weightless(network, shape)
     turns = recipe.train.discriminator_steps
 
     def step() -> None:
@@ -95,7 +97,7 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
         discriminator.requires_grad_(True)
 
     def penalty() -> None:
-        real = images.detach().requires_grad_(True)
+        real = images.detach().requires_grad_(True).clone()  # the counter's hooks do not bear a leaf here
         logits = discriminator(real, labels)
         (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         torch.autograd.backward(gradient.square().sum())
