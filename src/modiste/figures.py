@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +68,7 @@ def first_of_each_class(
     for label in range(len(class_names)):
         first = np.flatnonzero(labels == label)[:per_class]
         tiles[label, : len(first)] = pixels[first]
-    axes = _sheet(tiles.reshape(-1, channels, height, width), per_class, left=1.2, bottom=0.45)
+    axes = _sheet(tiles.reshape(-1, channels, height, width), per_class, left=180, bottom=68)
     axes.set_yticks([(height + GAP) * row + height / 2 for row in range(len(class_names))], class_names)
     axes.set_xticks(
         [(width + GAP) * column + width / 2 for column in range(per_class)],
@@ -109,11 +108,11 @@ def _sheet(
     columns: int,
     *,
     below: int = 0,
-    left: float = 0.1,
-    bottom: float = 0.1,
+    left: int = 15,
+    bottom: int = 15,
     magnification: int = MAGNIFICATION,
 ) -> Axes:
-    """Axes that show tiles uint8 [N, C, H, W] in rows at a whole magnification, with margins in inches.
+    """Axes that show tiles uint8 [N, C, H, W] in rows at a whole magnification, with margins in dots.
 
     Nothing is rescaled: black is 0 and white is 255 in every tile. `below` is room under each tile, in its pixels.
     """
@@ -125,14 +124,13 @@ def _sheet(
         row, column = divmod(index, columns)
         top, start = row * step_y, column * step_x
         sheet[top : top + height, start : start + width] = tile.transpose(1, 2, 0)
-    inches_x = sheet.shape[1] * magnification / DPI
-    inches_y = sheet.shape[0] * magnification / DPI
-    total_x, total_y = inches_x + left + 0.1, inches_y + bottom + 0.1
-    figure = Figure(figsize=(total_x, total_y), dpi=DPI)
+    drawn_y, drawn_x = sheet.shape[0] * magnification, sheet.shape[1] * magnification  # all sizes in dots
+    total_x, total_y = drawn_x + left + 15, drawn_y + bottom + 15
+    figure = Figure(figsize=(total_x / DPI, total_y / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((left / total_x, bottom / total_y, inches_x / total_x, inches_y / total_y))
-    shown: NDArray[Any] = sheet[:, :, 0] if channels == 1 else sheet
+    axes = figure.add_axes((left / total_x, bottom / total_y, drawn_x / total_x, drawn_y / total_y))
+    shown = np.repeat(sheet, 3, axis=2) if channels == 1 else sheet  # RGB passes through no colour map
     extent = (0, sheet.shape[1], sheet.shape[0], 0)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent, aspect="auto")
+    axes.imshow(shown, interpolation="nearest", extent=extent, aspect="auto")
     axes.spines[:].set_visible(False)
     return axes

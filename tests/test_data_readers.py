@@ -1,0 +1,226 @@
+"""Readers: IDX, .npz and folders of pictures, and what they say about broken ones."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modiste.config import Data
+from modiste.data import open_data
+from modiste.errors import ModisteError
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def write_idx(folder, count=20, split="train", labels=None, compress=True):
+    pixels = np.arange(count * 16, dtype=np.uint8).reshape(count, 4, 4)
+    labels = np.arange(count, dtype=np.uint8) % 2 if labels is None else np.array(labels, np.uint8)
+    pack, ending = (gzip.compress, ".gz") if compress else (bytes, "")
+    folder.mkdir(exist_ok=True)
+    (folder / f"{split}-images-idx3-ubyte{ending}").write_bytes(pack(idx(pixels)))
+    (folder / f"{split}-labels-idx1-ubyte{ending}").write_bytes(pack(idx(labels)))
+    return pixels, labels
+
+
+def picture(path, value=0, size=(4, 4), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def read(path, part="train", **settings):
+    return open_data(Data(name=str(path), **settings), part=part)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_idx_comes_back_as_written(tmp_path, compress):
+    pixels, labels = write_idx(tmp_path, compress=compress)
+    write_idx(tmp_path, 4, "t10k", compress=compress)
+    train, test = read(tmp_path), read(tmp_path, "test")
+    np.testing.assert_array_equal(train.pixels[:, 0], pixels)
+    np.testing.assert_array_equal(train.labels, labels)
+    assert train.class_names == ("0", "1") and len(test) == 4
+
+
+def test_heldout_is_the_last_tenth_of_each_class_and_fit_the_rest(tmp_path):
+    pixels, _ = write_idx(tmp_path, 40)
+    held, fit = read(tmp_path, "heldout"), read(tmp_path, "fit")
+    np.testing.assert_array_equal(held.pixels[:, 0], pixels[36:])
+    np.testing.assert_array_equal(fit.pixels[:, 0], pixels[:36])
+    assert held.labels.tolist() == [0, 1, 0, 1]
+    assert "last-10%" in held.name and "first-90%" in fit.name
+
+
+def test_no_test_split_is_an_error_with_a_remedy(tmp_path):
+    write_idx(tmp_path)
+    with pytest.raises(ModisteError, match=r"no test images; add the file t10k-images"):
+        read(tmp_path, "test")
+
+
+def test_count_takes_the_first_and_refuses_more_than_there_are(tmp_path):
+    pixels, _ = write_idx(tmp_path, 20)
+    np.testing.assert_array_equal(read(tmp_path, count=5).pixels[:, 0], pixels[:5])
+    with pytest.raises(ModisteError, match=r"data.count = 21 .* only 20 images"):
+        read(tmp_path, count=21)
+
+
+def test_resize_is_applied_and_recorded_in_the_name(tmp_path):
+    write_idx(tmp_path, 3)
+    images = read(tmp_path, resize=8, resize_filter="bilinear")
+    assert images.pixels.shape == (3, 1, 8, 8) and images.name.endswith("train 8px-bilinear")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda content: content[:-20], "not a whole gzip file"),
+        (lambda content: gzip.compress(b"\0\0\x08\x01" + gzip.decompress(content)[4:]), "IDX magic 00000803"),
+        (lambda content: gzip.compress(gzip.decompress(content)[:-7]), r"promises 20 x 4 x 4 bytes .* 313"),
+        (lambda content: b"", "starts with nothing"),
+    ],
+)
+def test_broken_idx_files_are_named(tmp_path, break_it, message):
+    write_idx(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(break_it(path.read_bytes()))
+    with pytest.raises(ModisteError, match=f"train-images-idx3-ubyte.gz .*{message}"):
+        read(tmp_path)
+
+
+def test_images_and_labels_of_different_counts_are_refused(tmp_path):
+    write_idx(tmp_path, 6, labels=[0, 1])
+    with pytest.raises(ModisteError, match="6 images but 2 labels"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_npz_layouts_give_the_same_images(tmp_path, layout, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, channels, 6, 6), np.uint8)
+    stored = {"NHW": pixels[:, 0], "NHWC": pixels.transpose(0, 2, 3, 1), "NCHW": pixels}[layout]
+    np.savez(tmp_path / "set.npz", images=stored)
+    expected = pixels[:, :1] if layout == "NHW" else pixels
+    np.testing.assert_array_equal(read(tmp_path / "set.npz").pixels, expected)
+
+
+def test_npz_splits_labels_and_names(tmp_path):
+    pixels = np.zeros((4, 5, 5), np.uint8)
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=pixels, y_train=[0, 1, 1, 0], x_test=pixels[:1], y_test=[1], class_names=["hat", "sock"])
+    train, test = read(path), read(path, "test")
+    assert train.labels.tolist() == [0, 1, 1, 0] and test.labels.tolist() == [1]
+    assert train.class_names == ("hat", "sock") and train.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.zeros((2, 4, 4))}, r"set.npz\[images\] holds float64.*save uint8"),
+        ({"pictures": np.zeros((2, 4, 4), np.uint8)}, "its keys are pictures; name the array images"),
+        ({"x": np.zeros((2, 4, 4, 7), np.uint8)}, r"the shape \[2, 4, 4, 7\]"),
+        ({"x": np.zeros((2, 4, 6), np.uint8)}, "6 x 4 pixels, not square; set data.resize"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 7], "class_names": ["a", "b"]}, "label 7 is out of range"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 70_000]}, "label 70000 is out of range"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0.5, 1.0]}, "labels are float64"),
+        ({"x": np.array([None, {}], object)}, "cannot be read .*plain arrays"),
+    ],
+)
+def test_unusable_npz_files_say_why(tmp_path, arrays, message):
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(ModisteError, match=message):
+        read(tmp_path / "set.npz")
+
+
+def test_a_file_that_is_no_npz(tmp_path):
+    (tmp_path / "set.npz").write_bytes(b"hello")
+    with pytest.raises(ModisteError, match=r"not a readable \.npz"):
+        read(tmp_path / "set.npz")
+    (tmp_path / "set.zip").write_bytes(b"hello")
+    with pytest.raises(ModisteError, match=r"neither a folder nor a \.npz"):
+        read(tmp_path / "set.zip")
+
+
+def test_missing_paths_and_unknown_names(tmp_path):
+    with pytest.raises(ModisteError, match="does not exist"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ModisteError, match="no data set is named 'fashion-mist'; use fashion-mnist"):
+        read("fashion-mist")
+
+
+def test_class_folders_take_turns_in_natural_order(tmp_path):
+    for number in (1, 2, 10):
+        picture(tmp_path / "hat" / f"{number}.png", number)
+        picture(tmp_path / "class 10" / f"{number}.png", 100 + number)
+    picture(tmp_path / "class 9" / "only.png", 200)
+    (tmp_path / "hat" / ".hidden.png").write_bytes(b"junk")
+    (tmp_path / "hat" / "notes.txt").write_text("no picture")
+    images = read(tmp_path)
+    assert images.class_names == ("class 9", "class 10", "hat")
+    assert images.pixels[:, 0, 0, 0].tolist() == [200, 101, 1, 102, 2, 110, 10]
+    assert images.labels.tolist() == [0, 1, 2, 1, 2, 1, 2]
+
+
+def test_a_flat_folder_has_no_labels(tmp_path):
+    picture(tmp_path / "b2.png", 2)
+    picture(tmp_path / "b10.png", 10)
+    images = read(tmp_path)
+    assert images.labels is None and images.pixels[:, 0, 0, 0].tolist() == [2, 10]
+
+
+def test_train_and_test_folders_are_splits(tmp_path):
+    for split in ("train", "test"):
+        for label, name in enumerate(("hat", "sock")):
+            picture(tmp_path / split / name / "a.png", label + (split == "test") * 100)
+    assert read(tmp_path).pixels[:, 0, 0, 0].tolist() == [0, 1]
+    assert read(tmp_path, "test").pixels[:, 0, 0, 0].tolist() == [100, 101]
+    picture(tmp_path / "test" / "glove" / "a.png")
+    with pytest.raises(ModisteError, match="glove is no class of"):
+        read(tmp_path, "test")
+
+
+def test_grey_stays_one_channel_and_colour_makes_three(tmp_path):
+    picture(tmp_path / "1.png", 9)
+    picture(tmp_path / "2.png", (7, 7, 7), mode="RGB")  # grey saved as RGB
+    picture(tmp_path / "3.bmp", 1, mode="1")
+    assert read(tmp_path).pixels[:, :, 0, 0].tolist() == [[9], [7], [255]]
+    picture(tmp_path / "4.png", (1, 2, 3), mode="RGB")
+    picture(tmp_path / "5.png", (255, 255, 255, 0), mode="RGBA")  # transparent: black
+    Image.new("P", (4, 4), 0).save(tmp_path / "6.gif")
+    assert read(tmp_path).pixels[:5, :, 0, 0].tolist() == [[9] * 3, [7] * 3, [255] * 3, [1, 2, 3], [0, 0, 0]]
+
+
+def test_pictures_of_several_sizes_need_resize(tmp_path):
+    picture(tmp_path / "1.png", 3)
+    picture(tmp_path / "2.png", 3, size=(6, 5))
+    with pytest.raises(ModisteError, match=r"2.png is 6 x 5 pixels but 1.png is 4 x 4; set data.resize"):
+        read(tmp_path)
+    assert read(tmp_path, resize=4).pixels.shape == (2, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "holds no pictures"),
+        (lambda folder: (folder / "hat").mkdir(), "hat holds no pictures"),
+        (lambda folder: (folder / "1.png").write_bytes(b"no picture"), "1.png is not a readable picture"),
+        (lambda folder: picture(folder / "1.png", 3, mode="I;16"), "more than 8 bits"),
+        (lambda folder: (picture(folder / "1.png"), picture(folder / "hat" / "1.png")), "beside class folders"),
+        (lambda folder: picture(folder / "1.png", size=(4, 6)), "4 x 6 pixels, not square"),
+    ],
+)
+def test_unusable_folders_say_why(tmp_path, prepare, message):
+    prepare(tmp_path)
+    with pytest.raises(ModisteError, match=message):
+        read(tmp_path)
+
+
+def test_a_truncated_picture_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "1.png")
+    content = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModisteError, match=r"1\.png is not a readable picture"):
+        read(tmp_path)

@@ -1,0 +1,78 @@
+"""What is in a data set."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from modiste import survey
+from modiste.data import Images, toy
+from modiste.errors import ModisteError
+
+
+def planted():
+    """Train with images 3 and 7 equal, test with image 1 equal to train's image 2."""
+    train, test = toy.draw(20), toy.draw(10, seed=1)
+    train.pixels[7] = train.pixels[3]
+    test.pixels[1] = train.pixels[2]
+    return {"train": train, "test": test}
+
+
+def test_planted_duplicates_are_found_and_nothing_else():
+    assert survey.survey(planted())["duplicates"] == {
+        "train": [{"train": [3, 7]}],
+        "test": [],
+        "train and test": [{"train": [2], "test": [1]}],
+    }
+
+
+def test_facts_of_a_split():
+    pixels = np.zeros((4, 1, 2, 2), np.uint8)
+    pixels[:2] = 255
+    images = Images(pixels, np.array([0, 0, 0, 1]), ("hat", "sock"), "set")
+    facts = survey.survey({"train": images})["splits"]["train"]
+    assert facts["class_counts"] == {"hat": 3, "sock": 1}
+    assert (facts["pixel_mean"], facts["pixel_deviation"]) == (0.5, 0.5)
+
+
+def test_report_writes_pictures_beside_plain_values(tmp_path, monkeypatch):
+    monkeypatch.setattr("modiste.data.TOY_COUNTS", {"train": 30, "test": 10})
+    result = survey.report("toy-12", tmp_path / "out")
+    json.dumps(result)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["counts.png", "first-images.png"]
+    assert result["splits"]["test"]["images"] == 10
+
+
+def test_report_of_unlabelled_images_shows_the_first(tmp_path):
+    np.savez(tmp_path / "set.npz", images=toy.draw(12).pixels)
+    result = survey.report(str(tmp_path / "set.npz"), tmp_path / "out")
+    assert list(result["splits"]) == ["train"] and result["splits"]["train"]["class_counts"] == {}
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["first-images.png"]
+
+
+def test_label_issues_find_swapped_labels():
+    pytest.importorskip("cleanlab")
+    pytest.importorskip("sklearn")
+    images = toy.draw(400, size=14)
+    wrong = [41, 105, 248]  # a trouser, a sandal, a bag
+    images.labels[wrong] = (images.labels[wrong] + 3) % 10
+    issues = survey.label_issues(images, trees=40)
+    assert set(wrong) <= set(issues.indices.tolist()) and len(issues.indices) < 20
+    for index, given, suggested in zip(issues.indices, issues.given, issues.suggested, strict=True):
+        if index in wrong:
+            assert (given, suggested) == (images.labels[index], index % 10)
+    assert (issues.self_confidence < 0.5).all()
+
+
+def test_label_issues_need_labels_enough_images_and_the_extra(monkeypatch):
+    pytest.importorskip("cleanlab")
+    with pytest.raises(ModisteError, match="10 per class"):
+        survey.label_issues(toy.draw(30, size=12))
+    unlabelled = Images(toy.draw(30).pixels, None, (), "set")
+    with pytest.raises(ModisteError, match="set has no labels"):
+        survey.label_issues(unlabelled)
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(ModisteError, match=r"pip install 'modiste\[labels\]'"):
+        survey.label_issues(toy.draw(30, size=12))
