@@ -44,6 +44,21 @@ def test_report_writes_pictures_beside_plain_values(tmp_path, monkeypatch):
     assert result["splits"]["test"]["images"] == 10
 
 
+def test_report_shows_duplicates_and_doubtful_labels(tmp_path):
+    pytest.importorskip("cleanlab")
+    images = toy.draw(200, size=12)
+    images.pixels[7] = images.pixels[3]
+    images.labels[105] = 0
+    np.savez(tmp_path / "set.npz", images=images.pixels, labels=images.labels)
+    result = survey.report(str(tmp_path / "set.npz"), tmp_path / "out", label_issues=True)
+    json.dumps(result)
+    issues = {issue["index"]: issue for issue in result["label_issues"]["issues"]}
+    assert (issues[105]["given"], issues[105]["suggested"]) == ("0", "5")
+    assert (issues[7]["given"], issues[7]["suggested"]) == ("7", "3")  # the copy, which kept its label
+    written = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert written == ["counts.png", "duplicates.png", "first-images.png", "label-issues.png"]
+
+
 def test_report_of_unlabelled_images_shows_the_first(tmp_path):
     np.savez(tmp_path / "set.npz", images=toy.draw(12).pixels)
     result = survey.report(str(tmp_path / "set.npz"), tmp_path / "out")

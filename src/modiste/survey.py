@@ -1,4 +1,4 @@
-"""What is in a data set: counts, duplicates, doubtful labels, and two pictures of it."""
+"""What is in a data set: counts, duplicates, doubtful labels, and pictures of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from modiste import data, figures
@@ -17,7 +18,7 @@ from modiste.config import Data
 from modiste.data import Images
 from modiste.errors import ModisteError
 
-SHOWN_ISSUES = 40
+SHOWN = 40
 FEWEST_PER_CLASS = 10
 
 
@@ -122,13 +123,27 @@ def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues
 def report(name: str, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
     """The survey of a data set by name or path, with pictures written to out_dir and listed under `files`.
 
-    counts.png and first-images.png, and label_issues adds label-issues.png (the 40 most doubtful).
+    counts.png, first-images.png, duplicates.png if there are any; label_issues adds label-issues.png. The last
+    two show 40 images each.
     """
     settings = Data(name=name)
     images_by_split = {"train": data.open_data(settings, part="train")}
     if data.has_test(settings):
         images_by_split["test"] = data.open_data(settings, part="test")
     return _report(images_by_split, Path(out_dir), label_issues)
+
+
+def _twins_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, list[int]]]) -> Figure:
+    """The first identical images, each with its split, index and label: labels may differ where bytes do not."""
+    pixels, titles = [], []
+    members = [(split, index) for group in groups for split, indices in group.items() for index in indices]
+    for split, index in members[:SHOWN]:
+        images = images_by_split[split]
+        pixels.append(images.pixels[index])
+        titles.append(
+            f"{split} {index}" + ("" if images.labels is None else f"\n{images.class_names[images.labels[index]]}")
+        )
+    return figures.image_grid(np.stack(pixels), columns=8, titles=titles)
 
 
 def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: bool) -> dict[str, Any]:
@@ -142,6 +157,9 @@ def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: b
         pictures["first-images.png"] = figures.first_of_each_class(train.pixels, train.labels, train.class_names)
     else:
         pictures["first-images.png"] = figures.image_grid(train.pixels[:100], columns=10)
+    twins = [group for groups in result["duplicates"].values() for group in groups]
+    if twins:
+        pictures["duplicates.png"] = _twins_figure(images_by_split, twins)
     if with_issues:
         issues = label_issues(train)
         result["label_issues"] = {
@@ -153,7 +171,7 @@ def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: b
                 for index, given, suggested, confidence in zip(*(column.tolist() for column in issues), strict=True)
             ],
         }  # fmt: skip
-        shown = result["label_issues"]["issues"][:SHOWN_ISSUES]
+        shown = result["label_issues"]["issues"][:SHOWN]
         if shown:
             titles = [f"{issue['index']}: {issue['given']}\n{issue['suggested']}?" for issue in shown]
             pixels = train.pixels[[issue["index"] for issue in shown]]
