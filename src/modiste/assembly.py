@@ -135,7 +135,7 @@ def ema_decay(train: config.Train, images: int) -> float:
 
 def stream(seed: int, purpose: str, *position: int) -> int:
     """A seed of 63 bits for one purpose at one position, independent of all others."""
-    entropy = [seed, *purpose.encode(), *position]
+    entropy = [seed, len(position), *purpose.encode(), *position]  # the length, as trailing zeros do not count
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -168,7 +168,7 @@ def batches(
 
 
 def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
-    """UsageError unless batch, data and processes fit each other."""
+    """UsageError unless batch, data, processes and networks fit each other."""
     count, batch_size = len(dataset), recipe.train.batch_size
     if count < batch_size:
         raise UsageError(
@@ -187,6 +187,10 @@ def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
             f"the images of {dataset.name} are {width}x{height} pixels and the networks need squares; "
             f"use --set data.resize={max(height, width)}"
         )
+    with torch.device("meta"):  # what the families themselves refuse, before a run folder exists
+        shape = image_shape(recipe, dataset)
+        networks.build_generator(recipe.network, shape)
+        networks.build_discriminator(recipe.network, shape)
 
 
 def image_shape(recipe: Recipe, dataset: Images) -> networks.Shape:

@@ -189,10 +189,11 @@ def data(
 
     Example: modiste data fashion-mnist --out runs/data
     """
-    from modiste import survey
+    from modiste import config, survey
 
+    settings = config.override(config.Recipe(), {"data.name": name, "data.resize": resize}, "modiste data").data
     out = out or Path("runs") / f"data-{Path(name).stem}"
-    result = survey.report(name, out, label_issues=label_issues, resize=resize)
+    result = survey.report(settings, out, label_issues=label_issues)
     print(json.dumps(result, indent=2) if as_json else survey.in_words(result))
 
 

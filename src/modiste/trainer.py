@@ -78,12 +78,12 @@ def train(
     with ExitStack() as stack:
         stop = stack.enter_context(interruptible())
         team = stack.enter_context(processes.joined(device))
-        if team.is_first:
-            stack.enter_context(runs.locked(path))
         console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
         dataset = data.open_data(recipe.data)
         recipe = config.resolve(recipe, len(dataset))
         assembly.check_fit(recipe, dataset, team)
+        if team.is_first:
+            stack.enter_context(runs.locked(path))
         opened = _open(recipe, path, dataset, device, team, extend, console) if team.is_first else None
         opened = processes.from_first(opened, team)
         if opened.finished:

@@ -1,0 +1,194 @@
+"""The command line as a person uses it; most calls run in this process, a few as a command of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import modiste
+from modiste import cli, config
+from modiste.config import Recipe
+
+COMMAND = [sys.executable, "-m", "modiste"]
+
+
+class Outcome:
+    """What a call printed and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        return Outcome(int(end.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def recipe_file(tiny: Recipe, tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.toml"
+    file.write_text(config.to_toml(tiny), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def trained(tiny: Recipe, tmp_path: Path) -> Path:
+    return modiste.train(tiny, tmp_path / "trained", overrides={"train.images": 80}).path
+
+
+def test_help_and_version(call: Any) -> None:
+    assert call("--version").out.strip() == f"modiste {modiste.__version__}"
+    help_text = call("--help")
+    assert help_text.code == 0 and all(
+        verb in help_text.out for verb in ("train", "sample", "data", "recipes", "doctor")
+    )
+    for verb in (["train"], ["sample"], ["data"], ["recipes", "show"], ["doctor"]):
+        assert "Example: modiste" in call(*verb, "--help").out, verb
+
+
+def test_train_then_resume_then_finished(call: Any, recipe_file: Path, tmp_path: Path) -> None:
+    done = call("train", recipe_file, "--out", tmp_path / "run", "--set", "train.images=80")
+    assert done.code == 0 and "trained 80 images" in done.out and "modiste sample" in done.out
+    lines = [line for line in done.err.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 1 and re.search(r"images\s+80/80 .*loss G .* D accuracy real .* images/s .* left", lines[0])
+    again = call("train", recipe_file, "--out", tmp_path / "run", "--set", "train.images=80", "--json")
+    assert "is finished" in again.err.replace("\n", " ") and json.loads(again.out)["status"] == "finished"
+    other = call("train", recipe_file, "--out", tmp_path / "run", "--seed", 5)
+    assert other.code == 2 and "seed: 0 -> 5" in other.err and other.err.count("\n") == 1
+    assert call("train", tmp_path / "run").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["train", "swfit"], 2, "did you mean 'swift'?"),
+        (["train", "diaz-a", "--set", "train.batchsize=3"], 2, "did you mean 'train.batch_size'?"),
+        (["train", "diaz-a", "--set", "train.beta1=7"], 2, "less than 1"),
+        (["train", "diaz-a", "--data", "nowhere"], 2, "nowhere"),
+        (["train", "diaz-a", "--budget", "soon"], 2, "write it as 90s, 5min or 1h"),
+        (["train", "diaz-a", "--track", "abacus"], 2, "choose one of tensorboard"),
+        (["sample", "nowhere", "--out", "x.png"], 2, "is not a run folder"),
+        (["recipes", "show", "noronah"], 2, "did you mean 'noronha'?"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = call(*words)
+    assert outcome.code == code and said in outcome.err
+    assert outcome.err.startswith("modiste: ") and outcome.err.count("\n") == 1 and "Traceback" not in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_verbs_and_options_exit_with_two(call: Any) -> None:
+    assert call("trian").code == 2 and call("train", "diaz-a", "--sed", 1).code == 2
+
+
+def test_dry_run_prints_a_recipe_that_trains(call: Any, recipe_file: Path, tmp_path: Path) -> None:
+    outcome = call("train", recipe_file, "--dry-run", "--out", tmp_path / "run", "--set", "train.epochs=2")
+    assert outcome.code == 0 and "GFLOP per image shown" in outcome.out and not (tmp_path / "run").exists()
+    assert config.from_toml(outcome.out, "dry run").train.images == 128
+
+
+def test_sample_writes_every_form(call: Any, trained: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.png"
+    assert call("sample", trained, "--class", "sneaker", "--count", 8, "--seeds", "0-7", "--out", grid).code == 0
+    with Image.open(grid) as picture:
+        assert picture.mode == "L" and picture.width > 400
+    before = grid.read_bytes()
+    call("sample", trained, "--class", 7, "--count", 8, "--out", grid)
+    assert grid.read_bytes() == before
+    assert call("sample", trained, "--interpolate", 1, 2, "--count", 5, "--out", tmp_path / "walk.gif").code == 0
+    with Image.open(tmp_path / "walk.gif") as walk:
+        assert walk.n_frames == 5
+    result = call("sample", trained, "--seeds", "3,5-6", "--out", tmp_path / "set.npz", "--json")
+    assert json.loads(result.out)["count"] == 3
+    with np.load(tmp_path / "set.npz") as arrays:
+        assert arrays["seeds"].tolist() == [3, 5, 6] and arrays["labels"].tolist() == [3, 5, 6]
+    assert call("sample", trained, "--count", 4, "--out", tmp_path / "folder").code == 0
+    assert call("sample", trained, "--count", 4, "--out", tmp_path / "idx-folder").code == 0
+    assert len(list((tmp_path / "folder").rglob("*.png"))) == 4
+    assert {path.name for path in (tmp_path / "idx-folder").iterdir()} == {
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+    }
+    wrong = call("sample", trained, "--class", "hat", "--out", grid)
+    assert wrong.code == 2 and "9 Ankle boot" in wrong.err
+
+
+def test_recipes_list_show_and_keys(call: Any) -> None:
+    rows = json.loads(call("recipes", "--json").out)
+    assert {"diaz-a", "noronha", "roh", "dense-sigmoid", "bare-naich", "swift"} <= {row["name"] for row in rows}
+    assert all(row["source"] and row["about"] and row["gflop_per_image"] > 0 for row in rows)
+    shown = call("recipes", "show", "noronha").out
+    for count in (
+        "627,200",
+        "25,088",
+        "409,600",
+        "512",
+        "102,400",
+        "128",
+        "800",
+        "1,664",
+        "409,856",
+        "12,545",
+        "424,065",
+    ):
+        assert re.search(rf" {count}$", shown, re.MULTILINE), count
+    assert "train.batch_size = 128" in call("recipes", "keys").out
+
+
+def test_data_shows_a_set(call: Any, tmp_path: Path) -> None:
+    outcome = call("data", "toy", "--out", tmp_path / "toy")
+    assert outcome.code == 0 and "Sneaker" in outcome.out and "duplicates" in outcome.out
+    assert (tmp_path / "toy" / "counts.png").is_file() and (tmp_path / "toy" / "first-images.png").is_file()
+    assert json.loads(call("data", "toy", "--out", tmp_path / "toy", "--json").out)["splits"]["train"]["images"] > 0
+
+
+def test_doctor(call: Any) -> None:
+    facts = json.loads(call("doctor", "--json").out)
+    assert facts["modiste"] == modiste.__version__ and facts["device"] in ("cpu", "cuda", "mps")
+
+
+def test_tensorboard_mirrors_the_log(call: Any, recipe_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    call("train", recipe_file, "--out", tmp_path / "run", "--track", "tensorboard", "--set", "train.images=160")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss_g")] == [80, 160]
+    assert len(events.Images("samples")) == 2
+
+
+def test_a_terminated_command_saves_and_says_how_to_go_on(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [*COMMAND, "train", str(recipe_file), "--out", str(out), "--set", "train.images=1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "state saved" in printed and f"modiste train {out}" in printed
+    assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["status"] == "interrupted"

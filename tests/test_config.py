@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modiste import config
+from modiste.config import Recipe
+from modiste.errors import UsageError
+
+
+def test_toml_round_trip_keeps_every_setting() -> None:
+    recipe = config.override(Recipe(), {"train.epochs": 2.5, "network.generator_widths": [8, 4], "seed": 3})
+    assert config.from_toml(config.to_toml(recipe), "here") == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train.epoch": 3}, "did you mean 'train.epochs'?"),
+        ({"trian.epochs": 3}, "did you mean 'train.epochs'?"),
+        ({"epochs": 3}, "did you mean 'train.epochs'?"),
+        ({"train.beta1": 2}, "train.beta1 = 2 is not possible: input should be less than 1"),
+        ({"loss.adversarial": "hing"}, "'nonsaturating', 'minimax', 'least-squares', 'hinge' or 'wasserstein'"),
+        ({"seed": "x"}, "seed = 'x' is not possible"),
+        ({"train.batch_size": 10, "train.accumulate": 4}, "batch_size 10 is not divisible by accumulate 4"),
+        ({"loss.adversarial": "hinge", "loss.label_smoothing": 0.1}, "label_smoothing has no meaning with"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_the_nearest_or_the_range(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        config.override(Recipe(), changes)
+    assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_an_unknown_key_in_a_file_names_file_and_nearest_key(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[train]\nbatchsize = 4\n", encoding="utf-8")
+    with pytest.raises(
+        UsageError, match=r"mine.toml: no key is named 'train.batchsize'; did you mean 'train.batch_size'"
+    ):
+        config.load(file)
+    file.write_text("[train\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="is not valid TOML"):
+        config.load(file)
+    with pytest.raises(UsageError, match="cannot read the recipe file"):
+        config.load(tmp_path / "absent.toml")
+    with pytest.raises(UsageError, match="did you mean 'diaz-"):
+        config.load("diaz")
+
+
+def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("seed = 4\n", encoding="utf-8")
+    recipe = config.load(tmp_path / "mine.toml")
+    assert (recipe.name, recipe.seed) == ("mine", 4)
+
+
+def test_assignments_are_toml_literals_or_bare_words() -> None:
+    texts = [
+        "train.epochs=3",
+        "data.name = toy",
+        "train.compile=true",
+        "network.generator_widths=[8, 4]",
+        "data.count=",
+    ]
+    assert config.assignments(texts) == {
+        "train.epochs": 3,
+        "data.name": "toy",
+        "train.compile": True,
+        "network.generator_widths": [8, 4],
+        "data.count": None,
+    }
+    with pytest.raises(UsageError, match=r"is not of the form section\.key=value"):
+        config.assignments(["train.epochs"])
+
+
+def test_images_and_epochs_are_one_length() -> None:
+    by_epochs = config.override(Recipe(), {"train.epochs": 2})
+    assert config.resolve(by_epochs, 60_000).train.images == 120_000
+    by_images = config.override(by_epochs, {"train.images": 500})
+    assert by_images.train.epochs is None and config.resolve(by_images, 60_000).train.images == 500
+    with pytest.raises(UsageError, match="not both"):
+        config.build({"train": {"images": 5, "epochs": 1}}, "file")
+
+
+def test_the_hash_covers_settings_and_not_prose() -> None:
+    recipe = Recipe()
+    assert config.content_hash(recipe) == config.content_hash(recipe.model_copy(update={"about": "other", "name": "x"}))
+    for key in ("seed", "train.beta1", "network.z_dim"):
+        assert config.content_hash(recipe) != config.content_hash(
+            config.override(recipe, {key: 0.25 if "." in key and "beta" in key else 7})
+        )
+    assert config.differences(recipe, config.override(recipe, {"network.z_dim": 7})) == ["network.z_dim: 100 -> 7"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400), ("30", 30), ("2 m", 120)])
+def test_lengths_of_time(text: str, seconds: float) -> None:
+    assert config.parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5 parsecs", "-3s", "0"])
+def test_no_lengths_of_time(text: str) -> None:
+    with pytest.raises(UsageError, match="write it as 90s, 5min or 1h"):
+        config.parse_seconds(text)
+
+
+def test_every_key_is_documented() -> None:
+    rows = config.describe_keys()
+    assert len(rows) == len(config.KEYS) and all(row["meaning"] for row in rows)

@@ -1,0 +1,100 @@
+"""The architecture page, executable: who may import whom, what importing costs, what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import modiste
+
+SOURCE = Path(modiste.__file__).parent
+
+# A module imports only from those above it.
+ORDER = [
+    "errors",
+    "config",
+    "data.images",
+    "data.download",
+    "data.fashion_mnist",
+    "data.readers",
+    "data.toy",
+    "data",
+    "networks",
+    "networks.layers",
+    "networks.dcgan",
+    "networks.dense_dcgan",
+    "networks.slim",
+    "networks.summary",
+    "losses",
+    "runs",
+    "sample",
+    "processes",
+    "updates",
+    "assembly",
+    "health",
+    "progress",
+    "trainer",
+    "tracking",
+    "figures",
+    "survey",
+    "cli",
+    "__main__",
+]
+
+
+def modules() -> dict[str, Path]:
+    paths = sorted(SOURCE.rglob("*.py"))
+    names = {".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    del names["__init__"]
+    return names
+
+
+def imports(path: Path, known: set[str]) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "modiste":
+            base = (node.module or "").removeprefix("modiste").removeprefix(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".strip(".")
+                found.add(inner if inner in known else base)
+    return found - {""}
+
+
+def test_every_module_has_its_place_and_imports_only_upwards() -> None:
+    names = modules()
+    assert set(names) == set(ORDER)
+    edges = 0
+    for name, path in names.items():
+        for other in imports(path, set(names)):
+            edges += 1
+            assert ORDER.index(other) < ORDER.index(name), f"{name} imports {other}"
+    assert edges > 40
+
+
+def test_there_is_no_drawer_and_no_long_file() -> None:
+    for name, path in modules().items():
+        assert "util" not in name and "helper" not in name
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, name
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_importing_modiste_loads_nothing_heavy() -> None:
+    code = "import sys, modiste; print([m for m in ('torch', 'numpy', 'pydantic', 'typer', 'PIL') if m in sys.modules])"
+    assert run(code).strip() == "[]"
+
+
+def test_the_command_line_loads_no_torch_before_it_is_needed() -> None:
+    code = "import sys, modiste.cli; print([m for m in ('torch', 'matplotlib', 'pydantic') if m in sys.modules])"
+    assert run(code).strip() == "[]"
+
+
+def test_public_names() -> None:
+    assert dir(modiste) == ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "load", "train"]
+    for name in modiste.__all__:
+        assert getattr(modiste, name) is not None

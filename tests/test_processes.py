@@ -1,0 +1,49 @@
+"""Two processes against one, with gloo on the CPU."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import modiste
+from modiste import config, runs
+from modiste.config import Recipe
+
+
+def torchrun(recipe: Recipe, out: Path, *words: str) -> runs.Run:
+    file = out.with_suffix(".toml")
+    file.write_text(config.to_toml(recipe), encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "modiste", "train", str(file), "--out", str(out), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained") == 1  # one process speaks
+    return runs.open_run(out)
+
+
+def test_two_halves_equal_one_whole_without_batch_norm(tiny_free: Recipe, tmp_path: Path) -> None:
+    alone = modiste.train(tiny_free, tmp_path / "alone")
+    together = torchrun(tiny_free, tmp_path / "together")
+    assert together.manifest["processes"] == 2 and together.manifest["images"] == 320
+    one, other = (load_file(run.path / "generator.safetensors") for run in (alone, together))
+    for name in one:
+        assert torch.allclose(one[name], other[name], atol=1e-4), name
+    start = load_file(
+        modiste.train(tiny_free, tmp_path / "start", overrides={"train.images": 16}).path / "generator.safetensors"
+    )
+    assert max((one[name] - start[name]).abs().max().item() for name in one) > 1e-3  # it did move
+    for left, right in zip(alone.log, together.log, strict=True):
+        for key in ("images", "loss_g", "loss_d", "d_accuracy_real", "penalty"):
+            assert math.isclose(left[key], right[key], rel_tol=1e-2, abs_tol=1e-3), key
+
+
+def test_batch_norm_networks_train_and_resume(tiny: Recipe, tmp_path: Path) -> None:
+    torchrun(config.override(tiny, {"train.images": 160}), tmp_path / "run")
+    run = torchrun(tiny, tmp_path / "run", "--extend")
+    assert [record["images"] for record in run.log] == [80, 160, 240, 320]
+    assert all(math.isfinite(value) for record in run.log for value in record.values())

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from modiste import networks, runs
+from modiste.config import Network, Recipe
+from modiste.errors import ModisteError, UsageError
+
+
+def make(path: Path) -> runs.Run:
+    return runs.create(path, Recipe(name="here"), {"data": {"count": 4}})
+
+
+def test_create_and_open(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    again = runs.open_run(tmp_path / "run")
+    assert again.recipe == Recipe(name="here")
+    assert again.manifest["status"] == "running" and again.manifest["data"] == {"count": 4}
+    runs.update_manifest(run, status="finished")
+    assert again.manifest["status"] == "finished" and again.manifest["data"] == {"count": 4}
+    with pytest.raises(UsageError, match=r"is not a run folder .* holds run"):
+        runs.open_run(tmp_path / "rnu")
+
+
+def test_the_two_newest_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    assert runs.load_state(run) == (None, [])
+    for images in (10, 20, 30):
+        runs.save_state(run, images, {"images": images, "weights": torch.arange(4.0)})
+    assert [path.name[:9] for path in runs.states(run)] == ["000000030", "000000020"]
+    newest = runs.states(run)[0]
+    newest.write_bytes(newest.read_bytes()[:-20])
+    state, notes = runs.load_state(run)
+    assert state is not None and state["images"] == 20 and torch.equal(state["weights"], torch.arange(4.0))
+    assert len(notes) == 1 and str(newest) in notes[0]
+
+
+def test_states_never_execute_code(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    runs.save_state(run, 1, {"bad": Path("x")})
+    with pytest.raises(Exception, match=r"Weights only load failed|Unsupported global"):
+        runs.load_state(run)
+
+
+def test_a_cut_off_line_is_no_record_and_rewinding_drops_the_future(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    for images in (10, 20, 30):
+        runs.append_log(run, {"images": images})
+        runs.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
+    with (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"images": 4')
+    assert [record["images"] for record in run.log] == [10, 20, 30]
+    runs.rewind(run, 20)
+    assert [json.loads(line)["images"] for line in (run.path / "log.jsonl").read_text().splitlines()] == [10, 20]
+    assert [grid.stem for grid in run.grids] == ["000000010", "000000020"]
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "file"
+    runs.write_text(place, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs.os, "fsync", full)
+    with pytest.raises(ModisteError, match=r"cannot write .*file: No space left on device.*make room"):
+        runs.write_text(place, "new")
+    assert place.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [place]
+
+
+def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ModisteError, match=r"cannot make the run folder .*--out"):
+        make(tmp_path / "file" / "run")
+
+
+def test_generator_round_trip(tmp_path: Path) -> None:
+    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), networks.Shape(1, 16, 0)
+    generator = networks.build_generator(network, shape).eval()
+    with pytest.raises(UsageError, match=r"has no generator\.safetensors yet"):
+        runs.load_generator(run.path)
+    runs.describe_generator(run, network, shape, ())
+    runs.save_generator(run, generator)
+    loaded, loaded_shape, names = runs.load_generator(run.path)
+    noise = torch.randn(3, 8)
+    assert torch.equal(loaded(noise, None), generator(noise, None)) and (loaded_shape, names) == (shape, ())
+    weights = run.path / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModisteError, match=r"cannot be loaded"):
+        runs.load_generator(run.path)
+
+
+def test_fresh_path_is_the_first_free_number(tmp_path: Path) -> None:
+    assert runs.fresh_path(tmp_path / "run") == tmp_path / "run"
+    make(tmp_path / "run")
+    make(tmp_path / "run-2")
+    assert runs.fresh_path(tmp_path / "run") == tmp_path / "run-3"

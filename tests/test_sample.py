@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from modiste import networks, sample
+from modiste.config import Data, Network
+from modiste.data import Images, open_data
+from modiste.errors import ModisteError, UsageError
+from modiste.sample import TrainedGenerator
+
+NAMES = ("T-shirt/top", "Trouser", "Sneaker")
+
+
+def make(conditioning: str = "one-hot") -> TrainedGenerator:
+    torch.manual_seed(0)
+    shape = networks.Shape(1, 16, 3 if conditioning != "none" else 0)
+    network = Network(z_dim=8, generator_widths=(8, 4), conditioning=conditioning)  # type: ignore[arg-type]
+    generator = networks.build_generator(network, shape)
+    return TrainedGenerator(generator.eval(), shape, NAMES if shape.classes else (), "test")
+
+
+def test_image_of_a_seed_is_the_same_in_any_batch() -> None:
+    generator = make()
+    many = generator.sample(200)
+    assert many.pixels.shape == (200, 1, 16, 16) and many.pixels.dtype == np.uint8
+    assert many.labels is not None and many.labels.tolist() == [seed % 3 for seed in range(200)]
+    for seeds in ([5], [5, 199], range(3, 80), [199, 5]):
+        few = generator.sample(seeds=list(seeds))
+        assert np.array_equal(few.pixels, many.pixels[list(seeds)])
+    assert not np.array_equal(many.pixels[0], many.pixels[3])  # same class, other seed
+
+
+def test_class_by_name_part_number_and_what_is_said_otherwise() -> None:
+    generator = make()
+    by_name = generator.sample(4, label="sneaker").pixels
+    assert np.array_equal(by_name, generator.sample(4, label=2).pixels)
+    assert np.array_equal(by_name, generator.sample(4, label="SNEAK").pixels)
+    with pytest.raises(
+        UsageError, match=r"'boot' is no class of test; its classes are 0 T-shirt/top, 1 Trouser, 2 Sneaker"
+    ):
+        generator.sample(4, label="boot")
+    with pytest.raises(UsageError, match=r"fits several classes"):
+        generator.sample(4, label="t")
+    with pytest.raises(UsageError, match=r"'3' is no class|3 is no class"):
+        generator.sample(4, label=3)
+    with pytest.raises(UsageError, match=r"trained without labels, so it cannot make class 'bag'"):
+        make("none").sample(4, label="bag")
+
+
+def test_truncation_bounds_the_noise_and_keeps_its_order() -> None:
+    noise, cut = sample.seed_noise(range(500), 8), sample.seed_noise(range(500), 8, truncation=0.7)
+    assert cut.abs().max() <= 0.7 < noise.abs().max()
+    assert torch.equal(noise.flatten().argsort(), cut.flatten().argsort())
+    from scipy import stats
+
+    assert stats.kstest(cut.flatten().numpy(), stats.truncnorm(-0.7, 0.7).cdf).pvalue > 0.01
+    assert torch.allclose(sample.seed_noise(range(500), 8, truncation=30.0), noise, atol=1e-3)
+    with pytest.raises(UsageError, match=r"truncation -1 is not above 0"):
+        sample.seed_noise([1], 8, truncation=-1)
+
+
+def test_interpolation_starts_and_ends_at_the_two_seeds() -> None:
+    generator = make()
+    walk = generator.interpolate(4, 9, frames=7, label=1)
+    ends = generator.sample(seeds=[4, 9], label=1)
+    assert len(walk) == 7
+    assert np.abs(walk.pixels[[0, -1]].astype(int) - ends.pixels).max() <= 1
+    assert np.abs(walk.pixels[3].astype(int) - ends.pixels[0]).max() > 0
+    still = generator.interpolate(4, 4, frames=3, label=1).pixels
+    assert np.array_equal(still[0], still[2])
+
+
+def test_grid_places_every_image_and_never_rescales_brightness() -> None:
+    pixels = np.full((3, 1, 28, 28), 100, dtype=np.uint8)
+    pixels[1] = 7
+    picture = np.asarray(sample.grid(pixels, columns=2))
+    assert picture.shape == (2 * (56 + 2) + 2, 2 * (56 + 2) + 2)
+    assert picture[30, 30] == 100 and picture[30, 90] == 7 and picture[90, 30] == 100 and picture[90, 90] == 255
+    assert sample.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("grid.png", "png"), ("walk.gif", "gif"), ("set.npz", "npz"), ("folder", "folder"), ("idx-folder", "idx")],
+)
+def test_the_path_chooses_the_format(name: str, kind: str) -> None:
+    assert sample.format_of(Path(name)) == kind
+
+
+def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
+    generator = make()
+    seeds = list(range(12))
+    images = generator.sample(seeds=seeds)
+    assert images.labels is not None
+    for name in ("set.npz", "folder", "idx"):
+        sample.write(images, seeds, tmp_path / name, sample.format_of(tmp_path / name))
+        back = open_data(Data(name=str(tmp_path / name)), part="train")
+        assert back.labels is not None and len(back) == 12
+        order = np.lexsort((seeds, images.labels)) if name == "folder" else np.arange(12)
+        if name == "folder":  # folders come in the order of their names
+            assert sorted(back.class_names) == sorted(n.replace("/", "-") for n in NAMES)
+            written = {images.pixels[k].tobytes(): NAMES[images.labels[k]].replace("/", "-") for k in order}
+            assert {
+                p.tobytes(): back.class_names[label] for p, label in zip(back.pixels, back.labels, strict=True)
+            } == written
+        else:
+            assert np.array_equal(back.pixels, images.pixels) and np.array_equal(back.labels, images.labels)
+    assert not list(tmp_path.glob(".*"))
+    raw = gzip.decompress((tmp_path / "idx" / "train-images-idx3-ubyte.gz").read_bytes())
+    assert raw[:4] == b"\x00\x00\x08\x03" and raw[16:] == images.pixels.tobytes()
+
+
+def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
+    images = make().sample(4)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is not empty"):
+        sample.write(images, range(4), tmp_path / "folder", "folder")
+    colour = Images(np.zeros((2, 3, 8, 8), np.uint8), None, (), "colour")
+    with pytest.raises(UsageError, match=r"IDX files hold grey images"):
+        sample.write(colour, range(2), tmp_path / "idx", "idx")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(UsageError, match=r"ends in \.jpg"):
+        sample.format_of(tmp_path / "grid.jpg")
+
+
+def test_animation_has_every_frame(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 80, 160)]
+    (tmp_path / "a.gif").write_bytes(sample.gif(frames))
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames == 3 and animation.info["loop"] == 0
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("1,5,10-12", [1, 5, 10, 11, 12]), ("7", [7])])
+def test_seeds_from_text(text: str, seeds: list[int]) -> None:
+    assert sample.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["a-b", "", "5-1"])
+def test_no_seeds_from_text(text: str) -> None:
+    with pytest.raises(UsageError, match=r"0-63"):
+        sample.parse_seeds(text)
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModisteError, match=r"is not a run folder"):
+        sample.load(tmp_path)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import modiste
+from modiste import assembly, config, data, networks, processes, trainer, updates
+from modiste.config import Recipe, Train
+from modiste.errors import ModisteError, UsageError
+from modiste.processes import Team
+
+
+def assemble(recipe: Recipe) -> tuple[updates.State, updates.Rules, trainer.Callable[[int], list[updates.Batch]]]:
+    dataset = data.open_data(recipe.data)
+    shape = assembly.image_shape(recipe, dataset)
+    state = assembly.make_state(recipe, shape, "cpu")
+    rules = assembly.make_rules(recipe, state, "cpu", "float32")
+    return state, rules, assembly.batches(recipe, dataset, shape, Team(), "cpu")
+
+
+def weights(module: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+def test_one_step_is_the_textbook_step(tiny: Recipe) -> None:
+    """The update against the same written out by hand: BCE with targets, Adam, the same fakes for both networks."""
+    state, rules, batch_at = assemble(tiny)
+    by_hand, _, _ = assemble(tiny)
+    (batch,) = batch_at(0)
+    updates.step(state, rules, Team(), batch_at)
+
+    adam_g = torch.optim.Adam(by_hand.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    adam_d = torch.optim.Adam(by_hand.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    bce, ones, zeros = nn.functional.binary_cross_entropy_with_logits, torch.ones(16), torch.zeros(16)
+    fake = by_hand.generator(batch.noise, batch.labels)
+    loss_d = bce(by_hand.discriminator(batch.real, batch.labels), ones)
+    loss_d = loss_d + bce(by_hand.discriminator(fake.detach(), batch.labels), zeros)
+    loss_d.backward()
+    adam_d.step()
+    loss_g = bce(by_hand.discriminator(fake, batch.labels), ones)
+    adam_g.zero_grad()
+    loss_g.backward()
+    adam_g.step()
+
+    assert torch.allclose(weights(state.discriminator), weights(by_hand.discriminator), atol=1e-6)
+    assert torch.allclose(weights(state.generator), weights(by_hand.generator), atol=1e-6)
+    meter = dict(zip(updates.METER, state.meter.tolist(), strict=True))
+    assert meter["loss_d"] == pytest.approx(loss_d.item(), rel=1e-5)
+    assert meter["loss_g"] == pytest.approx(loss_g.item(), rel=1e-5)
+    assert state.images == 16 and meter["updates_d"] == meter["updates_g"] == 1
+
+
+def test_accumulated_parts_make_the_same_update(tiny_free: Recipe) -> None:
+    whole, rules, batch_at = assemble(tiny_free)
+    updates.step(whole, rules, Team(), batch_at)
+    parted, rules, batch_at = assemble(config.override(tiny_free, {"train.accumulate": 4}))
+    assert len(batch_at(0)) == 4
+    updates.step(parted, rules, Team(), batch_at)
+    for one, other in ((whole.generator, parted.generator), (whole.discriminator, parted.discriminator)):
+        assert torch.allclose(weights(one), weights(other), atol=1e-6)
+    assert torch.allclose(whole.meter, parted.meter, rtol=1e-4)
+
+
+def test_several_discriminator_steps_count_their_images(tiny: Recipe) -> None:
+    state, rules, batch_at = assemble(config.override(tiny, {"train.discriminator_steps": 3}))
+    updates.step(state, rules, Team(), batch_at)
+    meter = dict(zip(updates.METER, state.meter.tolist(), strict=True))
+    assert state.images == 48 and meter["updates_d"] == 3 and meter["updates_g"] == 1
+
+
+def test_noise_and_data_are_functions_of_position(tiny: Recipe) -> None:
+    _, _, batch_at = assemble(tiny)
+    (late,) = batch_at(160)
+    (first,) = batch_at(0)
+    (again,) = batch_at(160)
+    assert torch.equal(late.noise, again.noise) and torch.equal(late.real, again.real)
+    assert not torch.equal(first.noise, late.noise)
+    dataset = data.open_data(tiny.data)
+    parts = []
+    for rank in range(2):
+        shape = assembly.image_shape(tiny, dataset)
+        (part,) = assembly.batches(tiny, dataset, shape, Team(rank, 2), "cpu")(160)
+        parts.append(part)
+    assert torch.equal(torch.cat([part.noise for part in parts]), late.noise)
+    assert torch.equal(torch.cat([part.real for part in parts]), late.real)
+
+
+def test_the_average_follows_its_half_life_and_its_ramp() -> None:
+    steady = Train(batch_size=50, ema_halflife_images=100, ema_ramp=0)
+    assert assembly.ema_decay(steady, 10_000) == pytest.approx(0.5**0.5)
+    ramped = Train(batch_size=50, ema_halflife_images=1e9, ema_ramp=0.1)
+    assert assembly.ema_decay(ramped, 1000) == pytest.approx(0.5**0.5)
+    ema, generator = nn.Linear(1, 1), nn.Linear(1, 1)
+    nn.init.constant_(ema.weight, 0.0)
+    nn.init.constant_(generator.weight, 1.0)
+    for _ in range(4):
+        updates.update_ema(ema, generator, assembly.ema_decay(steady, 10_000))
+    assert ema.weight.item() == pytest.approx(1 - 0.25)
+
+
+def test_the_average_takes_running_statistics_along() -> None:
+    ema, generator = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    generator.running_mean.fill_(4.0)
+    generator.num_batches_tracked.fill_(9)
+    updates.update_ema(ema, generator, 0.75)
+    assert ema.running_mean.tolist() == [1.0, 1.0] and ema.num_batches_tracked.item() == 9
+
+
+def test_learning_rates_follow_their_schedule() -> None:
+    train = Train(images=1000, batch_size=10, lr_generator=1.0, lr_discriminator=2.0, lr_schedule="linear")
+    assert assembly.learning_rates(train, 0) == (1.0, 2.0)
+    assert assembly.learning_rates(train, 250) == (0.75, 1.5)
+    cosine = train.model_copy(update={"lr_schedule": "cosine"})
+    assert assembly.learning_rates(cosine, 500) == pytest.approx((0.5, 1.0))
+    warm = train.model_copy(update={"lr_schedule": "constant", "lr_warmup_images": 100})
+    assert assembly.learning_rates(warm, 40) == pytest.approx((0.5, 1.0))
+    assert assembly.learning_rates(warm, 500) == (1.0, 2.0)
+
+
+def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path: Path) -> None:
+    state, rules, batch_at = assemble(tiny)
+    before = weights(state.discriminator).clone()
+
+    def poisoned(images: int) -> list[updates.Batch]:
+        (batch,) = batch_at(images)
+        batch.real[0, 0, 0, 0] = math.nan
+        return [batch]
+
+    with pytest.raises(ModisteError, match=r"the discriminator loss is no finite number after 0 images.*--fresh"):
+        updates.step(state, rules, Team(), poisoned)
+    assert torch.equal(weights(state.discriminator), before)
+
+    with pytest.raises(ModisteError, match=r"no finite number"):
+        modiste.train(tiny, tmp_path / "run", overrides={"train.lr_generator": 1e30, "train.lr_discriminator": 1e30})
+    assert modiste.trainer.runs.open_run(tmp_path / "run").manifest["status"] == "failed"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein"])
+def test_every_game_trains_in_both_precisions(game: str, tiny: Recipe, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        changes = {"loss.adversarial": game, "train.images": 80, "train.precision": precision, "loss.r1_gamma": 0.1}
+        run = modiste.train(tiny, tmp_path / precision, overrides=changes)
+        record = run.log[-1]
+        assert all(math.isfinite(value) for value in record.values()) and record["penalty"] > 0
+        assert 0 <= record["d_accuracy_real"] <= 1 and record["gradient_norm_g"] > 0
+
+
+def test_a_budget_ends_the_training_and_keeps_its_result(tiny: Recipe, tmp_path: Path) -> None:
+    changes = {"train.images": 10**9, "train.tick_images": 10**9, "train.budget_seconds": 0.3}
+    run = modiste.train(tiny, tmp_path / "run", overrides=changes)
+    manifest = run.manifest
+    assert manifest["status"] == "finished" and 0 < manifest["images"] < 10**9 and 0.3 <= manifest["seconds"] < 30
+    assert run.log[-1]["images"] == manifest["images"] and (run.path / "progress.gif").is_file()
+    assert len(modiste.load(run).sample(3)) == 3
+
+
+def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -> None:
+    manifest = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16}).manifest
+    assert manifest["recipe_hash"] == config.content_hash(modiste.trainer.runs.open_run(tmp_path / "run").recipe)  # type: ignore[attr-defined]
+    assert manifest["data"]["digest"] == data.digest(data.open_data(tiny.data)) and manifest["data"]["count"] == 64
+    expected = {"modiste", "python", "torch", "numpy", "platform", "git_commit", "command", "device", "precision"}
+    assert expected | {"threads", "processes", "start", "end", "status", "peak_memory_bytes"} <= manifest.keys()
+
+
+def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train.batch_size = 128 is larger than .* with 64 images; use --set"):
+        modiste.train(tiny, tmp_path / "run", overrides={"train.batch_size": 128})
+    np.savez(tmp_path / "wide.npz", images=np.zeros((20, 8, 16), np.uint8))
+    with pytest.raises(UsageError, match=r"16x8 pixels and the networks need squares; use --set data.resize=16"):
+        assembly.check_fit(tiny, data.Images(np.zeros((20, 1, 8, 16), np.uint8), None, (), "wide"), Team())
+    with pytest.raises(ModisteError, match=r"labels"):
+        modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match=r"cannot be split over 1 processes|cannot be split over 3 processes"):
+        assembly.check_fit(tiny, data.open_data(tiny.data), Team(0, 3))
+
+
+def unlabelled(folder: Path) -> str:
+    np.savez(folder / "plain.npz", images=np.zeros((64, 16, 16), np.uint8))
+    return str(folder / "plain.npz")
+
+
+def test_a_folder_with_other_files_is_left_alone(tiny: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"holds other files \(thesis.txt\)"):
+        modiste.train(tiny, tmp_path)
+
+
+def test_device_and_precision() -> None:
+    assert assembly.choose_device("cpu") == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match=r"train\.device = 'cuda', but this PyTorch finds no such device"):
+            assembly.choose_device("cuda")
+    assert assembly.choose_precision("float32", "cpu") == "float32"
+    assert assembly.choose_precision("auto", "mps") == "float32"
+
+
+def test_streams_differ_by_purpose_and_position() -> None:
+    seeds = {
+        assembly.stream(seed, purpose, *place) for seed in (0, 1) for purpose in "ab" for place in ((), (0,), (0, 1))
+    }
+    assert len(seeds) == 12 and all(0 <= seed < 2**63 for seed in seeds)
+    assert processes.any_of(True, Team(), torch.device("cpu"))
+
+
+def test_networks_of_a_seed_are_always_the_same(tiny: Recipe) -> None:
+    shape = networks.Shape(1, 16, 10)
+    one, other = assembly.make_state(tiny, shape, "cpu"), assembly.make_state(tiny, shape, "cpu")
+    assert torch.equal(weights(one.generator), weights(other.generator))
+    seeded = assembly.make_state(config.override(tiny, {"seed": 1}), shape, "cpu")
+    assert not torch.equal(weights(one.generator), weights(seeded.generator))
