@@ -187,17 +187,21 @@ def _sandal(c: Canvas) -> None:
         c.shape([(0.8, rear), (0.95, rear), (0.94, ground), (0.94 - c.vary(0.04, 0.12), ground)], c.dark)
     else:
         c.line([(0.05, ground), (0.95, ground)], c.dark, 0.025)
-    width, ankle = c.vary(0.05, 0.08), rear - sole - c.vary(0.2, 0.28)
-    bands = [0.16, 0.34] if c.chance(0.5) else [0.22]
-    for x in bands:  # arches over the toes
-        rise = c.vary(0.13, 0.18)
-        foot = [
-            (x + 0.12 * t, height(x + 0.12 * t) - sole * 0.5 - rise * (1 - (t - 0.4) ** 2)) for t in (-0.4, 0.2, 1, 1.4)
-        ]
-        c.line([(x - 0.04, height(x) - sole * 0.5), *foot, (x + 0.21, height(x + 0.2) - sole * 0.5)], c.level, width)
-    c.shape([(0.85, rear - sole), (0.95, rear - sole), (0.95, ankle), (0.87, ankle)])
-    c.line([(0.91, ankle + 0.03), (0.68, ankle - 0.02), (0.6, ankle + 0.06)], c.level, width * 0.7)
-    c.line([(0.6, ankle + 0.06), (0.66, height(0.66) - sole * 0.5)], c.level, width * 0.7)
+    # a low upper from which openings are cut, so that straps remain
+    tall, strap = c.vary(0.26, 0.36), c.vary(0.06, 0.09)
+    toe, instep, ankle = c.vary(0.1, 0.2), c.vary(0.34, 0.42), c.vary(0.66, 0.74)
+
+    def above(x: float, share: float) -> tuple[float, float]:  # a point over the sole, in shares of the upper
+        return x, height(x) - sole - share * tall
+
+    c.shape([above(toe, 0), above(instep, 0.62), above(instep + 0.1, 0.6), above(ankle, 0.8), above(ankle, 1)])
+    c.shape([above(toe, 0), above(ankle, 1), above(0.94, 1), above(0.95, 0), above(0.6, 0), above(0.4, 0)])
+    c.shape([above(instep + strap, 0.0), above(instep + strap + 0.04, 0.42), above(ankle - strap, 0.0)], 0)
+    c.shape(
+        [above(ankle - 0.02, 0.0), above(ankle - 0.12, 0.4), above(ankle, 0.72), above(0.87, 0.72), above(0.87, 0)], 0
+    )
+    if c.chance(0.5):  # two straps over the toes instead of one
+        c.shape([above(toe + 0.1, 0), above(toe + 0.17, 0.3), above(instep - 0.04, 0)], 0)
 
 
 def _shirt(c: Canvas) -> None:
