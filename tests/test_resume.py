@@ -101,7 +101,7 @@ def test_damaged_newest_state_falls_back_to_the_older(
     tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = modiste.train(tiny, tmp_path / "damaged")
-    newest, older = runs.states(run)
+    newest = runs.states(run)[0]
     damaged = bytearray(newest.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     newest.write_bytes(bytes(damaged))

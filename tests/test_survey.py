@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from modiste import survey
+from modiste.config import Data
 from modiste.data import Images, toy
 from modiste.errors import ModisteError
 
@@ -38,7 +39,7 @@ def test_facts_of_a_split():
 
 def test_report_writes_pictures_beside_plain_values(tmp_path, monkeypatch):
     monkeypatch.setattr("modiste.data.TOY_COUNTS", {"train": 30, "test": 10})
-    result = survey.report("toy-12", tmp_path / "out")
+    result = survey.report(Data(name="toy-12"), tmp_path / "out")
     json.dumps(result)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["counts.png", "first-images.png"]
     assert result["splits"]["test"]["images"] == 10
@@ -50,7 +51,7 @@ def test_report_shows_duplicates_and_doubtful_labels(tmp_path):
     images.pixels[7] = images.pixels[3]
     images.labels[105] = 0
     np.savez(tmp_path / "set.npz", images=images.pixels, labels=images.labels)
-    result = survey.report(str(tmp_path / "set.npz"), tmp_path / "out", label_issues=True)
+    result = survey.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out", label_issues=True)
     json.dumps(result)
     issues = {issue["index"]: issue for issue in result["label_issues"]["issues"]}
     assert (issues[105]["given"], issues[105]["suggested"]) == ("0", "5")
@@ -61,7 +62,7 @@ def test_report_shows_duplicates_and_doubtful_labels(tmp_path):
 
 def test_report_of_unlabelled_images_shows_the_first(tmp_path):
     np.savez(tmp_path / "set.npz", images=toy.draw(12).pixels)
-    result = survey.report(str(tmp_path / "set.npz"), tmp_path / "out")
+    result = survey.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
     assert list(result["splits"]) == ["train"] and result["splits"]["train"]["class_counts"] == {}
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["first-images.png"]
 

@@ -170,9 +170,10 @@ def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -
 def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"train.batch_size = 128 is larger than .* with 64 images; use --set"):
         modiste.train(tiny, tmp_path / "run", overrides={"train.batch_size": 128})
-    np.savez(tmp_path / "wide.npz", images=np.zeros((20, 8, 16), np.uint8))
-    with pytest.raises(UsageError, match=r"16x8 pixels and the networks need squares; use --set data.resize=16"):
-        assembly.check_fit(tiny, data.Images(np.zeros((20, 1, 8, 16), np.uint8), None, (), "wide"), Team())
+    np.savez(tmp_path / "wide.npz", images=np.zeros((64, 8, 16), np.uint8))
+    wide = {"data.name": str(tmp_path / "wide.npz"), "data.resize": None, "network.conditioning": "none"}
+    with pytest.raises(UsageError, match=r"16 x 8 pixels, not square; set data.resize"):
+        modiste.train(tiny, tmp_path / "run", overrides=wide)
     with pytest.raises(ModisteError, match=r"labels"):
         modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})
     assert not (tmp_path / "run").exists()

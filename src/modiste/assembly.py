@@ -181,12 +181,6 @@ def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
             f"train.batch_size = {batch_size} cannot be split over {team.size} processes with "
             f"{recipe.train.accumulate} parts each; make it a multiple of {parts}"
         )
-    _, _, height, width = dataset.pixels.shape
-    if height != width:
-        raise UsageError(
-            f"the images of {dataset.name} are {width}x{height} pixels and the networks need squares; "
-            f"use --set data.resize={max(height, width)}"
-        )
     with torch.device("meta"):  # what the families themselves refuse, before a run folder exists
         shape = image_shape(recipe, dataset)
         networks.build_generator(recipe.network, shape)

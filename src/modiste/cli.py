@@ -194,7 +194,28 @@ def data(
     settings = config.override(config.Recipe(), {"data.name": name, "data.resize": resize}, "modiste data").data
     out = out or Path("runs") / f"data-{Path(name).stem}"
     result = survey.report(settings, out, label_issues=label_issues)
-    print(json.dumps(result, indent=2) if as_json else survey.in_words(result))
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print_survey(result)
+
+
+def _print_survey(result: dict[str, Any]) -> None:
+    for split, facts in result["splits"].items():
+        colours = "grey" if facts["channels"] == 1 else "RGB"
+        print(f"{facts['name']}: {facts['images']:,} images, {facts['width']} x {facts['height']} {colours}")
+        print(f"  mean {facts['pixel_mean']:.4f}, deviation {facts['pixel_deviation']:.4f} of brightness in [0, 1]")
+        print(f"  digest {facts['digest']}")
+        for name, count in facts["class_counts"].items():
+            print(f"  {name:16} {count:>7,}")
+        if not facts["class_counts"]:
+            print(f"  no labels in {split}")
+    for place, groups in result["duplicates"].items():
+        print(f"exact duplicates in {place}: {len(groups)} images found more than once")
+    if "label_issues" in result:
+        print(f"doubtful labels in train: {result['label_issues']['found']} (reasons to look, not proofs)")
+    for file in result["files"]:
+        print(f"wrote {file}")
 
 
 @recipes_app.callback()

@@ -120,13 +120,12 @@ def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues
     )
 
 
-def report(name: str, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
-    """The survey of a data set by name or path, with pictures written to out_dir and listed under `files`.
+def report(settings: Data, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
+    """The survey of a data set, with pictures written to out_dir and listed under `files`.
 
     counts.png, first-images.png, duplicates.png if there are any; label_issues adds label-issues.png. The last
     two show 40 images each.
     """
-    settings = Data(name=name)
     images_by_split = {"train": data.open_data(settings, part="train")}
     if data.has_test(settings):
         images_by_split["test"] = data.open_data(settings, part="test")
