@@ -91,7 +91,7 @@ def killed_at_random(kills: int, randomness: random.Random) -> list[str]:
             os.kill(pid, signal.SIGKILL)
         endings.append(ending(pid))
         if endings[-1] == "exit 0" and endings.count("SIGKILL") < kills:  # finished too soon: keep it, start another
-            os.rename(OUT, f"{OUT}-{len(endings)}")
+            OUT.rename(f"{OUT}-{len(endings)}")
     return [*endings, ending(in_child(train))]
 
 

@@ -1,0 +1,81 @@
+"""The README's commands and its Python example, in their short form: toy garments, a few updates."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import modiste
+from modiste import cli, sample
+from modiste.data import toy
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = {
+    "data.count": 64,
+    "train.images": 32,
+    "train.batch_size": 16,
+    "train.tick_images": 16,
+    "train.threads": 1,
+    "train.precision": "float32",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True)) and words[0] == program]
+
+
+def shortened(words: list[str]) -> list[str]:
+    if words[1] == "train":
+        toys = [] if "--data" in words else ["--data", "toy"]
+        return [*words, *toys, *(part for key, value in SHORT.items() for part in ("--set", f"{key}={value}"))]
+    return ["toy" if word == "fashion-mnist" else "16" if word == "1000" else word for word in words]
+
+
+def test_every_modiste_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = toy.draw(64, size=40)
+    sample.write(photos, range(64), tmp_path / "photos", "folder")
+    (tmp_path / "mine.toml").write_text('name = "mine"\n[data]\nresize = 32\n', encoding="utf-8")
+    listed = commands("modiste")
+    assert len(listed) >= 14 and {words[1] for words in listed} == {"train", "sample", "data", "recipes", "doctor"}
+    for words in listed:
+        monkeypatch.setattr(sys, "argv", shortened(words))
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert not end.value.code, (words, capsys.readouterr().err)
+    assert (tmp_path / "sneakers.png").is_file() and (tmp_path / "runs" / "mine-2" / "progress.gif").is_file()
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("python")
+    assert "2_000" in example
+    scope: dict[str, object] = {}
+    exec(example.replace("2_000", "64"), scope)
+    images = scope["images"]
+    assert isinstance(images, modiste.data.Images) and images.pixels.shape == (16, 1, 28, 28)  # type: ignore[attr-defined]
+
+
+def test_make_commands_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [words[1] for words in commands("make")]
+    assert targets and all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_every_file_that_is_named_exists() -> None:
+    named = set(re.findall(r"\]\(([\w./-]+)\)", README)) | set(re.findall(r"`([\w/-]+\.md)`", README))
+    assert len(named) >= 4
+    for name in named:
+        assert (ROOT / name).is_file(), name
