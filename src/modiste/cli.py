@@ -95,7 +95,7 @@ def train(
     console = Console(stderr=True)
     run = trainer.train(recipe, out, overrides=changes, fresh=fresh, extend=extend, console=console, follow=follow)
     if trainer.is_first_process():
-        _print_run(run, as_json)
+        _print_run(run, recipe, as_json)
 
 
 def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
     print(f"# would train into {path}")
 
 
-def _print_run(run: runs.Run, as_json: bool) -> None:
+def _print_run(run: runs.Run, recipe: str, as_json: bool) -> None:
     from modiste import progress
 
     manifest = run.manifest
@@ -135,7 +135,7 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
     print("try next:")
     print(f"  modiste sample {run.path} {words}--count 64 --out {run.path / 'sample.png'}")
     print(f"  modiste sample {run.path} --interpolate 1 2 --out {run.path / 'between.gif'}")
-    print(f"  modiste train {run.recipe.name} --seed 1")
+    print(f"  modiste train {recipe} --seed {run.recipe.seed + 1} --out {run.path}-seed{run.recipe.seed + 1}")
 
 
 @app.command()

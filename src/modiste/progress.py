@@ -58,7 +58,7 @@ def watching(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TimeRemainingColumn(),
         TextColumn("left"),
     )
     with Progress(*columns, console=console, refresh_per_second=2, speed_estimate_period=60) as bar:
