@@ -24,7 +24,7 @@ def test_cross_entropy_games_match_torch(game, smoothing):
 
 def test_smoothing_leaves_the_generator_alone():
     smoothed = adversarial(config.Loss(label_smoothing=0.2))
-    torch.testing.assert_close(smoothed.generator(fake), cross_entropy(fake, 1.0))
+    torch.testing.assert_close(smoothed.generator(real, fake), cross_entropy(fake, 1.0))
 
 
 def test_smoothed_optimum_is_the_smoothed_target():
@@ -38,7 +38,7 @@ def test_smoothed_optimum_is_the_smoothed_target():
 def test_minimax_is_a_zero_sum_game():
     logits = fake.clone().requires_grad_(True)
     (of_discriminator,) = torch.autograd.grad(ADVERSARIAL["minimax"].discriminator(real, logits).sum(), logits)
-    (of_generator,) = torch.autograd.grad(ADVERSARIAL["minimax"].generator(logits).sum(), logits)
+    (of_generator,) = torch.autograd.grad(ADVERSARIAL["minimax"].generator(logits, logits).sum(), logits)
     torch.testing.assert_close(of_generator, -of_discriminator)
 
 
@@ -55,7 +55,29 @@ def test_minimax_is_a_zero_sum_game():
 def test_other_games_by_hand(game, r, f, of_discriminator, of_generator):
     pair = adversarial(config.Loss(adversarial=game))
     assert pair.discriminator(torch.tensor([r]), torch.tensor([f])).item() == of_discriminator
-    assert pair.generator(torch.tensor([f])).item() == of_generator
+    assert pair.generator(torch.tensor([r]), torch.tensor([f])).item() == of_generator
+
+
+def test_the_relativistic_game_compares_row_with_row():
+    pair = ADVERSARIAL["relativistic"]
+    r, f = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
+    torch.testing.assert_close(pair.discriminator(r, f), torch.log1p(torch.exp(f - r)))
+    torch.testing.assert_close(pair.generator(r, f), torch.log1p(torch.exp(r - f)))
+    shifted = pair.discriminator(r + 100, f + 100)  # only differences count
+    torch.testing.assert_close(shifted, pair.discriminator(r, f))
+
+
+def test_the_boundary_of_an_accuracy_lies_between_the_targets():
+    r, f = torch.tensor([3.0, 5.0]), torch.tensor([1.0, -1.0])
+    boundaries = {game: pair.boundary(r, f).item() for game, pair in ADVERSARIAL.items()}
+    assert boundaries == {
+        "nonsaturating": 0.0,
+        "minimax": 0.0,
+        "least-squares": 0.5,
+        "hinge": 0.0,
+        "wasserstein": 2.0,
+        "relativistic": 2.0,
+    }
 
 
 @pytest.mark.parametrize("game", ADVERSARIAL)
@@ -63,11 +85,11 @@ def test_terms_are_per_image_and_push_the_right_way(game):
     pair = ADVERSARIAL[game]
     r, f = (torch.tensor([0.1, -0.2, 0.3]).requires_grad_(True) for _ in "rf")
     term = pair.discriminator(r, f)
-    assert term.shape == pair.generator(f).shape == (3,)
+    assert term.shape == pair.generator(r, f).shape == (3,)
     up, down = torch.autograd.grad(term.sum(), (r, f))
     assert (up < 0).all()  # a step against the gradient raises real logits
     assert (down[f > 0] > 0).all()  # and lowers fake ones
-    (generator_up,) = torch.autograd.grad(pair.generator(f).sum(), f)
+    (generator_up,) = torch.autograd.grad(pair.generator(r, f).sum(), f)
     assert (generator_up < 0).all()
 
 
@@ -75,7 +97,7 @@ def test_terms_are_per_image_and_push_the_right_way(game):
 def test_extreme_logits_stay_finite(game):
     extreme = torch.tensor([-1e4, 1e4])
     assert ADVERSARIAL[game].discriminator(extreme, -extreme).isfinite().all()
-    assert ADVERSARIAL[game].generator(extreme).isfinite().all()
+    assert ADVERSARIAL[game].generator(extreme, -extreme).isfinite().all()
 
 
 def test_smoothing_without_cross_entropy_is_refused():

@@ -140,7 +140,7 @@ def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path
     assert modiste.trainer.runs.open_run(tmp_path / "run").manifest["status"] == "failed"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein"])
+@pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"])
 def test_every_game_trains_in_both_precisions(game: str, tiny: Recipe, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
         changes = {"loss.adversarial": game, "train.images": 80, "train.precision": precision, "loss.r1_gamma": 0.1}

@@ -87,7 +87,9 @@ class Network(Section):
 class Loss(Section):
     """What the two networks play for; all on logits."""
 
-    adversarial: Literal["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein"] = "nonsaturating"
+    adversarial: Literal["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"] = (
+        "nonsaturating"
+    )
     """The game; see modiste/losses.py for equations and papers."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided: the discriminator's target for real images is 1 minus this (cross-entropy games only)."""

@@ -19,16 +19,26 @@ from modiste.config import Loss
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 
 
+def at_zero(r: Tensor, f: Tensor) -> Tensor:
+    """Where a probability of one half lies on the logit's axis."""
+    return r.new_zeros(())
+
+
+def half_way(r: Tensor, f: Tensor) -> Tensor:
+    """The middle between the means of both, for games in which the logit has no zero of its own."""
+    return (r.mean() + f.mean()) / 2
+
+
 @dataclass(frozen=True)
 class Pair:
-    """A game: the discriminator's loss of (real, fake) logits, the generator's of fake logits, each [N].
-
-    A logit above `boundary` says real. (In the Wasserstein game only differences of logits have a meaning.)
-    """
+    """A game in logits r of real and f of generated images, each [N]: one loss [N] per network."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-    boundary: float = 0.0
+    """Of (r, f)."""
+    generator: Callable[[Tensor, Tensor], Tensor]
+    """Of (r, f), r as the discriminator's last update saw them, without a graph; most games leave them aside."""
+    boundary: Callable[[Tensor, Tensor], Tensor] = at_zero
+    """Of (r, f): the logit above which an image counts as judged real, for the accuracies in the log."""
 
 
 def cross_entropy(r: Tensor, f: Tensor) -> Tensor:
@@ -38,15 +48,20 @@ def cross_entropy(r: Tensor, f: Tensor) -> Tensor:
 
 ADVERSARIAL: dict[str, Pair] = {
     # Goodfellow et al. 2014, section 3: the generator maximises log D(G(z)).
-    "nonsaturating": Pair(cross_entropy, lambda f: softplus(-f)),
+    "nonsaturating": Pair(cross_entropy, lambda r, f: softplus(-f)),
     # Goodfellow et al. 2014, eq. 1, the zero-sum game: the generator minimises log(1 - D(G(z))).
-    "minimax": Pair(cross_entropy, lambda f: -softplus(f)),
+    "minimax": Pair(cross_entropy, lambda r, f: -softplus(f)),
     # Mao et al. 2017, eq. 9 (a = 0, b = c = 1); the logit itself is regressed on.
-    "least-squares": Pair(lambda r, f: ((r - 1) ** 2 + f**2) / 2, lambda f: (f - 1) ** 2 / 2, 0.5),
+    "least-squares": Pair(
+        lambda r, f: ((r - 1) ** 2 + f**2) / 2, lambda r, f: (f - 1) ** 2 / 2, lambda r, f: r.new_full((), 0.5)
+    ),
     # Lim & Ye 2017; Miyato et al. 2018, eqs. 16 and 17.
-    "hinge": Pair(lambda r, f: relu(1 - r) + relu(1 + f), lambda f: -f),
+    "hinge": Pair(lambda r, f: relu(1 - r) + relu(1 + f), lambda r, f: -f),
     # Arjovsky et al. 2017, eqs. 2 and 3; the Lipschitz bound is left to spectral norm or a penalty.
-    "wasserstein": Pair(lambda r, f: f - r, lambda f: -f),
+    "wasserstein": Pair(lambda r, f: f - r, lambda r, f: -f, half_way),
+    # Jolicoeur-Martineau 2018, eqs. 7 and 8 (paired): each generated image against the real one of its row, which has
+    # the same label. The generator's r come from the discriminator's last update, one step old, to spare a pass.
+    "relativistic": Pair(lambda r, f: softplus(f - r), lambda r, f: softplus(r - f), half_way),
 }
 
 

@@ -74,18 +74,19 @@ def step(state: State, rules: Rules, team: Team, batch_at: Callable[[int], list[
         shared = turn == rules.discriminator_steps - 1 and len(parts) == 1
         with torch.set_grad_enabled(shared), rules.autocast():
             fakes = [rules.generator(part.noise, part.labels) for part in parts]
-        update_discriminator(state, rules, team, parts, fakes)
+        real_logits = update_discriminator(state, rules, team, parts, fakes)
         state.images += rules.batch_size
-    update_generator(state, rules, team, parts, fakes)
+    update_generator(state, rules, team, parts, fakes, real_logits)
     update_ema(state.ema, state.generator, rules.ema_decay(state.images))
 
 
 def update_discriminator(
     state: State, rules: Rules, team: Team, parts: Sequence[Batch], fakes: Sequence[Tensor]
-) -> None:
-    """Real logits up, fake logits down."""
+) -> list[Tensor]:
+    """Real logits up, fake logits down; the real logits of each part come back, without a graph."""
     state.optimizer_d.zero_grad(set_to_none=True)
     sums = torch.zeros(4, device=fakes[0].device)
+    seen = []
     for part, fake in zip(parts, fakes, strict=True):
         with rules.autocast():
             real_logits, fake_logits = rules.both_logits(part.real, fake.detach(), part.labels)
@@ -93,9 +94,10 @@ def update_discriminator(
         loss = rules.pair.discriminator(real_logits, fake_logits).mean()
         penalty = rules.penalty(part, state.images).mean() if rules.penalty else loss.new_zeros(())
         torch.autograd.backward((loss + penalty) / len(parts))
-        right_real = (real_logits > rules.pair.boundary).float().mean()
-        right_fake = (fake_logits < rules.pair.boundary).float().mean()
+        boundary = rules.pair.boundary(real_logits, fake_logits)
+        right_real, right_fake = (real_logits > boundary).float().mean(), (fake_logits < boundary).float().mean()
         sums += torch.stack([loss, right_real, right_fake, penalty]).detach()
+        seen.append(real_logits.detach())
     processes.average_gradients(state.discriminator, team)
     norm = gradient_norm(state.discriminator)
     sums = sums / len(parts)
@@ -103,19 +105,27 @@ def update_discriminator(
     set_learning_rate(state.optimizer_d, rules.learning_rates(state.images)[1])
     state.optimizer_d.step()
     state.meter[: len(METER_D)] += torch.cat([sums.new_ones(1), sums, norm[None]])
+    return seen
 
 
-def update_generator(state: State, rules: Rules, team: Team, parts: Sequence[Batch], fakes: Sequence[Tensor]) -> None:
+def update_generator(
+    state: State,
+    rules: Rules,
+    team: Team,
+    parts: Sequence[Batch],
+    fakes: Sequence[Tensor],
+    real_logits: Sequence[Tensor],
+) -> None:
     """Fake logits up, through a discriminator that stands still."""
     state.optimizer_g.zero_grad(set_to_none=True)
     state.discriminator.requires_grad_(False)
     mean_loss = torch.zeros((), device=fakes[0].device)
-    for part, fake in zip(parts, fakes, strict=True):
+    for part, fake, real in zip(parts, fakes, real_logits, strict=True):
         with rules.autocast():
             if not fake.requires_grad:
                 fake = rules.generator(part.noise, part.labels)
             logits = rules.discriminator(fake, part.labels)
-        loss = rules.pair.generator(logits.float()).mean() / len(parts)
+        loss = rules.pair.generator(real, logits.float()).mean() / len(parts)
         torch.autograd.backward(loss)
         mean_loss += loss.detach()
     state.discriminator.requires_grad_(True)
