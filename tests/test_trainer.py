@@ -215,3 +215,16 @@ def test_networks_of_a_seed_are_always_the_same(tiny: Recipe) -> None:
     assert torch.equal(weights(one.generator), weights(other.generator))
     seeded = assembly.make_state(config.override(tiny, {"seed": 1}), shape, "cpu")
     assert not torch.equal(weights(one.generator), weights(seeded.generator))
+
+
+def test_names_of_known_sets_and_recipes_win_over_folders(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("toy", "photos"):
+        (tmp_path / name).mkdir()
+    assert trainer.settle(tiny, None, {})[0].data.name == "toy"
+    assert trainer.settle(tiny, None, {"data.name": "photos"})[0].data.name == str(tmp_path / "photos")
+    modiste.train(tiny, "diaz-a", overrides={"train.images": 16})
+    assert trainer.settle("diaz-a", None, {})[1] == Path("runs/diaz-a")
+    assert trainer.settle("./diaz-a", None, {})[0].name == "tiny"

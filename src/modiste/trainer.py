@@ -76,7 +76,6 @@ def train(
     path = runs.fresh_path(path) if fresh else path
     device = assembly.choose_device(recipe.train.device)
     with ExitStack() as stack:
-        stop = stack.enter_context(interruptible())
         team = stack.enter_context(processes.joined(device))
         console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
         dataset = data.open_data(recipe.data)
@@ -88,6 +87,7 @@ def train(
         opened = processes.from_first(opened, team)
         if opened.finished:
             return runs.Run(path)
+        stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
         session, state = _prepare(recipe, dataset, opened, team, stop)
         if team.is_first:
             names = dataset.class_names if session.shape.classes else ()
@@ -118,15 +118,13 @@ def is_first_process() -> bool:
 def settle(recipe: Recipe | str | Path, out: str | Path | None, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:
     """The recipe with its overrides, and the run folder: `out`, or runs/NAME (runs/NAME-seedK for another seed)."""
     if not isinstance(recipe, Recipe):
-        if runs.exists(Path(recipe)):
+        if recipe not in config.shipped() and runs.exists(Path(recipe)):
             out = recipe if out is None else out
             recipe = runs.open_run(recipe).recipe
         else:
             recipe = config.load(recipe)
     recipe = config.override(recipe, overrides)
-    place = Path(recipe.data.name)
-    if not place.is_absolute() and (place.is_file() or place.is_dir()):  # the recipe must hold in other folders too
-        recipe = config.override(recipe, {"data.name": str(place.resolve())})
+    recipe = config.override(recipe, {"data.name": data.settled_name(recipe.data.name)})
     if out is None:
         out = Path("runs") / (recipe.name + (f"-seed{recipe.seed}" if recipe.seed else ""))
     return recipe, Path(out)

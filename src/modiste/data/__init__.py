@@ -33,6 +33,7 @@ __all__ = [
     "has_test",
     "heldout_indices",
     "open_data",
+    "settled_name",
     "to_pixels",
     "to_unit",
 ]
@@ -73,6 +74,12 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
         height, width = images.pixels.shape[2:]
         raise UsageError(f"{name}: images are {width} x {height} pixels, not square; set data.resize to a side length")
     return replace(images, name=name)
+
+
+def settled_name(name: str) -> str:
+    """The name of a known set as it is, a path in full, so that a recipe means the same in every folder."""
+    path = Path(name).expanduser()
+    return name if _is_toy(name) or name in PUBLISHED or not path.exists() else str(path.resolve())
 
 
 def has_test(data: Data) -> bool:
