@@ -1,0 +1,90 @@
+"""Weight gradients of convolutions by matrix products: for processors with bfloat16 matrix instructions.
+
+oneDNN's own bfloat16 kernel for them runs at a sixth of the forward pass's speed, and its threads wait for each other
+without giving way: on a machine that does anything else it becomes 10 to 50 times slower, and a training with it up
+to 30 times (docs/performance.md). One product over unfolded patches has neither fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def use_matrix_gradients(module: nn.Module) -> None:
+    """From now on the network's convolutions get their weight gradients by matrix products when under autocast."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and layer.groups == 1 and layer.dilation == (1, 1):
+            layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
+
+
+def _forward(layer: nn.Conv2d | nn.ConvTranspose2d, as_before: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled("cpu"):  # penalties and sampling: float32, and differentiable twice
+        return as_before(images)
+    low = torch.get_autocast_dtype("cpu")
+    weight, bias = layer.weight.to(low), None if layer.bias is None else layer.bias.to(low)
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    more = layer.output_padding if transposed else (0, 0)
+    result: Tensor = _Convolution.apply(images.to(low), weight, bias, layer.stride, layer.padding, transposed, more)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution whose weight gradient is a matrix product; all else is PyTorch's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any,
+        padding: Any,
+        transposed: bool,
+        more: Any,
+    ) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.options = (stride, padding, (1, 1), transposed, more, 1)
+        return torch.convolution(images, weight, bias, *ctx.options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight = ctx.saved_tensors
+        stride, padding, _, transposed, *_ = ctx.options
+        for_images, for_weight, for_bias = ctx.needs_input_grad[:3]
+        by_images = by_weight = by_bias = None
+        if for_images:
+            by_images, _, _ = torch.ops.aten.convolution_backward(
+                gradient, images, weight, None, *ctx.options, [True, False, False]
+            )
+        if for_weight:
+            # A transposed convolution is the backward pass of a convolution: the two maps change places.
+            wide, narrow = (gradient, images) if transposed else (images, gradient)
+            by_weight = weight_gradient(wide, narrow, weight.shape[2:], stride, padding)
+        if for_bias:
+            by_bias = gradient.sum((0, 2, 3))
+        return by_images, by_weight, by_bias, None, None, None, None
+
+
+def weight_gradient(
+    wide: Tensor, narrow: Tensor, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """[O, C, k, k] from a convolution's input [N, C, H, W] and the gradient by its output [N, O, h, w]."""
+    (count, outputs, height, width), channels = narrow.shape, wide.shape[1]
+    padded = F.pad(wide.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
+    per_image, per_row, per_column, _ = padded.stride()
+    patches = padded.as_strided(
+        (count, height, width, *kernel, channels),
+        (per_image, stride[0] * per_row, stride[1] * per_column, per_row, per_column, 1),
+    ).reshape(count * height * width, -1)  # [N h w, k k C]
+    columns = narrow.permute(0, 2, 3, 1).reshape(-1, outputs).T  # [O, N h w]
+    if channels > 1:
+        columns = columns.contiguous()  # the product is faster for it, by more than the copy costs
+    return (columns @ patches).view(outputs, *kernel, channels).permute(0, 3, 1, 2)
