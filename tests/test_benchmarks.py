@@ -1,0 +1,62 @@
+"""The benchmark compares like with like, and runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from modiste import config, networks
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def tutorial() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tutorial_dcgan", FOLDER / "tutorial_dcgan.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tutorial_has_the_networks_of_diaz_a() -> None:
+    script, network, shape = tutorial(), config.load("diaz-a").network, networks.Shape(channels=1, size=32)
+    for theirs, ours in (
+        (script.make_generator(), networks.build_generator(network, shape)),
+        (script.make_discriminator(), networks.build_discriminator(network, shape)),
+    ):
+        assert [weight.shape for weight in theirs.parameters()] == [weight.shape for weight in ours.parameters()]
+        assert sum(weight.numel() for weight in theirs.parameters()) > 600_000
+
+
+def test_the_tutorial_learns() -> None:
+    script = tutorial()
+    step = script.make_step(np.full((16, 28, 28), 200, np.uint8), batch_size=4)
+    losses = [step()["loss_d"] for _ in range(4)]
+    assert losses[-1] < losses[0]
+
+
+def test_the_tutorial_transforms_as_the_recipe_does() -> None:
+    script = tutorial()
+    white, black = script.Garments(np.stack([np.full((28, 28), value, np.uint8) for value in (255, 0)]))
+    assert white.shape == (1, 32, 32) and (white == 1).all() and (black == -1).all()
+
+
+def test_quick_benchmark_gives_every_ratio() -> None:
+    command = [sys.executable, str(FOLDER / "bench.py"), "--quick", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    ratios = result["ratios"]
+    assert {"modiste / tutorial", "modiste / bare", "modiste / tutorial, 2 workers"} <= ratios.keys()
+    assert ratios.keys() >= {"modiste float32 / tutorial"} or result["precision"] == "float32"
+    for pair, row in ratios.items():
+        assert 0 < row["min"] <= row["median"] <= row["max"], pair
+        assert row["met"] is None or row["met"] == (row["median"] >= row["goal"]), pair
+    assert 100 < result["memory"]["mb"] < 3000
+    assert result["quick"] is True and result["data"] == "toy"
