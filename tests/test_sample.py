@@ -27,20 +27,20 @@ def make(conditioning: str = "one-hot") -> TrainedGenerator:
 
 def test_image_of_a_seed_is_the_same_in_any_batch() -> None:
     generator = make()
-    many = generator.sample(200)
+    many = generator.sample_set(200)
     assert many.pixels.shape == (200, 1, 16, 16) and many.pixels.dtype == np.uint8
     assert many.labels is not None and many.labels.tolist() == [seed % 3 for seed in range(200)]
     for seeds in ([5], [5, 199], range(3, 80), [199, 5]):
-        few = generator.sample(seeds=list(seeds))
+        few = generator.sample_set(seeds=list(seeds))
         assert np.array_equal(few.pixels, many.pixels[list(seeds)])
     assert not np.array_equal(many.pixels[0], many.pixels[3])  # same class, other seed
 
 
 def test_class_by_name_part_number_and_what_is_said_otherwise() -> None:
     generator = make()
-    by_name = generator.sample(4, label="sneaker").pixels
-    assert np.array_equal(by_name, generator.sample(4, label=2).pixels)
-    assert np.array_equal(by_name, generator.sample(4, label="SNEAK").pixels)
+    by_name = generator.sample(4, label="sneaker")
+    assert np.array_equal(by_name, generator.sample(4, label=2))
+    assert np.array_equal(by_name, generator.sample(4, label="SNEAK"))
     with pytest.raises(
         UsageError, match=r"'boot' is no class of test; its classes are 0 T-shirt/top, 1 Trouser, 2 Sneaker"
     ):
@@ -68,7 +68,7 @@ def test_truncation_bounds_the_noise_and_keeps_its_order() -> None:
 def test_interpolation_starts_and_ends_at_the_two_seeds() -> None:
     generator = make()
     walk = generator.interpolate(4, 9, frames=7, label=1)
-    ends = generator.sample(seeds=[4, 9], label=1)
+    ends = generator.sample_set(seeds=[4, 9], label=1)
     assert len(walk) == 7
     assert np.abs(walk.pixels[[0, -1]].astype(int) - ends.pixels).max() <= 1
     assert np.abs(walk.pixels[3].astype(int) - ends.pixels[0]).max() > 0
@@ -96,7 +96,7 @@ def test_the_path_chooses_the_format(name: str, kind: str) -> None:
 def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
     generator = make()
     seeds = list(range(12))
-    images = generator.sample(seeds=seeds)
+    images = generator.sample_set(seeds=seeds)
     assert images.labels is not None
     for name in ("set.npz", "folder", "idx"):
         sample.write(images, seeds, tmp_path / name, sample.format_of(tmp_path / name))
@@ -117,7 +117,7 @@ def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
-    images = make().sample(4)
+    images = make().sample_set(4)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match=r"is not empty"):

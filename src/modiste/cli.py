@@ -165,7 +165,7 @@ def sample(
         chosen = list(range(frames))
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
-        images = generator.sample(count, label=label, seeds=chosen, truncation=truncation)
+        images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
     room.write(images, chosen, out, kind, columns)
     if as_json:
         print(json.dumps({"out": str(out), "format": kind, "count": len(images), "source": images.name}))

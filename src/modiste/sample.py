@@ -47,8 +47,21 @@ class TrainedGenerator:
         label: int | str | None = None,
         seeds: Sequence[int] | None = None,
         truncation: float | None = None,
+    ) -> np.ndarray:
+        """Generated images, uint8 [N, C, H, W]: one per seed, of the class of that name or number if one is given.
+
+        The arguments are those of `sample_set`, which also gives the labels.
+        """
+        return self.sample_set(count, label, seeds, truncation).pixels
+
+    def sample_set(
+        self,
+        count: int | None = None,
+        label: int | str | None = None,
+        seeds: Sequence[int] | None = None,
+        truncation: float | None = None,
     ) -> Images:
-        """Generated images, uint8 [N, C, H, W], with their labels where the generator has classes.
+        """Generated images with their labels (none if the generator has no classes).
 
         One image per seed, seeds 0 to count-1 by default. Without `label` a conditional generator makes class
         `seed mod classes`, so that any run of seeds is balanced. `truncation` t > 0 draws the noise from a normal

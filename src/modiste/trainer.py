@@ -69,7 +69,7 @@ def train(
     ModisteError says what went wrong in one sentence.
 
     >>> run = train("swift", out="runs/toy", overrides={"data.name": "toy", "train.images": 640})  # doctest: +SKIP
-    >>> sample.load(run).sample(4).pixels.shape  # doctest: +SKIP
+    >>> sample.load(run).sample(4).shape  # doctest: +SKIP
     (4, 1, 28, 28)
     """
     recipe, path = settle(recipe, out, overrides or {})
