@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a few small steps on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--data", help="the data set; default fashion-mnist if it can be had, else toy")
-    parser.add_argument("--seconds", type=float, default=170.0, help="length of the paired rounds (default 170)")
+    parser.add_argument("--seconds", type=float, default=140.0, help="length of the paired rounds (default 140)")
     parser.add_argument("--threads", type=int, default=0, help="processor threads (default: torch's choice)")
     options = parser.parse_args(arguments)
     if options.threads:
