@@ -154,14 +154,16 @@ def batches(
     mine = team.slice(train.batch_size)
     pixels = torch.from_numpy(dataset.pixels).to(device)
     labels = torch.from_numpy(dataset.labels).to(device) if shape.classes and dataset.labels is not None else None
+    # torch.manual_seed seeds every device there could be, and keeps a stack trace for each that is not in use.
+    set_seed = torch.default_generator.manual_seed if device == "cpu" else torch.manual_seed
 
     def batch_at(images: int) -> list[Batch]:
         indices = torch.from_numpy(data.batch_indices(len(pixels), seed, images, train.batch_size)[mine]).to(device)
         real = data.to_unit(pixels[indices]).to(memory_format=_layout(train))
         # All ranks draw the whole batch's noise and take their part, so that the batch is the same for any team.
-        torch.manual_seed(stream(seed, "noise", images))
+        set_seed(stream(seed, "noise", images))
         noise = torch.randn(train.batch_size, recipe.network.z_dim)[mine].to(device)
-        torch.manual_seed(stream(seed, "layers", images, team.rank))
+        set_seed(stream(seed, "layers", images, team.rank))
         chosen = [None] * train.accumulate if labels is None else labels[indices].chunk(train.accumulate)
         return [
             Batch(*part)
