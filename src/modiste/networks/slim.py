@@ -1,0 +1,112 @@
+"""Slim: a pair for short trainings on a processor, in which every unusual choice buys images per second.
+
+The full-size picture is never convolved: maps of 28 x 28 pixels and more wait for memory, not for arithmetic. Both
+networks work at half the picture's side and below. The generator's last layer gives the four pixels under each
+position (Shi et al. 2016, section 3.2), and the discriminator's first layer takes them as channels. All kernels are
+3 x 3 at stride 1, whose bfloat16 kernels run two to three times as fast as 4 x 4 ones at stride 2 or transposed ones.
+
+For 28 x 28 pixels and three widths the generator goes 7 -> 14 -> 14 -> picture, the discriminator 14 -> 14 -> 7 -> 7.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from modiste.config import Network
+from modiste.networks import Shape
+from modiste.networks.dcgan import halved
+from modiste.networks.layers import (
+    ProjectionHead,
+    initialise,
+    join_maps,
+    joined_classes,
+    normalise_spectrally,
+    one_hot,
+    output_activation,
+    rectifier,
+)
+
+
+class Generator(nn.Module):
+    """A dense layer, one convolution per doubled side, one more at half the picture's side, then the pixels.
+
+    With either kind of conditioning the label enters beside the noise, and batch norm is the same for all classes:
+    gains and biases per class cost 4 % of the speed for no better pictures.
+    """
+
+    def __init__(self, network: Network, shape: Shape) -> None:
+        super().__init__()
+        first, *further = network.generator_widths
+        start = remaining_side(shape.size, network.generator_widths, "generator_widths")
+        self.classes = 0 if network.conditioning == "none" else shape.classes
+        norm = network.generator_norm == "batch"
+        self.dense = nn.Linear(network.z_dim + self.classes, first * start * start, bias=not norm)
+        # A repeated pixel and a convolution, since a sub-pixel convolution here is slower and has twice the weights.
+        layers: list[nn.Module] = [nn.Unflatten(1, (first, start, start))]
+        channels = first
+        for position, width in enumerate([first, *further]):
+            if position:
+                if position < len(further):
+                    layers.append(nn.Upsample(scale_factor=2))
+                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not norm))
+            if norm:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(rectifier(network.generator_slope))
+            channels = width
+        pixels = nn.Conv2d(channels, 4 * shape.channels, 3, padding=1)
+        self.layers = nn.Sequential(*layers, pixels, nn.PixelShuffle(2), output_activation(network))
+        initialise(self, network.init)
+
+    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.classes:
+            # As long a vector for the class as for ten numbers of noise, or it would be lost among them at first.
+            noise = torch.cat([noise, math.sqrt(self.classes) * one_hot(labels, self.classes, noise)], dim=1)
+        images: Tensor = self.layers(self.dense(noise))
+        return images
+
+
+class Discriminator(nn.Module):
+    """Convolutions and mean pooling from half the picture's side down; the logit is of the sum over positions.
+
+    The sum, not the mean, is what makes spectral norm bearable: it lets the logits of a Lipschitz-bounded network
+    grow large enough to tell real from fake.
+    """
+
+    def __init__(self, network: Network, shape: Shape) -> None:
+        super().__init__()
+        widths = network.discriminator_widths
+        remaining_side(shape.size, widths, "discriminator_widths")
+        self.joined = joined_classes(network, shape.classes)
+        norm = network.discriminator_norm == "batch"
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        channels = 4 * (shape.channels + self.joined)
+        for position, width in enumerate([*widths, widths[-1]]):
+            if 2 <= position < len(widths):
+                layers.append(nn.AvgPool2d(2))
+            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not (norm and position)))
+            if norm and position:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(rectifier(network.leaky_slope))
+            if network.dropout:
+                layers.append(nn.Dropout(network.dropout))
+            channels = width
+        self.layers = nn.Sequential(*layers)
+        self.logit = nn.Linear(channels, 1)
+        self.projection = ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
+        initialise(self, network.init)
+        if network.discriminator_norm == "spectral":
+            normalise_spectrally(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.layers(join_maps(images, labels, self.joined)).float()
+        # Written out, since autocast would round the sums and their logits to three digits in nn.Linear.
+        logits: Tensor = (features.sum((2, 3)) * self.logit.weight).sum(1) + self.logit.bias
+        return logits if self.projection is None else logits + self.projection(features, labels)
+
+
+def remaining_side(size: int, widths: tuple[int, ...], key: str) -> int:
+    """The smallest map's side in pixels: one halving per width, but none for the last of several."""
+    return halved(size, widths[:-1] or widths, key)
