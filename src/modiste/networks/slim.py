@@ -39,6 +39,7 @@ class Generator(nn.Module):
 
     def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
+        self.z_dim = network.z_dim
         first, *further = network.generator_widths
         start = remaining_side(shape.size, network.generator_widths, "generator_widths")
         self.classes = 0 if network.conditioning == "none" else shape.classes
