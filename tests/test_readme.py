@@ -16,7 +16,6 @@ from modiste.data import toy
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORT = {
-    "data.count": 64,
     "train.images": 32,
     "train.batch_size": 16,
     "train.tick_images": 16,
@@ -36,7 +35,7 @@ def commands(program: str) -> list[list[str]]:
 
 def shortened(words: list[str]) -> list[str]:
     if words[1] == "train":
-        toys = [] if "--data" in words else ["--data", "toy"]
+        toys = [] if "--data" in words else ["--data", "toy", "--set", "data.count=64"]
         return [*words, *toys, *(part for key, value in SHORT.items() for part in ("--set", f"{key}={value}"))]
     return ["toy" if word == "fashion-mnist" else "16" if word == "1000" else word for word in words]
 

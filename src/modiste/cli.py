@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -36,6 +37,9 @@ JsonFlag = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 
 def main() -> NoReturn:
     """Run the command line; a failure is one sentence on standard error and exit code 1, or 2 for wrong use."""
+    # Threads that wait should sleep: on a machine that does anything else, spinning ones make a step up to nine times
+    # as slow (docs/performance.md). Read by OpenMP when torch is imported, which no module above does.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except ModisteError as error:
