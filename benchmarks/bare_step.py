@@ -15,7 +15,6 @@ from torch.nn.functional import softplus
 from modiste import assembly
 from modiste.config import Recipe
 from modiste.networks import Shape
-from modiste.networks.convolution import use_matrix_gradients
 
 
 def make_step(recipe: Recipe, shape: Shape, real: Tensor, precision: str) -> Callable[[], None]:
@@ -23,9 +22,6 @@ def make_step(recipe: Recipe, shape: Shape, real: Tensor, precision: str) -> Cal
     state = assembly.make_state(recipe, shape, "cpu")
     generator, discriminator = state.generator.train(), state.discriminator.train()
     optimizer_g, optimizer_d = state.optimizer_g, state.optimizer_d
-    if precision == "bfloat16":  # the same arithmetic as the trainer's, so that only the trainer is measured
-        use_matrix_gradients(generator)
-        use_matrix_gradients(discriminator)
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16")
     real = real.to(memory_format=torch.channels_last)
 

@@ -17,7 +17,6 @@ from modiste import config, data, losses, networks
 from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import UsageError
-from modiste.networks.convolution import use_matrix_gradients
 from modiste.processes import Team
 from modiste.updates import METER, Batch, Rules, State
 
@@ -75,9 +74,6 @@ def make_rules(recipe: Recipe, state: State, device: str, precision: str) -> Rul
     discriminator = compiled(state.discriminator)
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in state.discriminator.modules())
     low = partial(torch.autocast, device, dtype=torch.bfloat16)
-    if device == "cpu" and precision == "bfloat16" and not train.compile:
-        for module in (state.generator, state.discriminator):
-            use_matrix_gradients(module)
     return Rules(
         generator=compiled(state.generator),
         discriminator=discriminator,

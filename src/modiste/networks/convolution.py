@@ -7,8 +7,6 @@ to 30 times (docs/performance.md). One product over unfolded patches has neither
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,21 +15,34 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
-def use_matrix_gradients(module: nn.Module) -> None:
-    """From now on the network's convolutions get their weight gradients by matrix products when under autocast."""
-    for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and layer.groups == 1 and layer.dilation == (1, 1):
-            layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
+class Conv2d(nn.Conv2d):
+    """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not _under_autocast(input):
+            return super().forward(input)
+        return _convolve(self, input, transposed=False)
 
 
-def _forward(layer: nn.Conv2d | nn.ConvTranspose2d, as_before: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    if not torch.is_autocast_enabled("cpu"):  # penalties and sampling: float32, and differentiable twice
-        return as_before(images)
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None or not _under_autocast(input):
+            return super().forward(input, output_size)
+        return _convolve(self, input, transposed=True)
+
+
+def _under_autocast(input: Tensor) -> bool:
+    """Not for penalties and sampling (float32, differentiable twice), nor for the compiler, which has its own kernels."""
+    return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+def _convolve(layer: Conv2d | ConvTranspose2d, images: Tensor, transposed: bool) -> Tensor:
     low = torch.get_autocast_dtype("cpu")
     weight, bias = layer.weight.to(low), None if layer.bias is None else layer.bias.to(low)
-    transposed = isinstance(layer, nn.ConvTranspose2d)
-    more = layer.output_padding if transposed else (0, 0)
-    result: Tensor = _Convolution.apply(images.to(low), weight, bias, layer.stride, layer.padding, transposed, more)  # type: ignore[no-untyped-call]
+    options = (layer.stride, layer.padding, transposed, layer.output_padding)
+    result: Tensor = _Convolution.apply(images.to(low), weight, bias, *options)  # type: ignore[no-untyped-call]
     return result
 
 

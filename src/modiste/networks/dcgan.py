@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks import Shape
+from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.layers import (
     ProjectionHead,
     Stack,
@@ -118,12 +119,12 @@ class Generator(nn.Module):
         channels = self.z_dim + self.joined
         layers: list[nn.Module] = [nn.Unflatten(1, (channels, 1, 1))]
         for stage in hidden:
-            layers.append(nn.ConvTranspose2d(channels, *stage[:4], bias=stage.bias))
+            layers.append(ConvTranspose2d(channels, *stage[:4], bias=stage.bias))
             if stage.batch_norm:
                 layers += generator_norm(network, stage.width, shape.classes)
             layers.append(rectifier(network.generator_slope))
             channels = stage.width
-        layers += [nn.ConvTranspose2d(channels, *last[:4], bias=last.bias), output_activation(network)]
+        layers += [ConvTranspose2d(channels, *last[:4], bias=last.bias), output_activation(network)]
         self.layers = Stack(*layers)
         initialise(self, network.init)
 
@@ -142,7 +143,7 @@ class Discriminator(nn.Module):
         channels = shape.channels + self.joined
         layers: list[nn.Module] = []
         for stage in hidden:
-            layers.append(nn.Conv2d(channels, *stage[:4], bias=stage.bias))
+            layers.append(Conv2d(channels, *stage[:4], bias=stage.bias))
             if stage.batch_norm:
                 layers.append(nn.BatchNorm2d(stage.width))
             layers.append(rectifier(network.leaky_slope))
@@ -150,7 +151,7 @@ class Discriminator(nn.Module):
                 layers.append(nn.Dropout(network.dropout))
             channels = stage.width
         self.layers = nn.Sequential(*layers)
-        self.logit = nn.Conv2d(channels, *last[:4], bias=last.bias)
+        self.logit = Conv2d(channels, *last[:4], bias=last.bias)
         self.projection = ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
         initialise(self, network.init)
         if network.discriminator_norm == "spectral":

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks import Shape
+from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
     ProjectionHead,
@@ -31,7 +32,7 @@ KERNEL = 5
 KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01
 
 
-class SameConv2d(nn.Conv2d):
+class SameConv2d(Conv2d):
     """A 5 x 5 convolution with TensorFlow's "same" padding: at stride 2 it is 1 before and 2 after."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -42,7 +43,7 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(input, (self.before, self.after, self.before, self.after)))
 
 
-class SameConvTranspose2d(nn.ConvTranspose2d):
+class SameConvTranspose2d(ConvTranspose2d):
     """Its transpose: the full result cropped, at stride 2, by 1 row and column before and 2 after."""
 
     def __init__(self, channels: int, width: int, stride: int, bias: bool) -> None:

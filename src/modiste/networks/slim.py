@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.networks import Shape
+from modiste.networks.convolution import Conv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
     ProjectionHead,
@@ -52,12 +53,12 @@ class Generator(nn.Module):
             if position:
                 if position < len(further):
                     layers.append(nn.Upsample(scale_factor=2))
-                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not norm))
+                layers.append(Conv2d(channels, width, 3, padding=1, bias=not norm))
             if norm:
                 layers.append(nn.BatchNorm2d(width))
             layers.append(rectifier(network.generator_slope))
             channels = width
-        pixels = nn.Conv2d(channels, 4 * shape.channels, 3, padding=1)
+        pixels = Conv2d(channels, 4 * shape.channels, 3, padding=1)
         self.layers = nn.Sequential(*layers, pixels, nn.PixelShuffle(2), output_activation(network))
         initialise(self, network.init)
 
@@ -88,7 +89,7 @@ class Discriminator(nn.Module):
         for position, width in enumerate([*widths, widths[-1]]):
             if 2 <= position < len(widths):
                 layers.append(nn.AvgPool2d(2))
-            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not (norm and position)))
+            layers.append(Conv2d(channels, width, 3, padding=1, bias=not (norm and position)))
             if norm and position:
                 layers.append(nn.BatchNorm2d(width))
             layers.append(rectifier(network.leaky_slope))
