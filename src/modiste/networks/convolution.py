@@ -34,7 +34,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 def _under_autocast(input: Tensor) -> bool:
-    """Not for penalties and sampling (float32, differentiable twice), nor for the compiler, which has its own kernels."""
+    """Not for penalties and sampling (float32, differentiable twice), nor for the compiler with its own kernels."""
     return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
