@@ -228,3 +228,20 @@ def test_names_of_known_sets_and_recipes_win_over_folders(
     modiste.train(tiny, "diaz-a", overrides={"train.images": 16})
     assert trainer.settle("diaz-a", None, {})[1] == Path("runs/diaz-a")
     assert trainer.settle("./diaz-a", None, {})[0].name == "tiny"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_networks_train_as_eager_ones_do(tiny: Recipe, tmp_path: Path) -> None:
+    short = {"train.images": 80}
+    eager = modiste.train(tiny, tmp_path / "eager", overrides=short).log[-1]
+    compiled = modiste.train(tiny, tmp_path / "compiled", overrides={**short, "train.compile": True}).log[-1]
+    for key in ("loss_g", "loss_d", "gradient_norm_g"):
+        assert compiled[key] == pytest.approx(eager[key], rel=1e-2)
+
+
+@pytest.mark.gpu
+def test_cuda_trains_and_samples_what_the_processor_samples(tiny: Recipe, tmp_path: Path) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.device": "cuda"})
+    assert run.manifest["device"] == "cuda" and run.manifest["status"] == "finished"
+    assert modiste.load(run).sample(4).shape == (4, 1, 16, 16)
