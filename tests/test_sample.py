@@ -130,6 +130,17 @@ def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
         sample.format_of(tmp_path / "grid.jpg")
 
 
+def test_a_grid_of_all_classes_has_one_per_row(tmp_path: Path) -> None:
+    labels = np.array([0, 1, 2] * 4)
+    pixels = np.repeat(labels * 50, 28 * 28).reshape(12, 1, 28, 28).astype(np.uint8)
+    sample.write(Images(pixels, labels, NAMES, "rows"), range(12), tmp_path / "grid.png", "png")
+    with Image.open(tmp_path / "grid.png") as picture:
+        values = np.asarray(picture)
+    assert values.shape == (3 * 58 + 2, 4 * 58 + 2)
+    for row in range(3):
+        assert (values[30 + 58 * row, 30::58] == 50 * row).all()
+
+
 def test_animation_has_every_frame(tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), shade) for shade in (0, 80, 160)]
     (tmp_path / "a.gif").write_bytes(sample.gif(frames))

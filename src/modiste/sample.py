@@ -243,8 +243,7 @@ def write(images: Images, seeds: Sequence[int], out: Path, kind: str, columns: i
     """Write images as one grid (png), an animation (gif), arrays (npz), a folder of PNG files, or IDX files (idx)."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
-        columns = columns or min(len(images.pixels), 10 if images.labels is not None else 8)
-        runs.write_bytes(out, png(grid(images.pixels, columns)))
+        runs.write_bytes(out, png(_class_rows(images, columns)))
     elif kind == "gif":
         runs.write_bytes(out, gif([grid(image[None], 1) for image in images.pixels], seconds=0.1 * len(images.pixels)))
     elif kind == "npz":
@@ -258,6 +257,16 @@ def write(images: Images, seeds: Sequence[int], out: Path, kind: str, columns: i
         _write_folder(out, _png_files(images, seeds) if kind == "folder" else _idx_files(images))
     else:
         raise UsageError(f"no format is named {kind!r}; choose one of {', '.join(FORMATS)}")
+
+
+def _class_rows(images: Images, columns: int | None) -> Image.Image:
+    """A grid in which the classes follow each other, one per row where all have the same number of images."""
+    if images.labels is None:
+        return grid(images.pixels, columns or min(len(images), 8))
+    _, counts = np.unique(images.labels, return_counts=True)
+    even = len(counts) > 1 and counts.min() == counts.max()
+    order = np.argsort(images.labels, kind="stable")
+    return grid(images.pixels[order], columns or (int(counts[0]) if even else min(len(images), 10)))
 
 
 def _png_files(images: Images, seeds: Sequence[int]) -> Iterator[tuple[str, bytes]]:
