@@ -107,3 +107,8 @@ def test_no_lengths_of_time(text: str) -> None:
 def test_every_key_is_documented() -> None:
     rows = config.describe_keys()
     assert len(rows) == len(config.KEYS) and all(row["meaning"] for row in rows)
+
+
+def test_networks_need_a_width() -> None:
+    with pytest.raises(UsageError, match=r"network.generator_widths = \[\] is not possible: .*at least 1"):
+        config.override(Recipe(), {"network.generator_widths": []})

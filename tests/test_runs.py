@@ -99,3 +99,38 @@ def test_fresh_path_is_the_first_free_number(tmp_path: Path) -> None:
     make(tmp_path / "run")
     make(tmp_path / "run-2")
     assert runs.fresh_path(tmp_path / "run") == tmp_path / "run-3"
+
+
+def test_the_newest_is_found_beyond_a_thousand_million_images(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    for images in (999_999_000, 999_999_999, 1_000_000_500, 1_000_001_000):
+        runs.save_state(run, images, {"images": images})
+        runs.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
+    state, _ = runs.load_state(run)
+    assert state == {"images": 1_000_001_000} and len(runs.states(run)) == 2
+    assert run.grids[-1].stem == "1000001000"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
+def test_unreadable_descriptions_are_one_sentence(tmp_path: Path, content: bytes) -> None:
+    run = make(tmp_path / "run")
+    (run.path / "generator.safetensors").write_bytes(b"")
+    for name in ("manifest.json", "generator.json", "recipe.toml", "log.jsonl"):
+        (run.path / name).write_bytes(content + b"\n")
+    for read in (lambda: run.manifest, lambda: run.recipe, lambda: runs.load_generator(run.path)):
+        with pytest.raises(ModisteError, match=r"manifest\.json|generator\.json|recipe\.toml"):
+            read()
+    if content != b"[1]":  # which is a line of JSON
+        with pytest.raises(ModisteError, match=r"log\.jsonl"):
+            assert run.log
+    (run.path / "generator.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModisteError, match=r"generator\.json describes no generator"):
+        runs.load_generator(run.path)
+
+
+def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    assert runs.fresh_path(tmp_path / "file") == tmp_path / "file-2"
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ModisteError, match=r"cannot use .* as a run folder: .*--out"), runs.locked(place):
+            pass

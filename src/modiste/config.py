@@ -31,6 +31,7 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
+Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -62,9 +63,9 @@ class Network(Section):
     """The pair of architectures; one file each in modiste/networks."""
     z_dim: Count = 100
     """Length of the noise vector."""
-    generator_widths: tuple[Count, ...] = (256, 128, 64)
+    generator_widths: Widths = (256, 128, 64)
     """Channels of the generator's feature maps, from the noise to the image."""
-    discriminator_widths: tuple[Count, ...] = (64, 128, 256)
+    discriminator_widths: Widths = (64, 128, 256)
     """Channels of the discriminator's feature maps, from the image to the logit."""
     conditioning: Literal["none", "one-hot", "projection"] = "none"
     """How labels enter: one-hot beside the inputs, or conditional batch norm and a projection discriminator."""
@@ -191,10 +192,7 @@ def source_text(name_or_path: str | Path) -> str:
 def load(name_or_path: str | Path) -> Recipe:
     """The recipe of that shipped name, or of that TOML file."""
     text, place = _read(name_or_path)
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{place} is not valid TOML: {error}; mend the file and try again") from None
+    tree = _parsed(text, place)
     tree.setdefault("name", Path(place).stem)
     return build(tree, place)
 
@@ -213,6 +211,13 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             "or give the path of a .toml file"
         )
     return (resources.files("modiste") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
+
+
+def _parsed(text: str, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{place} is not valid TOML: {error}; mend the file and try again") from None
 
 
 def build(tree: Mapping[str, Any], place: str) -> Recipe:
@@ -290,7 +295,7 @@ def to_toml(recipe: Recipe) -> str:
 
 def from_toml(text: str, place: str) -> Recipe:
     """The inverse of `to_toml`."""
-    return build(tomllib.loads(text), place)
+    return build(_parsed(text, place), place)
 
 
 def content_hash(recipe: Recipe) -> str:

@@ -56,12 +56,12 @@ class Run:
     def recipe(self) -> config.Recipe:
         """The resolved recipe the run was started with."""
         place = self.path / "recipe.toml"
-        return config.from_toml(place.read_text(encoding="utf-8"), str(place))
+        return config.from_toml(_read(place), str(place))
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What is known about how the run was made; see `describe_machine`."""
-        return dict(_read_json(self.path / "manifest.json"))
+        return _read_json(self.path / "manifest.json")
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -69,13 +69,17 @@ class Run:
         place = self.path / "log.jsonl"
         if not place.exists():
             return []
-        lines = place.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        try:
+            return [json.loads(line) for line in _read(place).split("\n")[:-1]]
+        except json.JSONDecodeError as error:
+            raise ModisteError(
+                f"{place} has a line that is no record ({error.doc[:40]!r}); remove that line and try again"
+            ) from None
 
     @property
     def grids(self) -> list[Path]:
         """The sample grids in the order of training."""
-        return sorted((self.path / "samples").glob("[0-9]*.png"))
+        return sorted((self.path / "samples").glob("[0-9]*.png"), key=_position)
 
 
 def exists(path: Path) -> bool:
@@ -114,8 +118,9 @@ def update_manifest(run: Run, **changes: Any) -> None:
 
 def fresh_path(path: Path) -> Path:
     """The path itself if no run is there, else the first free one of path-2, path-3, ..."""
+    path = path if path.name else path.resolve()  # `.` has no name to number
     number, candidate = 1, path
-    while candidate.exists() and any(candidate.iterdir()):
+    while candidate.is_file() or (candidate.exists() and any(candidate.iterdir())):
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
@@ -124,14 +129,16 @@ def fresh_path(path: Path) -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the run folder for this process; ModisteError when another one trains in it."""
-    path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path / ".lock")
     try:
+        path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise ModisteError(
             f"{path} is in use by another training; wait for it, or choose another folder with --out"
         ) from None
+    except OSError as error:
+        raise ModisteError(f"cannot use {path} as a run folder: {error.strerror}; choose another with --out") from None
     try:
         for leftover in path.rglob(".*.writing"):  # from a process that was killed inside a write
             leftover.unlink(missing_ok=True)
@@ -147,13 +154,16 @@ def append_log(run: Run, record: Mapping[str, Any]) -> None:
 
 
 def rewind(run: Run, images: int) -> None:
-    """Drop what the log and the samples tell of images after that position, before training goes on from there."""
+    """Drop what log, samples and (damaged) states tell of images after that position, before training goes on there."""
     records = [json.dumps(record) + "\n" for record in run.log if record["images"] <= images]
     if (run.path / "log.jsonl").exists():
         write_text(run.path / "log.jsonl", "".join(records))
     for grid in run.grids:
         if int(grid.stem) > images:
             grid.unlink()
+    for state in states(run):
+        if int(state.name.partition("-")[0]) > images:
+            state.unlink()
 
 
 def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
@@ -172,7 +182,12 @@ def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
 
 def states(run: Run) -> list[Path]:
     """The state files, newest first."""
-    return sorted((run.path / "state").glob("[0-9]*-*.pt"), reverse=True)
+    return sorted((run.path / "state").glob("[0-9]*-*.pt"), key=_position, reverse=True)
+
+
+def _position(path: Path) -> tuple[int, str]:
+    """Sorts names that begin with images shown, also those of a thousand million images and more."""
+    return len(path.name), path.name
 
 
 def load_state(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
@@ -221,15 +236,23 @@ def load_generator(folder: Path) -> tuple[nn.Module, Shape, tuple[str, ...]]:
     weights = folder / "generator.safetensors"
     if not weights.is_file():
         raise UsageError(f"{folder} has no generator.safetensors yet; train first, or wait for the first tick")
-    tree = _read_json(folder / "generator.json")
-    shape = networks.Shape(**tree["shape"])
-    generator = networks.build_generator(config.Network(**tree["network"]), shape)
+    description = folder / "generator.json"
+    tree = _read_json(description)
+    try:
+        shape, class_names = networks.Shape(**tree["shape"]), tuple(map(str, tree["class_names"]))
+        network = config.Network(**tree["network"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModisteError(
+            f"{description} describes no generator ({reason}); resume the training to write it again"
+        ) from None
+    generator = networks.build_generator(network, shape)
     try:
         generator.load_state_dict(load(weights.read_bytes()))
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModisteError(f"{weights} cannot be loaded ({reason}); resume the training to write it again") from None
-    return generator.eval(), shape, tuple(tree["class_names"])
+    return generator.eval(), shape, class_names
 
 
 def describe_machine() -> dict[str, Any]:
@@ -300,11 +323,22 @@ def _place_named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _read_json(path: Path) -> Any:
+def _read(path: Path) -> str:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModisteError(f"cannot read {path}: {error}; is it part of a run folder?") from None
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ModisteError(f"cannot read {path}: {reason}; is it part of a run folder?") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise ModisteError(f"{path} is not valid JSON ({error}); restore it, or start anew with --fresh") from None
+    if not isinstance(tree, dict):
+        raise ModisteError(f"{path} holds no JSON object; restore it, or start anew with --fresh")
+    return tree
 
 
 def _hash(content: bytes) -> str:
