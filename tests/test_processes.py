@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 import modiste
-from modiste import config, runs
+from modiste import config, processes, runs
 from modiste.config import Recipe
 
 
@@ -47,3 +48,16 @@ def test_batch_norm_networks_train_and_resume(tiny: Recipe, tmp_path: Path) -> N
     run = torchrun(tiny, tmp_path / "run", "--extend")
     assert [record["images"] for record in run.log] == [80, 160, 240, 320]
     assert all(math.isfinite(value) for record in run.log for value in record.values())
+
+
+def test_each_process_takes_the_device_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[object] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "set_device", called.append)
+    monkeypatch.setattr(processes.dist, "init_process_group", called.append)
+    monkeypatch.setattr(processes.dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: None)
+    with processes.joined("cuda") as team:
+        assert team == processes.Team(1, 2)
+    assert called == [1, "nccl"]

@@ -108,7 +108,7 @@ def test_damaged_newest_state_falls_back_to_the_older(
     modiste.train(tiny, tmp_path / "damaged")
     said = capsys.readouterr().err.replace("\n", " ")
     assert "is damaged" in said and "resuming" in said and "240 images" in said
-    newest.unlink(missing_ok=True)
+    assert not newest.exists() and not runs.load_state(run)[1]
     assert_same(content(run), unbroken)
 
     for state in runs.states(run):
@@ -156,3 +156,27 @@ def test_a_second_process_is_kept_out(tiny: config.Recipe, tmp_path: Path) -> No
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1 and "is in use by another training" in done.stderr
     modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16})
+
+
+def test_a_budget_may_be_raised_where_the_learning_rate_falls(tiny: config.Recipe, tmp_path: Path) -> None:
+    falling = config.override(tiny, {"train.lr_schedule": "linear"})
+    whole = content(modiste.train(falling, tmp_path / "whole"))
+    short = {"train.budget_seconds": 1e-9}
+    run = modiste.train(falling, tmp_path / "run", overrides={**short})
+    assert run.manifest["status"] == "finished" and run.manifest["images"] == 0
+    assert_same(content(modiste.train(falling, run.path, extend=True)), whole)
+    for images in (640, 160):  # the one would bend the path, the other is no extension
+        with pytest.raises(ModisteError, match=rf"train.images: 320 -> {images}"):
+            modiste.train(falling, run.path, overrides={"train.images": images}, extend=True)
+    with pytest.raises(ModisteError, match=r"train.images: 320 -> 160"):
+        modiste.train(tiny, modiste.train(tiny, tmp_path / "level").path, overrides={"train.images": 160}, extend=True)
+
+
+def test_a_run_whose_states_are_gone_is_not_begun_anew(tiny: config.Recipe, tmp_path: Path) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 80})
+    weights = (run.path / "generator.safetensors").read_bytes()
+    for state in runs.states(run):
+        state.unlink()
+    with pytest.raises(ModisteError, match=r"saved states of .* are gone"):
+        modiste.train(tiny, run.path, extend=True)
+    assert len(run.log) == 1 and (run.path / "generator.safetensors").read_bytes() == weights

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,3 +246,12 @@ def test_cuda_trains_and_samples_what_the_processor_samples(tiny: Recipe, tmp_pa
     run = modiste.train(tiny, tmp_path / "run", overrides={"train.device": "cuda"})
     assert run.manifest["device"] == "cuda" and run.manifest["status"] == "finished"
     assert modiste.load(run).sample(4).shape == (4, 1, 16, 16)
+
+
+def test_images_per_second_are_those_of_this_session(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: 100.0)
+    clock = trainer.Clock(seconds_before=50.0, images_before=64)  # resumed within a tick
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: 102.0)
+    session = SimpleNamespace(dataset_size=64)
+    record = trainer.tick_record(session, 80, dict.fromkeys(updates.METER, 5.0), clock)  # type: ignore[arg-type]
+    assert record["images_per_second"] == 8.0 and record["seconds"] == 52.0

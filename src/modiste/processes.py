@@ -44,6 +44,8 @@ def joined(device: str) -> Iterator[Team]:
     if size == 1:
         yield Team()
         return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" means in this process from now on
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         yield Team(dist.get_rank(), size)

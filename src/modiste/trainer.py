@@ -134,7 +134,7 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
     """Train to the last image, to the end of the budget or until asked to stop: "finished" or "interrupted"."""
     train, rules, team = session.recipe.train, session.rules, session.team
     total_images, budget_seconds = train.images or 0, train.budget_seconds or math.inf
-    clock = Clock(state.seconds)
+    clock = Clock(state.seconds, state.images)
     state.generator.train()
     state.discriminator.train()
     if state.images == 0:
@@ -155,7 +155,7 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
         # Once per tick, and at the end: log, draw, save.
         if state.images // train.tick_images > ticks_before or state.images >= total_images:
             tick(session, state, clock, watch)
-    if over and state.meter[0] > 0:  # a budget ended between two ticks
+    if over and processes.any_of(bool(state.meter[0] > 0), team, state.meter.device):  # a budget ended between ticks
         tick(session, state, clock, watch)
     elif not over:
         save(session, state, clock)
@@ -163,11 +163,11 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
 
 
 class Clock:
-    """Seconds of training over all sessions of a run, and when the present tick began."""
+    """Seconds of training over all sessions of a run, and when and where this session's part of the tick began."""
 
-    def __init__(self, seconds_before: float) -> None:
+    def __init__(self, seconds_before: float, images_before: int = 0) -> None:
         self._start = time.perf_counter() - seconds_before
-        self.tick_start = seconds_before
+        self.tick_start, self.tick_images = seconds_before, images_before
 
     @property
     def seconds(self) -> float:
@@ -189,19 +189,18 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch) ->
         for sentence in health.diagnose(run.log):
             watch.say(f"note: {sentence}")
     save(session, state, clock)
-    clock.tick_start = clock.seconds
+    clock.tick_start, clock.tick_images = clock.seconds, state.images
 
 
 def tick_record(session: Session, images: int, sums: Mapping[str, float], clock: Clock) -> dict[str, Any]:
     """The log's line: means since the last tick. Only seconds and images_per_second differ between two equal runs."""
     seconds = clock.seconds
-    shown = sums["updates_d"] / session.team.size * session.recipe.train.batch_size
     means = {key: value / sums["updates_g" if key.endswith("_g") else "updates_d"] for key, value in sums.items()}
     return {
         "images": images,
         "epoch": round(images / session.dataset_size, 4),
         "seconds": round(seconds, 3),
-        "images_per_second": round(shown / max(1e-9, seconds - clock.tick_start), 1),
+        "images_per_second": round((images - clock.tick_images) / max(1e-9, seconds - clock.tick_start), 1),
         **{key: means[key] for key in METER if not key.startswith("updates")},
     }
 
@@ -283,6 +282,8 @@ def _open(
         notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
         console.print(notes[0], highlight=False, soft_wrap=True)
         return Opened(path, manifest, finished=True)
+    if saved is None and (len(run.log) > 1 or manifest.get("images")):
+        raise ModisteError(f"the saved states of {path} are gone, so it cannot go on; use --fresh for a new folder")
     for key, now in (("device", device), ("torch", torch.__version__), ("processes", team.size)):
         if manifest[key] != now:
             notes.append(f"the run was started with {key} {manifest[key]}, now {now}: it goes on, but not bit for bit")
@@ -300,7 +301,9 @@ def _check_same(run: runs.Run, recipe: Recipe, extend: bool) -> list[str]:
     """The differences between the run's recipe and this one, where they only make it longer; UsageError otherwise."""
     differing = config.differences(run.recipe, recipe)
     only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in differing)
-    extensible = only_length and recipe.train.lr_schedule == "constant"
+    longer = (recipe.train.images or 0) - (run.recipe.train.images or 0)
+    # A budget never bends the path; a length does where the learning rate falls with it.
+    extensible = only_length and (longer == 0 or (longer > 0 and recipe.train.lr_schedule == "constant"))
     if differing and not (extend and extensible):
         hint = ", or --extend to train it longer" if extensible else ""
         raise UsageError(
