@@ -192,3 +192,14 @@ def test_a_terminated_command_saves_and_says_how_to_go_on(recipe_file: Path, tmp
     assert process.returncode == 0
     assert "state saved" in printed and f"modiste train {out}" in printed
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(call: Any, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for words in (
+        ["sample", trained, "--out", tmp_path / "file" / "x.png"],
+        ["data", "toy", "--out", tmp_path / "file"],
+    ):
+        outcome = call(*words)
+        assert outcome.code == 1 and outcome.err.startswith("modiste: ") and outcome.err.count("\n") == 1
+        assert str(tmp_path / "file") in outcome.err

@@ -224,3 +224,14 @@ def test_a_truncated_picture_is_named(tmp_path):
     (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(ModisteError, match=r"1\.png is not a readable picture"):
         read(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy leaves a broken archive open
+def test_a_damaged_npz_file_is_named(tmp_path):
+    file = tmp_path / "set.npz"
+    np.savez(file, images=np.zeros((8, 16, 16), np.uint8))
+    whole = file.read_bytes()
+    for content in (whole[:500], whole[:1000] + b"!" + whole[1001:]):
+        file.write_bytes(content)
+        with pytest.raises(ModisteError, match=r"set\.npz"):
+            open_data(Data(name=str(file)))

@@ -162,3 +162,21 @@ def test_no_seeds_from_text(text: str) -> None:
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModisteError, match=r"is not a run folder"):
         sample.load(tmp_path)
+
+
+def test_a_folder_holds_every_picture_below_it_whatever_the_classes_are_called(tmp_path: Path) -> None:
+    images = Images(np.zeros((4, 1, 8, 8), np.uint8), np.arange(4), ("", "..", "a/b", ".c"), "strange")
+    sample.write(images, range(4), tmp_path / "set" / "folder", "folder")
+    files = {str(path.relative_to(tmp_path / "set" / "folder")) for path in (tmp_path / "set").rglob("*.png")}
+    assert files == {"0/000000.png", "1/000001.png", "a-b/000002.png", "c/000003.png"}
+    with pytest.raises(UsageError, match=r"a seed is given twice"):
+        sample.write(images, [1, 1, 2, 3], tmp_path / "twice", "folder")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is a file"):
+        sample.write(images, range(4), tmp_path / "file", "folder")
+
+
+def test_a_seed_has_63_bits() -> None:
+    assert sample.seed_noise([2**63 - 1], 4).isfinite().all()
+    with pytest.raises(UsageError, match=r"seed 9223372036854775808 has more than 63 bits"):
+        sample.seed_noise([2**63], 4)

@@ -1,8 +1,8 @@
 """Modiste trains, judges and compares GANs on small images.
 
 >>> import modiste
->>> run = modiste.train("swift", out="runs/swift", data="toy", images=1_000)        # doctest: +SKIP
->>> images = modiste.load("runs/swift").sample(16, label="sneaker")                 # doctest: +SKIP
+>>> run = modiste.train("swift", out="runs/toy", overrides={"data.name": "toy"})  # doctest: +SKIP
+>>> images = modiste.load("runs/toy").sample(16, label="sneaker")  # doctest: +SKIP
 """
 
 from importlib import import_module

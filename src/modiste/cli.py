@@ -48,6 +48,13 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader, as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"modiste: {place}{error.strerror or error}; check the path, its permissions and the room on the disk",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     sys.exit(0)
 
 

@@ -138,6 +138,9 @@ def load(run: str | Path | runs.Run) -> TrainedGenerator:
 
 def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
     """Standard normal noise [N, z_dim], row k from seed k alone."""
+    strange = next((seed for seed in seeds if not -(2**63) <= seed < 2**63), None)
+    if strange is not None:
+        raise UsageError(f"seed {strange} has more than 63 bits; use one from 0 to {2**63 - 1}")
     rows = [torch.randn(z_dim, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     noise = torch.stack(rows) if rows else torch.empty(0, z_dim)
     if truncation is None:
@@ -241,6 +244,8 @@ def format_of(out: Path) -> str:
 
 def write(images: Images, seeds: Sequence[int], out: Path, kind: str, columns: int | None = None) -> None:
     """Write images as one grid (png), an animation (gif), arrays (npz), a folder of PNG files, or IDX files (idx)."""
+    if kind == "folder" and len(set(seeds)) < len(images):
+        raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
         runs.write_bytes(out, png(_class_rows(images, columns)))
@@ -273,8 +278,9 @@ def _png_files(images: Images, seeds: Sequence[int]) -> Iterator[tuple[str, byte
     for k, (pixels, seed) in enumerate(zip(images.pixels, seeds, strict=True)):
         folder = ""
         if images.labels is not None:
-            name = images.class_names[images.labels[k]] if images.class_names else str(images.labels[k])
-            folder = name.replace("/", "-") + "/"
+            name = images.class_names[images.labels[k]] if images.class_names else ""
+            # A class of any name gets a folder below this one that is neither hidden nor the folder above.
+            folder = (name.replace("/", "-").replace("\\", "-").lstrip(".") or str(images.labels[k])) + "/"
         picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
         yield f"{folder}{seed:06d}.png", png(picture)
 
@@ -293,6 +299,8 @@ def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:
 
 def _write_folder(out: Path, files: Iterator[tuple[str, bytes]]) -> None:
     """Fill a new folder beside its place and rename it, so that a failure leaves no half-written set."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file and not a folder; choose a new folder")
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
     beside = out.with_name(f".{out.name}.writing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +41,10 @@ def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
     """The images of one split of a folder (IDX files or pictures) or of a .npz file."""
     if not path.exists():
         raise ModisteError(f"{path} does not exist; check the path of the data")
-    if path.is_file():
-        if path.suffix != ".npz":
-            raise ModisteError(f"{path} is neither a folder nor a .npz file; give one of these")
+    if path.is_file() and path.suffix == ".npz":
         return read_npz(path, split)
+    if not path.is_dir():
+        raise ModisteError(f"{path} is neither a folder nor a .npz file; give one of these")
     if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
         return read_idx_folder(path, split)
     return read_pictures(path, split, resize)
@@ -139,7 +140,7 @@ def read_npz(path: Path, split: Split) -> Images:
 def _npz(path: Path) -> Any:
     try:
         archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ModisteError(f"{path} is not a readable .npz file ({error}); write it with numpy.savez") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ModisteError(f"{path} is a single array, not a .npz file; write it with numpy.savez")
@@ -149,7 +150,7 @@ def _npz(path: Path) -> Any:
 def _entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
     try:
         return np.asarray(archive[key])
-    except (ValueError, OSError, zlib.error) as error:
+    except (ValueError, OSError, zlib.error, zipfile.BadZipFile) as error:
         raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
 
 
