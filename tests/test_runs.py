@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,22 @@ def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(ModisteError, match=r"cannot use .* as a run folder: .*--out"), runs.locked(place):
             pass
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_the_package_and_not_of_the_repository_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    file = tmp_path / "runs.py"
+    file.write_text("", encoding="utf-8")
+    monkeypatch.setattr(runs, "__file__", str(file))
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "thesis")
+    assert runs.describe_machine()["git_commit"] is None
+    git("add", "runs.py")
+    assert runs.describe_machine()["git_commit"] == git("rev-parse", "HEAD")

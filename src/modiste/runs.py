@@ -275,10 +275,13 @@ def describe_machine() -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """The commit of the source tree the package runs from; None for an installed package."""
-    here = Path(__file__).parent
+    file = Path(__file__)
     with suppress(OSError, subprocess.SubprocessError):
-        ask = ["git", "-C", str(here), "rev-parse", "HEAD"]
-        return subprocess.run(ask, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        # An environment installed inside somebody's repository is not part of it.
+        for question in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
+            ask = ["git", "-C", str(file.parent), *question]
+            answer = subprocess.run(ask, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        return answer
     return None
 
 
