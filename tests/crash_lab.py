@@ -95,16 +95,26 @@ def killed_at_random(kills: int, randomness: random.Random) -> list[str]:
     return [*endings, ending(in_child(train))]
 
 
+def train_and_signal(number: signal.Signals) -> Callable[[], None]:
+    """Training that gets the signal right after its first tick is in the log."""
+
+    def work() -> None:
+        append_log = runs.append_log
+
+        def signalling(run: runs.Run, record: dict[str, object]) -> None:
+            append_log(run, record)
+            os.kill(os.getpid(), number)
+
+        runs.append_log = signalling
+        train()
+
+    return work
+
+
 def stopped_by(number: signal.Signals) -> list[str]:
-    """Each child gets the signal as soon as it has logged one more tick."""
     endings = []
     while not (runs.exists(OUT) and runs.Run(OUT).manifest["status"] == "finished") and len(endings) < 20:
-        before = len(runs.Run(OUT).log) if runs.exists(OUT) else 0
-        pid = in_child(train)
-        while not runs.exists(OUT) or len(runs.Run(OUT).log) <= before:
-            time.sleep(0.002)
-        os.kill(pid, number)
-        endings.append(ending(pid))
+        endings.append(ending(in_child(train_and_signal(number))))
     return endings
 
 
@@ -115,17 +125,9 @@ def main(mode: str, seed: int) -> list[str]:
     if mode == "in-write":
         return [ending(in_child(train_and_die_in_write(which))) for which in range(1, 11)] + [ending(in_child(train))]
     if mode == "quota":
-        first = stopped_once()
+        first = ending(in_child(train_and_signal(signal.SIGTERM)))
         return [first, ending(in_child(train_with_quota)), ending(in_child(train))]
     return stopped_by(signal.Signals[mode])
-
-
-def stopped_once() -> str:
-    pid = in_child(train)
-    while not runs.exists(OUT) or not runs.Run(OUT).log:
-        time.sleep(0.002)
-    os.kill(pid, signal.SIGTERM)
-    return ending(pid)
 
 
 if __name__ == "__main__":

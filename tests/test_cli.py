@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -203,3 +204,22 @@ def test_a_place_that_cannot_be_written_is_one_sentence(call: Any, trained: Path
         outcome = call(*words)
         assert outcome.code == 1 and outcome.err.startswith("modiste: ") and outcome.err.count("\n") == 1
         assert str(tmp_path / "file") in outcome.err
+
+
+def test_seeds_and_interpolation_exclude_each_other(call: Any, trained: Path, tmp_path: Path) -> None:
+    refused = call("sample", trained, "--interpolate", 1, 2, "--seeds", "0-3", "--out", tmp_path / "walk.gif")
+    assert refused.code == 2 and "leave --seeds out" in refused.err
+    assert call("sample", trained, "--interpolate", 1, 2, "--out", tmp_path / "walk.npz").code == 0
+    with np.load(tmp_path / "walk.npz") as arrays:
+        assert len(arrays["images"]) == 10 and "seeds" not in arrays
+    many = call("sample", trained, "--seeds", "0-3000000000", "--out", tmp_path / "many.npz")
+    assert many.code == 2 and "are more than 10,000,000" in many.err
+
+
+def test_the_suggested_commands_run(call: Any, recipe_file: Path, tmp_path: Path) -> None:
+    done = call("train", recipe_file, "--out", tmp_path / "a run", "--set", "train.images=32")
+    suggested = [shlex.split(line) for line in done.out.splitlines() if line.startswith("  modiste ")]
+    assert len(suggested) == 3
+    for words in suggested:
+        assert call(*words[1:]).code == 0, words
+    assert (tmp_path / "a run-seed1" / "progress.gif").is_file()

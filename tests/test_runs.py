@@ -14,7 +14,7 @@ from modiste.errors import ModisteError, UsageError
 
 
 def make(path: Path) -> runs.Run:
-    return runs.create(path, Recipe(name="here"), {"data": {"count": 4}})
+    return runs.create(path, Recipe(name="here"), {"data": {"count": 4}, "device": "cpu", "threads": 1})
 
 
 def test_create_and_open(tmp_path: Path) -> None:
@@ -155,3 +155,10 @@ def test_the_commit_is_that_of_the_package_and_not_of_the_repository_around_it(
     assert runs.describe_machine()["git_commit"] is None
     git("add", "runs.py")
     assert runs.describe_machine()["git_commit"] == git("rev-parse", "HEAD")
+
+
+def test_a_manifest_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    runs.write_json(run.path / "manifest.json", {})
+    with pytest.raises(ModisteError, match=r"manifest.json lacks data, device, status, threads"):
+        runs.open_run(run.path).manifest  # noqa: B018

@@ -255,3 +255,10 @@ def test_images_per_second_are_those_of_this_session(tiny: Recipe, monkeypatch: 
     session = SimpleNamespace(dataset_size=64)
     record = trainer.tick_record(session, 80, dict.fromkeys(updates.METER, 5.0), clock)  # type: ignore[arg-type]
     assert record["images_per_second"] == 8.0 and record["seconds"] == 52.0
+
+
+def test_batch_norm_needs_two_images_at_a_time(tiny: Recipe, tiny_free: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gives batch norm one image at a time .* train.batch_size=32 or more"):
+        modiste.train(tiny, tmp_path / "run", overrides={"train.accumulate": 16})
+    assert not (tmp_path / "run").exists()
+    modiste.train(tiny_free, tmp_path / "run", overrides={"train.batch_size": 1, "train.images": 2})

@@ -183,6 +183,12 @@ def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
             f"train.batch_size = {batch_size} cannot be split over {team.size} processes with "
             f"{recipe.train.accumulate} parts each; make it a multiple of {parts}"
         )
+    normalised = "batch" in (recipe.network.generator_norm, recipe.network.discriminator_norm)
+    if normalised and batch_size == parts:
+        raise UsageError(
+            f"train.batch_size = {batch_size} gives batch norm one image at a time in {parts} parts, and it needs two; "
+            f"use --set train.batch_size={2 * parts} or more"
+        )
     with torch.device("meta"):  # what the families themselves refuse, before a run folder exists
         shape = image_shape(recipe, dataset)
         networks.build_generator(recipe.network, shape)

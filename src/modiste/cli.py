@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -12,7 +13,7 @@ import typer
 from typer import Argument, Option
 
 from modiste import __version__
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, UsageError
 
 if TYPE_CHECKING:
     from modiste import runs
@@ -45,6 +46,11 @@ def main() -> NoReturn:
     except ModisteError as error:
         print(f"modiste: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except MemoryError:
+        print(
+            "modiste: this needs more memory than there is; ask for fewer images or a smaller network", file=sys.stderr
+        )
+        sys.exit(1)
     except BrokenPipeError:  # the reader, as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)
@@ -106,7 +112,7 @@ def train(
     console = Console(stderr=True)
     run = trainer.train(recipe, out, overrides=changes, fresh=fresh, extend=extend, console=console, follow=follow)
     if trainer.is_first_process():
-        _print_run(run, recipe, as_json)
+        _print_run(run, as_json)
 
 
 def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
@@ -127,7 +133,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
     print(f"# would train into {path}")
 
 
-def _print_run(run: runs.Run, recipe: str, as_json: bool) -> None:
+def _print_run(run: runs.Run, as_json: bool) -> None:
     from modiste import progress
 
     manifest = run.manifest
@@ -140,13 +146,14 @@ def _print_run(run: runs.Run, recipe: str, as_json: bool) -> None:
     first_class = manifest["data"]["classes"][-1] if run.recipe.network.conditioning != "none" else None
     words = f'--class "{first_class}" ' if first_class else ""
     print(f"trained {manifest['images']:,} images in {progress.duration(manifest['seconds'])}")
-    print(f"  last grid   {run.grids[-1]}")
+    print(f"  last grid   {run.grids[-1] if run.grids else 'deleted'}")
     print(f"  animation   {run.path / 'progress.gif'}")
     print(f"  generator   {run.path / 'generator.safetensors'}")
     print("try next:")
-    print(f"  modiste sample {run.path} {words}--count 64 --out {run.path / 'sample.png'}")
-    print(f"  modiste sample {run.path} --interpolate 1 2 --out {run.path / 'between.gif'}")
-    print(f"  modiste train {recipe} --seed {run.recipe.seed + 1} --out {run.path}-seed{run.recipe.seed + 1}")
+    folder, other = shlex.quote(str(run.path)), run.recipe.seed + 1
+    print(f"  modiste sample {folder} {words}--count 64 --out {folder}/sample.png")
+    print(f"  modiste sample {folder} --interpolate 1 2 --out {folder}/between.gif")
+    print(f"  modiste train {folder} --seed {other} --out {folder}-seed{other}")
 
 
 @app.command()
@@ -154,7 +161,7 @@ def sample(
     run: Annotated[Path, Argument(help="A run folder.")],
     out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz or a folder (IDX files if `idx` is in its name).")],
     label: Annotated[str | None, Option("--class", help="A class by name or number; default all in turn.")] = None,
-    count: Annotated[int | None, Option(min=1, help="How many images; default 64.")] = None,
+    count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
     seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
     interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
     truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
@@ -168,14 +175,16 @@ def sample(
     """
     from modiste import sample as room
 
+    if interpolate and seeds:
+        raise UsageError("--interpolate has its two seeds already; leave --seeds out")
     generator = room.load(run)
     kind = kind or room.format_of(out)
-    chosen = room.parse_seeds(seeds) if seeds else list(range(count or 64))
+    chosen: list[int] | None = None  # images between two seeds have none of their own
     if interpolate:
         frames = count or (30 if kind == "gif" else 10)
-        chosen = list(range(frames))
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
+        chosen = room.parse_seeds(seeds) if seeds else list(range(count or 64))
         images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
     room.write(images, chosen, out, kind, columns)
     if as_json:

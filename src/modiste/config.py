@@ -201,7 +201,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
     name, path = str(name_or_path), Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         try:
-            return path.read_text(encoding="utf-8"), str(path)
+            return path.read_text(encoding="utf-8-sig"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise UsageError(f"cannot read the recipe file {path}: {reason}; check the path") from None
@@ -337,4 +337,6 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all"
     message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], (dict, Section)):  # a rule over several keys, which its message names
+        return message
     return f"{key} = {first['input']!r} is not possible: {message[0].lower()}{message[1:]}" if key else message

@@ -14,6 +14,7 @@ a damaged one is recognised. A lock that the operating system releases with the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -61,7 +62,12 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         """What is known about how the run was made; see `describe_machine`."""
-        return _read_json(self.path / "manifest.json")
+        manifest = _read_json(self.path / "manifest.json")
+        if missing := {"status", "data", "device", "threads"} - manifest.keys():
+            raise ModisteError(
+                f"{self.path / 'manifest.json'} lacks {', '.join(sorted(missing))}; train anew with --fresh"
+            )
+        return manifest
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -126,6 +132,16 @@ def fresh_path(path: Path) -> Path:
     return candidate
 
 
+def refuse_strangers(path: Path) -> None:
+    """UsageError when a folder that is no run holds other people's files."""
+    if not path.is_dir() or exists(path):
+        return
+    ours = (".lock", *MADE_BEFORE_MANIFEST)
+    strange = sorted(entry.name for entry in path.iterdir() if not entry.match(".*.writing") and entry.name not in ours)
+    if strange:
+        raise UsageError(f"{path} holds other files ({strange[0]}) and is no run folder; choose another with --out")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the run folder for this process; ModisteError when another one trains in it."""
@@ -151,6 +167,8 @@ def append_log(run: Run, record: Mapping[str, Any]) -> None:
     """Add one line to the log."""
     with _place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
+        log.flush()
+        os.fsync(log.fileno())
 
 
 def rewind(run: Run, images: int) -> None:
@@ -310,10 +328,21 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
+            _settle_names(path.parent)
         except BaseException:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
+
+
+def _settle_names(folder: Path) -> None:
+    """Bring a folder's new names to the disk too, where the system can: a power cut must not undo a rename."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -321,8 +350,10 @@ def _place_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room" if full else "choose a place that can be written to"
         raise ModisteError(
-            f"cannot write {path}: {error.strerror}; what was saved before is intact; make room and run it again"
+            f"cannot write {path}: {error.strerror}; what was saved before is intact; {remedy} and run it again"
         ) from None
 
 

@@ -82,6 +82,7 @@ def train(
         recipe = config.resolve(recipe, len(dataset))
         assembly.check_fit(recipe, dataset, team)
         if team.is_first:
+            runs.refuse_strangers(path)
             stack.enter_context(runs.locked(path))
         opened = _open(recipe, path, dataset, device, team, extend, console) if team.is_first else None
         opened = processes.from_first(opened, team)
@@ -266,9 +267,6 @@ def _open(
     """Create the run folder, or check that the one there fits and find its newest state."""
     digest = data.digest(dataset)
     if not runs.exists(path):
-        strange = [entry.name for entry in path.iterdir() if entry.name not in (".lock", *runs.MADE_BEFORE_MANIFEST)]
-        if strange:
-            raise UsageError(f"{path} holds other files ({strange[0]}) and is no run folder; choose another with --out")
         return Opened(path, runs.create(path, recipe, _facts(recipe, dataset, digest, device, team)).manifest)
     run = runs.Run(path)
     manifest = run.manifest

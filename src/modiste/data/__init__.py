@@ -126,5 +126,5 @@ def _toy(name: str, split: readers.Split, limit: int | None) -> Images:
     side = name.removeprefix("toy").removeprefix("-") or "28"
     if not side.isdigit() or not 8 <= int(side) <= 512:
         raise UsageError(f"{name!r} is no toy set; write toy, or toy-32 for a side of 32 pixels (8 to 512)")
-    images = toy.draw(min(limit or TOY_COUNTS[split], TOY_COUNTS[split]), int(side), TOY_SEEDS[split])
+    images = toy.draw(limit or TOY_COUNTS[split], int(side), TOY_SEEDS[split])
     return replace(images, name=name)
