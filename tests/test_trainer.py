@@ -136,8 +136,13 @@ def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path
         updates.step(state, rules, Team(), poisoned)
     assert torch.equal(weights(state.discriminator), before)
 
-    with pytest.raises(ModisteError, match=r"no finite number"):
-        modiste.train(tiny, tmp_path / "run", overrides={"train.lr_generator": 1e30, "train.lr_discriminator": 1e30})
+    explosive = {"train.lr_generator": 1e30, "train.lr_discriminator": 1e30}
+    with pytest.raises(ModisteError, match=r"no finite number.*the last good state is the start"):
+        modiste.train(tiny, tmp_path / "run", overrides=explosive)
+
+    calm = {"train.lr_warmup_images": 10**19, "train.tick_images": 16}  # a first tick, then the same
+    with pytest.raises(ModisteError, match=r"the last good state is .*state/0000000\d\d-\w+\.pt"):
+        modiste.train(tiny, tmp_path / "later", overrides={**explosive, **calm})
     assert modiste.trainer.runs.open_run(tmp_path / "run").manifest["status"] == "failed"  # type: ignore[attr-defined]
 
 

@@ -28,7 +28,7 @@ from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.processes import Team
-from modiste.updates import METER, Batch, Rules, State, step
+from modiste.updates import METER, Batch, Diverged, Rules, State, step
 
 STATE_FORMAT = 1
 
@@ -102,9 +102,12 @@ def train(
         try:
             status = loop(session, state, watch)
         except ModisteError as error:
+            if isinstance(error, Diverged):
+                good = runs.states(session.run)
+                error = Diverged(f"{error}; the last good state is {good[0] if good else 'the start'}")
             if team.is_first:
                 runs.update_manifest(session.run, status="failed", end=runs.now(), reason=str(error))
-            raise
+            raise error from None
         if team.is_first:
             _finish(session.run, state, status)
         processes.wait(team)

@@ -21,6 +21,10 @@ from modiste.losses import Pair
 from modiste.processes import Team
 
 
+class Diverged(ModisteError):
+    """A loss, penalty or gradient that is no finite number."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Real images float [N, C, H, W] in [-1, 1], their labels int64 [N] or None, and noise [N, z_dim]."""
@@ -163,13 +167,13 @@ def gradient_norm(module: nn.Module) -> Tensor:
 
 
 def stop_unless_finite(images: int, **terms: Tensor) -> None:
-    """ModisteError naming the first term that is infinite or not a number, before it reaches the weights."""
+    """Diverged, naming the first term that is infinite or not a number, before it reaches the weights."""
     if math.isfinite(sum(terms.values(), torch.zeros(())).item()):
         return
     name = next((name for name, term in terms.items() if not math.isfinite(term.item())), "sum of all terms")
-    raise ModisteError(
-        f"the {name.replace('_', ' ')} is no finite number after {images:,} images; it did not touch the weights, and "
-        "the last saved state is good: train anew (--fresh) with a smaller learning rate or train.precision=float32"
+    raise Diverged(
+        f"the {name.replace('_', ' ')} is no finite number after {images:,} images, and it did not touch the weights; "
+        "train anew (--fresh) with a smaller learning rate or train.precision=float32"
     )
 
 
