@@ -1,8 +1,9 @@
 """Weight gradients of convolutions by matrix products: for processors with bfloat16 matrix instructions.
 
-oneDNN's own bfloat16 kernel for them runs at a sixth of the forward pass's speed, and its threads wait for each other
-without giving way: on a machine that does anything else it becomes 10 to 50 times slower, and a training with it up
-to 30 times (docs/performance.md). One product over unfolded patches has neither fault.
+oneDNN's own bfloat16 kernel for them is slow for wide 4 x 4 layers, and its threads wait for each other without giving
+way: on a machine that does anything else it becomes 10 to 50 times slower, and a training with it up to 30 times. One
+product over unfolded patches is faster for `diaz-a`, slower for `swift` on a quiet machine, and never stands still
+(docs/performance.md).
 """
 
 from __future__ import annotations
