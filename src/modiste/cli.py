@@ -38,9 +38,9 @@ JsonFlag = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 
 def main() -> NoReturn:
     """Run the command line; a failure is one sentence on standard error and exit code 1, or 2 for wrong use."""
-    # Threads that wait should sleep: on a machine that does anything else, spinning ones make a step up to nine times
-    # as slow (docs/performance.md). Read by OpenMP when torch is imported, which no module above does.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
+    # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
         app()
     except ModisteError as error:
