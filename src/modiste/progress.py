@@ -10,6 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+Listener = Callable[[Mapping[str, Any]], None]
+"""Somebody who wants each tick's record of the log."""
+
 
 def _nothing(*_: Any) -> None:
     """Tell nobody."""
@@ -21,12 +24,12 @@ class Watch:
 
     step: Callable[[int, float], None] = _nothing
     """After every update: images shown and seconds trained so far."""
-    tick: Callable[[Mapping[str, Any]], None] = _nothing
+    tick: Listener = _nothing
     """After every tick: the log's new record."""
     say: Callable[[str], None] = _nothing
     """A sentence worth reading."""
 
-    def and_also(self, tick: Callable[[Mapping[str, Any]], None]) -> Watch:
+    def and_also(self, tick: Listener) -> Watch:
         """This watch with one more listener to the ticks."""
 
         def both(record: Mapping[str, Any]) -> None:

@@ -11,8 +11,7 @@ from PIL import Image
 
 from modiste import runs
 from modiste.errors import UsageError
-
-Listener = Callable[[Mapping[str, Any]], None]
+from modiste.progress import Listener
 
 
 def choose(name: str) -> Callable[[runs.Run], AbstractContextManager[Listener]]:

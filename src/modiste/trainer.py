@@ -28,11 +28,10 @@ from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.processes import Team
+from modiste.progress import Listener
 from modiste.updates import METER, Batch, Diverged, Rules, State, step
 
 STATE_FORMAT = 1
-
-Listener = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
