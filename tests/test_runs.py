@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modiste import networks, runs
+from modiste import networks, runs, sample
 from modiste.config import Network, Recipe
 from modiste.errors import ModisteError, UsageError
 
@@ -94,6 +94,26 @@ def test_generator_round_trip(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ModisteError, match=r"cannot be loaded"):
         runs.load_generator(run.path)
+
+
+def test_every_checkpoint_of_a_folder_can_be_loaded(tmp_path: Path) -> None:
+    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), networks.Shape(1, 16, 0)
+    generators = [networks.build_generator(network, shape).eval() for _ in range(4)]
+    runs.describe_generator(run, network, shape, ())
+    runs.save_generator(run, generators[0])
+    with pytest.raises(UsageError, match=r"run has no best\.safetensors; leave the checkpoint out"):
+        sample.load(run, "best")
+    runs.save_generator(run, generators[1], "best")
+    raw, ema = generators[2].state_dict(), generators[3].state_dict()
+    averaged = runs.save_state(run, 10, {"generator": raw, "ema": ema})
+    plain = runs.save_state(run, 20, {"generator": raw, "ema": None})
+    names = ("last", "best", f"state/{plain.name}", f"state/{averaged.name}")
+    noise = torch.randn(3, 8)
+    for name, generator in zip(names, generators, strict=True):
+        assert torch.equal(sample.load(run, name).network(noise, None), generator(noise, None))
+    averaged.write_bytes(averaged.read_bytes()[:-9])
+    with pytest.raises(ModisteError, match=r"\.pt is damaged"):
+        sample.load(run, names[3])
 
 
 def test_fresh_path_is_the_first_free_number(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@
               samples/000000000.png  grids from one fixed noise, named by images shown
               state/                 resumable state, the two newest
               generator.safetensors  the generator that counts (its moving average where the recipe has one)
-              generator.json         how to build it
+              best.safetensors       the one of the checkpoint that was chosen while training, if one was
+              generator.json         how to build them
 
 Every file is written beside its place and renamed into it. A state carries the hash of its bytes in its name, so that
 a damaged one is recognised. A lock that the operating system releases with the process keeps a second trainer out.
@@ -19,6 +20,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import platform
 import subprocess
 import sys
@@ -210,14 +212,12 @@ def _position(path: Path) -> tuple[int, str]:
 
 def load_state(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest undamaged state (None if the run has saved none yet), and a sentence per damaged one passed over."""
-    import torch
-
     notes: list[str] = []
     paths = states(run)
     for path in paths:
-        content = path.read_bytes()
-        if _hash(content) == path.stem.rpartition("-")[2]:
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), notes
+        state = read_state(path)
+        if state is not None:
+            return state, notes
         notes.append(
             f"{path} is damaged (its content does not match the hash in its name); falling back to an older state"
         )
@@ -226,12 +226,23 @@ def load_state(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
     return None, notes
 
 
-def save_generator(run: Run, generator: nn.Module) -> None:
-    """Write generator.safetensors, float32, from any device."""
+def read_state(path: Path) -> dict[str, Any] | None:
+    """The state in that file; None if its content does not match the hash in its name."""
+    import torch
+
+    content = path.read_bytes()
+    if _hash(content) != path.stem.rpartition("-")[2]:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+def save_generator(run: Run, generator: nn.Module, name: str = "generator") -> None:
+    """Write NAME.safetensors (generator: the last one; best: the best on held-out images), float32, from any device."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    write_bytes(run.path / "generator.safetensors", save(tensors))
+    write_bytes(run.path / f"{name}.safetensors", save(tensors))
 
 
 def describe_generator(run: Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
@@ -244,16 +255,22 @@ def describe_generator(run: Run, network: config.Network, shape: Shape, class_na
     write_json(run.path / "generator.json", tree)
 
 
-def load_generator(folder: Path) -> tuple[nn.Module, Shape, tuple[str, ...]]:
-    """A folder's generator in eval mode, its image shape and the names of its classes."""
+def load_generator(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, Shape, tuple[str, ...]]:
+    """A folder's generator in eval mode, its image shape and the names of its classes.
+
+    `weights` is a file of the folder: generator.safetensors, best.safetensors, or a state such as
+    state/000320000-HASH.pt, whose moving average counts where it has one.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     from modiste import networks
 
-    weights = folder / "generator.safetensors"
-    if not weights.is_file():
+    file = folder / weights
+    if not file.is_file() and weights == "generator.safetensors":
         raise UsageError(f"{folder} has no generator.safetensors yet; train first, or wait for the first tick")
+    if not file.is_file():
+        raise UsageError(f"{folder} has no {weights}; leave the checkpoint out for its generator.safetensors")
     description = folder / "generator.json"
     tree = _read_json(description)
     try:
@@ -266,10 +283,16 @@ def load_generator(folder: Path) -> tuple[nn.Module, Shape, tuple[str, ...]]:
         ) from None
     generator = networks.build_generator(network, shape)
     try:
-        generator.load_state_dict(load(weights.read_bytes()))
-    except (SafetensorError, RuntimeError) as error:
+        if file.suffix == ".pt":
+            state = read_state(file)
+            if state is None:
+                raise ModisteError(f"{file} is damaged (its content does not match the hash in its name); use another")
+            generator.load_state_dict(state["generator"] if state["ema"] is None else state["ema"])
+        else:
+            generator.load_state_dict(load(file.read_bytes()))
+    except (SafetensorError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise ModisteError(f"{weights} cannot be loaded ({reason}); resume the training to write it again") from None
+        raise ModisteError(f"{file} cannot be loaded ({reason}); resume the training to write it again") from None
     return generator.eval(), shape, class_names
 
 

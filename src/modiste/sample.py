@@ -124,10 +124,16 @@ class TrainedGenerator:
         raise UsageError(f"{label!r} {problem} of {self.source}; its classes are {known}")
 
 
-def load(run: str | Path | runs.Run) -> TrainedGenerator:
-    """The generator of a run folder, ready to sample on the CPU; the data set is not needed."""
+CHECKPOINTS = {"last": "generator.safetensors", "best": "best.safetensors"}
+
+
+def load(run: str | Path | runs.Run, checkpoint: str = "last") -> TrainedGenerator:
+    """The generator of a run folder, ready to sample on the CPU; the data set is not needed.
+
+    `checkpoint` is last, best, or a file of the folder that `runs.load_generator` knows.
+    """
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
-    network, shape, class_names = runs.load_generator(run.path)
+    network, shape, class_names = runs.load_generator(run.path, CHECKPOINTS.get(checkpoint, checkpoint))
     return TrainedGenerator(network, shape, class_names, run.name)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from modiste.data.images import Images, Pixels, scaled
+from modiste.data.images import Images, Labels, Pixels, scaled
 from modiste.errors import ModisteError
 
 Split = Literal["train", "test"]
@@ -53,7 +53,7 @@ def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
 def has_test_split(path: Path) -> bool:
     """Whether the folder or .npz file brings its own test images."""
     if path.is_file():
-        with _npz(path) as archive:
+        with open_npz(path) as archive:
             return any(key in archive.files for key in NPZ_IMAGES["test"])
     return idx_file(path, "test", "images") is not None or (path / "test").is_dir()
 
@@ -120,24 +120,25 @@ def parse_idx(content: bytes, place: Path | str, dimensions: int) -> NDArray[np.
 
 def read_npz(path: Path, split: Split) -> Images:
     """The uint8 images, labels and class names in a .npz file, under the customary keys."""
-    with _npz(path) as archive:
+    with open_npz(path) as archive:
         key = next((key for key in NPZ_IMAGES[split] if key in archive.files), None)
         if key is None:
             raise ModisteError(
                 f"{path} has no {split} images: its keys are {', '.join(archive.files) or 'none'}; "
                 f"name the array {' or '.join(NPZ_IMAGES[split])}"
             )
-        pixels = _entry(archive, key, path)
+        pixels = entry(archive, key, path)
         label_key = next((key for key in NPZ_LABELS[split] if key in archive.files), None)
-        labels = _entry(archive, label_key, path) if label_key else None
-        names = tuple(map(str, _entry(archive, "class_names", path))) if "class_names" in archive.files else None
+        labels = entry(archive, label_key, path) if label_key else None
+        names = tuple(map(str, entry(archive, "class_names", path))) if "class_names" in archive.files else None
     place = f"{path.name}[{key}]"
     if pixels.dtype != np.uint8:
         raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
-    return labelled(_channels_first(pixels, place), labels, names, path.stem)
+    return labelled(channels_first(pixels, place), labels, names, path.stem)
 
 
-def _npz(path: Path) -> Any:
+def open_npz(path: Path) -> Any:
+    """The opened archive of a .npz file; plain arrays only."""
     try:
         archive = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -147,14 +148,16 @@ def _npz(path: Path) -> Any:
     return archive
 
 
-def _entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
+def entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
+    """One array of an opened .npz file."""
     try:
         return np.asarray(archive[key])
     except (ValueError, OSError, zlib.error, zipfile.BadZipFile) as error:
         raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
 
 
-def _channels_first(pixels: NDArray[Any], place: str) -> Pixels:
+def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
+    """Images [N, C, H, W] from [N, H, W], [N, H, W, C] or [N, C, H, W]."""
     if pixels.ndim == 3:
         return pixels[:, None]
     if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
@@ -197,6 +200,12 @@ def read_pictures(folder: Path, split: Split, resize: Resize | None = None) -> I
     many images hold all classes. Grey pictures become one channel, a set with any colour three; transparency
     becomes black.
     """
+    files, labels, names = picture_files(folder, split)
+    return Images(stacked(files, resize), labels, names, folder.resolve().name)
+
+
+def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None, tuple[str, ...]]:
+    """The files that `read_pictures` reads, in its order, with their labels [N] (none in a flat folder) and classes."""
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         names, root = _class_folders(folder / "train"), folder / split
         strangers = [name for name in _class_folders(root) if name not in names]
@@ -214,9 +223,8 @@ def read_pictures(folder: Path, split: Split, resize: Resize | None = None) -> I
         raise ModisteError(f"{loose[0]} lies beside class folders such as {names[0]}; move it into its class")
     files += [(rank, 0, file) for rank, file in enumerate(loose)]
     files.sort(key=lambda entry: entry[:2])
-    pixels = _stack([file for _, _, file in files], resize)
     labels = np.array([label for _, label, _ in files], np.int64) if names else None
-    return Images(pixels, labels, tuple(names), folder.resolve().name)
+    return [file for _, _, file in files], labels, tuple(names)
 
 
 def _class_folders(root: Path) -> list[str]:
@@ -235,7 +243,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
-def _stack(files: list[Path], resize: Resize | None) -> Pixels:
+def stacked(files: list[Path], resize: Resize | None = None) -> Pixels:
     """All pictures as uint8 [N, C, H, W]; without resize they must be square and of one size."""
     rows: list[NDArray[np.uint8]] = []
     for file in files:

@@ -1,0 +1,317 @@
+"""What is judged: the images of a run, a checkpoint, an .npz file, a folder of pictures by any tool, or an ONNX model.
+
+Images of other tools are taken as they are, never rescaled to their own darkest and brightest value; what looks as if
+it had lost something on the way (compression, brightness, range) is told in a sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from modiste import config, data, onnx_models, runs, sample
+from modiste.data import Images, readers
+from modiste.data.images import Labels, Pixels
+from modiste.errors import ModisteError, UsageError
+from modiste.networks.layers import ConditionalBatchNorm
+
+Checkpoint = Literal["last", "best"]
+
+KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
+IMAGE_KEYS = (*readers.NPZ_IMAGES["train"], *readers.NPZ_IMAGES["test"], "arr_0")
+LABEL_KEYS = {  # the key of the labels that belong to the images under the other key
+    **dict(zip(readers.NPZ_IMAGES["train"], readers.NPZ_LABELS["train"], strict=True)),
+    **dict(zip(readers.NPZ_IMAGES["test"], readers.NPZ_LABELS["test"], strict=True)),
+    "arr_0": "arr_1",
+}
+RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
+FULL_RANGE_SHARE, FULL_RANGE_COUNT = 0.995, 100
+"""From this share on (of at least so many images) reaching both 0 and 255 is taken for brightness rescaled per image.
+
+Of Fashion-MNIST's own images 91.6 % do (88.8 to 93.8 % by class), so that 100 of them all do once in 6,000 draws.
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Images to be judged, with what the record says of where they come from."""
+
+    name: str
+    images: Images
+    """Labelled where the generator was asked for classes or the files have labels; see `match_labels`."""
+    facts: dict[str, Any]
+    """JSON values; only what applies."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the user."""
+    run: runs.Run | None = None
+    """The run the images come from."""
+
+
+def open_subject(what: str | Path, *, count: int, checkpoint: Checkpoint = "last", seed: int = 0) -> Subject:
+    """The images that stand for WHAT: a run folder, a checkpoint, an .npz file, a folder of pictures, an ONNX model.
+
+    A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
+    share a noise. From a file or folder with more than `count` images so many are drawn without replacement, in equal
+    shares of each class where there are labels; `seed` chooses which. One with fewer is used whole, with a warning.
+    """
+    path = Path(what).expanduser()
+    if count < 1 or seed < 0:
+        raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give {KINDS}")
+    seeds = range(seed * count, (seed + 1) * count)
+    if path.is_dir() and runs.exists(path):
+        return _from_run(runs.Run(path), checkpoint, seeds, kind="run", path=path)
+    if checkpoint != "last":
+        raise UsageError(f"checkpoint {checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
+    if path.is_dir():
+        return _from_folder(path, count, seed)
+    if path.suffix == ".npz":
+        return _from_npz(path, count, seed)
+    if path.suffix == ".onnx":
+        return _from_onnx(path, seeds)
+    if path.suffix in (".safetensors", ".pt"):
+        folder = path.absolute().parent.parent if path.suffix == ".pt" else path.absolute().parent
+        if not runs.exists(folder):
+            raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
+        return _from_run(
+            runs.Run(folder), str(path.absolute().relative_to(folder)), seeds, kind="checkpoint", path=path
+        )
+    raise UsageError(f"{path} is not a kind of file that can be judged; give {KINDS}")
+
+
+def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
+    """The images with their labels in the numbering of these classes, and a warning if the labels had to be left out.
+
+    Classes are matched by name (case, spaces and punctuation do not count), else by number if they are called
+    0 to K-1.
+    """
+    if images.labels is None or images.class_names == class_names:
+        return images, ()
+    known = {_plain(name): k for k, name in enumerate(class_names)}
+    used = sorted(set(images.labels.tolist()))
+    names = {k: images.class_names[k] for k in used}
+    if len(known) == len(class_names) and all(_plain(name) in known for name in names.values()):
+        numbers = {k: known[_plain(name)] for k, name in names.items()}
+    elif all(name.isdecimal() and int(name) < len(class_names) for name in names.values()):
+        numbers = {k: int(name) for k, name in names.items()}
+    else:
+        stranger = next((name for name in names.values() if _plain(name) not in known), names[used[0]])
+        there = f"the reference's are {', '.join(class_names)}" if class_names else "the reference has none"
+        text = f"the labels of {images.name} are left out: its class {stranger!r} fits none, {there}"
+        return replace(images, labels=None, class_names=()), (text,)
+    table = np.zeros(len(images.class_names), np.int64)
+    table[used] = [numbers[k] for k in used]
+    return replace(images, labels=table[images.labels], class_names=class_names), ()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold()) or name
+
+
+# generators
+
+
+def _from_run(run: runs.Run, checkpoint: str, seeds: range, *, kind: str, path: Path) -> Subject:
+    generator = sample.load(run, checkpoint)
+    file = run.path / sample.CHECKPOINTS.get(checkpoint, checkpoint)
+    recipe, manifest, warnings = run.recipe, run.manifest, []
+    facts: dict[str, Any] = {
+        "checkpoint": file.name,
+        "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+        "weights": "ema" if recipe.train.ema_halflife_images else "raw",
+    }
+    if any(
+        isinstance(part, (nn.modules.batchnorm._BatchNorm, ConditionalBatchNorm))
+        for part in generator.network.modules()
+    ):
+        facts["batch_norm"] = "running statistics"
+    shown = _images_shown(run, file)
+    if shown is not None:
+        facts["images_shown"] = shown
+    facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
+    facts["data"] = {"name": manifest["data"]["name"], "digest": manifest["data"]["digest"]}
+    if kind == "run" and manifest["status"] != "finished":
+        warnings.append(f"the training of {path} is not finished (status {manifest['status']}); this is what "
+                        f"its checkpoint {file.name} makes now")  # fmt: skip
+    images = generator.sample_set(seeds=seeds)
+    return _subject(kind, path, run.path.absolute().name, images, facts | _noise(seeds, images), warnings, run=run)
+
+
+def _images_shown(run: runs.Run, file: Path) -> int | None:
+    """How many training images the checkpoint has seen, where the run folder tells."""
+    if file.suffix == ".pt":
+        images = file.name.partition("-")[0]
+        return int(images) if images.isdecimal() else None
+    if file.name == sample.CHECKPOINTS["best"]:
+        best = run.manifest.get("best")
+        return best and int(best["images"])
+    return int(run.log[-1]["images"]) if run.log else None
+
+
+def _noise(seeds: range, images: Images) -> dict[str, Any]:
+    noise = {"seeds": f"{seeds[0]:,} to {seeds[-1]:,}", "noise": "standard normal, one stream per seed"}
+    return noise if images.labels is None else noise | {"classes": "seed modulo the number of classes"}
+
+
+def _from_onnx(path: Path, seeds: range) -> Subject:
+    generator = onnx_models.load(path)
+    labels = None
+    if generator.class_names:
+        labels = np.array([seed % len(generator.class_names) for seed in seeds], np.int64)
+    noise = sample.seed_noise(seeds, generator.z_dim).numpy()
+    output = readers.channels_first(generator.run(noise, labels), f"the output of {path.name}")
+    pixels, warning = _quantised(output, f"the output of {path.name}", signed=True)
+    images = Images(pixels, labels, generator.class_names, f"generated by {path.name}")
+    facts = {"hash": generator.fingerprint, **_noise(seeds, images)}
+    return _subject("onnx", path, path.stem, images, facts, [*generator.warnings, *warning])
+
+
+# files
+
+
+def _from_npz(path: Path, count: int, seed: int) -> Subject:
+    with readers.open_npz(path) as archive:
+        key = next((key for key in IMAGE_KEYS if key in archive.files), None)
+        if key is None:
+            raise UsageError(f"{path} has no images: its keys are {', '.join(archive.files) or 'none'}; "
+                             f"name the array one of {', '.join(IMAGE_KEYS)}")  # fmt: skip
+        array = readers.channels_first(readers.entry(archive, key, path), f"{path.name}[{key}]")
+        label_key = LABEL_KEYS[key] if LABEL_KEYS[key] in archive.files else None
+        labels = readers.entry(archive, label_key, path) if label_key else None
+        names = readers.entry(archive, "class_names", path) if "class_names" in archive.files else None
+    if not len(array):
+        raise UsageError(f"{path.name}[{key}] holds no images; check how it was written")
+    pixels, warnings = _quantised(array, f"{path.name}[{key}]", signed=False)
+    images = readers.labelled(pixels, labels, None if names is None else tuple(map(str, names)), path.stem)
+    images = images.select(_chosen(len(images), images.labels, count, seed))
+    warnings += _suspicions(images)
+    return _subject("npz", path, path.stem, images, {"key": key, **_share(len(array), count, seed)}, warnings)
+
+
+def _from_folder(path: Path, count: int, seed: int) -> Subject:
+    name = path.absolute().name
+    if readers.idx_file(path, "train", "images") is not None:
+        images = readers.read_idx_folder(path, "train")
+        total, warnings = len(images), []
+        images = images.select(_chosen(total, images.labels, count, seed))
+    else:
+        if not any(file.suffix.lower() in readers.PICTURES for file in path.rglob("*")):
+            raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}) and is no run; give {KINDS}")
+        files, labels, names = readers.picture_files(path, "train")
+        total, chosen = len(files), _chosen(len(files), labels, count, seed)
+        files, labels = [files[k] for k in chosen], None if labels is None else labels[chosen]
+        warnings = _lossy(files)
+        images = Images(readers.stacked(files), labels, names, name)
+    warnings += _suspicions(images)
+    return _subject("folder", path, name, images, _share(total, count, seed), warnings)
+
+
+def _chosen(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[np.int64]:
+    """Sorted indices of `count` images drawn at random, in proportion to the classes; all if there are no more.
+
+    Drawn, because every regular pick goes wrong on some order: the first ones where a file is sorted by class, every
+    tenth one where ten classes take turns.
+    """
+    if total <= count:
+        return np.arange(total)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(total)
+    if labels is not None:
+        order = order[np.argsort(labels[order], kind="stable")]
+    return np.sort(order[np.arange(count) * total // count])
+
+
+def _share(total: int, count: int, seed: int) -> dict[str, Any]:
+    return {"drawn_from": total, "draw_seed": seed} if total > count else {"asked": count} if total < count else {}
+
+
+def _quantised(array: NDArray[Any], place: str, *, signed: bool) -> tuple[Pixels, list[str]]:
+    """Pixels uint8 from uint8, or from floats in [0, 1] or [-1, 1] by a fixed rule, and what to say about it.
+
+    `signed`: [-1, 1] is what is expected and needs no word.
+    """
+    if array.dtype == np.uint8:
+        return array, []
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UsageError(f"{place} holds {array.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1 - RANGE_SLACK and high <= 1 + RANGE_SLACK):  # also where either is not a number
+        raise UsageError(f"{place} holds floats from {low:.4g} to {high:.4g}, neither in [0, 1] nor in [-1, 1]; "
+                         "save uint8 pixels from 0 to 255")  # fmt: skip
+    if low < 0:
+        pixels = data.to_pixels(torch.from_numpy(array.astype(np.float32))).numpy()
+    else:
+        pixels = np.round(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+    if signed and low < 0:
+        return pixels, []
+    assumed = "-1 to 1" if low < 0 else "0 to 1"
+    return pixels, [f"{place} holds floats from {low:.4g} to {high:.4g}, taken for the range {assumed} and rounded to "
+                    "whole numbers from 0 to 255; save uint8 pixels to be sure"]  # fmt: skip
+
+
+def _lossy(files: list[Path]) -> list[str]:
+    """A warning that counts the files whose format changes pixels, judged by their content."""
+    formats = Counter(kind for file in files if (kind := _lossy_format(file)))
+    if not formats:
+        return []
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in formats.most_common())
+    return [f"{formats.total():,} of {len(files):,} files lose detail ({counted}); compression changes features, "
+            "so save PNG"]  # fmt: skip
+
+
+def _lossy_format(file: Path) -> str | None:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModisteError(f"cannot read {file}: {error.strerror}; check its permissions") from None
+    if content.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if content.startswith(b"GIF8"):
+        return "GIF"
+    return "lossy WebP" if content.startswith(b"RIFF") and b"WEBP" in content[:12] and b"VP8L" not in content else None
+
+
+def _suspicions(images: Images) -> list[str]:
+    """Warnings about brightness that looks changed: rescaled in each image, or squeezed in all of them."""
+    flat = images.pixels.reshape(len(images), -1)
+    low, high = flat.min(1), flat.max(1)
+    warnings = []
+    if (high_all := int(high.max())) <= 128:
+        meaning = "values from 0 to 1 saved as whole numbers" if high_all <= 1 else "a range that was halved"
+        warnings.append(f"no pixel of {images.name} is brighter than {high_all} of 255, which looks like {meaning}; "
+                        "save pixels from 0 to 255")  # fmt: skip
+    full = float(((low == 0) & (high == 255)).mean())
+    if len(images) >= FULL_RANGE_COUNT and full >= FULL_RANGE_SHARE:
+        warnings.append(f"{full:.1%} of the images of {images.name} reach exactly 0 and 255, as if their brightness "
+                        "had been rescaled image by image (save_image with normalize); save them unscaled")  # fmt: skip
+    height, width = images.pixels.shape[2:]
+    if height != width:
+        warnings.append(f"the images of {images.name} are {width} x {height} pixels and are stretched to a square")
+    return warnings
+
+
+def _subject(
+    kind: str,
+    path: Path,
+    name: str,
+    images: Images,
+    facts: dict[str, Any],
+    warnings: list[str],
+    run: runs.Run | None = None,
+) -> Subject:
+    digest = data.digest(images)[:16]
+    if "asked" in facts:
+        warnings = [f"{path} holds {len(images):,} images and {facts['asked']:,} were asked for; "
+                    f"scores are computed on {len(images):,} and say so", *warnings]  # fmt: skip
+    head = {"kind": kind, "path": str(path), "hash": digest, "count": len(images)}
+    size = {"size": list(images.pixels.shape[1:]), "pixels": digest, "labelled": images.labels is not None}
+    return Subject(name, images, {**head, **size, **facts}, tuple(warnings), run)
