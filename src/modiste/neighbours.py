@@ -1,0 +1,158 @@
+"""Feature matrices [images, features] as scores take them: checked, and their rows' nearest neighbours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from modiste.errors import ModisteError
+
+QUERY_ROWS = 1_000  # rows of a slice of queries, and of the base: 20 MB in float32
+BASE_ROWS = 5_000
+EXACT_ROWS = 250
+SPARE = 8  # candidates beyond k that a search in float32 hands on to the exact one
+
+Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """Euclidean distances float64 [N, k], ascending, and the rows int64 [N, k] of the base that they lead to."""
+
+    distances: Matrix
+    indices: Labels
+
+
+def nearest(queries: ArrayLike, base: ArrayLike, k: int = 1, *, exclude_self: bool = False) -> NearestNeighbours:
+    """The k nearest rows of base [M, D] to each of queries [N, D], ascending; equal distances by row number.
+
+    `exclude_self`: queries and base are the same rows, and no row is its own neighbour. Candidates come from a search
+    in float32; the distances of these are then computed anew from the given numbers, so that an identical row is at
+    exactly 0, and rows for which rounding might have hidden a nearer one are searched again in float64.
+    """
+    points, others = checked(queries, "the queries"), checked(base, "the base")
+    if points.shape[1] != others.shape[1]:
+        raise ModisteError(
+            f"the queries have {points.shape[1]} features and the base {others.shape[1]}; give equal ones"
+        )
+    if exclude_self and len(points) != len(others):
+        raise ModisteError(f"exclude_self needs queries equal to the base, not {len(points)} rows and {len(others)}")
+    available = len(others) - exclude_self
+    if not 1 <= k <= available:
+        raise ModisteError(f"k = {k} neighbours were asked for among {available}; give a k from 1 to that")
+    rows = np.arange(len(points))
+    candidates, horizon = _candidates(points, others, rows, min(k + SPARE, available), exclude_self, torch.float32)
+    found = _exact(points, others, rows, candidates, k)
+    unsure = np.flatnonzero(found.distances[:, -1] ** 2 > horizon)
+    if len(unsure) and k + SPARE < available:
+        candidates, _ = _candidates(points, others, unsure, k + SPARE, exclude_self, torch.float64)
+        again = _exact(points, others, unsure, candidates, k)
+        found.distances[unsure], found.indices[unsure] = again.distances, again.indices
+    return found
+
+
+def _candidates(
+    points: NDArray[Any], others: NDArray[Any], rows: Labels, count: int, exclude_self: bool, dtype: torch.dtype
+) -> tuple[Labels, Vector]:
+    """Rows [len(rows), count] that seem nearest, and the squared distance within which none was overlooked."""
+    centre = others.mean(axis=0, dtype=np.float64)
+    wanted = tensor(points[rows] - centre).to(dtype)
+    own, places = (wanted * wanted).sum(1), torch.from_numpy(rows)
+    values = torch.empty((len(rows), 0), dtype=dtype)
+    indices = torch.empty((len(rows), 0), dtype=torch.int64)
+    longest = torch.zeros((), dtype=dtype)
+    for start in range(0, len(others), BASE_ROWS):
+        part = tensor(others[start : start + BASE_ROWS] - centre).to(dtype)
+        norms = (part * part).sum(1)
+        longest = torch.maximum(longest, norms.max())
+        near, place = [], []
+        for first in range(0, len(rows), QUERY_ROWS):
+            block = torch.addmm(norms, wanted[first : first + QUERY_ROWS], part.T, alpha=-2)
+            if exclude_self:
+                column = places[first : first + QUERY_ROWS] - start
+                hit = (column >= 0) & (column < len(part))
+                block[hit.nonzero().flatten(), column[hit]] = math.inf
+            best = block.topk(min(count, len(part)), largest=False)
+            near.append(best.values)
+            place.append(best.indices + start)
+        values, indices = torch.cat([values, torch.cat(near)], 1), torch.cat([indices, torch.cat(place)], 1)
+        if values.shape[1] > count:
+            values, order = values.topk(count, largest=False)
+            indices = indices.gather(1, order)
+    rounding = (points.shape[1] + 8) * torch.finfo(dtype).eps  # a bound on the error of the product, Higham 2002, 3.5
+    horizon = values[:, -1] + own - rounding * (own.sqrt() + longest.sqrt()) ** 2
+    return indices.numpy(), horizon.double().numpy()
+
+
+def _exact(points: NDArray[Any], others: NDArray[Any], rows: Labels, candidates: Labels, k: int) -> NearestNeighbours:
+    distances, indices = np.empty((len(rows), k)), np.empty((len(rows), k), np.int64)
+    for start in range(0, len(rows), EXACT_ROWS):
+        part = slice(start, start + EXACT_ROWS)
+        apart = others[candidates[part]].astype(np.float64) - points[rows[part], None].astype(np.float64)
+        lengths = np.sqrt(np.einsum("nkd,nkd->nk", apart, apart))
+        order = np.lexsort((candidates[part], lengths), axis=-1)[:, :k]
+        distances[part] = np.take_along_axis(lengths, order, 1)
+        indices[part] = np.take_along_axis(candidates[part], order, 1)
+    return NearestNeighbours(distances, indices)
+
+
+def checked(features: ArrayLike, name: str, least: int = 1) -> NDArray[Any]:
+    """The matrix [at least `least` rows, at least one column] of finite numbers that it must be."""
+    matrix = np.asarray(features)
+    if matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind not in "fiub":
+        raise ModisteError(f"{name} must be a matrix [images, features] of numbers, not {matrix.dtype} {matrix.shape}")
+    if len(matrix) < least:
+        raise ModisteError(f"{name} hold {len(matrix)} images and this score needs at least {least}; give more images")
+    if matrix.dtype.kind == "f":
+        starts = range(0, len(matrix), BASE_ROWS)
+        bad = sum(int((~np.isfinite(matrix[start : start + BASE_ROWS]).all(1)).sum()) for start in starts)
+        if bad:
+            raise ModisteError(f"{name} have NaN or infinite numbers in {bad} of {len(matrix)} rows; find their cause")
+    return matrix
+
+
+def checked_pair(reference: ArrayLike, generated: ArrayLike, least: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both matrices, of equal width."""
+    real = checked(reference, "the reference features", least)
+    fake = checked(generated, "the generated features", least)
+    if real.shape[1] != fake.shape[1]:
+        raise ModisteError(width_sentence(real.shape[1], fake.shape[1]))
+    return real, fake
+
+
+def checked_vector(values: ArrayLike, name: str) -> Vector:
+    """The finite numbers [N], at least one, that it must be; of a matrix [N, k] the first column."""
+    array = np.asarray(values)
+    return checked(array if array.ndim == 2 else array.reshape(-1, 1), name)[:, 0].astype(np.float64)
+
+
+def checked_labels(labels: ArrayLike, classes: int, count: int | None, name: str) -> Labels:
+    """Labels int64 [count] from 0 to classes - 1, at least one."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu":
+        raise ModisteError(f"{name} must be a list of at least one whole number, not {array.dtype} {array.shape}")
+    if count is not None and len(array) != count:
+        raise ModisteError(f"{name} are {len(array)} for {count} images; give one for each")
+    if array.min() < 0 or array.max() >= classes:
+        raise ModisteError(f"{name} run from {array.min()} to {array.max()}, outside of 0 to {classes - 1}")
+    return array.astype(np.int64)
+
+
+def tensor(matrix: NDArray[Any]) -> torch.Tensor:
+    """A float64 tensor of the matrix that does not share memory with a read-only array."""
+    return torch.from_numpy(np.require(matrix, np.float64, ["C", "W"]))
+
+
+def width_sentence(reference: int, generated: int) -> str:
+    """What to say of two matrices that come from different extractors."""
+    return (
+        f"the reference has {reference} features per image and the generated set {generated}; "
+        "take both from the same extractor"
+    )

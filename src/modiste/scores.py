@@ -1,0 +1,374 @@
+"""How near two sets of images are: pure functions of feature matrices [images, features], and of logits and labels.
+
+Every score says its range, which direction is better, and the paper and equation that it follows. Matrices are worked
+through in slices of rows, so that no image-by-image matrix is ever whole in memory; sums are float64. Every random
+choice comes from a seed: same features, same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from modiste.errors import ModisteError
+from modiste.neighbours import (
+    BASE_ROWS,
+    Matrix,
+    Vector,
+    checked,
+    checked_labels,
+    checked_pair,
+    checked_vector,
+    nearest,
+    tensor,
+    width_sentence,
+)
+
+ROWS = 500  # rows of a slice; 500 x 10,000 in float64 is 40 MB
+BOOTSTRAP, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, one standard error where the field has one, and whatever else the computation found (JSON values)."""
+
+    value: float
+    uncertainty: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the Fréchet distance keeps of a set: mean [D], unbiased covariance [D, D], and the number of images."""
+
+    mean: Vector
+    covariance: Matrix
+    count: int
+
+
+# --- Fréchet
+
+
+def moments(features: ArrayLike, name: str = "the features") -> Moments:
+    """Mean and unbiased covariance (divisor N - 1) of features [N, D], summed in float64; N at least 2."""
+    matrix = checked(features, name, least=2)
+    mean = matrix.mean(axis=0, dtype=np.float64)
+    covariance = np.zeros((len(mean), len(mean)))
+    for start in range(0, len(matrix), BASE_ROWS):
+        centred = matrix[start : start + BASE_ROWS] - mean
+        covariance += centred.T @ centred
+    return Moments(mean, covariance / (len(matrix) - 1), len(matrix))
+
+
+def frechet(reference: Moments, generated: Moments) -> float:
+    """Fréchet distance of the two Gaussians with these moments: 0 (same moments) and up, lower is better.
+
+    |m1 - m2|² + Tr(C1 + C2 - 2 (C1 C2)^½): Dowson and Landau 1982, eq. 4; Heusel et al. 2017, eq. 6. The trace of the
+    root comes from the symmetric C1^½ C2 C1^½, which has the same eigenvalues, so that singular covariances (fewer
+    images than features, constant features) are fine. The value is biased upwards by about 1/N: compare equal counts.
+    """
+    if reference.mean.shape != generated.mean.shape:
+        raise ModisteError(width_sentence(len(reference.mean), len(generated.mean)))
+    return _frechet(reference, _root(reference.covariance), generated.mean, generated.covariance)
+
+
+def frechet_score(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, resamples: int = 20) -> Score:
+    """The Fréchet distance of two feature sets, with the deviation over bootstrap draws of the generated images.
+
+    Only the bootstrap's deviation is used and not its mean or percentiles: a draw with repetitions has fewer distinct
+    images, so the distance, whose bias falls with 1/N, comes out too high in every draw.
+    """
+    real, fake = checked_pair(reference, generated, least=2)
+    known, measured = moments(real), moments(fake)
+    root = _root(known.covariance)
+    value = _frechet(known, root, measured.mean, measured.covariance)
+    if resamples < 2:
+        return Score(value)
+    random = random_stream(seed, BOOTSTRAP)
+    centred, count, draws = fake - measured.mean, len(fake), []
+    for _ in range(resamples):
+        times = np.bincount(random.integers(count, size=count), minlength=count).astype(np.float64)
+        shift = times @ centred / count
+        covariance = (centred.T @ (centred * times[:, None]) - count * np.outer(shift, shift)) / (count - 1)
+        draws.append(_frechet(known, root, measured.mean + shift, covariance))
+    return Score(value, float(np.std(draws, ddof=1)), {"resamples": resamples})
+
+
+def frechet_infinite(reference: Moments, generated: ArrayLike, *, seed: int = 0, points: int = 15) -> Score:
+    """The Fréchet distance extrapolated to infinitely many generated images: lower is better.
+
+    The distance of random subsets of N images, N from half to all, is a straight line in 1/N to first order; its
+    intercept is free of the bias (Chong and Forsyth 2020, section 4). Not clipped: of a perfect generator it scatters
+    about minus the bias that the reference's own finite count leaves. The uncertainty is the standard error of the
+    intercept; the subsets overlap, so it is rather too small. Below about ten images per feature the line bends.
+    """
+    fake = checked(generated, "the generated features", least=6)
+    if fake.shape[1] != len(reference.mean):
+        raise ModisteError(width_sentence(len(reference.mean), fake.shape[1]))
+    root, random = _root(reference.covariance), random_stream(seed, INFINITE)
+    counts = np.unique(np.linspace(len(fake) // 2, len(fake), points).round().astype(int))
+    if len(counts) < 3:
+        raise ModisteError(f"points = {points} gives {len(counts)} subset sizes, and a line with an error needs 3")
+    found = []
+    for count in counts:
+        part = moments(fake[random.permutation(len(fake))[:count]])
+        found.append(_frechet(reference, root, part.mean, part.covariance))
+    x, y = 1 / counts, np.array(found)
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    intercept = float(y.mean() - slope * x.mean())
+    variance = float(np.sum((y - intercept - slope * x) ** 2)) / (len(x) - 2)
+    error = math.sqrt(variance * (1 / len(x) + x.mean() ** 2 / float(centred @ centred)))
+    details = {"points": len(x), "smallest": int(counts[0]), "largest": int(counts[-1]), "slope": slope}
+    return Score(intercept, error, {**details, "images_per_feature": len(fake) / fake.shape[1]})
+
+
+def class_frechet(
+    reference: ArrayLike,
+    reference_labels: ArrayLike,
+    generated: ArrayLike,
+    generated_labels: ArrayLike,
+    *,
+    classes: int,
+    dimensions: int = 32,
+) -> Score:
+    """The mean over classes of the Fréchet distance within the class: 0 and up, lower is better.
+
+    In the first principal directions of the reference, since a class has few images for a full covariance (intra-class
+    distance of Miyato and Koyama 2018, section 5). A class with fewer than two images on a side has None in
+    `per_class`, is listed in `skipped` and is not part of the mean: read the value together with that list.
+    """
+    real, fake = checked_pair(reference, generated, least=2)
+    real_labels = checked_labels(reference_labels, classes, len(real), "the reference labels")
+    fake_labels = checked_labels(generated_labels, classes, len(fake), "the generated labels")
+    centre, axes = principal_axes(real, dimensions)
+    real, fake = (real - centre) @ axes, (fake - centre) @ axes
+    per_class: list[float | None] = []
+    for label in range(classes):
+        one, other = real[real_labels == label], fake[fake_labels == label]
+        per_class.append(frechet(moments(one), moments(other)) if min(len(one), len(other)) > 1 else None)
+    known = [value for value in per_class if value is not None]
+    if not known:
+        raise ModisteError("no class has two reference and two generated images, so no class has a Fréchet distance")
+    skipped = [label for label, value in enumerate(per_class) if value is None]
+    details = {"per_class": per_class, "skipped": skipped, "dimensions": axes.shape[1]}
+    return Score(float(np.mean(known)), None, details)
+
+
+def principal_axes(features: NDArray[Any], dimensions: int) -> tuple[Vector, Matrix]:
+    """The mean [D] and the directions [D, min(D, dimensions)] of greatest variance, in that order."""
+    found = moments(features)
+    vectors = np.linalg.eigh(found.covariance)[1]
+    return found.mean, np.ascontiguousarray(vectors[:, ::-1][:, :dimensions])
+
+
+def _root(covariance: Matrix) -> Matrix:
+    """The symmetric square root, rounding below zero cut off."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(values.clip(min=0))) @ vectors.T)
+
+
+def _frechet(reference: Moments, root: Matrix, mean: Vector, covariance: Matrix) -> float:
+    product = root @ covariance @ root
+    crossed = np.sqrt(np.linalg.eigvalsh((product + product.T) / 2).clip(min=0)).sum()
+    apart = reference.mean - mean
+    value = apart @ apart + np.trace(reference.covariance) + np.trace(covariance) - 2 * crossed
+    return max(0.0, float(value))
+
+
+# --- kernel and classifier scores
+
+
+def kernel_distance(
+    reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, subsets: int = 100, subset_size: int = 1000
+) -> Score:
+    """The unbiased squared maximum mean discrepancy, mean over random subsets: about 0 at best, lower is better.
+
+    k(x, y) = (x·y / D + 1)³ (Bińkowski et al. 2018, section 4; U-statistic of Gretton et al. 2012, eq. 3). Unbiased,
+    so it may fall below 0. The uncertainty is the deviation over subsets / sqrt(subsets), `sd` the deviation (divisor
+    `subsets`, as the field prints it). Sets smaller than `subset_size` give smaller subsets, as `subset_size` says.
+    """
+    real, fake = checked_pair(reference, generated, least=2)
+    size = min(subset_size, len(real), len(fake))
+    if size == len(real) == len(fake):
+        subsets = 1  # every subset would be the whole
+    x, y, random = tensor(real), tensor(fake), random_stream(seed, KERNEL)
+    found = []
+    for _ in range(subsets):
+        one = x[torch.from_numpy(random.choice(len(x), size, replace=False))]
+        other = y[torch.from_numpy(random.choice(len(y), size, replace=False))]
+        within = sum(_kernel_sum(part, part) - _kernel_diagonal(part) for part in (one, other))
+        found.append(within / (size * (size - 1)) - 2 * _kernel_sum(one, other) / size**2)
+    spread = float(np.std(found))
+    details = {"subsets": subsets, "subset_size": size, "sd": spread}
+    return Score(float(np.mean(found)), spread / math.sqrt(subsets) if subsets > 1 else None, details)
+
+
+def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
+    one, total = torch.ones((), dtype=x.dtype), 0.0
+    for start in range(0, len(x), ROWS // 2):
+        kernel = torch.addmm(one, x[start : start + ROWS // 2], y.T, alpha=1 / x.shape[1])
+        total += float(torch.dot((kernel * kernel).flatten(), kernel.flatten()))
+    return total
+
+
+def _kernel_diagonal(x: torch.Tensor) -> float:
+    return float((((x * x).sum(1) / x.shape[1] + 1) ** 3).sum())
+
+
+def inception_style(logits: ArrayLike, *, splits: int = 10, seed: int = 0) -> Score:
+    """exp of the mean KL(p(y|x) ‖ p(y)), mean over splits: 1 to the number of classes, higher is better.
+
+    Salimans et al. 2016, section 4, with a judge in place of Inception. Images are shuffled by `seed` before they are
+    split, since sorted ones would have one class per split. Blind to collapse within a class, and small splits pull it
+    down. The uncertainty is the standard error over splits; `sd` is the deviation (divisor `splits`) that papers print.
+    """
+    matrix = checked(logits, "the logits").astype(np.float64)
+    count = len(matrix)
+    splits = min(splits, count)
+    matrix = matrix[random_stream(seed, SPLITS).permutation(count)]
+    shifted = matrix - matrix.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    found = []
+    for part in range(splits):
+        logs = log_p[part * count // splits : (part + 1) * count // splits]
+        p = np.exp(logs)
+        marginal = np.log(p.mean(axis=0), where=p.any(axis=0), out=np.zeros(p.shape[1]))
+        found.append(math.exp((p * (logs - marginal)).sum(axis=1).mean()))
+    error = float(np.std(found, ddof=1)) / math.sqrt(splits) if splits > 1 else None
+    return Score(float(np.mean(found)), error, {"splits": splits, "sd": float(np.std(found))})
+
+
+def label_agreement(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Score:
+    """The share of images in which the judge sees the class that was asked for: 0 to 1, higher is better.
+
+    GAN-test of Shmelkov et al. 2018, section 3. High under collapse, too: a value above the judge's accuracy on real
+    images means easy images, not better ones. `confusion` has asked classes as rows and predicted ones as columns.
+    """
+    asked = checked_labels(labels, classes, None, "the labels")
+    seen = checked_labels(predicted, classes, len(asked), "the predicted labels")
+    confusion = np.bincount(asked * classes + seen, minlength=classes * classes).reshape(classes, classes)
+    per_class = [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(confusion)]
+    score = share_score(int(np.trace(confusion)), len(asked))
+    return Score(score.value, score.uncertainty, {"confusion": confusion.tolist(), "per_class": per_class})
+
+
+def class_balance(predicted: ArrayLike, classes: int) -> Score:
+    """Total variation between the predicted classes and the uniform distribution: 0 to 1 - 1/classes, lower is better.
+
+    ½ Σ |f - 1/K|. N fair draws are not exactly even: `expected_if_uniform` is what they give on average (normal
+    approximation). The uncertainty is the delta method's, which holds well above that value.
+    """
+    seen = checked_labels(predicted, classes, None, "the predicted labels")
+    shares = np.bincount(seen, minlength=classes) / len(seen)
+    signs = np.sign(shares - 1 / classes)
+    variance = (float(signs**2 @ shares) - float(signs @ shares) ** 2) / (4 * len(seen))
+    expected = classes / 2 * math.sqrt(2 / math.pi * (1 / classes) * (1 - 1 / classes) / len(seen))
+    details = {"frequencies": shares.tolist(), "expected_if_uniform": expected}
+    return Score(float(np.abs(shares - 1 / classes).sum() / 2), math.sqrt(max(0.0, variance)), details)
+
+
+def discriminator_accuracy(
+    logits_real: ArrayLike, logits_fake: ArrayLike, boundary: float = 0.0
+) -> tuple[Score, Score]:
+    """The shares of real images above and of generated ones below the boundary: 0 to 1 each, one half is ideal.
+
+    At the game's equilibrium the discriminator guesses (Goodfellow et al. 2014, proposition 2). Ties count half.
+    """
+    scores = []
+    for logits, sign, name in ((logits_real, 1, "the real logits"), (logits_fake, -1, "the generated logits")):
+        values = sign * (checked_vector(logits, name) - boundary)
+        scores.append(share_score(float(np.sum(values > 0) + np.sum(values == 0) / 2), len(values)))
+    return scores[0], scores[1]
+
+
+# --- neighbours
+
+
+def manifold_scores(
+    reference: ArrayLike, generated: ArrayLike, *, k_precision: int = 3, k_density: int = 5
+) -> dict[str, Score]:
+    """Precision, recall, density and coverage of the manifolds made of balls that reach to the k-th neighbour.
+
+    precision: share of generated images in the balls of reference ones, 0 to 1; recall: the reverse (Kynkäänniemi et
+    al. 2019, eq. 1-2). density: mean number of reference balls about a generated image / k, 0 and up, 1 is usual;
+    coverage: share of reference balls with a generated image in them, 0 to 1 (Naeem et al. 2020, eq. 3-4). Higher is
+    better. Perfect generators do not reach 1: two draws of equal count have an expected coverage of 1 - 2^-k, .969 at
+    k = 5, and no fixed precision; compare with real against real. A ball includes its edge (eq. 1), so identical sets
+    have precision, recall and coverage 1 and density (k + 1) / k. Standard errors are binomial (for density: of the
+    mean over generated images) and take the balls as given.
+    """
+    most = max(k_precision, k_density)
+    real, fake = checked_pair(reference, generated, least=most + 1)
+    centre = real.mean(axis=0, dtype=np.float64)
+    x, y = tensor(real - centre), tensor(fake - centre)
+    x_norms, y_norms = (x * x).sum(1), (y * y).sum(1)
+    real_radii, fake_radii = _squared_radii(x, x_norms, most), _squared_radii(y, y_norms, k_precision)
+    precise = torch.zeros(len(y), dtype=torch.bool)
+    balls = torch.zeros(len(y), dtype=torch.int64)
+    covered, recalled = torch.zeros(len(x), dtype=torch.bool), torch.zeros(len(x), dtype=torch.bool)
+    for start in range(0, len(x), ROWS):
+        part = slice(start, start + ROWS)
+        block = torch.addmm(y_norms, x[part], y.T, alpha=-2)  # squared distances less x_norms
+        edges = real_radii[part] - x_norms[part, None]
+        inside = block <= edges[:, k_density - 1 : k_density]
+        balls += inside.sum(0)
+        covered[part] = inside.any(1)
+        precise |= (block <= edges[:, k_precision - 1 : k_precision]).any(0)
+        recalled[part] = block.sub_(fake_radii[:, -1]).amin(1) <= -x_norms[part]
+    density = balls.double() / k_density
+    error = float(density.std()) / math.sqrt(len(y))
+    return {
+        "precision": share_score(int(precise.sum()), len(y), {"k": k_precision}),
+        "recall": share_score(int(recalled.sum()), len(x), {"k": k_precision}),
+        "density": Score(float(density.mean()), error, {"k": k_density}),
+        "coverage": share_score(int(covered.sum()), len(x), {"k": k_density}),
+    }
+
+
+def _squared_radii(points: torch.Tensor, norms: torch.Tensor, k: int) -> torch.Tensor:
+    """Squared distances [N, k] to the nearest others, larger by what rounding may take from a point on the edge."""
+    found = []
+    for start in range(0, len(points), ROWS):
+        block = torch.addmm(norms, points[start : start + ROWS], points.T, alpha=-2)
+        block.diagonal(start).fill_(math.inf)
+        found.append(block.topk(k, largest=False).values)
+    squared = (torch.cat(found) + norms[:, None]).clamp_min(0)
+    return squared + 1e-13 * (norms.sqrt()[:, None] + squared.sqrt()) ** 2
+
+
+def two_sample_1nn(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, most: int = 5000) -> Score:
+    """Leave-one-out accuracy of telling the two sets apart by the nearest neighbour: 0 to 1, one half is ideal.
+
+    Lopez-Paz and Oquab 2017, section 3; Xu et al. 2018, section 3. 1: the sets are apart; towards 0: generated images
+    are copies of reference ones. Equal counts (at most `most` a side) by a random choice; equal distances are decided
+    by a random order. `reference` and `generated` in the details are the accuracies on the two kinds.
+    """
+    real, fake = checked_pair(reference, generated, least=2)
+    random, count = random_stream(seed, TWO_SAMPLE), min(len(real), len(fake), most)
+    both = np.concatenate([part[random.permutation(len(part))[:count]] for part in (real, fake)])
+    order = random.permutation(2 * count)
+    kind = order >= count
+    right = kind[nearest(both[order], both[order], exclude_self=True).indices[:, 0]] == kind
+    details = {"reference": float(right[~kind].mean()), "generated": float(right[kind].mean()), "each": count}
+    return share_score(int(right.sum()), 2 * count, details)
+
+
+# --- what scores are made with
+
+
+def share_score(hits: float, count: int, details: Mapping[str, Any] | None = None) -> Score:
+    """The share of hits with its binomial standard error."""
+    share = hits / count
+    return Score(share, math.sqrt(share * (1 - share) / count), details or {})
+
+
+def random_stream(seed: int, purpose: int) -> np.random.Generator:
+    """Random numbers that depend on the seed and on what they are for."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))
