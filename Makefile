@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUDGET ?= 4min
 
-.PHONY: demo test test-slow test-gpu check lint bench setup clean
+.PHONY: demo test test-slow test-gpu check lint bench sanity compare setup clean
 
 setup: $(READY)
 
@@ -14,6 +14,8 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# its torchvision does not match every build of torch, and is not needed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torch-fidelity
 	@touch $@
 
 # A garment generator in about four minutes of training on two cores.
@@ -44,6 +46,18 @@ check: lint test
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py
+
+# Known damage to real images, through every score: the table and picture of docs/metrics.md.
+sanity: $(READY)
+	@$(BIN)/python benchmarks/sanity.py --out docs
+
+# The published systems and `swift` after the same training time, in one table.
+EACH ?= 3min
+PUBLISHED := diaz-a noronha roh dense-sigmoid bare-naich
+compare: $(READY)
+	@for recipe in $(PUBLISHED) swift; do \
+	$(BIN)/modiste train $$recipe --budget $(EACH) --out runs/compare/$$recipe || exit $$?; done
+	@$(BIN)/modiste evaluate $(PUBLISHED:%=runs/compare/%) runs/compare/swift --markdown
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; also 
 import pytest
 import torch
 
-from modiste.config import Data, Loss, Network, Recipe, Train
+from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +25,7 @@ def tiny() -> Recipe:
         data=Data(name="toy", count=64, resize=16),
         network=Network(z_dim=8, generator_widths=(8, 4), discriminator_widths=(4, 8), conditioning="one-hot"),
         train=Train(images=320, batch_size=16, tick_images=80, ema_halflife_images=100, precision="float32", threads=1),
+        evaluate=Evaluate(every_images=0),
     )
 
 

@@ -31,15 +31,31 @@ ORDER = [
     "losses",
     "runs",
     "sample",
+    "onnx_models",
+    "subjects",
     "processes",
     "updates",
     "assembly",
     "health",
     "progress",
+    "judge",
+    "features",
+    "inception",
+    "neighbours",
+    "scores",
+    "memorisation",
+    "measures",
+    "records",
+    "selection",
+    "evaluation",
     "trainer",
     "tracking",
     "figures",
     "survey",
+    "cli.options",
+    "cli.training",
+    "cli.judging",
+    "cli.browsing",
     "cli",
     "__main__",
 ]
@@ -96,6 +112,6 @@ def test_the_command_line_loads_no_torch_before_it_is_needed() -> None:
 
 
 def test_public_names() -> None:
-    assert dir(modiste) == ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "load", "train"]
+    assert dir(modiste) == ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "train"]
     for name in modiste.__all__:
         assert getattr(modiste, name) is not None

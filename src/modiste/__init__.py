@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from modiste.config import Recipe
     from modiste.errors import ModisteError
+    from modiste.evaluation import evaluate
     from modiste.sample import TrainedGenerator, load
     from modiste.trainer import train
 
@@ -20,11 +21,12 @@ _HOMES = {
     "ModisteError": "modiste.errors",
     "Recipe": "modiste.config",
     "TrainedGenerator": "modiste.sample",
+    "evaluate": "modiste.evaluation",
     "load": "modiste.sample",
     "train": "modiste.trainer",
 }
 
-__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "load", "train"]
+__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -161,6 +161,15 @@ class Train(Section):
         return self
 
 
+class Evaluate(Section):
+    """How a training judges itself on held-out images, to keep its best generator beside the last."""
+
+    every_images: Annotated[int, Field(ge=0)] = 60_000
+    """Score the generator at the first tick after every so many images, and at the last; 0 = never."""
+    count: Annotated[int, Field(ge=2)] = 2_000
+    """Generated images for that score."""
+
+
 class Recipe(Section):
     """Everything a run needs, and where it comes from."""
 
@@ -176,6 +185,7 @@ class Recipe(Section):
     network: Network = Network()
     loss: Loss = Loss()
     train: Train = Train()
+    evaluate: Evaluate = Evaluate()
 
 
 def shipped() -> list[str]:
@@ -316,7 +326,13 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return flat | {f"{section}.{key}": value for section in SECTIONS for key, value in tree[section].items()}
 
 
-SECTIONS: dict[str, type[Section]] = {"data": Data, "network": Network, "loss": Loss, "train": Train}
+SECTIONS: dict[str, type[Section]] = {
+    "data": Data,
+    "network": Network,
+    "loss": Loss,
+    "train": Train,
+    "evaluate": Evaluate,
+}
 TOP_KEYS = [key for key in Recipe.model_fields if key not in SECTIONS]
 ONE_LENGTH = {"train.images": "epochs", "train.epochs": "images"}
 KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]

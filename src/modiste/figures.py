@@ -96,6 +96,32 @@ def image_grid(pixels: NDArray[np.uint8], columns: int, titles: Sequence[str] | 
     return axes.get_figure(root=True) or Figure()
 
 
+def ladders(
+    kinds: Mapping[str, tuple[str, Sequence[float]]], values: Mapping[str, Mapping[str, Sequence[float]]]
+) -> Figure:
+    """Scores over rising strengths, one panel per kind: `kinds` has unit and strengths, `values` a line per extractor.
+
+    Values are multiples of the undamaged images' score, on a logarithmic axis from 0.5 on.
+    """
+    columns = 3
+    figure = _figure(7.5, 2.3 * -(-len(kinds) // columns))
+    panels = figure.subplots(-(-len(kinds) // columns), columns, sharey=True, squeeze=False).flat
+    for axes, (kind, (unit, strengths)) in zip(panels, kinds.items(), strict=False):
+        for index, (name, lines) in enumerate(values.items()):
+            axes.plot([0, *strengths], [1, *lines[kind]], "o-", ms=3, lw=1, color=COLOURS[index], label=name)
+        axes.axhline(1, color="#999999", lw=0.7, ls=":")
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.5)
+        axes.set_title(kind, fontsize=SMALL + 1)
+        axes.set_xlabel(unit, fontsize=SMALL)
+        axes.tick_params(labelsize=SMALL - 1)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supylabel("Fréchet distance / that of undamaged images", fontsize=SMALL)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(values), frameon=False, fontsize=SMALL)
+    return figure
+
+
 def _figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches, drawn by Agg without any global state."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")

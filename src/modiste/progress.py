@@ -98,6 +98,17 @@ def _plain(console: Console, total_images: int, budget_seconds: float | None, st
     return Watch(step, tick, lambda text: console.print(text, highlight=False, soft_wrap=True))
 
 
+@contextmanager
+def telling(about: str, every_line: bool = False) -> Iterator[Callable[[str], None]]:
+    """Something to say what is under way: a line that changes in a terminal, plain lines elsewhere."""
+    console = Console(stderr=True)
+    if every_line or not console.is_terminal:
+        yield lambda text: console.print(f"{about}: {text}", highlight=False, soft_wrap=True)
+        return
+    with console.status(about) as status:
+        yield lambda text: status.update(f"{about}: {text}")
+
+
 def duration(seconds: float) -> str:
     """Seconds in the words of a clock, as `4 min 05 s`."""
     whole = max(0, round(seconds))

@@ -22,13 +22,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from modiste import assembly, config, data, health, processes, progress, runs, sample
+from modiste import assembly, config, data, health, processes, progress, runs, sample, selection
 from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.processes import Team
 from modiste.progress import Listener
+from modiste.selection import Selector
 from modiste.updates import METER, Batch, Diverged, Rules, State, step
 
 STATE_FORMAT = 1
@@ -46,6 +47,7 @@ class Session:
     rules: Rules
     batch_at: Callable[[int], list[Batch]]
     stop: Callable[[], bool]
+    selector: Selector | None = None
 
 
 def train(
@@ -157,9 +159,9 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
 
         # Once per tick, and at the end: log, draw, save.
         if state.images // train.tick_images > ticks_before or state.images >= total_images:
-            tick(session, state, clock, watch)
+            tick(session, state, clock, watch, last=state.images >= total_images)
     if over and processes.any_of(bool(state.meter[0] > 0), team, state.meter.device):  # a budget ended between ticks
-        tick(session, state, clock, watch)
+        tick(session, state, clock, watch, last=True)
     elif not over:
         save(session, state, clock)
     return "finished" if over else "interrupted"
@@ -177,8 +179,8 @@ class Clock:
         return time.perf_counter() - self._start
 
 
-def tick(session: Session, state: State, clock: Clock, watch: progress.Watch) -> None:
-    """Log, draw and save. A log line whose state never reaches the disk is dropped when the run is resumed."""
+def tick(session: Session, state: State, clock: Clock, watch: progress.Watch, last: bool = False) -> None:
+    """Log, draw, judge and save. A log line whose state never reaches the disk is dropped when the run is resumed."""
     run, team = session.run, session.team
     processes.share_buffers([state.generator, state.discriminator, state.ema], team)
     sums = dict(zip(METER, processes.total(state.meter, team).tolist(), strict=True))
@@ -186,8 +188,9 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch) ->
     if team.is_first:
         record = tick_record(session, state.images, sums, clock)
         draw_grid(session, state)
-        runs.append_log(run, record)
         runs.save_generator(run, state.ema)
+        record |= select(session, state, last)
+        runs.append_log(run, record)
         watch.tick(record)
         for sentence in health.diagnose(run.log):
             watch.say(f"note: {sentence}")
@@ -206,6 +209,21 @@ def tick_record(session: Session, images: int, sums: Mapping[str, float], clock:
         "images_per_second": round((images - clock.tick_images) / max(1e-9, seconds - clock.tick_start), 1),
         **{key: means[key] for key in METER if not key.startswith("updates")},
     }
+
+
+def select(session: Session, state: State, last: bool) -> dict[str, float]:
+    """The generator's score on held-out images where one is due; the best generator so far is kept beside the last.
+
+    What was best before is read in the log, which a resumed run has in common with one that was never stopped.
+    """
+    selector, log = session.selector, session.run.log
+    if selector is None or not (last or selector.due(log[-1]["images"] if log else 0, state.images)):
+        return {}
+    value = selector.score(state.ema)
+    before = selection.best(log)
+    if before is None or value < before[1][before[0]]:
+        runs.save_generator(session.run, state.ema, "best")
+    return {selector.name: value}
 
 
 def draw_grid(session: Session, state: State) -> None:
@@ -345,7 +363,9 @@ def _prepare(
     if opened.saved is not None:
         restore(state, opened.saved, team)
     batch_at = assembly.batches(recipe, dataset, shape, team, device)
-    return Session(recipe, runs.Run(opened.path), len(dataset), shape, team, rules, batch_at, stop), state
+    selector = selection.make_selector(recipe, shape) if team.is_first else None
+    run = runs.Run(opened.path)
+    return Session(recipe, run, len(dataset), shape, team, rules, batch_at, stop, selector), state
 
 
 def _labels_note(recipe: Recipe, dataset: Images) -> str:
@@ -358,7 +378,10 @@ def _labels_note(recipe: Recipe, dataset: Images) -> str:
 def _finish(run: runs.Run, state: State, status: str) -> None:
     sample.write_animation(run)
     seconds = run.log[-1]["seconds"] if run.log else 0.0
-    facts = {"images": state.images, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
+    facts: dict[str, Any] = {"images": state.images, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
+    if best := selection.best(run.log):
+        name, record = best
+        facts["best"] = {"images": record["images"], name: record[name]}
     runs.update_manifest(run, status=status, end=runs.now(), **facts)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "digest",
     "has_test",
     "heldout_indices",
+    "native",
     "open_data",
     "settled_name",
     "to_pixels",
@@ -74,6 +75,16 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
         height, width = images.pixels.shape[2:]
         raise UsageError(f"{name}: images are {width} x {height} pixels, not square; set data.resize to a side length")
     return replace(images, name=name)
+
+
+def native(data: Data) -> Data:
+    """The same data set whole and as it is, which is what generated images are judged against.
+
+    Without a limited count, and without resizing: only a folder of pictures, which may differ in size, keeps it.
+    """
+    path = Path(data.name).expanduser()
+    keeps_resize = path.is_dir() and readers.idx_file(path, "train", "images") is None
+    return Data(name=data.name, resize=data.resize if keeps_resize else None, resize_filter=data.resize_filter)
 
 
 def settled_name(name: str) -> str:

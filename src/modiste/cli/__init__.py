@@ -1,0 +1,60 @@
+"""The command line: parsing and printing only. Every verb imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer import Option
+
+from modiste import __version__
+from modiste.cli import browsing, judging, training
+from modiste.errors import ModisteError
+
+app = typer.Typer(
+    name="modiste",
+    help="Train, judge and compare GANs on small images. Start with: modiste train swift --budget 4min",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verbs in (training, judging, browsing):
+    app.add_typer(verbs.app)
+
+
+def main() -> NoReturn:
+    """Run the command line; a failure is one sentence on standard error and exit code 1, or 2 for wrong use."""
+    # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
+    # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    try:
+        app()
+    except ModisteError as error:
+        print(f"modiste: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except MemoryError:
+        print(
+            "modiste: this needs more memory than there is; ask for fewer images or a smaller network", file=sys.stderr
+        )
+        sys.exit(1)
+    except BrokenPipeError:  # the reader, as `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"modiste: {place}{error.strerror or error}; check the path, its permissions and the room on the disk",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"modiste {__version__}")
+        raise typer.Exit

@@ -1,0 +1,195 @@
+"""Verbs that show what there is: data, recipes, doctor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import JsonFlag
+from modiste.errors import ModisteError
+
+if TYPE_CHECKING:
+    from modiste.config import Recipe
+    from modiste.networks import Shape
+
+app = typer.Typer()
+recipes_app = typer.Typer(
+    help="List the recipes; show one; list the keys that --set knows.", invoke_without_command=True
+)
+app.add_typer(recipes_app, name="recipes")
+
+
+@app.command()
+def data(
+    name: Annotated[
+        str, Argument(help="fashion-mnist, mnist, kmnist, toy, a folder or a .npz file.")
+    ] = "fashion-mnist",
+    out: Annotated[Path | None, Option(help="Where the pictures go; default runs/data-NAME.")] = None,
+    label_issues: Annotated[
+        bool, Option("--label-issues", help="Look for mislabelled images (extra `labels`).")
+    ] = False,
+    resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a data set: counts, first images of each class, duplicates, digest, likely wrong labels.
+
+    Example: modiste data fashion-mnist --out runs/data
+    """
+    from modiste import config, survey
+
+    settings = config.override(config.Recipe(), {"data.name": name, "data.resize": resize}, "modiste data").data
+    out = out or Path("runs") / f"data-{Path(name).stem}"
+    result = survey.report(settings, out, label_issues=label_issues)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        _print_survey(result)
+
+
+def _print_survey(result: dict[str, Any]) -> None:
+    for split, facts in result["splits"].items():
+        colours = "grey" if facts["channels"] == 1 else "RGB"
+        print(f"{facts['name']}: {facts['images']:,} images, {facts['width']} x {facts['height']} {colours}")
+        print(f"  mean {facts['pixel_mean']:.4f}, deviation {facts['pixel_deviation']:.4f} of brightness in [0, 1]")
+        print(f"  digest {facts['digest']}")
+        for name, count in facts["class_counts"].items():
+            print(f"  {name:16} {count:>7,}")
+        if not facts["class_counts"]:
+            print(f"  no labels in {split}")
+    for place, groups in result["duplicates"].items():
+        print(f"exact duplicates in {place}: {len(groups)} images found more than once")
+    if "label_issues" in result:
+        print(f"doubtful labels in train: {result['label_issues']['found']} (reasons to look, not proofs)")
+    for file in result["files"]:
+        print(f"wrote {file}")
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """List the recipes with source and cost.
+
+    Example: modiste recipes show diaz-a
+    """
+    if context.invoked_subcommand:
+        return
+    from modiste import config
+
+    rows = [_recipe_row(config.load(name)) for name in config.shipped()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "GFLOP/image", "length", "pixels", "about", "source", box=None, pad_edge=False)
+    for row in rows:
+        cells = (f"{row['gflop_per_image']:.3f}", row["length"], str(row["size"]), row["about"], row["source"])
+        table.add_row(row["name"], *cells)
+    console = Console()
+    console.print(
+        table if console.is_terminal else _plain_table(rows), highlight=False, soft_wrap=not console.is_terminal
+    )
+
+
+def _plain_table(rows: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        f"{row['name']:14} {row['gflop_per_image']:.3f} GFLOP/image, {row['length']}, {row['size']} pixels: "
+        f"{row['about']} ({row['source']})"
+        for row in rows
+    )
+
+
+def _recipe_row(recipe: Recipe) -> dict[str, Any]:
+    from modiste.networks import summary
+
+    shape = _shape_without_data(recipe)
+    train = recipe.train
+    length = f"{train.epochs:g} epochs" if train.epochs else f"{train.images:,} images"
+    operations = summary.training_flops(recipe, shape)
+    row = {"name": recipe.name, "about": recipe.about, "source": recipe.source, "length": length}
+    return {**row, "size": shape.size, "gflop_per_image": round(operations / 1e9, 4)}
+
+
+def _shape_without_data(recipe: Recipe) -> Shape:
+    """The image shape of the recipe's data set as published: grey, 28 pixels unless resized, ten classes."""
+    from modiste.networks import Shape
+
+    return Shape(1, recipe.data.resize or 28, 10 if recipe.network.conditioning != "none" else 0)
+
+
+@recipes_app.command("show")
+def recipes_show(
+    name: Annotated[str, Argument(help="A recipe's name or a TOML file.")], as_json: JsonFlag = False
+) -> None:
+    """Print a recipe and the layer tables of its networks (layer, output shape, parameters).
+
+    Example: modiste recipes show noronha
+    """
+    from modiste import config
+    from modiste.networks import summary
+
+    recipe = config.load(name)
+    shape = _shape_without_data(recipe)
+    tables = summary.tables(recipe.network, shape)
+    if as_json:
+        rows = {who: [vars(row) for row in table] for who, table in tables.items()}
+        print(json.dumps({"recipe": recipe.model_dump(mode="json"), **rows}, indent=2))
+        return
+    print(config.source_text(name).strip())
+    for who, table in tables.items():
+        print(f"\n{who} for {shape.channels} x {shape.size} x {shape.size} images")
+        print(f"  {'layer':24} {'output shape':>16} {'parameters':>12}")
+        for row in table:
+            print(f"  {row.layer:24} {'x'.join(map(str, row.output_shape)):>16} {row.parameters:>12,}")
+        print(f"  {'total':24} {'':>16} {sum(row.parameters for row in table):>12,}")
+
+
+@recipes_app.command("keys")
+def recipes_keys(as_json: JsonFlag = False) -> None:
+    """List every key of a recipe with its default and meaning.
+
+    Example: modiste train swift --set train.batch_size=128
+    """
+    from modiste import config
+
+    rows = config.describe_keys()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['key']} = {row['default']!r}\n    {row['meaning']}")
+
+
+@app.command()
+def doctor(as_json: JsonFlag = False) -> None:
+    """Say what this machine offers: versions, device, precision, threads, where Fashion-MNIST was found.
+
+    Example: modiste doctor
+    """
+    import torch
+
+    from modiste import assembly, runs
+    from modiste import data as data_room
+    from modiste.config import Data
+
+    facts: dict[str, Any] = runs.describe_machine()
+    del facts["command"]
+    device = assembly.choose_device("auto")
+    facts |= {
+        "device": device,
+        "precision": assembly.choose_precision("auto", device),
+        "threads": torch.get_num_threads(),
+    }
+    try:
+        facts["fashion-mnist"] = data_room.describe(data_room.open_data(Data()))
+    except ModisteError as error:
+        facts["fashion-mnist"] = str(error)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for key, value in facts.items():
+        print(f"{key:14} {value}")

@@ -1,0 +1,173 @@
+"""Verbs that measure: evaluate, judge."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import JsonFlag
+from modiste.errors import UsageError
+
+app = typer.Typer()
+judge_app = typer.Typer(help="Train a judge for your own labelled images; show a judge's card.", no_args_is_help=True)
+app.add_typer(judge_app, name="judge")
+
+
+@app.command()
+def evaluate(
+    what: Annotated[list[str], Argument(help="Runs, .npz files, folders of images, ONNX generators or metrics.json.")],
+    count: Annotated[int, Option(min=2, max=1_000_000, help="Generated images.")] = 10_000,
+    reference: Annotated[Literal["test", "heldout", "train"], Option(help="Real images to compare with.")] = "test",
+    data: Annotated[str | None, Option(help="Their data set; default the run's, else fashion-mnist.")] = None,
+    judge: Annotated[Path | None, Option(help="A judge's .safetensors file, from `modiste judge train`.")] = None,
+    inception: Annotated[bool, Option("--inception", help="Also the field's scores (extra `inception`).")] = False,
+    inception_weights: Annotated[Path | None, Option(help="Inception's weights, if not in the cache.")] = None,
+    checkpoint: Annotated[Literal["last", "best"], Option(help="Which of a run's generators.")] = "last",
+    classifier: Annotated[bool, Option("--classifier", help="Also train a classifier on the images: minutes.")] = False,
+    seed: Annotated[int, Option(min=0, help="Which noises, and every random choice of the scores.")] = 0,
+    out: Annotated[Path | None, Option(help="Where the record goes; default metrics.json in the run.")] = None,
+    markdown: Annotated[bool, Option("--markdown", help="Print the table as Markdown.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure images against real ones: every score with its protocol, floor and ceiling; several things side by side.
+
+    Example: modiste evaluate runs/swift
+    """
+    from modiste import evaluation as room
+    from modiste import progress, records
+
+    if out and len(what) > 1:
+        raise UsageError("--out names one record, and several things are to be measured; leave it out")
+    found = []
+    for one in what:
+        if Path(one).suffix == ".json":
+            found.append(records.read(Path(one)))
+            continue
+        with progress.telling(Path(one).name) as say:
+            record = room.evaluate(
+                one,
+                count=count,
+                reference=reference,
+                data_name=data,
+                judge=judge,
+                inception=inception_weights or inception,
+                checkpoint=checkpoint,
+                classifier=classifier,
+                seed=seed,
+                out=out,
+                say=say,
+            )
+        found.append(record)
+    if as_json:
+        print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
+        return
+    for record in found:
+        for warning in record["subject"]["warnings"]:
+            print(f"warning: {warning}", file=sys.stderr)
+    if len(found) == 1:
+        _print_record(found[0], markdown)
+    else:
+        _print_table(*records.comparison(found), markdown)
+        print(f"\n{records.agreement(found)}")
+
+
+def _print_record(record: dict[str, Any], markdown: bool) -> None:
+    from modiste import records
+
+    protocol, subject = record["protocol"], record["subject"]
+    reference = protocol["reference"]
+    print(f"{subject['name']}: {protocol['generated']:,} images against {reference['count']:,} of {reference['data']}")
+    rows = records.rows(record)
+    heads = ["score", "value", "floor", "ceiling", "reading", "what it says"]
+    _print_table(heads, [list(row.values()) for row in rows], markdown)
+    print("\nfloor: real images, measured alike; ceiling: the worse of noise and the mean image")
+    for name, reason in record["not_measured"].items():
+        print(f"not measured: {name}: {reason}")
+    print(f"wrote {record['written']}")
+
+
+def _print_table(heads: list[str], body: list[list[str]], markdown: bool) -> None:
+    """A table for the terminal, wide lines for a pipe, or Markdown."""
+    from modiste import records
+
+    if markdown:
+        print(records.markdown(heads, body))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for k, head in enumerate(heads):
+        number = 0 < k < len(heads) and head not in ("reading", "what it says")
+        table.add_column(head, justify="right" if number else "left", no_wrap=number)
+    for row in body:
+        table.add_row(*row)
+    if not console.is_terminal:
+        console = Console(width=max(len("  ".join(row)) for row in [heads, *body]) + 60)
+    console.print(table, highlight=False)
+
+
+@judge_app.command("train")
+def judge_train(
+    data: Annotated[str, Option(help="A data set with labels: a name, folder or .npz file.")] = "fashion-mnist",
+    out: Annotated[Path | None, Option(help="FILE.safetensors; default your cache, where evaluate finds it.")] = None,
+    kind: Annotated[
+        Literal["residual", "plain"], Option(help="The judge's network, or the second one's.")
+    ] = "residual",
+    epochs: Annotated[int, Option(min=1, help="Passes over the training part.")] = 30,
+    seed: Annotated[int, Option(min=0, help="Initial weights, order and augmentation.")] = 0,
+    resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a judge for your own labelled images; `modiste evaluate` then scores generated ones in its features.
+
+    Example: modiste judge train --data ./photos
+    """
+    from modiste import config, progress
+    from modiste import data as data_room
+    from modiste import judge as room
+
+    settings = config.override(config.Recipe(), {"data.name": data, "data.resize": resize}, "modiste judge").data
+    settings = data_room.native(settings)
+    if out is None:
+        out = room.cache_path(data_room.digest(data_room.open_data(settings, part="fit")), kind)
+    with progress.telling(f"judge of {data}", every_line=True) as say:
+        judge = room.train(settings, out, kind=kind, epochs=epochs, seed=seed, say=say)
+    _print_judge(judge.card, str(out.with_suffix(".safetensors")), as_json)
+
+
+@judge_app.command("show")
+def judge_show(
+    name: Annotated[str, Argument(help="garment, second or a judge's .safetensors file.")] = "garment",
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a judge's card: accuracy over all and per class, confusion, data digest, training command, hash.
+
+    Example: modiste judge show second
+    """
+    from modiste import judge as room
+
+    _print_judge(room.load(name).card, name, as_json)
+
+
+def _print_judge(card: dict[str, Any], place: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(card, indent=2))
+        return
+    print(f"{place}: {card['kind']} classifier, {card['parameters']:,} parameters, {card['features']} features")
+    print(f"  learned from {card['data']['name']} {card['data']['part']}, {card['data']['count']:,} images,")
+    print(f"  digest {card['data']['digest']}")
+    print(f"  command {card['training']['command']}")
+    print(f"  sha256  {card['sha256']}")
+    for part, measured in card["measured"].items():
+        print(f"accuracy on {measured['count']:,} images of {part}: {measured['accuracy']:.2%}")
+        width = max(len(name) for name in card["class_names"])
+        for name, row in zip(card["class_names"], measured["confusion"], strict=True):
+            accuracy = measured["accuracy_per_class"][name]
+            print(f"  {name:{width}} {accuracy:7.2%}   taken for " + " ".join(f"{count:5}" for count in row))

@@ -1,0 +1,144 @@
+"""Verbs that make something: train, sample."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import JsonFlag
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste import runs
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to go on with.")],
+    out: Annotated[Path | None, Option(help="The run folder; default runs/NAME.")] = None,
+    data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder or a .npz file.")] = None,
+    seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
+    budget: Annotated[str | None, Option(help="Stop after so much training time: 90s, 5min, 1h.")] = None,
+    fresh: Annotated[bool, Option("--fresh", help="Start anew in a numbered folder; nothing is deleted.")] = False,
+    extend: Annotated[bool, Option("--extend", help="Let the run in the folder go on to a greater length.")] = False,
+    track: Annotated[str | None, Option(help="Also write event files for: tensorboard.")] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print the resolved recipe and its cost; train nothing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a recipe, or go on where it stopped.
+
+    Example: modiste train swift --budget 4min --out runs/mine
+    """
+    from modiste import config
+
+    changes = config.assignments(settings or [])
+    if data is not None:
+        changes["data.name"] = data
+    if seed is not None:
+        changes["seed"] = seed
+    if budget is not None:
+        changes["train.budget_seconds"] = config.parse_seconds(budget)
+    if dry_run:
+        _print_plan(recipe, out, changes)
+        return
+
+    from rich.console import Console
+
+    from modiste import tracking, trainer
+
+    follow = tracking.choose(track) if track else None
+    console = Console(stderr=True)
+    run = trainer.train(recipe, out, overrides=changes, fresh=fresh, extend=extend, console=console, follow=follow)
+    if trainer.is_first_process():
+        _print_run(run, as_json)
+
+
+def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
+    from modiste import assembly, config, trainer
+    from modiste import data as data_room
+    from modiste.networks import summary
+    from modiste.processes import Team
+
+    recipe, path = trainer.settle(name, out, changes)
+    dataset = data_room.open_data(recipe.data)
+    recipe = config.resolve(recipe, len(dataset))
+    assembly.check_fit(recipe, dataset, Team())
+    operations = summary.training_flops(recipe, assembly.image_shape(recipe, dataset))
+    images = recipe.train.images or 0
+    print(config.to_toml(recipe))
+    print(f"# {data_room.describe(dataset)}")
+    print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")
+    print(f"# would train into {path}")
+
+
+def _print_run(run: runs.Run, as_json: bool) -> None:
+    from modiste import progress
+
+    manifest = run.manifest
+    if as_json:
+        print(json.dumps({"run": str(run.path), **manifest, "last": run.log[-1] if run.log else None}, indent=2))
+        return
+    if manifest["status"] == "interrupted":
+        print(f"stopped at {manifest['images']:,} images, state saved; go on with:  modiste train {run.path}")
+        return
+    first_class = manifest["data"]["classes"][-1] if run.recipe.network.conditioning != "none" else None
+    words = f'--class "{first_class}" ' if first_class else ""
+    print(f"trained {manifest['images']:,} images in {progress.duration(manifest['seconds'])}")
+    print(f"  last grid   {run.grids[-1] if run.grids else 'deleted'}")
+    print(f"  animation   {run.path / 'progress.gif'}")
+    print(f"  generator   {run.path / 'generator.safetensors'}")
+    if best := manifest.get("best"):
+        print(f"  best        {run.path / 'best.safetensors'}: after {best['images']:,} images, by held-out images")
+    print("try next:")
+    folder, other = shlex.quote(str(run.path)), run.recipe.seed + 1
+    print(f"  modiste sample {folder} {words}--count 64 --out {folder}/sample.png")
+    print(f"  modiste evaluate {folder}")
+    print(f"  modiste sample {folder} --interpolate 1 2 --out {folder}/between.gif")
+    print(f"  modiste train {folder} --seed {other} --out {folder}-seed{other}")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, Argument(help="A run folder.")],
+    out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz or a folder (IDX files if `idx` is in its name).")],
+    label: Annotated[str | None, Option("--class", help="A class by name or number; default all in turn.")] = None,
+    count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
+    seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
+    interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
+    truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
+    kind: Annotated[str | None, Option("--format", help="png, gif, npz, folder or idx, whatever the name.")] = None,
+    columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make images with a trained generator; seed k is the same image in any count.
+
+    Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
+    """
+    from modiste import sample as room
+
+    if interpolate and seeds:
+        raise UsageError("--interpolate has its two seeds already; leave --seeds out")
+    generator = room.load(run)
+    kind = kind or room.format_of(out)
+    chosen: list[int] | None = None  # images between two seeds have none of their own
+    if interpolate:
+        frames = count or (30 if kind == "gif" else 10)
+        images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
+    else:
+        chosen = room.parse_seeds(seeds) if seeds else list(range(count or 64))
+        images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
+    room.write(images, chosen, out, kind, columns)
+    if as_json:
+        print(json.dumps({"out": str(out), "format": kind, "count": len(images), "source": images.name}))
+    else:
+        print(f"wrote {len(images)} images to {out} ({kind})")

@@ -1,0 +1,350 @@
+"""The protocol: from a run, a file or a folder of images to a record of scores that says how it was made.
+
+Three kinds of images go through one function (`measures.measure`): the generated ones, real ones that are not in the
+reference (the floor of every score), and those of two generators that learned nothing (the ceiling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from modiste import assembly, data, features, losses, measures, networks, records, runs, sample, scores, subjects
+from modiste import judge as judge_room
+from modiste.config import Data
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+from modiste.features import Extractor
+from modiste.measures import Reference
+from modiste.records import Record
+from modiste.scores import Score
+from modiste.subjects import Subject
+
+FORMAT = 1
+DISCRIMINATOR_IMAGES = 2_000
+CLASSIFIER_SEEDS = 2 * 10**9
+CLASSIFIER_EPOCHS = 5
+
+Split = Literal["test", "heldout", "train"]
+FLOOR_PARTS: dict[Split, tuple[data.Part, ...]] = {
+    "test": ("heldout", "fit"),
+    "heldout": ("test", "fit"),
+    "train": ("test",),
+}
+"""Where the real images of the floor come from, in order: first those that the judge did not learn from."""
+Say = Callable[[str], None]
+
+
+def evaluate(
+    what: str | Path,
+    *,
+    count: int = 10_000,
+    reference: Split = "test",
+    data_name: str | None = None,
+    judge: Path | None = None,
+    inception: bool | Path = False,
+    checkpoint: Literal["last", "best"] = "last",
+    classifier: bool = False,
+    seed: int = 0,
+    out: str | Path | None = None,
+    say: Say | None = None,
+) -> Record:
+    """Measure a run, a checkpoint, an .npz file, a folder of images or an ONNX generator; the record comes back.
+
+    The record is also written: metrics.json in a run's folder, NAME.metrics.json beside a file or folder, or `out`.
+    `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing.
+    `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
+    weights in the cache (True) or in a file. `classifier` adds the classifier accuracy score, which takes minutes.
+    The same call gives the same numbers on one machine.
+    """
+    say = say or (lambda _: None)
+    say("opening the images")
+    subject = subjects.open_subject(what, count=count, checkpoint=checkpoint, seed=seed)
+    dataset = _dataset(subject, data_name)
+    if reference == "test" and not data.has_test(dataset):
+        raise UsageError(
+            f"{dataset.name} has no test images; use --reference heldout, or add the folders train and test"
+        )
+    real = data.open_data(dataset, part=reference)
+    images, notes = _labelled_alike(subject, real)
+    extractors, missing = _extractors(dataset, real, judge, inception)
+    train, unseen = _training(subject, dataset, reference)
+    whole = measures.make_reference(
+        real, reference, extractors, train=train, unseen=unseen, count=len(images), seed=seed
+    )
+
+    found = measures.measure(images, whole, say=say)
+    floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
+    ceilings = _ceilings(dataset, whole, len(images), say)
+    rows = {name: _row(name, score, floor.get(name), ceilings.get(name)) for name, score in found.scores.items()}
+    missing |= {**found.missing, **_not_measured(subject, whole, images, classifier)}
+    if subject.run is not None and checkpoint == "last":
+        rows |= _discriminator(subject, images, say)
+    if classifier:
+        rows |= _classifier(subject, images, dataset, say)
+    record = {
+        "format": FORMAT,
+        "subject": {"name": subject.name, **subject.facts, "warnings": [*subject.warnings, *notes]},
+        "protocol": _protocol(subject, whole, len(images), floor_facts),
+        "scores": rows,
+        "not_measured": missing,
+    }
+    place = Path(out) if out else _place(what, subject, reference, checkpoint)
+    records.write(place, record)
+    return {**record, "written": str(place)}
+
+
+def _dataset(subject: Subject, data_name: str | None) -> Data:
+    if data_name is not None:
+        return data.native(Data(name=data.settled_name(data_name)))
+    return data.native(subject.run.recipe.data) if subject.run else Data()
+
+
+def _labelled_alike(subject: Subject, real: Images) -> tuple[Images, list[str]]:
+    """The images with labels in the reference's numbering, or without them and a sentence why."""
+    if subject.images.labels is None or real.labels is None:
+        return replace(subject.images, labels=None, class_names=()), []
+    matched, warnings = subjects.match_labels(subject.images, real.class_names)
+    return matched, list(warnings)
+
+
+def _extractors(
+    dataset: Data, real: Images, judge: Path | None, inception: bool | Path
+) -> tuple[list[Extractor], dict[str, str]]:
+    """The judge first, then every other opinion that can be had; and why one that was asked for cannot."""
+    shape = networks.Shape(*real.pixels.shape[1:3])
+    random = features.random_network(shape)
+    first = (
+        features.from_judge(judge_room.load(judge), features.word(judge.stem)) if judge else features.primary(dataset)
+    )
+    chosen = [first]
+    second = judge_room.for_data(dataset, "plain")
+    if second is not None and second.fingerprint != first.fingerprint:
+        chosen.append(features.from_judge(second, "second"))
+    if first.name != random.name:
+        chosen.append(random)
+    if inception:
+        from modiste import inception as inception_room
+
+        try:
+            chosen.append(inception_room.extractor(shape.size, None if inception is True else inception))
+        except ModisteError as error:
+            if inception is not True:
+                raise
+            return chosen, {"frechet_inception, kernel_inception, inception_style_inception": str(error)}
+    return chosen, {}
+
+
+def _training(subject: Subject, dataset: Data, reference: Split) -> tuple[Images | None, Images | None]:
+    """The images the generator learned from, and real ones that it did not see; none where all have been seen."""
+    used = subject.run.recipe.data if subject.run else Data(split="fit" if reference == "heldout" else "train")
+    part = used.split
+    if reference == "train" or (reference == "heldout" and part == "train"):
+        return None, None
+    train = data.open_data(dataset.model_copy(update={"count": used.count}), part=part)
+    return train, data.open_data(dataset, part=reference)
+
+
+def _floor(
+    dataset: Data, reference: Split, whole: Reference, count: int, say: Say
+) -> tuple[dict[str, Score], dict[str, Any]]:
+    """The suite on real images that are not in the reference, as many as were generated if there are so many."""
+    parts = [part for part in FLOOR_PARTS[reference] if part != "test" or data.has_test(dataset)]
+    sets = [data.open_data(dataset, part=part) for part in parts]
+    pixels = np.concatenate([images.pixels for images in sets])[:count]
+    known = [images.labels for images in sets if images.labels is not None]
+    labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
+    real = Images(pixels, labels, sets[0].class_names, f"{dataset.name} {' and '.join(parts)}")
+    found = _cached_suite(real, replace(whole, memory=None), "real images (floor)", say)
+    if whole.memory is not None:  # images that the generator learned from would look like copies of themselves
+        found |= _cached_suite(whole.memory.unseen, whole, "unseen real images (floor)", say, memory_only=True)
+    return found, {"floor": real.name, "floor_count": len(real)}
+
+
+def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str, dict[str, Score]]:
+    """Per score the values of both trivial generators."""
+    fit = data.open_data(dataset, part="fit")
+    found: dict[str, dict[str, Score]] = {}
+    for kind in ("noise", "mean_image"):
+        images = measures.trivial(kind, count, whole.images, fit, whole.seed)
+        for name, score in _cached_suite(images, whole, f"{kind} (ceiling)", say).items():
+            found.setdefault(name, {})[kind] = score
+    return found
+
+
+def _cached_suite(
+    images: Images, whole: Reference, about: str, say: Say, memory_only: bool = False
+) -> dict[str, Score]:
+    """The suite (or its part on memorisation) on real or trivial images, which never change."""
+    memory = whole.memory
+    key = {
+        "suite": FORMAT,
+        "memory_only": memory_only,
+        "images": data.digest(images),
+        "reference": data.digest(whole.images),
+        "part": whole.part,
+        "extractors": [[extractor.name, extractor.fingerprint] for extractor in whole.extractors],
+        "train": data.digest(memory.train) if memory else None,
+        "unseen": data.digest(memory.unseen) if memory else None,
+        "count": whole.count,
+        "seed": whole.seed,
+        "versions": _versions(),
+    }
+
+    def compute() -> dict[str, Any]:
+        only = (measures.memorisation_scores,) if memory_only else ()
+        return measures.as_plain(measures.measure(images, whole, only=only, say=lambda text: say(f"{about}: {text}")))
+
+    return measures.from_plain(features.remembered(key, compute)).scores
+
+
+def _row(name: str, score: Score, floor: Score | None, ceilings: Mapping[str, Score] | None) -> dict[str, Any]:
+    """One score for the record. The ceiling is the worse of the two trivial generators; `ceilings` has both."""
+    better = measures.MEANINGS[measures.stem(name)].better
+    values = {kind: ceiling.value for kind, ceiling in (ceilings or {}).items()}
+    target = floor.value if floor else 0.0
+    ranked = {"lower": lambda x: x, "higher": lambda x: -x, "near": lambda x: abs(x - target)}[better]
+    return {
+        "value": score.value,
+        "uncertainty": score.uncertainty,
+        "floor": floor.value if floor else None,
+        "ceiling": max(values.values(), key=ranked, default=None),
+        "ceilings": values,
+        "better": better,
+        "details": dict(score.details),
+    }
+
+
+def _protocol(subject: Subject, whole: Reference, count: int, floor_facts: Mapping[str, Any]) -> dict[str, Any]:
+    made = ("kind", "seeds", "weights", "batch_norm", "truncation", "size")
+    return {
+        "reference": {
+            "data": whole.images.name,
+            "part": whole.part,
+            "count": len(whole.images),
+            "digest": data.digest(whole.images),
+        },
+        "generated": count,
+        **floor_facts,
+        "ceiling": "the worse of uniform noise and the mean image",
+        "extractors": {extractor.name: dict(extractor.facts) for extractor in whole.extractors},
+        "pixels": "uint8, never rescaled",
+        "seed": whole.seed,
+        "settings": {
+            "frechet_resamples": 20,
+            "kernel": "(x.y/d + 1)^3, 100 subsets of 1000, unbiased",
+            "inception_style_splits": 10,
+            "k_precision": 3,
+            "k_density": 5,
+            "class_frechet_dimensions": 32,
+        },
+        "generator": {key: subject.facts[key] for key in made if key in subject.facts},
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    described = runs.describe_machine()
+    return {key: described[key] for key in ("modiste", "torch", "numpy")}
+
+
+def _discriminator(subject: Subject, images: Images, say: Say) -> dict[str, Any]:
+    """How often the run's discriminator, in eval mode, is right about unseen real and about generated images."""
+    run = subject.run
+    assert run is not None
+    saved, _ = runs.load_state(run)
+    if saved is None:
+        return {}
+    say("the run's discriminator")
+    recipe = run.recipe
+    part: data.Part = "test" if data.has_test(recipe.data) else "heldout"
+    real = data.open_data(recipe.data, part=part).select(slice(DISCRIMINATOR_IMAGES))
+    discriminator = networks.build_discriminator(recipe.network, assembly.image_shape(recipe, real))
+    discriminator.load_state_dict(saved["discriminator"])
+    discriminator.eval()
+    conditional = recipe.network.conditioning != "none"
+
+    @torch.inference_mode()
+    def logits(of: Images) -> torch.Tensor:
+        found = []
+        for start in range(0, len(of), sample.CHUNK):
+            some = of.select(slice(start, start + sample.CHUNK))
+            labels = torch.from_numpy(some.labels) if conditional and some.labels is not None else None
+            found.append(discriminator(data.to_unit(torch.from_numpy(some.pixels)), labels))
+        return torch.cat(found)
+
+    on_real, on_fake = logits(real), logits(images.select(slice(DISCRIMINATOR_IMAGES)))
+    boundary = float(losses.adversarial(recipe.loss).boundary(on_real, on_fake))
+    both = scores.discriminator_accuracy(on_real.numpy(), on_fake.numpy(), boundary)
+    names = ("discriminator_accuracy_real", "discriminator_accuracy_fake")
+    # By definition: a discriminator that has been fooled is right half of the time, one that has not, always.
+    return {
+        name: {**_row(name, score, Score(0.5), {"never_fooled": Score(1.0)})}
+        for name, score in zip(names, both, strict=True)
+    }
+
+
+def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> dict[str, Any]:
+    """Accuracy on real images of a classifier that learned from generated ones (Ravuri & Vinyals 2019).
+
+    As many generated images as the training part has, a few epochs; the floor is the same with real images.
+    """
+    part: data.Part = "test" if data.has_test(dataset) else "heldout"
+    real, test = data.open_data(dataset, part="fit"), data.open_data(dataset, part=part)
+    if images.labels is None or test.labels is None:
+        raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")
+    made = images
+    if subject.run is not None:
+        say(f"sampling {len(real):,} images to learn from")
+        seeds = range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real))
+        made, _ = subjects.match_labels(sample.load(subject.run).sample_set(seeds=seeds), real.class_names)
+    made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
+    if len(real) > len(made):
+        real = real.select(slice(len(made)))
+
+    def learned(images: Images, about: str) -> float:
+        def tell(epoch: int, loss: float, *_: Any) -> None:
+            say(f"learning from {about} images: epoch {epoch} of {CLASSIFIER_EPOCHS}, loss {loss:.3f}")
+
+        return judge_room.accuracy(judge_room.learn(images, epochs=CLASSIFIER_EPOCHS, after_epoch=tell), test)
+
+    key = {"classifier": CLASSIFIER_EPOCHS, "images": data.digest(real), "test": data.digest(test), "v": _versions()}
+    floor = Score(features.remembered(key, lambda: learned(real, "real")))
+    value = learned(made, "generated")
+    error = float(np.sqrt(value * (1 - value) / len(test)))
+    chance = {"chance": Score(1 / len(test.class_names))}
+    name = "classifier_accuracy"
+    details = {"images": len(made), "epochs": CLASSIFIER_EPOCHS, "reference": part}
+    return {name: _row(name, Score(value, error, details), floor, chance)}
+
+
+def _not_measured(subject: Subject, whole: Reference, images: Images, classifier: bool) -> dict[str, str]:
+    """Scores of the suite that these images do not allow, with the reason."""
+    missing = {}
+    if whole.classes == 0:
+        missing["inception_style, class_frechet, label_agreement, class_balance_tv"] = (
+            f"no judge was trained on {whole.images.name}; `modiste judge train --data ...` trains one"
+        )
+    elif images.labels is None:
+        missing["label_agreement"] = "the images come without labels"
+    if whole.memory is None:
+        missing["memorisation"] = f"the generator has seen the {whole.part} images, so none are left to compare with"
+    if subject.run is None:
+        missing["discriminator_accuracy"] = "images come without a discriminator"
+    if not classifier:
+        missing["classifier_accuracy"] = "takes minutes; --classifier adds it"
+    return missing
+
+
+def _place(what: str | Path, subject: Subject, reference: Split, checkpoint: str) -> Path:
+    """Where the record goes: the usual one under the name that other tools know, others under longer names."""
+    variant = ("" if checkpoint == "last" else f"-{checkpoint}") + ("" if reference == "test" else f"-{reference}")
+    if subject.run is not None:
+        return subject.run.path / f"metrics{variant}.json"
+    path = Path(what).resolve()
+    return path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")

@@ -1,0 +1,342 @@
+"""The judge: a small classifier of real images whose features and verdicts the scores are made of.
+
+Two kinds of network are trained alike: `residual` (He et al. 2016, basic blocks) is the judge; `plain`, without
+shortcuts and with max pooling, is the second one that no recipe is selected on. Both learn from the part `fit` of a
+data set only, so that held-out and test images are new to them. Weights are kept in float16 and used in float32, and
+every figure on a judge's card was measured with the weights as they are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modiste import assembly, data, progress, runs
+from modiste.config import Data
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+from modiste.networks import Shape
+from modiste.networks.convolution import Conv2d
+
+FEATURES = 128
+CHUNK = 250
+"""Images per forward pass when judging: a constant, so that one image's features never depend on how many follow."""
+BATCH = 128
+PEAK_LEARNING_RATE = 0.1
+AUGMENTATION = 0x4A7D6  # keeps this use of (seed, epoch) apart from all other random streams
+
+Kind = Literal["residual", "plain"]
+Say = Callable[[str], None]
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut, projected where the widths differ (He et al. 2016, equation 2)."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(out)
+        self.conv2 = Conv2d(out, out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels != out:
+            pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+            self.shortcut = nn.Sequential(pool, Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(maps)))
+        result: Tensor = F.relu(self.norm2(self.conv2(inner)) + self.shortcut(maps))
+        return result
+
+
+class Classifier(nn.Module):
+    """Images [N, C, H, W] in [-1, 1] to features [N, 128] (after global average pooling) and logits [N, classes]."""
+
+    def __init__(self, kind: Kind, channels: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(*(_residual(channels) if kind == "residual" else _plain(channels)))
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(images).mean((2, 3))
+        return features, self.head(features)
+
+
+def _residual(channels: int) -> Iterator[nn.Module]:
+    yield from (Conv2d(channels, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+    yield from (Block(32, 64, 2), Block(64, 64, 1), Block(64, FEATURES, 2))
+
+
+def _plain(channels: int) -> Iterator[nn.Module]:
+    widths = (channels, 40, 40, 72, 72, FEATURES, FEATURES)
+    for k, (before, after) in enumerate(itertools.pairwise(widths)):
+        yield from (Conv2d(before, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.SiLU())
+        if k in (1, 3):
+            yield nn.MaxPool2d(2)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained classifier in eval mode with its card and the hash of its weights (16 hexadecimal digits)."""
+
+    network: Classifier
+    shape: Shape
+    card: dict[str, Any]
+    fingerprint: str
+
+    @torch.inference_mode()
+    def examine(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features [N, 128] and logits [N, classes], float32, of pixels uint8 [N, C, size, size]."""
+        results = []
+        for start in range(0, len(pixels), CHUNK):
+            images = torch.from_numpy(pixels[start : start + CHUNK])
+            padded = torch.cat([images, images.new_zeros(CHUNK - len(images), *images.shape[1:])])
+            features, logits = self.network(_channels_last(data.to_unit(padded)))
+            results.append((features[: len(images)].numpy(), logits[: len(images)].numpy()))
+        features_, logits_ = zip(*results, strict=True) if results else ([np.empty((0, FEATURES))], [np.empty((0, 1))])
+        return np.concatenate(features_).astype(np.float32), np.concatenate(logits_).astype(np.float32)
+
+
+def train(
+    dataset: Data, out: Path, *, kind: Kind = "residual", epochs: int = 30, seed: int = 0, say: Say | None = None
+) -> Judge:
+    """Train a judge on the part `fit` of a labelled data set, measure it, and write OUT.safetensors and OUT.json.
+
+    Stochastic gradient descent with Nesterov momentum 0.9, batches of 128, weight decay 5e-4, a learning rate that
+    rises to 0.1 over a tenth of the training and falls to zero along a cosine; images shifted by up to a fourteenth of
+    their side and half of them with a random rectangle erased (Zhong et al. 2020). Repeats bit for bit with the same
+    seed and threads on one machine.
+    """
+    fit, heldout, shape = _parts(dataset)
+    log: list[dict[str, Any]] = []
+
+    def after_epoch(epoch: int, loss: float, network: Classifier, seconds: float) -> None:
+        accuracy = _accuracy(Judge(network.eval(), shape, {}, ""), heldout)
+        log.append({"epoch": epoch, "loss": loss, "heldout_accuracy": accuracy})
+        if say:
+            left = progress.duration(seconds / epoch * (epochs - epoch))
+            say(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
+
+    network = learn(fit, kind=kind, epochs=epochs, seed=seed, after_epoch=after_epoch)
+    command = f"modiste judge train --data {dataset.name} --kind {kind} --epochs {epochs} --seed {seed}"
+    made = {"command": command, "seed": seed, "epochs": epochs, "threads": torch.get_num_threads(), "log": log}
+    return _keep(network, shape, kind, dataset, made, out)
+
+
+def learn(
+    images: Images,
+    *,
+    kind: Kind = "residual",
+    epochs: int,
+    seed: int = 0,
+    after_epoch: Callable[[int, float, Classifier, float], None] | None = None,
+) -> Classifier:
+    """A classifier of labelled images, trained as `train` says; `after_epoch` hears number, loss, network, seconds."""
+    torch.manual_seed(seed)
+    network = Classifier(kind, images.pixels.shape[1], len(images.class_names))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 5e-4}, {"params": others}]
+    optimizer = torch.optim.SGD(groups, lr=PEAK_LEARNING_RATE, momentum=0.9, nesterov=True)
+    batch = min(BATCH, len(images))
+    steps = epochs * (len(images) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    low = assembly.choose_precision("auto", "cpu") == "bfloat16"
+    start = time.monotonic()
+    for epoch in range(1, epochs + 1):
+        losses = []
+        network.train()
+        for pixels, labels in augmented_batches(images, batch, seed, epoch - 1):
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                _, logits = network(_channels_last(data.to_unit(pixels)))
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.detach())
+        if after_epoch:
+            after_epoch(epoch, float(torch.stack(losses).mean()), network, time.monotonic() - start)
+    return network.eval()
+
+
+def _parts(dataset: Data) -> tuple[Images, Images, Shape]:
+    fit, heldout = (data.open_data(dataset, part=part) for part in ("fit", "heldout"))
+    if fit.labels is None or len(fit.class_names) < 2:
+        raise UsageError(f"{fit.name} has no labels of two classes or more, and a judge learns from labels; "
+                         "give one folder per class, or labels in the .npz file")  # fmt: skip
+    return fit, heldout, Shape(fit.pixels.shape[1], fit.pixels.shape[2], len(fit.class_names))
+
+
+def augmented_batches(images: Images, batch: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of shuffled batches, shifted and partly erased: pixels uint8 [B, C, H, W] and labels int64 [B]."""
+    assert images.labels is not None
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, AUGMENTATION])))
+    count, _, height, width = images.pixels.shape
+    reach = max(1, width // 14)
+    order = random.permutation(count)
+    for start in range(0, count - batch + 1, batch):
+        chosen = order[start : start + batch]
+        padded = np.pad(images.pixels[chosen], ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+        down, right = random.integers(0, 2 * reach + 1, (2, batch))
+        pixels = windows[np.arange(batch), :, down, right]
+        yield torch.from_numpy(_erased(pixels, random)), torch.from_numpy(images.labels[chosen])
+
+
+def _erased(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Half of the images with a rectangle of 2 to 30 % of their area set to one random value (Zhong et al. 2020)."""
+    count, _, height, width = pixels.shape
+    area = random.uniform(0.02, 0.3, count) * height * width
+    aspect = np.exp(random.uniform(-1.0, 1.0, count))
+    tall = np.clip(np.sqrt(area * aspect), 1, height).astype(int)
+    wide = np.clip(np.sqrt(area / aspect), 1, width).astype(int)
+    top = (random.random(count) * (height - tall + 1)).astype(int)
+    left = (random.random(count) * (width - wide + 1)).astype(int)
+    rows, columns = np.arange(height), np.arange(width)
+    inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    chosen = random.random((count, 1, 1, 1)) < 0.5
+    erased = chosen & inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    return np.where(erased, random.integers(0, 256, (count, 1, 1, 1), dtype=np.uint8), pixels)
+
+
+def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: dict[str, Any], out: Path) -> Judge:
+    """Round the weights to float16, measure what is kept, and write weights and card."""
+    from safetensors.torch import save
+
+    network.load_state_dict(
+        {k: v.half().to(v.dtype) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    )
+    tensors = {
+        k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()
+    }  # batch norm's counters are of no use any more
+    content = save(tensors)
+    fit = data.open_data(dataset, part="fit")
+    fingerprint = hashlib.sha256(content).hexdigest()
+    card: dict[str, Any] = {
+        "format": 1,
+        "kind": kind,
+        "shape": {"channels": shape.channels, "size": shape.size, "classes": shape.classes},
+        "class_names": list(fit.class_names),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "features": FEATURES,
+        "data": {"name": dataset.name, "part": "fit", "count": len(fit), "digest": data.digest(fit)},
+        "sha256": fingerprint,
+        "training": made,
+        "measured": {},
+        "versions": {key: runs.describe_machine()[key] for key in ("modiste", "python", "torch", "numpy")},
+    }
+    judge = Judge(network.eval(), shape, card, fingerprint[:16])
+    parts: list[data.Part] = ["heldout", "test"] if data.has_test(dataset) else ["heldout"]
+    for part in parts:
+        card["measured"][part] = measure(judge, data.open_data(dataset, part=part))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_bytes(out.with_suffix(".safetensors"), content)
+    runs.write_json(out.with_suffix(".json"), card)
+    return judge
+
+
+def measure(judge: Judge, images: Images) -> dict[str, Any]:
+    """Accuracy in [0, 1] over all and per class, and the confusion matrix (rows: true classes) on labelled images."""
+    assert images.labels is not None
+    _, logits = judge.examine(images.pixels)
+    classes = judge.shape.classes
+    confusion = np.zeros((classes, classes), int)
+    np.add.at(confusion, (images.labels, logits.argmax(1)), 1)
+    per_class = confusion.diagonal() / np.maximum(1, confusion.sum(1))
+    return {
+        "count": len(images),
+        "digest": data.digest(images),
+        "accuracy": float(confusion.trace() / len(images)),
+        "accuracy_per_class": dict(zip(images.class_names, per_class.round(4).tolist(), strict=True)),
+        "confusion": confusion.tolist(),
+    }
+
+
+SHIPPED = {"garment": "garment", "second": "garment-second"}
+"""Judges in the package by the name they have in scores, and their files; both know Fashion-MNIST."""
+
+
+def load(name_or_path: str | Path) -> Judge:
+    """A shipped judge by name, or the one in that file; its weights must match the hash on its card."""
+    if name_or_path in SHIPPED:
+        folder = Path(str(resources.files("modiste"))) / "judges"
+        return _load(folder / f"{SHIPPED[str(name_or_path)]}.safetensors")
+    path = Path(name_or_path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise UsageError(f"{path} is no judge; give one of {', '.join(SHIPPED)}, or the .safetensors file that "
+                         "`modiste judge train` wrote")  # fmt: skip
+    return _load(path)
+
+
+def for_data(dataset: Data, kind: Kind = "residual") -> Judge | None:
+    """The judge trained on this data set's part `fit`, shipped or from the user's cache; None if there is none.
+
+    What a judge was trained on is told by content, so a data set that moved keeps its judge.
+    """
+    digest = data.digest(data.open_data(data.native(dataset), part="fit"))
+    for name in SHIPPED:
+        judge = load(name)
+        if judge.card["data"]["digest"] == digest and judge.card["kind"] == kind:
+            return judge
+    path = cache_path(digest, kind)
+    return _load(path) if path.is_file() else None
+
+
+def cache_path(digest: str, kind: Kind) -> Path:
+    """Where a judge for images of that digest is kept in the user's cache."""
+    root = os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")
+    return Path(root) / "judges" / f"{digest[:16]}-{kind}.safetensors"
+
+
+def _load(path: Path) -> Judge:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as tensors_of
+
+    try:
+        content = path.read_bytes()
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        shape, kind = Shape(**card["shape"]), card["kind"]
+        fingerprint = hashlib.sha256(content).hexdigest()
+        if fingerprint != card["sha256"]:
+            raise ModisteError(f"{path} does not have the hash that its card names; train the judge again")
+        network = Classifier(kind, shape.channels, shape.classes)
+        state = {name: tensor.float() for name, tensor in tensors_of(content).items()}
+        counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}
+        network.load_state_dict(state | counters)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+        raise ModisteError(f"cannot load the judge {path}: {error}; train it again") from None
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Judge(network.eval(), shape, card, fingerprint[:16])
+
+
+def accuracy(network: Classifier, images: Images) -> float:
+    """The share of labelled images that this classifier gets right, in [0, 1]."""
+    shape = Shape(images.pixels.shape[1], images.pixels.shape[2], len(images.class_names))
+    return _accuracy(Judge(network.eval(), shape, {}, ""), images)
+
+
+def _accuracy(judge: Judge, images: Images) -> float:
+    _, logits = judge.examine(images.pixels)
+    return float((logits.argmax(1) == images.labels).mean())
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,282 @@
+"""The default suite: what is measured on a set of images against real ones, under which name, and what it means.
+
+One function measures every candidate alike, so that floor (real images), ceiling (noise and the mean image) and the
+generated images differ in the images only.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modiste import data, features, memorisation, scores
+from modiste.data import Images
+from modiste.errors import ModisteError
+from modiste.features import Extractor, Features
+from modiste.neighbours import nearest
+from modiste.scores import Score
+
+Say = Callable[[str], None]
+Named = Iterator[tuple[str, Callable[[], Score]]]
+Group = Callable[[Images, Mapping[str, Features], "Reference"], Named]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """Which way is better and what the score says, in words. `near`: the nearer to the floor the better."""
+
+    better: str
+    words: str
+
+
+MEANINGS: dict[str, Meaning] = {
+    "frechet": Meaning("lower", "distance between real and generated features; real images get the floor"),
+    "frechet_infinite": Meaning("lower", "the same, extrapolated to endlessly many generated images"),
+    "kernel": Meaning("lower", "squared kernel distance, unbiased; 0 = same distribution"),
+    "inception_style": Meaning("higher", "sure of each image and varied over all; blind inside a class"),
+    "precision_k3": Meaning("higher", "share of generated images that look real"),
+    "recall_k3": Meaning("higher", "share of real images that the generator could make"),
+    "density_k5": Meaning("higher", "how crowded real neighbourhoods are with generated images; can exceed 1"),
+    "coverage_k5": Meaning("higher", "share of real images with a generated one nearby; falls when modes are missing"),
+    "class_frechet": Meaning("lower", "mean Fréchet distance within classes, 32 dimensions"),
+    "label_agreement": Meaning("higher", "the judge sees the class that was asked for"),
+    "class_balance_tv": Meaning("lower", "classes too often or too seldom; 0 = all equally often"),
+    "two_sample_1nn": Meaning("near", "can a neighbour tell real from generated? 0.5 = no"),
+    "nearest_ratio_pixels": Meaning("near", "distance to training images over unseen real ones'; low = copies"),
+    "authenticity": Meaning("near", "share of images no closer to training images than those to each other"),
+    "data_copying": Meaning("near", "far below 0 = closer to training images than unseen real ones are"),
+    "near_duplicates_pixels": Meaning("near", "share nearer to a training image than 99 % of unseen real images are"),
+    "discriminator_accuracy_real": Meaning("near", "the run's discriminator on unseen real images; 0.5 = fooled"),
+    "discriminator_accuracy_fake": Meaning("near", "the run's discriminator on generated images; 0.5 = fooled"),
+    "classifier_accuracy": Meaning("higher", "a classifier trained on generated images, tested on real ones"),
+}  # fmt: skip
+
+
+def stem(name: str) -> str:
+    """The score's kind, as `frechet` of `frechet_garment_10k_test`: the longest known beginning."""
+    return max((known for known in MEANINGS if name == known or name.startswith(f"{known}_")), key=len)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What memorisation is measured with: the training images, and unseen real images to compare with."""
+
+    train: Images
+    train_features: Features
+    unseen: Images
+    unseen_features: Features
+    unseen_pixel_distances: NDArray[np.float64]
+    """Of each unseen image to its nearest training image."""
+    train_feature_distances: NDArray[np.float64]
+    """Of each training image to its nearest other one."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images of one part of a data set as every extractor sees them; the first extractor is the judge."""
+
+    part: str
+    images: Images
+    extractors: tuple[Extractor, ...]
+    features: Mapping[str, Features]
+    memory: Memory | None
+    count: int
+    """Of the images to be measured, for the names of scores; floor and ceiling go by the same names."""
+    seed: int = 0
+
+    @property
+    def count_word(self) -> str:
+        return features.count_word(self.count)
+
+    @property
+    def judge(self) -> Extractor:
+        return self.extractors[0]
+
+    @property
+    def classes(self) -> int:
+        logits = self.features[self.judge.name].logits
+        return 0 if logits is None else logits.shape[1]
+
+
+def make_reference(
+    images: Images,
+    part: str,
+    extractors: Sequence[Extractor],
+    *,
+    train: Images | None = None,
+    unseen: Images | None = None,
+    count: int,
+    seed: int = 0,
+) -> Reference:
+    """The reference with features and distances from the cache, or computed once."""
+    seen = {extractor.name: features.extract(extractor, images, cached=True) for extractor in extractors}
+    memory = None
+    if train is not None and unseen is not None:
+        memory = make_memory(train, unseen, extractors[0])
+    return Reference(part, images, tuple(extractors), seen, memory, count, seed)
+
+
+def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
+    """Training images with the distances that every candidate's are compared with."""
+    train_features = features.extract(judge, train, cached=True)
+    unseen_features = features.extract(judge, unseen, cached=True)
+    key = {"train": data.digest(train), "size": judge.shape.size}
+
+    def unseen_to_train() -> NDArray[np.float64]:
+        return nearest(flat(unseen, judge), flat(train, judge)).distances[:, 0]
+
+    def train_to_train() -> NDArray[np.float64]:
+        vectors = train_features.vectors
+        return nearest(vectors, vectors, exclude_self=True).distances[:, 0]
+
+    return Memory(
+        train,
+        train_features,
+        unseen,
+        unseen_features,
+        features.remembered_array({**key, "unseen": data.digest(unseen)}, unseen_to_train),
+        features.remembered_array({**key, "judge": judge.fingerprint}, train_to_train),
+    )
+
+
+def flat(images: Images, judge: Extractor) -> NDArray[np.float32]:
+    """Pixels as rows of brightness in [0, 1], at the judge's size."""
+    pixels = features.fitted(images.pixels, judge.shape)
+    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scores by full name, and a reason for each one that these images do not allow."""
+
+    scores: dict[str, Score]
+    missing: dict[str, str]
+
+
+def measure(
+    candidate: Images, reference: Reference, *, only: Sequence[Group] = (), say: Say = lambda _: None
+) -> Measured:
+    """Every score of the suite on these images (or those of some groups)."""
+    seen: dict[str, Features] = {}
+    for extractor in reference.extractors:
+        if not only or extractor is reference.judge:
+            say(f"features: {extractor.name}")
+            seen[extractor.name] = features.extract(extractor, candidate)
+    found: dict[str, Score] = {}
+    missing: dict[str, str] = {}
+    for group in only or GROUPS:
+        for name, score in group(candidate, seen, reference):
+            say(name)
+            try:
+                found[name] = score()
+            except ModisteError as error:
+                missing[name] = str(error)
+    return Measured(found, missing)
+
+
+def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+    """The two distributions of the judge's features against each other."""
+    judge, seed = reference.judge.name, reference.seed
+    real, made, logits = reference.features[judge].vectors, seen[judge].vectors, seen[judge].logits
+    count, part = reference.count_word, reference.part
+    yield f"frechet_{judge}_{count}_{part}", lambda: scores.frechet_score(real, made, seed=seed)
+    yield (
+        f"frechet_infinite_{judge}_{part}",
+        lambda: scores.frechet_infinite(scores.moments(real), made, seed=seed),
+    )
+    yield f"kernel_{judge}_{count}_{part}", lambda: scores.kernel_distance(real, made, seed=seed)
+    if logits is not None:
+        yield f"inception_style_{judge}_{count}", lambda: scores.inception_style(logits)
+    manifold = functools.cache(lambda: scores.manifold_scores(real, made))
+    for key, neighbours in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
+        yield f"{key}_k{neighbours}_{judge}_{count}_{part}", functools.partial(lambda key: manifold()[key], key)
+    yield f"two_sample_1nn_{judge}_{part}", lambda: scores.two_sample_1nn(real, made, seed=seed)
+
+
+def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+    """What the judge's verdicts say about classes; images without labels are taken for what the judge sees in them."""
+    judge = reference.judge.name
+    real, made = reference.features[judge].vectors, seen[judge]
+    real_labels, asked = reference.images.labels, candidate.labels
+    if made.logits is None or real_labels is None:
+        return
+    predicted = made.logits.argmax(1)
+    labels = predicted if asked is None else asked
+    classes, count = reference.classes, reference.count_word
+    yield (
+        f"class_frechet_{judge}_{count}_{reference.part}",
+        lambda: scores.class_frechet(real, real_labels, made.vectors, labels, classes=classes),
+    )
+    if asked is not None:
+        yield f"label_agreement_{judge}_{count}", lambda: scores.label_agreement(predicted, asked, classes)
+    yield f"class_balance_tv_{judge}_{count}", lambda: scores.class_balance(predicted, classes)
+
+
+def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+    """The Fréchet distance in the features of every other extractor; Inception's other scores too."""
+    count, part, seed = reference.count_word, reference.part, reference.seed
+    for extractor in reference.extractors[1:]:
+        name = extractor.name
+        real, made, logits = reference.features[name].vectors, seen[name].vectors, seen[name].logits
+        yield f"frechet_{name}_{count}_{part}", functools.partial(scores.frechet_score, real, made, seed=seed)
+        if name.startswith("inception"):
+            yield f"kernel_{name}_{count}_{part}", functools.partial(scores.kernel_distance, real, made, seed=seed)
+            if logits is not None:
+                yield f"inception_style_{name}_{count}", functools.partial(scores.inception_style, logits)
+
+
+def memorisation_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+    """Whether the images are nearer to the training images than unseen real images are."""
+    memory, judge = reference.memory, reference.judge
+    if memory is None:
+        return
+    made, count = seen[judge.name].vectors, reference.count_word
+    learned, unseen = memory.train_features.vectors, memory.unseen_features.vectors
+    pixels = functools.cache(lambda: nearest(flat(candidate, judge), flat(memory.train, judge)).distances[:, 0])
+    yield (
+        f"nearest_ratio_pixels_{count}",
+        lambda: memorisation.nearest_ratio(pixels(), memory.unseen_pixel_distances, seed=reference.seed),
+    )
+    yield (
+        f"authenticity_{judge.name}_{count}",
+        lambda: memorisation.authenticity(nearest(made, learned), memory.train_feature_distances),
+    )
+    yield (
+        f"data_copying_{judge.name}_{count}",
+        lambda: memorisation.data_copying(made, unseen, learned, seed=reference.seed),
+    )
+    yield f"near_duplicates_pixels_{count}", lambda: memorisation.duplicates(pixels(), memory.unseen_pixel_distances)
+
+
+GROUPS: tuple[Group, ...] = (judge_scores, class_scores, second_opinions, memorisation_scores)
+
+
+def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> Images:
+    """Images of a generator that learned nothing: `noise`, uniform in every pixel, or always the mean training image.
+
+    Where the real images have labels, these take turns through the classes.
+    """
+    shape = (count, *like.pixels.shape[1:])
+    if kind == "noise":
+        random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0x0153])))
+        pixels = random.integers(0, 256, shape, dtype=np.uint8)
+    else:
+        mean = np.round(mean_of.pixels.mean(0, dtype=np.float64)).astype(np.uint8)
+        pixels = np.ascontiguousarray(np.broadcast_to(mean, shape))
+    labels = None if like.labels is None else np.arange(count, dtype=np.int64) % len(like.class_names)
+    return Images(pixels, labels, like.class_names, kind)
+
+
+def as_plain(measured: Measured) -> dict[str, Any]:
+    """A measurement as JSON values; `from_plain` is the inverse."""
+    return {"scores": {name: asdict(score) for name, score in measured.scores.items()}, "missing": measured.missing}
+
+
+def from_plain(tree: Mapping[str, Any]) -> Measured:
+    """The measurement that `as_plain` wrote."""
+    return Measured({name: Score(**score) for name, score in tree["scores"].items()}, dict(tree["missing"]))

@@ -1,0 +1,170 @@
+"""Records: what `metrics.json` holds, how it is written and read, and when two may stand in one table.
+
+A record is {"protocol": ..., "scores": {NAME: {"value", "uncertainty", "floor", "ceiling", "better", ...}}, "subject":
+..., "not_measured": ...}. Two records are comparable when their protocols agree in everything but how the images were
+made (`protocol.generator`) and the versions of libraries; else a table of both is refused, and the difference named.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modiste import measures, runs
+from modiste.errors import ModisteError, UsageError
+
+Record = dict[str, Any]
+
+OWN = ("generator", "versions")
+"""The parts of a protocol in which records of one table may differ."""
+
+
+def write(path: Path, record: Record) -> None:
+    """Write a record atomically."""
+    runs.write_json(path, _finite(record))
+
+
+def _finite(tree: Any) -> Any:
+    """JSON knows no infinities and no NaN; both become null."""
+    if isinstance(tree, Mapping):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def read(path: Path) -> Record:
+    """The record in that file; ModisteError when it is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModisteError(f"cannot read the record {path} ({error}); evaluate its images again") from None
+    if not isinstance(record, dict) or not {"protocol", "scores", "subject"} <= record.keys():
+        raise ModisteError(f"{path} holds no record of `modiste evaluate`; evaluate its images again")
+    return record
+
+
+def differences(first: Record, second: Record) -> list[str]:
+    """What keeps two records apart, as `reference.part: test here, heldout there`; empty when nothing does."""
+    one, other = (dict(_flat(record["protocol"])) for record in (first, second))
+    keys = [key for key in sorted(one.keys() | other.keys()) if key.partition(".")[0] not in OWN]
+    return [f"{key}: {one.get(key)} and {other.get(key)}" for key in keys if one.get(key) != other.get(key)]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def check_comparable(records: Sequence[Record]) -> None:
+    """UsageError that names the first difference, unless all records were measured alike."""
+    for first, second in itertools.pairwise(records):
+        if found := differences(first, second):
+            names = f"{first['subject']['name']} and {second['subject']['name']}"
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise UsageError(
+                f"{names} were not measured alike, so one table cannot hold both: {found[0]}{more}; "
+                "evaluate both again with the same options"
+            )
+
+
+def rows(record: Record) -> list[dict[str, str]]:
+    """One record for the eye: score, value ± uncertainty, floor, ceiling, reading, meaning."""
+    shown = []
+    for name, score in record["scores"].items():
+        meaning = measures.MEANINGS[measures.stem(name)]
+        shown.append(
+            {
+                "score": name,
+                "value": with_uncertainty(score["value"], score.get("uncertainty")),
+                "floor": short(score["floor"]),
+                "ceiling": short(score["ceiling"]),
+                "reading": reading(score),
+                "meaning": meaning.words,
+            }
+        )
+    return shown
+
+
+def reading(score: Mapping[str, Any]) -> str:
+    """The score against its floor in a few words."""
+    value, floor, ceiling = score["value"], score["floor"], score["ceiling"]
+    if value is None or floor is None:
+        return ""
+    noise = 2 * (score.get("uncertainty") or 0.0)
+    if score["better"] == "near":
+        margin = max(noise, 0.02 * abs((ceiling if ceiling is not None else 1.0) - floor))
+        side = "below" if value < floor else "above"
+        return "like real images" if abs(value - floor) <= margin else f"{side} real images"
+    if ceiling is not None and (value - ceiling) * (floor - ceiling) <= 0:
+        return "no better than a trivial generator"
+    if score["better"] == "higher":
+        return f"{value / floor:.0%} of real" if floor > 0 else ""
+    if value - noise <= floor:
+        return "like real images"
+    if floor > 1e-3:
+        return f"{value / floor:,.1f} x floor"
+    return f"{value / ceiling:.2%} of ceiling" if ceiling else ""
+
+
+def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """A table of several records: the heads, and per score a row of its name, the values, floor and ceiling."""
+    check_comparable(records)
+    names = list(dict.fromkeys(name for record in records for name in record["scores"]))
+    names.sort(key=lambda name: (list(measures.MEANINGS).index(measures.stem(name)), "_garment_" not in name, name))
+    heads = ["score", *[record["subject"]["name"] for record in records], "floor", "ceiling"]
+    body = []
+    for name in names:
+        found = [record["scores"].get(name) for record in records]
+        values = [with_uncertainty(s["value"], s.get("uncertainty")) if s else "-" for s in found]
+        known = next(score for score in found if score)
+        body.append([f"{name} ({known['better']})", *values, short(known["floor"]), short(known["ceiling"])])
+    return heads, body
+
+
+def agreement(records: Sequence[Record]) -> str:
+    """Whether all extractors put the records in the same order by Fréchet distance, in one sentence."""
+    orders: dict[str, list[str]] = {}
+    shared = [name for name in records[0]["scores"] if all(name in record["scores"] for record in records)]
+    for name in shared:
+        if measures.stem(name) == "frechet":
+            ranked = sorted(records, key=lambda record: record["scores"][name]["value"])
+            orders[name.split("_")[1]] = [record["subject"]["name"] for record in ranked]
+    if len(orders) < 2:
+        return ""
+    first, *others = orders.values()
+    listed = " < ".join(first)
+    if all(order == first for order in others):
+        return f"all extractors ({', '.join(orders)}) agree on the order by Fréchet distance: {listed}"
+    told = "; ".join(f"{name}: {' < '.join(order)}" for name, order in orders.items())
+    return f"the extractors do not agree on the order by Fréchet distance: {told}"
+
+
+def markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown."""
+    lines = [heads, ["---"] * len(heads), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def with_uncertainty(value: float | None, uncertainty: float | None) -> str:
+    """`0.412 ± 0.006`; the value alone where its uncertainty is unknown."""
+    return short(value) if not uncertainty else f"{short(value)} ± {short(uncertainty, 2)}"
+
+
+def short(value: float | None, digits: int = 4) -> str:
+    """A number with so many digits that count, never in exponents for everyday sizes."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-4:
+        return f"{value:.1e}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 5)}f}"

@@ -1,0 +1,63 @@
+"""The best checkpoint of a training: the one whose images are closest to held-out images that nobody trains on.
+
+The test images play no part in this, so that a score on them stays a score on unseen images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from modiste import data, features, sample, scores
+from modiste.config import Recipe
+from modiste.networks import Shape
+
+FIRST_SEED = 10**9  # the seeds of these images are no others': neither samples nor evaluations use them
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A score of generators, lower is better, and the name under which the log keeps it."""
+
+    name: str
+    every_images: int
+    score: Callable[[nn.Module], float]
+
+    def due(self, images_before: int, images: int) -> bool:
+        """Whether a multiple of `every_images` lies between two ticks."""
+        return images // self.every_images > images_before // self.every_images
+
+
+def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
+    """The Fréchet distance to the held-out images in the judge's features, or none where the recipe wants none.
+
+    Where no judge was trained on the data set, the random network takes its place; the score's name says so.
+    """
+    settings = recipe.evaluate
+    if not settings.every_images:
+        return None
+    dataset = data.native(recipe.data)
+    heldout = data.open_data(dataset, part="heldout")
+    extractor = features.primary(dataset)
+    reference = scores.moments(features.extract(extractor, heldout, cached=True).vectors)
+    seeds = range(FIRST_SEED, FIRST_SEED + settings.count)
+    noise = sample.seed_noise(seeds, recipe.network.z_dim)
+    labels = np.arange(settings.count, dtype=np.int64) % shape.classes if shape.classes else None
+
+    def score(generator: nn.Module) -> float:
+        pixels = sample.generate(generator, noise, labels)
+        vectors = extractor.examine(features.fitted(pixels, extractor.shape)).vectors
+        return scores.frechet(reference, scores.moments(vectors))
+
+    name = f"frechet_{extractor.name}_{features.count_word(settings.count)}_heldout"
+    return Selector(name, settings.every_images, score)
+
+
+def best(records: Iterable[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
+    """The name of the held-out score in a run's log and the record with the least of it; None if none was taken."""
+    judged = [(key, record) for record in records for key in record if key.endswith("_heldout")]
+    return min(judged, key=lambda pair: (pair[1][pair[0]], pair[1]["images"]), default=None)
