@@ -6,17 +6,16 @@ comment says why. All comparisons are to 1e-6 relative unless it says otherwise.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import math
-import sys
 import warnings
-from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import prdc
 import pytest
 import scipy.linalg
 import scipy.stats
@@ -45,54 +44,14 @@ def garments() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def rivals() -> SimpleNamespace:
-    """torchmetrics and torch-fidelity, imported.
-
-    torch-fidelity imports torchvision for image transforms, which the scores of feature matrices never touch. Where
-    there is none (it must match torch's build), empty stand-ins take its place during that import, and only then.
-    """
-    names = ["torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"]
-    missing = names if importlib.util.find_spec("torchvision") is None else []
-    for name in missing:
-        module = sys.modules[name] = ModuleType(name)
-        module.__spec__ = importlib.util.spec_from_loader(name, None)
-    if missing:
-        for name in ("CIFAR10", "CIFAR100", "STL10"):
-            setattr(sys.modules["torchvision.datasets"], name, type(name, (), {}))
-        sys.modules["torchvision.transforms"].functional = sys.modules["torchvision.transforms.functional"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from torch_fidelity import metric_fid, metric_isc, metric_kid, metric_prc
-        finally:
-            for name in missing:
-                del sys.modules[name]
-        from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.inception import InceptionScore
-        from torchmetrics.image.kid import KernelInceptionDistance
-    return SimpleNamespace(
-        fid=metric_fid,
-        isc=metric_isc,
-        kid=metric_kid,
-        prc=metric_prc,
-        FrechetInceptionDistance=FrechetInceptionDistance,
-        InceptionScore=InceptionScore,
-        KernelInceptionDistance=KernelInceptionDistance,
-    )
+def rivals() -> Iterator[ModuleType]:
+    """torchmetrics, torch-fidelity and prdc, as the benchmark imports them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        yield importlib.import_module("rivals")
 
 
 BUFFERED = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
-
-
-class Through(torch.nn.Module):
-    """Passes features on, as the feature network of a rival."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.num_features = width
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
 
 
 def kinds(garments: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -161,15 +120,15 @@ def test_frechet_of_singular_sets() -> None:
     assert scores.frechet(scores.moments(flat), scores.moments(flat)) == 0
 
 
-def test_frechet_against_rivals(rivals: SimpleNamespace, garments: dict[str, np.ndarray]) -> None:
+def test_frechet_against_rivals(rivals: ModuleType, garments: dict[str, np.ndarray]) -> None:
     for real, fake in kinds(garments):
         found = scores.frechet(scores.moments(real), scores.moments(fake))
-        metric = rivals.FrechetInceptionDistance(feature=Through(real.shape[1])).set_dtype(torch.float64)
+        metric = rivals.FrechetInceptionDistance(feature=rivals.Through(real.shape[1])).set_dtype(torch.float64)
         metric.update(torch.from_numpy(real), real=True)
         metric.update(torch.from_numpy(fake), real=False)
         assert float(metric.compute()) == pytest.approx(found, rel=1e-6)
-        one, other = (rivals.fid.fid_features_to_statistics(torch.from_numpy(x)) for x in (real, fake))
-        theirs = rivals.fid.fid_statistics_to_metric(one, other, verbose=False)["frechet_inception_distance"]
+        one, other = (rivals.fidelity_fid.fid_features_to_statistics(torch.from_numpy(x)) for x in (real, fake))
+        theirs = rivals.fidelity_fid.fid_statistics_to_metric(one, other, verbose=False)["frechet_inception_distance"]
         assert theirs == pytest.approx(found, rel=1e-6)
 
 
@@ -246,27 +205,29 @@ def test_class_frechet_names_classes_without_images() -> None:
 
 
 @BUFFERED
-def test_kernel_distance_of_whole_sets_against_rivals(rivals: SimpleNamespace, garments: dict[str, np.ndarray]) -> None:
+def test_kernel_distance_of_whole_sets_against_rivals(rivals: ModuleType, garments: dict[str, np.ndarray]) -> None:
     for real, fake in kinds(garments):
         count = len(real)
         score = scores.kernel_distance(real, fake, subset_size=count)
         assert score.details["subsets"] == 1 and score.uncertainty is None  # one subset is all there is
-        metric = rivals.KernelInceptionDistance(feature=Through(1), subsets=1, subset_size=count)
+        metric = rivals.KernelInceptionDistance(feature=rivals.Through(1), subsets=1, subset_size=count)
         metric.set_dtype(torch.float64)
         metric.update(torch.from_numpy(real), real=True)
         metric.update(torch.from_numpy(fake), real=False)
         assert float(metric.compute()[0]) == pytest.approx(score.value, rel=1e-6)
         keys = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None}
-        theirs = rivals.kid.kernel_mmd(real, fake, kid_kernel_poly_coef0=1, kid_mmd_est="unbiased", **keys)
+        theirs = rivals.fidelity_kid.kernel_mmd(real, fake, kid_kernel_poly_coef0=1, kid_mmd_est="unbiased", **keys)
         assert theirs == pytest.approx(score.value, rel=1e-6)
 
 
 @BUFFERED
-def test_kernel_distance_over_subsets(rivals: SimpleNamespace) -> None:
+def test_kernel_distance_over_subsets(rivals: ModuleType) -> None:
     # Rivals draw other subsets from other random numbers: only the mean and its error can be compared.
     x, y = draws(600, 6), draws(500, 6, 1, shift=0.15)
     score = scores.kernel_distance(x, y, subsets=40, subset_size=100)
-    metric = rivals.KernelInceptionDistance(feature=Through(1), subsets=40, subset_size=100).set_dtype(torch.float64)
+    metric = rivals.KernelInceptionDistance(feature=rivals.Through(1), subsets=40, subset_size=100).set_dtype(
+        torch.float64
+    )
     metric.update(torch.from_numpy(x), real=True)
     metric.update(torch.from_numpy(y), real=False)
     with torch.random.fork_rng():
@@ -301,11 +262,11 @@ def test_sorted_images_have_the_same_inception_style_score() -> None:
 
 
 @BUFFERED
-def test_inception_style_against_rivals(rivals: SimpleNamespace) -> None:
+def test_inception_style_against_rivals(rivals: ModuleType) -> None:
     logits = draws(1003, 10, scale=3)
     whole = scores.inception_style(logits, splits=1)
     assert whole.uncertainty is None
-    metric = rivals.InceptionScore(feature=Through(10), splits=1)
+    metric = rivals.InceptionScore(feature=rivals.Through(10), splits=1)
     metric.update(torch.from_numpy(logits))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the deviation of one split
@@ -313,7 +274,7 @@ def test_inception_style_against_rivals(rivals: SimpleNamespace) -> None:
     # The rivals shuffle by other random numbers; torch-fidelity can be told not to, and torchmetrics cannot.
     score = scores.inception_style(logits, seed=3)
     shuffled = logits[scores.random_stream(3, scores.SPLITS).permutation(len(logits))]
-    theirs = rivals.isc.isc_features_to_metric(torch.from_numpy(shuffled), splits=10, shuffle=False)
+    theirs = rivals.fidelity_isc.isc_features_to_metric(torch.from_numpy(shuffled), splits=10, shuffle=False)
     assert score.value == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
     assert score.details["sd"] == pytest.approx(theirs["inception_score_std"], rel=1e-6)
     assert score.uncertainty == pytest.approx(score.details["sd"] / 3)  # sqrt(10 - 1): unbiased, over sqrt(10)
@@ -354,11 +315,13 @@ def test_discriminator_accuracy() -> None:
 # --- neighbours
 
 
-def test_manifold_scores_against_prdc(garments: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]) -> None:
+def test_manifold_scores_against_prdc(
+    rivals: ModuleType, garments: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
     # prdc's balls exclude their edge and ours include it, which matters only for equal distances; there are none here.
     for real, fake in [*kinds(garments), (draws(200), draws(350, seed=1, scale=0.7))]:
         found = scores.manifold_scores(real, fake, k_precision=3, k_density=5)
-        three, five = prdc.compute_prdc(real, fake, 3), prdc.compute_prdc(real, fake, 5)
+        three, five = rivals.compute_prdc(real, fake, 3), rivals.compute_prdc(real, fake, 5)
         for name in ("precision", "recall"):
             assert found[name].value == pytest.approx(three[name], rel=1e-6)
         for name in ("density", "coverage"):
@@ -366,11 +329,11 @@ def test_manifold_scores_against_prdc(garments: dict[str, np.ndarray], capsys: p
     assert "Num real" in capsys.readouterr().out
 
 
-def test_manifold_scores_against_torch_fidelity(rivals: SimpleNamespace, garments: dict[str, np.ndarray]) -> None:
+def test_manifold_scores_against_torch_fidelity(rivals: ModuleType, garments: dict[str, np.ndarray]) -> None:
     for real, fake in kinds(garments):
         found = scores.manifold_scores(real, fake)
         pair = (torch.from_numpy(fake), torch.from_numpy(real))
-        precision, recall = rivals.prc.calculate_precision_recall_full(*pair, neighborhood=3)
+        precision, recall = rivals.fidelity_prc.calculate_precision_recall_full(*pair, neighborhood=3)
         assert found["precision"].value == pytest.approx(precision, rel=1e-6)
         assert found["recall"].value == pytest.approx(recall, rel=1e-6)
 

@@ -30,7 +30,8 @@ from modiste.neighbours import (
     width_sentence,
 )
 
-ROWS = 500  # rows of a slice; 500 x 10,000 in float64 is 40 MB
+ROWS = 250  # rows of a slice, few enough to count in uint8; 250 x 10,000 in float64 is 20 MB
+KERNEL_ROWS = 100  # 100 x 1,000 stay in the processor's cache
 BOOTSTRAP, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
 
 
@@ -93,9 +94,11 @@ def frechet_score(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, 
     random = random_stream(seed, BOOTSTRAP)
     centred, count, draws = fake - measured.mean, len(fake), []
     for _ in range(resamples):
-        times = np.bincount(random.integers(count, size=count), minlength=count).astype(np.float64)
-        shift = times @ centred / count
-        covariance = (centred.T @ (centred * times[:, None]) - count * np.outer(shift, shift)) / (count - 1)
+        times = np.bincount(random.integers(count, size=count), minlength=count)
+        drawn = np.flatnonzero(times)
+        shift = times[drawn] @ centred[drawn] / count
+        rooted = centred[drawn] * np.sqrt(times[drawn, None])
+        covariance = (rooted.T @ rooted - count * np.outer(shift, shift)) / (count - 1)
         draws.append(_frechet(known, root, measured.mean + shift, covariance))
     return Score(value, float(np.std(draws, ddof=1)), {"resamples": resamples})
 
@@ -203,23 +206,29 @@ def kernel_distance(
     for _ in range(subsets):
         one = x[torch.from_numpy(random.choice(len(x), size, replace=False))]
         other = y[torch.from_numpy(random.choice(len(y), size, replace=False))]
-        within = sum(_kernel_sum(part, part) - _kernel_diagonal(part) for part in (one, other))
+        within = _kernel_within(one) + _kernel_within(other)
         found.append(within / (size * (size - 1)) - 2 * _kernel_sum(one, other) / size**2)
     spread = float(np.std(found))
     details = {"subsets": subsets, "subset_size": size, "sd": spread}
     return Score(float(np.mean(found)), spread / math.sqrt(subsets) if subsets > 1 else None, details)
 
 
-def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
-    one, total = torch.ones((), dtype=x.dtype), 0.0
-    for start in range(0, len(x), ROWS // 2):
-        kernel = torch.addmm(one, x[start : start + ROWS // 2], y.T, alpha=1 / x.shape[1])
-        total += float(torch.dot((kernel * kernel).flatten(), kernel.flatten()))
+def _kernel_within(x: torch.Tensor) -> float:
+    """The sum of k over ordered pairs of different rows: each slice with the rows after it, twice."""
+    total = 0.0
+    for start in range(0, len(x), KERNEL_ROWS):
+        part, later = x[start : start + KERNEL_ROWS], x[start + KERNEL_ROWS :]
+        total += _kernel_sum(part, part) - float((((part * part).sum(1) / x.shape[1] + 1) ** 3).sum())
+        total += 2 * _kernel_sum(part, later)
     return total
 
 
-def _kernel_diagonal(x: torch.Tensor) -> float:
-    return float((((x * x).sum(1) / x.shape[1] + 1) ** 3).sum())
+def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
+    one, total = torch.ones((), dtype=x.dtype), 0.0
+    for start in range(0, len(x), KERNEL_ROWS):
+        kernel = torch.addmm(one, x[start : start + KERNEL_ROWS], y.T, alpha=1 / x.shape[1]).flatten()
+        total += float(torch.dot(kernel * kernel, kernel))
+    return total
 
 
 def inception_style(logits: ArrayLike, *, splits: int = 10, seed: int = 0) -> Score:
@@ -308,22 +317,22 @@ def manifold_scores(
     real, fake = checked_pair(reference, generated, least=most + 1)
     centre = real.mean(axis=0, dtype=np.float64)
     x, y = tensor(real - centre), tensor(fake - centre)
-    x_norms, y_norms = (x * x).sum(1), (y * y).sum(1)
-    real_radii, fake_radii = _squared_radii(x, x_norms, most), _squared_radii(y, y_norms, k_precision)
-    precise = torch.zeros(len(y), dtype=torch.bool)
-    balls = torch.zeros(len(y), dtype=torch.int64)
-    covered, recalled = torch.zeros(len(x), dtype=torch.bool), torch.zeros(len(x), dtype=torch.bool)
+    x_norms, y_norms = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
+    real_radii, fake_radii = _squared_radii(real, x_norms, most), _squared_radii(fake, y_norms, k_precision)
+    x, y = torch.cat([x, torch.ones_like(x_norms)], 1), torch.cat([y.mul_(-2), y_norms], 1)
+    precise, balls = np.zeros(len(y), bool), np.zeros(len(y), np.int64)
+    covered, recalled = np.zeros(len(x), bool), np.zeros(len(x), bool)
     for start in range(0, len(x), ROWS):
         part = slice(start, start + ROWS)
-        block = torch.addmm(y_norms, x[part], y.T, alpha=-2)  # squared distances less x_norms
-        edges = real_radii[part] - x_norms[part, None]
-        inside = block <= edges[:, k_density - 1 : k_density]
-        balls += inside.sum(0)
-        covered[part] = inside.any(1)
-        precise |= (block <= edges[:, k_precision - 1 : k_precision]).any(0)
-        recalled[part] = block.sub_(fake_radii[:, -1]).amin(1) <= -x_norms[part]
-    density = balls.double() / k_density
-    error = float(density.std()) / math.sqrt(len(y))
+        block = x[part] @ y.T  # squared distances less x_norms
+        edges = real_radii[part] - x_norms[part]
+        inside = (block <= edges[:, k_density - 1, None]).numpy()
+        balls += inside.view(np.uint8).sum(axis=0, dtype=np.uint8)
+        covered[part] = inside.any(axis=1)
+        precise |= (block <= edges[:, k_precision - 1, None]).numpy().any(axis=0)
+        recalled[part] = (block.sub_(fake_radii[:, -1]).amin(1) <= -x_norms[part, 0]).numpy()
+    density = balls / k_density
+    error = float(density.std(ddof=1)) / math.sqrt(len(y))
     return {
         "precision": share_score(int(precise.sum()), len(y), {"k": k_precision}),
         "recall": share_score(int(recalled.sum()), len(x), {"k": k_precision}),
@@ -332,15 +341,10 @@ def manifold_scores(
     }
 
 
-def _squared_radii(points: torch.Tensor, norms: torch.Tensor, k: int) -> torch.Tensor:
+def _squared_radii(rows: NDArray[Any], norms: torch.Tensor, k: int) -> torch.Tensor:
     """Squared distances [N, k] to the nearest others, larger by what rounding may take from a point on the edge."""
-    found = []
-    for start in range(0, len(points), ROWS):
-        block = torch.addmm(norms, points[start : start + ROWS], points.T, alpha=-2)
-        block.diagonal(start).fill_(math.inf)
-        found.append(block.topk(k, largest=False).values)
-    squared = (torch.cat(found) + norms[:, None]).clamp_min(0)
-    return squared + 1e-13 * (norms.sqrt()[:, None] + squared.sqrt()) ** 2
+    radii = torch.from_numpy(nearest(rows, rows, k, exclude_self=True).distances)
+    return radii**2 + 1e-13 * (norms.sqrt() + radii) ** 2
 
 
 def two_sample_1nn(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, most: int = 5000) -> Score:
