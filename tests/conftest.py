@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; also for the processes that tests start
 
+import numpy as np
 import pytest
 import torch
 
+from modiste import data, judge
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
+from modiste.data import toy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's cache; what one test leaves there only saves another one time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODISTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def closet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An .npz file of 300 training and 200 test images, drawn garments of 16 pixels with labels and class names."""
+    train, test = (toy.draw(count, 16, seed) for count, seed in ((300, 7), (200, 8)))
+    path = tmp_path_factory.mktemp("data") / "closet.npz"
+    arrays = {"images": train.pixels, "labels": train.labels, "x_test": test.pixels, "y_test": test.labels}
+    np.savez(path, class_names=np.array(train.class_names), **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def closet_judge(closet: Path) -> Path:
+    """The weights of a judge of the closet, in the cache where an evaluation finds it; it gets four of five right."""
+    torch.set_num_threads(1)
+    settings = Data(name=str(closet))
+    place = judge.cache_path(data.digest(data.open_data(settings, part="fit")), "residual")
+    judge.train(settings, place, epochs=16)
+    return place
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ CACHE_FORMAT = 1
 RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
 RANDOM_CHUNK = 250
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+"""What reading a missing or damaged file of the cache raises; it is computed anew."""
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -175,7 +177,7 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
     if not cached:
         return extractor.examine(fitted(images.pixels, extractor.shape))
     place = cache_folder() / "features" / f"{extractor.fingerprint}-{data.digest(images)[:24]}.npz"
-    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(place, allow_pickle=False) as stored:
+    with suppress(*UNREADABLE), np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as stored:
         if int(stored["format"]) == CACHE_FORMAT and len(stored["vectors"]) == len(images):
             return Features(stored["vectors"], stored.get("logits"))
     features = extractor.examine(fitted(images.pixels, extractor.shape))
@@ -192,7 +194,7 @@ def remembered(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The JSON value of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
     place = cache_folder() / "scores" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(*UNREADABLE):
         stored = cast("dict[str, Any]", json.loads(place.read_text(encoding="utf-8")))
         if stored["key"] == text:
             return stored["value"]
@@ -205,7 +207,7 @@ def remembered_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.fl
     """The array of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
     place = cache_folder() / "arrays" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(place, allow_pickle=False) as stored:
+    with suppress(*UNREADABLE), np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as stored:
         if str(stored["key"]) == text:
             return cast("NDArray[np.float64]", stored["values"])
     values = compute()
