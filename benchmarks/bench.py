@@ -1,9 +1,9 @@
-"""How fast Modiste trains: its real loop against a tutorial's script and against the bare arithmetic, in paired rounds.
+"""How fast Modiste trains and scores: its loop against a tutorial's and the bare arithmetic, its scores against rivals.
 
 A shared machine is never the same for long, so the contestants take turns (A B C A B C ...) and only ratios within a
 round are compared. docs/performance.md says what the rows mean.
 
-    python benchmarks/bench.py            # `make bench`: about four minutes
+    python benchmarks/bench.py            # `make bench`: about five minutes
     python benchmarks/bench.py --quick    # does it run at all? The numbers mean nothing
 """
 
@@ -28,6 +28,7 @@ os.environ.setdefault(
 )  # as the command line does; before torch is imported, for all contestants alike
 
 import bare_step
+import bench_scores
 import torch
 import tutorial_dcgan
 from rich.console import Console
@@ -255,13 +256,14 @@ def show(result: dict[str, Any], console: Console) -> None:
         console.print(
             "Others used this machine meanwhile; where the two times disagree, processor time is the better guide."
         )
+    bench_scores.show(result["scores"], console)
     if result["quick"]:
         console.print("--quick: these numbers mean nothing.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print tables or JSON."""
-    parser = argparse.ArgumentParser(description="Modiste's training speed and memory against their goals.")
+    parser = argparse.ArgumentParser(description="Modiste's speed and memory against their goals.")
     parser.add_argument("--quick", action="store_true", help="a few small steps on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--data", help="the data set; default fashion-mnist if it can be had, else toy")
@@ -283,6 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         others = compete(field_of, options.seconds, options.quick, say)
         say(f"measuring the memory of {memory_recipe}")
         memory = peak_memory(memory_recipe, name, Path(folder), options.quick)
+        scoring = bench_scores.measure(options.quick, say, options.threads)
     result = {
         "data": name,
         "quick": options.quick,
@@ -302,6 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         },
         "ratios": ratios(field_of),
         "memory": memory,
+        "scores": scoring,
     }
     if options.json:
         print(json.dumps(result, indent=2))

@@ -231,8 +231,6 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"{base['ours']:,.0f} and {base['theirs']:,.0f}): {memory['ratio']:.2f}, goal at most {memory['goal']:.2f}: "
         f"{'met' if met['memory'] else 'NOT met'}"
     )
-    if result["quick"]:
-        console.print("--quick: these numbers mean nothing.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -255,6 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(result, indent=2))
     else:
         show(result, Console())
+        if options.quick:
+            print("--quick: these numbers mean nothing.")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from modiste import config, networks
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-def tutorial() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tutorial_dcgan", FOLDER / "tutorial_dcgan.py")
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +25,11 @@ def tutorial() -> ModuleType:
 
 
 def test_the_tutorial_has_the_networks_of_diaz_a() -> None:
-    script, network, shape = tutorial(), config.load("diaz-a").network, networks.Shape(channels=1, size=32)
+    script, network, shape = (
+        benchmark("tutorial_dcgan"),
+        config.load("diaz-a").network,
+        networks.Shape(channels=1, size=32),
+    )
     for theirs, ours in (
         (script.make_generator(), networks.build_generator(network, shape)),
         (script.make_discriminator(), networks.build_discriminator(network, shape)),
@@ -35,14 +39,14 @@ def test_the_tutorial_has_the_networks_of_diaz_a() -> None:
 
 
 def test_the_tutorial_learns() -> None:
-    script = tutorial()
+    script = benchmark("tutorial_dcgan")
     step = script.make_step(np.full((16, 28, 28), 200, np.uint8), batch_size=4)
     losses = [step()["loss_d"] for _ in range(4)]
     assert losses[-1] < losses[0]
 
 
 def test_the_tutorial_transforms_as_the_recipe_does() -> None:
-    script = tutorial()
+    script = benchmark("tutorial_dcgan")
     white, black = script.Garments(np.stack([np.full((28, 28), value, np.uint8) for value in (255, 0)]))
     assert white.shape == (1, 32, 32) and (white == 1).all() and (black == -1).all()
 
@@ -60,3 +64,19 @@ def test_quick_benchmark_gives_every_ratio() -> None:
         assert row["met"] is None or row["met"] == (row["median"] >= row["goal"]), pair
     assert 100 < result["memory"]["mb"] < 3000
     assert result["quick"] is True and result["data"] == "toy"
+    scoring = result["scores"]
+    assert scoring["quick"] is True and scoring["met"]["values"], scoring["values"]
+    assert set(scoring["values"]) >= {"Fréchet distance", "kernel distance", "inception score", "coverage, k = 5"}
+    assert scoring["values"]["Fréchet distance"]["allowed"] < 1e-5 * scoring["values"]["Fréchet distance"]["ours"]
+    for name in ("ours", "theirs"):
+        assert scoring["total_seconds"][name] == sum(scoring["seconds"][name].values())
+        assert 50 < scoring["base_mb"][name] <= scoring["peak_mb"][name] < 3000
+
+
+def test_a_score_that_differs_is_seen() -> None:
+    bench = benchmark("bench_scores")
+    ours = {"values": {"Fréchet distance": 1.0, "kernel distance": 0.1}, "errors": {"kernel distance": 0.01}}
+    same = {"values": {"Fréchet distance": 1.0 + 1e-7, "kernel distance": 0.15}, "errors": {}}
+    other = {"values": {"Fréchet distance": 1.0 + 1e-5, "kernel distance": 0.2}, "errors": {}}
+    assert all(row["same"] for row in bench.compared(ours, same).values())
+    assert not any(row["same"] for row in bench.compared(ours, other).values())
