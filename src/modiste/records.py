@@ -160,7 +160,7 @@ def with_uncertainty(value: float | None, uncertainty: float | None) -> str:
 
 def short(value: float | None, digits: int = 4) -> str:
     """A number with so many digits that count, never in exponents for everyday sizes."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "-"
     if value == 0:
         return "0"
