@@ -104,7 +104,7 @@ def test_real_images_noise_and_the_mean_image_come_out_in_this_order(
         assert real[key] > 2 * max(noise[key], mean[key]), key
     assert real["precision_k3"] > 0.8 and noise["precision_k3"] < 0.1  # the mean image is at home among real ones
     assert 0.35 < real["two_sample_1nn"] < 0.65 and noise["two_sample_1nn"] > 0.95
-    assert real["label_agreement"] > 0.7 and noise["label_agreement"] == mean["label_agreement"] == 0.1
+    assert real["label_agreement"] > 0.6 and noise["label_agreement"] < 0.2 and mean["label_agreement"] == 0.1
     assert mean["class_balance_tv"] == pytest.approx(0.9) and mean["inception_style"] == pytest.approx(1.0)
 
 
