@@ -30,7 +30,7 @@ from modiste.neighbours import (
     width_sentence,
 )
 
-ROWS = 250  # rows of a slice, few enough to count in uint8; 250 x 10,000 in float64 is 20 MB
+ROWS = 250  # rows of a slice; 250 x 10,000 in float64 is 20 MB
 KERNEL_ROWS = 100  # 100 x 1,000 stay in the processor's cache
 BOOTSTRAP, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
 
@@ -96,8 +96,9 @@ def frechet_score(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, 
     for _ in range(resamples):
         times = np.bincount(random.integers(count, size=count), minlength=count)
         drawn = np.flatnonzero(times)
-        shift = times[drawn] @ centred[drawn] / count
-        rooted = centred[drawn] * np.sqrt(times[drawn, None])
+        rooted = centred[drawn]
+        shift = times[drawn] @ rooted / count
+        rooted *= np.sqrt(times[drawn, None])
         covariance = (rooted.T @ rooted - count * np.outer(shift, shift)) / (count - 1)
         draws.append(_frechet(known, root, measured.mean + shift, covariance))
     return Score(value, float(np.std(draws, ddof=1)), {"resamples": resamples})
@@ -201,7 +202,7 @@ def kernel_distance(
     size = min(subset_size, len(real), len(fake))
     if size == len(real) == len(fake):
         subsets = 1  # every subset would be the whole
-    x, y, random = tensor(real), tensor(fake), random_stream(seed, KERNEL)
+    x, y, random = _kernel_rows(real), _kernel_rows(fake), random_stream(seed, KERNEL)
     found = []
     for _ in range(subsets):
         one = x[torch.from_numpy(random.choice(len(x), size, replace=False))]
@@ -213,21 +214,25 @@ def kernel_distance(
     return Score(float(np.mean(found)), spread / math.sqrt(subsets) if subsets > 1 else None, details)
 
 
+def _kernel_rows(matrix: NDArray[Any]) -> torch.Tensor:
+    """Rows whose products are the kernel's cube root: x / sqrt(D), and a one."""
+    return torch.cat([tensor(matrix) / math.sqrt(matrix.shape[1]), torch.ones((len(matrix), 1)).double()], 1)
+
+
 def _kernel_within(x: torch.Tensor) -> float:
     """The sum of k over ordered pairs of different rows: each slice with the rows after it, twice."""
-    total = 0.0
+    total = -float(((x * x).sum(1) ** 3).sum())
     for start in range(0, len(x), KERNEL_ROWS):
         part, later = x[start : start + KERNEL_ROWS], x[start + KERNEL_ROWS :]
-        total += _kernel_sum(part, part) - float((((part * part).sum(1) / x.shape[1] + 1) ** 3).sum())
-        total += 2 * _kernel_sum(part, later)
+        total += _kernel_sum(part, part) + 2 * _kernel_sum(part, later)
     return total
 
 
 def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
-    one, total = torch.ones((), dtype=x.dtype), 0.0
+    total = 0.0
     for start in range(0, len(x), KERNEL_ROWS):
-        kernel = torch.addmm(one, x[start : start + KERNEL_ROWS], y.T, alpha=1 / x.shape[1]).flatten()
-        total += float(torch.dot(kernel * kernel, kernel))
+        root = (x[start : start + KERNEL_ROWS] @ y.T).flatten()
+        total += float(torch.dot(root * root, root))
     return total
 
 
@@ -325,11 +330,14 @@ def manifold_scores(
     for start in range(0, len(x), ROWS):
         part = slice(start, start + ROWS)
         block = x[part] @ y.T  # squared distances less x_norms
-        edges = real_radii[part] - x_norms[part]
-        inside = (block <= edges[:, k_density - 1, None]).numpy()
-        balls += inside.view(np.uint8).sum(axis=0, dtype=np.uint8)
-        covered[part] = inside.any(axis=1)
-        precise |= (block <= edges[:, k_precision - 1, None]).numpy().any(axis=0)
+        edges = (real_radii[part] - x_norms[part]).numpy()
+        pairs = np.flatnonzero(block.numpy() <= edges[:, most - 1, None])  # few, as a rule
+        row, column = np.divmod(pairs, len(y))
+        lengths = block.numpy().ravel()[pairs]
+        precise[column[lengths <= edges[row, k_precision - 1]]] = True
+        inside = lengths <= edges[row, k_density - 1]
+        balls += np.bincount(column[inside], minlength=len(y))
+        covered[start + row[inside]] = True
         recalled[part] = (block.sub_(fake_radii[:, -1]).amin(1) <= -x_norms[part, 0]).numpy()
     density = balls / k_density
     error = float(density.std(ddof=1)) / math.sqrt(len(y))
