@@ -67,11 +67,14 @@ def evaluate(
     subject = subjects.open_subject(what, count=count, checkpoint=checkpoint, seed=seed)
     dataset = _dataset(subject, data_name)
     if reference == "test" and not data.has_test(dataset):
+        data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
         raise UsageError(
             f"{dataset.name} has no test images; use --reference heldout, or add the folders train and test"
         )
     real = data.open_data(dataset, part=reference)
     images, notes = _labelled_alike(subject, real)
+    if classifier and images.labels is None:
+        raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")
     extractors, missing = _extractors(dataset, real, judge, inception)
     train, unseen = _training(subject, dataset, reference)
     whole = measures.make_reference(
@@ -83,8 +86,10 @@ def evaluate(
     ceilings = _ceilings(dataset, whole, len(images), say)
     rows = {name: _row(name, score, floor.get(name), ceilings.get(name)) for name, score in found.scores.items()}
     missing |= {**found.missing, **_not_measured(subject, whole, images, classifier)}
-    if subject.run is not None and checkpoint == "last":
-        rows |= _discriminator(subject, images, say)
+    opponent = _discriminator(subject, say) if checkpoint == "last" else {}
+    if not opponent:
+        missing["discriminator_accuracy"] = "only the last state of a run comes with its discriminator"
+    rows |= opponent
     if classifier:
         rows |= _classifier(subject, images, dataset, say)
     record = {
@@ -159,7 +164,7 @@ def _floor(
     pixels = np.concatenate([images.pixels for images in sets])[:count]
     known = [images.labels for images in sets if images.labels is not None]
     labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
-    real = Images(pixels, labels, sets[0].class_names, f"{dataset.name} {' and '.join(parts)}")
+    real = Images(pixels, labels, sets[0].class_names, " and ".join(images.name for images in sets))
     found = _cached_suite(real, replace(whole, memory=None), "real images (floor)", say)
     if whole.memory is not None:  # images that the generator learned from would look like copies of themselves
         found |= _cached_suite(whole.memory.unseen, whole, "unseen real images (floor)", say, memory_only=True)
@@ -253,12 +258,11 @@ def _versions() -> dict[str, str]:
     return {key: described[key] for key in ("modiste", "torch", "numpy")}
 
 
-def _discriminator(subject: Subject, images: Images, say: Say) -> dict[str, Any]:
+def _discriminator(subject: Subject, say: Say) -> dict[str, Any]:
     """How often the run's discriminator, in eval mode, is right about unseen real and about generated images."""
     run = subject.run
-    assert run is not None
-    saved, _ = runs.load_state(run)
-    if saved is None:
+    saved = runs.load_state(run)[0] if run is not None and subject.facts["kind"] == "run" else None
+    if run is None or saved is None:
         return {}
     say("the run's discriminator")
     recipe = run.recipe
@@ -278,7 +282,7 @@ def _discriminator(subject: Subject, images: Images, say: Say) -> dict[str, Any]
             found.append(discriminator(data.to_unit(torch.from_numpy(some.pixels)), labels))
         return torch.cat(found)
 
-    on_real, on_fake = logits(real), logits(images.select(slice(DISCRIMINATOR_IMAGES)))
+    on_real, on_fake = logits(real), logits(subject.images.select(slice(DISCRIMINATOR_IMAGES)))
     boundary = float(losses.adversarial(recipe.loss).boundary(on_real, on_fake))
     both = scores.discriminator_accuracy(on_real.numpy(), on_fake.numpy(), boundary)
     names = ("discriminator_accuracy_real", "discriminator_accuracy_fake")
@@ -296,13 +300,13 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
     """
     part: data.Part = "test" if data.has_test(dataset) else "heldout"
     real, test = data.open_data(dataset, part="fit"), data.open_data(dataset, part=part)
-    if images.labels is None or test.labels is None:
-        raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")
     made = images
     if subject.run is not None:
         say(f"sampling {len(real):,} images to learn from")
         seeds = range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real))
-        made, _ = subjects.match_labels(sample.load(subject.run).sample_set(seeds=seeds), real.class_names)
+        file = Path(subject.facts["checkpoint"])
+        generator = sample.load(subject.run, str(file if file.suffix == ".safetensors" else "state" / file))
+        made, _ = subjects.match_labels(generator.sample_set(seeds=seeds), real.class_names)
     made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
     if len(real) > len(made):
         real = real.select(slice(len(made)))
@@ -334,8 +338,6 @@ def _not_measured(subject: Subject, whole: Reference, images: Images, classifier
         missing["label_agreement"] = "the images come without labels"
     if whole.memory is None:
         missing["memorisation"] = f"the generator has seen the {whole.part} images, so none are left to compare with"
-    if subject.run is None:
-        missing["discriminator_accuracy"] = "images come without a discriminator"
     if not classifier:
         missing["classifier_accuracy"] = "takes minutes; --classifier adds it"
     return missing
@@ -344,7 +346,7 @@ def _not_measured(subject: Subject, whole: Reference, images: Images, classifier
 def _place(what: str | Path, subject: Subject, reference: Split, checkpoint: str) -> Path:
     """Where the record goes: the usual one under the name that other tools know, others under longer names."""
     variant = ("" if checkpoint == "last" else f"-{checkpoint}") + ("" if reference == "test" else f"-{reference}")
-    if subject.run is not None:
+    if subject.run is not None and subject.facts["kind"] == "run":
         return subject.run.path / f"metrics{variant}.json"
-    path = Path(what).resolve()
+    path = Path(what).expanduser().resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
