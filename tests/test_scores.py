@@ -349,6 +349,54 @@ def test_manifold_scores_by_hand() -> None:
     }
 
 
+def brute_force(real: np.ndarray, fake: np.ndarray, k_precision: int, k_density: int) -> dict[str, float]:
+    """The four shares by their definitions, from whole squared distances."""
+
+    def squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return ((a[:, None] - b[None]) ** 2).sum(-1)
+
+    def edges(a: np.ndarray, k: int) -> np.ndarray:
+        return np.sort(squared(a, a) + np.diag(np.full(len(a), np.inf)), 1)[:, k - 1]
+
+    apart = squared(real, fake)
+    inside = apart <= edges(real, k_density)[:, None]
+    return {
+        "precision": (apart <= edges(real, k_precision)[:, None]).any(0).mean(),
+        "recall": (apart <= edges(fake, k_precision)[None]).any(1).mean(),
+        "density": inside.sum() / k_density / len(fake),
+        "coverage": inside.any(1).mean(),
+    }
+
+
+def grid(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 6, (count, 3)).astype(float)
+
+
+FAR = np.array([[1e5, 0.0, 0.0]])
+HARD_SETS = {
+    "points of a grid, whose distances are equal": (grid(60, 0), grid(50, 1)),
+    "a far point in each set, beside which float32 sees no distances": (
+        np.concatenate([grid(60, 0), FAR]),
+        np.concatenate([grid(50, 1), -FAR]),
+    ),
+    "generated images in a heap within many balls": (grid(60, 0), grid(300, 1) / 1024 + 2),
+    "reference images in a heap": (grid(300, 0) / 1024 + 2, grid(50, 1)),
+}
+
+
+@pytest.mark.parametrize("name", HARD_SETS)
+@pytest.mark.parametrize("neighbours", [(3, 5), (5, 2)])
+@pytest.mark.parametrize("many", [0, 1000])
+def test_manifold_scores_of_hard_sets_are_brute_force(
+    name: str, neighbours: tuple[int, int], many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "MANY", many)
+    found = scores.manifold_scores(*HARD_SETS[name], k_precision=neighbours[0], k_density=neighbours[1])
+    assert {key: score.value for key, score in found.items()} == pytest.approx(
+        brute_force(*HARD_SETS[name], *neighbours), rel=1e-12
+    )
+
+
 @pytest.mark.parametrize("rows", [7, 500])
 def test_slices_do_not_change_manifold_scores(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = draws(60), draws(50, seed=1)

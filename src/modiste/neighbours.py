@@ -89,9 +89,13 @@ def _candidates(
         if values.shape[1] > count:
             values, order = values.topk(count, largest=False)
             indices = indices.gather(1, order)
-    rounding = (points.shape[1] + 8) * torch.finfo(dtype).eps  # a bound on the error of the product, Higham 2002, 3.5
-    horizon = values[:, -1] + own - rounding * (own.sqrt() + longest.sqrt()) ** 2
+    horizon = values[:, -1] + own - rounding(dtype, points.shape[1]) * (own.sqrt() + longest.sqrt()) ** 2
     return indices.numpy(), horizon.double().numpy()
+
+
+def rounding(dtype: torch.dtype, width: int) -> float:
+    """A bound on the error of |x|² + |y|² - 2 x·y in that precision, over (|x| + |y|)² (Higham 2002, section 3.1)."""
+    return float((width + 8) * torch.finfo(dtype).eps)
 
 
 def _smallest(block: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from modiste.errors import ModisteError
 from modiste.neighbours import (
     BASE_ROWS,
+    Labels,
     Matrix,
     Vector,
     checked,
@@ -26,11 +27,13 @@ from modiste.neighbours import (
     checked_pair,
     checked_vector,
     nearest,
+    rounding,
     tensor,
     width_sentence,
 )
 
 ROWS = 250  # rows of a slice; 250 x 10,000 in float64 is 20 MB
+MANY = 50  # neighbours per row from which on a whole product is quicker than one by one
 KERNEL_ROWS = 100  # 100 x 1,000 stay in the processor's cache
 BOOTSTRAP, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
 
@@ -325,20 +328,24 @@ def manifold_scores(
     x_norms, y_norms = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
     real_radii, fake_radii = _squared_radii(real, x_norms, most), _squared_radii(fake, y_norms, k_precision)
     x, y = torch.cat([x, torch.ones_like(x_norms)], 1), torch.cat([y.mul_(-2), y_norms], 1)
+    longest = y_norms.max().sqrt() + fake_radii.max().sqrt()
+    unsure = rounding(torch.float32, x.shape[1]) * (x_norms.sqrt() + real_radii[:, -1:].sqrt() + longest) ** 2
+    rough_x, rough_y, rough_radii = x.float(), y.float(), fake_radii[:, -1].float()
     precise, balls = np.zeros(len(y), bool), np.zeros(len(y), np.int64)
     covered, recalled = np.zeros(len(x), bool), np.zeros(len(x), bool)
     for start in range(0, len(x), ROWS):
         part = slice(start, start + ROWS)
-        block = x[part] @ y.T  # squared distances less x_norms
-        edges = (real_radii[part] - x_norms[part]).numpy()
-        pairs = np.flatnonzero(block.numpy() <= edges[:, most - 1, None])  # few, as a rule
-        row, column = np.divmod(pairs, len(y))
-        lengths = block.numpy().ravel()[pairs]
-        precise[column[lengths <= edges[row, k_precision - 1]]] = True
-        inside = lengths <= edges[row, k_density - 1]
-        balls += np.bincount(column[inside], minlength=len(y))
-        covered[start + row[inside]] = True
-        recalled[part] = (block.sub_(fake_radii[:, -1]).amin(1) <= -x_norms[part, 0]).numpy()
+        block = rough_x[part] @ rough_y.T  # squared distances less x_norms
+        edges = real_radii[part] - x_norms[part]
+        row, column, lengths = _pairs(x[part], y, block, edges[:, -1:] + unsure[part])
+        depth = (lengths[:, None] <= edges.numpy()[row]).T
+        precise[column[depth[k_precision - 1]]] = True
+        balls += np.bincount(column[depth[k_density - 1]], minlength=len(y))
+        covered[start + row[depth[k_density - 1]]] = True
+        outside = block.sub_(rough_radii).amin(1).double() + x_norms[part, 0]
+        close = (outside.abs() <= unsure[part, 0]).nonzero().flatten()
+        outside[close] = (x[part][close] @ y.T - fake_radii[:, -1]).amin(1) + x_norms[part, 0][close]
+        recalled[part] = (outside <= 0).numpy()
     density = balls / k_density
     error = float(density.std(ddof=1)) / math.sqrt(len(y))
     return {
@@ -347,6 +354,15 @@ def manifold_scores(
         "density": Score(float(density.mean()), error, {"k": k_density}),
         "coverage": share_score(int(covered.sum()), len(x), {"k": k_density}),
     }
+
+
+def _pairs(x: torch.Tensor, y: torch.Tensor, block: torch.Tensor, edges: torch.Tensor) -> tuple[Labels, Labels, Vector]:
+    """Rows and columns of the block (x @ y.T in float32) up to the edge of the row, and their products in float64."""
+    pairs = np.flatnonzero(block.numpy() <= edges.float().numpy())
+    row, column = np.divmod(pairs, len(y))
+    if len(pairs) > MANY * len(x):
+        return row, column, (x @ y.T).numpy().ravel()[pairs]
+    return row, column, np.einsum("pd,pd->p", x.numpy()[row], y.numpy()[column])
 
 
 def _squared_radii(rows: NDArray[Any], norms: torch.Tensor, k: int) -> torch.Tensor:
