@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 
 from modiste import config, networks
 
@@ -64,12 +65,17 @@ def test_quick_benchmark_gives_every_ratio() -> None:
         assert row["met"] is None or row["met"] == (row["median"] >= row["goal"]), pair
     assert 100 < result["memory"]["mb"] < 3000
     assert result["quick"] is True and result["data"] == "toy"
-    scoring = result["scores"]
-    assert scoring["quick"] is True and scoring["met"]["values"], scoring["values"]
+    assert result["scores"]["quick"] is True and result["scores"]["values"]
+
+
+def test_quick_scores_are_the_rivals() -> None:
+    scoring = benchmark("bench_scores").measure(quick=True, threads=1)
+    assert scoring["met"]["values"], scoring["values"]
     assert set(scoring["values"]) >= {"Fréchet distance", "kernel distance", "inception score", "coverage, k = 5"}
-    assert scoring["values"]["Fréchet distance"]["allowed"] < 1e-5 * scoring["values"]["Fréchet distance"]["ours"]
+    frechet = scoring["values"]["Fréchet distance"]
+    assert frechet["allowed"] < 1e-5 * frechet["ours"]
     for name in ("ours", "theirs"):
-        assert scoring["total_seconds"][name] == sum(scoring["seconds"][name].values())
+        assert scoring["total_seconds"][name] == pytest.approx(sum(scoring["seconds"][name].values()))
         assert 50 < scoring["base_mb"][name] <= scoring["peak_mb"][name] < 3000
 
 
