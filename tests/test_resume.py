@@ -20,13 +20,14 @@ TIMES = ("seconds", "images_per_second")
 
 
 def content(run: runs.Run) -> dict[str, Any]:
-    """All that must be the same in two equal runs: state, log without times, grids, generator."""
+    """All that must be the same in two equal runs: state, log without times, grids, generators."""
     state, notes = runs.load_state(run)
     assert state is not None and not notes
     del state["seconds"]
     log = [{key: value for key, value in record.items() if key not in TIMES} for record in run.log]
     grids = {grid.name: grid.read_bytes() for grid in run.grids}
-    return {"state": state, "log": log, "grids": grids, "generator": (run.path / "generator.safetensors").read_bytes()}
+    generators = {file.name: file.read_bytes() for file in run.path.glob("*.safetensors")}
+    return {"state": state, "log": log, "grids": grids, "generators": generators}
 
 
 def assert_same(one: Any, other: Any, place: str = "run") -> None:
@@ -73,11 +74,17 @@ def test_sigkill_at_twenty_random_instants(tiny: config.Recipe, tmp_path: Path, 
         assert_same(content(runs.open_run(path)), unbroken)
 
 
-def test_sigkill_inside_writes(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
-    endings = crash("in-write", tiny, tmp_path / "killed")
+def test_sigkill_inside_writes(tiny: config.Recipe, tmp_path: Path, closet: Path) -> None:
+    """Also of best.safetensors: this training judges itself after every tick."""
+    judged = {"data.name": str(closet), "evaluate.every_images": 80, "evaluate.count": 20}
+    recipe = config.override(tiny, judged)
+    unbroken = modiste.train(recipe, tmp_path / "unbroken")
+    endings = crash("in-write", recipe, tmp_path / "killed")
     assert endings[:-1] == ["SIGKILL"] * 10 and endings[-1] == "exit 0"
-    assert_same(content(runs.open_run(tmp_path / "killed")), unbroken)
-    assert not list((tmp_path / "killed").rglob("*.writing"))
+    killed = runs.open_run(tmp_path / "killed")
+    assert_same(content(killed), content(unbroken))
+    assert killed.manifest["best"] == unbroken.manifest["best"] and (killed.path / "best.safetensors").is_file()
+    assert not list(killed.path.rglob("*.writing"))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import modiste
-from modiste import assembly, config, data, networks, processes, trainer, updates
+from modiste import assembly, config, data, networks, processes, runs, selection, trainer, updates
 from modiste.config import Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
@@ -143,7 +143,7 @@ def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path
     calm = {"train.lr_warmup_images": 10**19, "train.tick_images": 16}  # a first tick, then the same
     with pytest.raises(ModisteError, match=r"the last good state is .*state/0000000\d\d-\w+\.pt"):
         modiste.train(tiny, tmp_path / "later", overrides={**explosive, **calm})
-    assert modiste.trainer.runs.open_run(tmp_path / "run").manifest["status"] == "failed"  # type: ignore[attr-defined]
+    assert runs.open_run(tmp_path / "run").manifest["status"] == "failed"
 
 
 @pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"])
@@ -167,7 +167,7 @@ def test_a_budget_ends_the_training_and_keeps_its_result(tiny: Recipe, tmp_path:
 
 def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -> None:
     manifest = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16}).manifest
-    assert manifest["recipe_hash"] == config.content_hash(modiste.trainer.runs.open_run(tmp_path / "run").recipe)  # type: ignore[attr-defined]
+    assert manifest["recipe_hash"] == config.content_hash(runs.open_run(tmp_path / "run").recipe)
     assert manifest["data"]["digest"] == data.digest(data.open_data(tiny.data)) and manifest["data"]["count"] == 64
     expected = {"modiste", "python", "torch", "numpy", "platform", "git_commit", "command", "device", "precision"}
     assert expected | {"threads", "processes", "start", "end", "status", "peak_memory_bytes"} <= manifest.keys()
@@ -267,3 +267,47 @@ def test_batch_norm_needs_two_images_at_a_time(tiny: Recipe, tiny_free: Recipe, 
         modiste.train(tiny, tmp_path / "run", overrides={"train.accumulate": 16})
     assert not (tmp_path / "run").exists()
     modiste.train(tiny_free, tmp_path / "run", overrides={"train.batch_size": 1, "train.images": 2})
+
+
+def choosing(values: list[float], every_images: int) -> trainer.Callable[..., selection.Selector]:
+    """A stand-in for `selection.make_selector` whose scores are known beforehand."""
+    return lambda *_: selection.Selector("frechet_any_heldout", every_images, lambda _: values.pop(0))
+
+
+def test_the_best_generator_is_kept_beside_the_last(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = modiste.train(tiny, tmp_path / "early", overrides={"train.images": 160})
+    monkeypatch.setattr(selection, "make_selector", choosing([3.0, 1.0, 1.0, 2.0], every_images=80))
+    run = modiste.train(tiny, tmp_path / "run")
+    assert [record["frechet_any_heldout"] for record in run.log] == [3.0, 1.0, 1.0, 2.0]
+    assert run.manifest["best"] == {"images": 160, "frechet_any_heldout": 1.0}
+    kept, last = (run.path / f"{name}.safetensors" for name in ("best", "generator"))
+    assert kept.read_bytes() == (early.path / "generator.safetensors").read_bytes() != last.read_bytes()
+    assert not np.array_equal(*(modiste.load(run, checkpoint).sample(2) for checkpoint in ("best", "last")))
+
+
+def test_the_best_is_looked_for_after_so_many_images_and_at_the_end(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [3.0, 2.0, 9.0]
+    monkeypatch.setattr(selection, "make_selector", choosing(values, every_images=150))
+    log = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 400}).log
+    assert [record["images"] for record in log if "frechet_any_heldout" in record] == [160, 320, 400] and not values
+
+
+def test_a_training_judges_itself_by_held_out_images(tiny: Recipe, tmp_path: Path, closet: Path) -> None:
+    judged = {"data.name": str(closet), "evaluate.every_images": 160, "evaluate.count": 20}
+    run = modiste.train(tiny, tmp_path / "run", overrides=judged)
+    (name,) = [key for key in run.log[1] if key.endswith("_heldout")]
+    assert name.startswith("frechet_") and name not in run.log[0] and name in run.log[3]
+    best = run.manifest["best"]
+    assert best[name] == min(record[name] for record in run.log if name in record)
+    selector = selection.make_selector(run.recipe, networks.Shape(1, 16, 10))
+    assert selector is not None and selector.name == name
+    generator, _, _ = runs.load_generator(run.path, "best.safetensors")
+    assert selector.score(generator) == pytest.approx(best[name], rel=1e-6)
+    plain = modiste.train(tiny, tmp_path / "plain", overrides={**judged, "evaluate.every_images": 0})
+    assert not (plain.path / "best.safetensors").exists() and "best" not in plain.manifest
+    same = (run.path / "generator.safetensors", plain.path / "generator.safetensors")
+    assert same[0].read_bytes() == same[1].read_bytes()  # being judged changes nothing
