@@ -20,6 +20,7 @@ from PIL import Image
 import modiste
 from modiste import cli, config
 from modiste.config import Recipe
+from modiste.data import toy
 
 COMMAND = [sys.executable, "-m", "modiste"]
 
@@ -60,9 +61,10 @@ def test_help_and_version(call: Any) -> None:
     assert call("--version").out.strip() == f"modiste {modiste.__version__}"
     help_text = call("--help")
     assert help_text.code == 0 and all(
-        verb in help_text.out for verb in ("train", "sample", "data", "recipes", "doctor")
+        verb in help_text.out for verb in ("train", "sample", "evaluate", "judge", "data", "recipes", "doctor")
     )
-    for verb in (["train"], ["sample"], ["data"], ["recipes", "show"], ["doctor"]):
+    verbs = ("train", "sample", "data", "recipes show", "doctor", "evaluate", "judge train", "judge show")
+    for verb in map(str.split, verbs):
         assert "Example: modiste" in call(*verb, "--help").out, verb
 
 
@@ -89,6 +91,9 @@ def test_train_then_resume_then_finished(call: Any, recipe_file: Path, tmp_path:
         (["train", "diaz-a", "--track", "abacus"], 2, "choose one of tensorboard"),
         (["sample", "nowhere", "--out", "x.png"], 2, "is not a run folder"),
         (["recipes", "show", "noronah"], 2, "did you mean 'noronha'?"),
+        (["evaluate", "a", "b", "--out", "m.json"], 2, "leave it out"),
+        (["evaluate", "metrics.json"], 1, "cannot read the record metrics.json"),
+        (["judge", "show", "sewing"], 2, "sewing is no judge"),
     ],
 )
 def test_wrong_use_is_one_sentence(
@@ -216,10 +221,118 @@ def test_seeds_and_interpolation_exclude_each_other(call: Any, trained: Path, tm
     assert many.code == 2 and "are more than 10,000,000" in many.err
 
 
-def test_the_suggested_commands_run(call: Any, recipe_file: Path, tmp_path: Path) -> None:
-    done = call("train", recipe_file, "--out", tmp_path / "a run", "--set", "train.images=32")
+def test_the_suggested_commands_run(call: Any, recipe_file: Path, closet: Path, tmp_path: Path) -> None:
+    done = call("train", recipe_file, "--data", closet, "--out", tmp_path / "a run", "--set", "train.images=32")
     suggested = [shlex.split(line) for line in done.out.splitlines() if line.startswith("  modiste ")]
-    assert len(suggested) == 3
+    assert [words[1] for words in suggested] == ["sample", "evaluate", "sample", "train"]
     for words in suggested:
-        assert call(*words[1:]).code == 0, words
-    assert (tmp_path / "a run-seed1" / "progress.gif").is_file()
+        fewer = ["--count", "60"] if words[1] == "evaluate" else []  # than 10,000, for speed
+        assert call(*words[1:], *fewer).code == 0, words
+    assert (tmp_path / "a run-seed1" / "progress.gif").is_file() and (tmp_path / "a run" / "metrics.json").is_file()
+
+
+@pytest.fixture
+def garments(tmp_path: Path) -> list[Path]:
+    """Two files of 60 drawn garments each; the second one's are half as bright."""
+    pixels = toy.draw(60, 16, 60).pixels
+    for name, shown in (("bright", pixels), ("dim [half]", pixels // 2 + 60)):
+        np.savez(tmp_path / f"{name}.npz", images=shown, labels=np.arange(60) % 10, class_names=toy.CLASS_NAMES)
+    return [tmp_path / "bright.npz", tmp_path / "dim [half].npz"]
+
+
+def test_evaluate_prints_a_table_and_writes_the_record(
+    call: Any, garments: list[Path], closet: Path, closet_judge: Path
+) -> None:
+    words = ["evaluate", garments[0], "--data", closet, "--count", 60]
+    shown = call(*words)
+    assert shown.code == 0 and "bright: 60 images against 200 of closet test" in shown.out
+    lines = shown.out.splitlines()
+    heads = next(line for line in lines if line.startswith("score"))
+    assert re.split(r"\s{2,}", heads.strip()) == ["score", "value", "floor", "ceiling", "reading", "what it says"]
+    (line,) = [line for line in lines if line.startswith("frechet_closet_60_test ")]
+    assert re.search(r"frechet_closet_60_test +\S+ ± \S+ +\S+ +\S+ +\S.* distance between real and generated", line)
+    assert any(line.startswith("not measured: classifier_accuracy: takes minutes") for line in lines)
+    place = garments[0].with_name("bright.metrics.json")
+    assert lines[-1] == f"wrote {place}" and "bright.npz: opening the images" in shown.err
+    record = json.loads(call(*words, "--json").out)
+    assert record.pop("written") == str(place) and record == json.loads(place.read_text())
+    table = call(*words, "--markdown").out.splitlines()
+    assert "| score | value | floor | ceiling | reading | what it says |" in table
+    again = call("evaluate", place)
+    assert again.code == 0 and line in again.out and "wrote" not in again.out
+
+
+def test_evaluate_puts_things_side_by_side(
+    call: Any, garments: list[Path], closet: Path, closet_judge: Path, tmp_path: Path
+) -> None:
+    both = call("evaluate", *garments, "--data", closet, "--count", 60)
+    assert both.code == 0
+    heads = next(line for line in both.out.splitlines() if line.startswith("score"))
+    assert re.split(r"\s{2,}", heads.strip()) == ["score", "bright", "dim [half]", "floor", "ceiling"]
+    assert "agree on the order by Fréchet distance: bright < dim [half]" in both.out
+    records = [garment.with_suffix(".metrics.json") for garment in garments]
+    assert call("evaluate", *records).out == both.out  # from the records alone
+    assert call("evaluate", *records, "--markdown").out.startswith("| score | bright | dim [half] | floor | ceiling |")
+    assert [record["subject"]["name"] for record in json.loads(call("evaluate", *records, "--json").out)] == [
+        "bright",
+        "dim [half]",
+    ]
+
+
+def test_evaluate_refuses_to_mix_protocols(call: Any, garments: list[Path], closet: Path, closet_judge: Path) -> None:
+    first, second = (garment.with_suffix(".metrics.json") for garment in garments)
+    call("evaluate", garments[0], "--data", closet, "--count", 60)
+    call("evaluate", garments[1], "--data", closet, "--count", 60, "--reference", "heldout", "--out", second)
+    refused = call("evaluate", first, second)
+    assert refused.code == 2 and not refused.out and refused.err.count("\n") == 1
+    assert "bright and dim [half] were not measured alike, so one table cannot hold both: floor: " in refused.err
+    call("evaluate", garments[1], "--data", closet, "--count", 40, "--out", second)
+    refused = call("evaluate", first, second)
+    assert refused.code == 2 and "floor_count: 60 and 40 (and 1 more)" in refused.err
+
+
+def test_evaluate_says_what_it_cannot_open(call: Any, tmp_path: Path) -> None:
+    outcome = call("evaluate", tmp_path / "nowhere")
+    assert outcome.code == 2 and not outcome.out
+    assert outcome.err.splitlines()[-1].startswith(f"modiste: {tmp_path / 'nowhere'} does not exist; give a run folder")
+
+
+def test_evaluate_warns_on_standard_error(call: Any, garments: list[Path], closet: Path) -> None:
+    outcome = call("evaluate", garments[0], "--data", closet, "--count", 90, "--json")
+    assert outcome.code == 0 and json.loads(outcome.out)["protocol"]["generated"] == 60
+    outcome = call("evaluate", garments[0], "--data", closet, "--count", 90)
+    assert "warning: " in outcome.err and "holds 60 images and 90 were asked for" in outcome.err
+
+
+def test_a_judge_is_trained_found_and_shown(
+    call: Any, garments: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path / "cache"))
+    data, own = garments[0], tmp_path / "own" / "mine.safetensors"
+    trained = call("judge", "train", "--data", data, "--epochs", 1, "--seed", 2)
+    assert trained.code == 0 and re.search(r"epoch +1/1  loss \S+  accuracy on held-out images \S+%", trained.err)
+    assert (
+        "residual classifier, " in trained.out and f"--data {data} --kind residual --epochs 1 --seed 2" in trained.out
+    )
+    assert len(list((tmp_path / "cache" / "judges").iterdir())) == 2
+    found = call("evaluate", garments[1], "--data", data, "--reference", "heldout", "--count", 60)
+    assert found.code == 0 and "frechet_bright_60_heldout" in found.out
+    made = call("judge", "train", "--data", data, "--epochs", 1, "--kind", "plain", "--out", own, "--json")
+    card = json.loads(made.out)
+    assert card["kind"] == "plain" and own.is_file() and card == json.loads(own.with_suffix(".json").read_text())
+    shown = call("judge", "show", own)
+    assert shown.code == 0 and card["sha256"] in shown.out and card["data"]["digest"] in shown.out
+    assert re.search(r"Ankle boot +\d+\.\d\d%   taken for ( +\d+){10}$", shown.out, re.MULTILINE)
+    assert json.loads(call("judge", "show", own, "--json").out) == card
+    own.write_bytes(b"nothing")
+    assert call("judge", "show", own).code == 1
+
+
+def test_a_training_names_its_best_generator(call: Any, recipe_file: Path, closet: Path, tmp_path: Path) -> None:
+    judged = ("train.images=80", "evaluate.every_images=80", "evaluate.count=20", "data.resize=none", "data.count=none")
+    settings = [word for text in judged for word in ("--set", text)]
+    done = call("train", recipe_file, "--out", tmp_path / "run", "--data", closet, *settings)
+    assert done.code == 0 and f"best        {tmp_path / 'run' / 'best.safetensors'}: after 80 images" in done.out
+    assert f"modiste evaluate {tmp_path / 'run'}" in done.out
+    best = call("evaluate", tmp_path / "run", "--checkpoint", "best", "--count", 60)
+    assert best.code == 0 and best.out.endswith(f"wrote {tmp_path / 'run' / 'metrics-best.json'}\n")
