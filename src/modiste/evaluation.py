@@ -97,6 +97,7 @@ def evaluate(
         "subject": {"name": subject.name, **subject.facts, "warnings": [*subject.warnings, *notes]},
         "protocol": _protocol(subject, whole, len(images), floor_facts),
         "scores": rows,
+        "alarms": records.alarms(rows, real.class_names),
         "not_measured": missing,
     }
     place = Path(out) if out else _place(what, subject, reference, checkpoint)
@@ -233,6 +234,7 @@ def _protocol(subject: Subject, whole: Reference, count: int, floor_facts: Mappi
             "part": whole.part,
             "count": len(whole.images),
             "digest": data.digest(whole.images),
+            "class_names": list(whole.images.class_names),
         },
         "generated": count,
         **floor_facts,

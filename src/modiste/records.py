@@ -86,14 +86,46 @@ def rows(record: Record) -> list[dict[str, str]]:
                 "value": with_uncertainty(score["value"], score.get("uncertainty")),
                 "floor": short(score["floor"]),
                 "ceiling": short(score["ceiling"]),
-                "reading": reading(score),
+                "reading": reading(name, score),
                 "meaning": meaning.words,
             }
         )
     return shown
 
 
-def reading(score: Mapping[str, Any]) -> str:
+def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
+    """What a careful reader would notice in a record's scores, in sentences; empty when there is nothing."""
+    said = []
+    for name, score in scores.items():
+        kind, value, details = measures.stem(name), score["value"], score["details"]
+        if kind == "near_duplicates_pixels":
+            near, expected = details["near"], details["expected_near"]
+            if details["exact"]:
+                said.append(f"{details['exact']:,} images are exact copies of training images")
+            if near > 2 * expected + 5 * math.sqrt(expected):
+                said.append(
+                    f"{near:,} images are as close to a training image as 1 % of unseen real ones are, and "
+                    f"{expected:,.0f} would be by chance: some are copies"
+                )
+        elif kind == "data_copying" and value < -3:
+            said.append(f"images are closer to training images than unseen real ones are (C_T = {value:.1f})")
+        elif kind == "authenticity" and value < score["floor"] - 5 * score["uncertainty"]:
+            said.append(f"fewer images are new ({value:.1%}) than of unseen real ones ({score['floor']:.1%})")
+        elif kind == "class_balance_tv":
+            frequencies = zip(class_names, details["frequencies"], strict=True)
+            missing = [label for label, share in frequencies if share < 0.1 / len(class_names)]
+            if missing:
+                said.append(f"classes that are hardly ever made: {', '.join(missing)}")
+        elif kind == "label_agreement" and value > score["floor"] + 3 * score["uncertainty"]:
+            said.append("the judge is surer of these images than of real ones, which speaks of little variety")
+    return said
+
+
+UNBIASED = ("frechet_infinite", "kernel")
+"""Scores whose floor is 0 but for chance, so that no multiple of it means anything."""
+
+
+def reading(name: str, score: Mapping[str, Any]) -> str:
     """The score against its floor in a few words."""
     value, floor, ceiling = score["value"], score["floor"], score["ceiling"]
     if value is None or floor is None:
@@ -109,7 +141,7 @@ def reading(score: Mapping[str, Any]) -> str:
         return f"{value / floor:.0%} of real" if floor > 0 else ""
     if value - noise <= floor:
         return "like real images"
-    if floor > 1e-3:
+    if measures.stem(name) not in UNBIASED and floor > 0:
         return f"{value / floor:,.1f} x floor"
     return f"{value / ceiling:.2%} of ceiling" if ceiling else ""
 

@@ -86,9 +86,12 @@ def _print_record(record: dict[str, Any], markdown: bool) -> None:
     heads = ["score", "value", "floor", "ceiling", "reading", "what it says"]
     _print_table(heads, [list(row.values()) for row in rows], markdown)
     print("\nfloor: real images, measured alike; ceiling: the worse of noise and the mean image")
+    for alarm in record["alarms"]:
+        print(f"alarm: {alarm}")
     for name, reason in record["not_measured"].items():
         print(f"not measured: {name}: {reason}")
-    print(f"wrote {record['written']}")
+    if "written" in record:
+        print(f"wrote {record['written']}")
 
 
 def _print_table(heads: list[str], body: list[list[str]], markdown: bool) -> None:
@@ -101,7 +104,7 @@ def _print_table(heads: list[str], body: list[list[str]], markdown: bool) -> Non
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     table = Table(box=None, pad_edge=False)
     for k, head in enumerate(heads):
         number = 0 < k < len(heads) and head not in ("reading", "what it says")
@@ -109,7 +112,7 @@ def _print_table(heads: list[str], body: list[list[str]], markdown: bool) -> Non
     for row in body:
         table.add_row(*row)
     if not console.is_terminal:
-        console = Console(width=max(len("  ".join(row)) for row in [heads, *body]) + 60)
+        console = Console(markup=False, width=max(len("  ".join(row)) for row in [heads, *body]) + 60)
     console.print(table, highlight=False)
 
 
@@ -122,6 +125,7 @@ def judge_train(
     ] = "residual",
     epochs: Annotated[int, Option(min=1, help="Passes over the training part.")] = 30,
     seed: Annotated[int, Option(min=0, help="Initial weights, order and augmentation.")] = 0,
+    flip: Annotated[bool, Option("--flip", help="Mirror images too: for garments, not for letters.")] = False,
     resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -138,7 +142,7 @@ def judge_train(
     if out is None:
         out = room.cache_path(data_room.digest(data_room.open_data(settings, part="fit")), kind)
     with progress.telling(f"judge of {data}", every_line=True) as say:
-        judge = room.train(settings, out, kind=kind, epochs=epochs, seed=seed, say=say)
+        judge = room.train(settings, out, kind=kind, epochs=epochs, seed=seed, flip=flip, say=say)
     _print_judge(judge.card, str(out.with_suffix(".safetensors")), as_json)
 
 
