@@ -81,6 +81,7 @@ def test_the_record_is_the_contract(fresh: Path, closet: Path) -> None:
         "part": "test",
         "count": 200,
         "digest": data.digest(test),
+        "class_names": list(toy.CLASS_NAMES),
     }
     assert protocol["generated"] == 60 and protocol["floor_count"] == 60 and protocol["seed"] == 0
     assert protocol["extractors"]["closet"]["hash"] == features.primary(Data(name=str(closet))).fingerprint
@@ -247,6 +248,14 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     assert record["protocol"]["floor"] == "bare fit first-90%" and "discriminator_accuracy" in record["not_measured"]
 
 
+def test_copies_raise_alarms(closet: Path, fresh: Path, tmp_path: Path) -> None:
+    train = data.open_data(Data(name=str(closet)), part="train")
+    assert train.labels is not None
+    record = measured(save(tmp_path / "copies.npz", train.pixels[:60], train.labels[:60]), closet)
+    assert "60 images are exact copies of training images" in record["alarms"]
+    assert not any("copies" in text for text in measured(fresh, closet)["alarms"])
+
+
 def test_training_images_as_reference_leave_no_memory(fresh: Path, closet: Path) -> None:
     record = measured(fresh, closet, reference="train")
     assert "memorisation" in record["not_measured"] and "nearest_ratio_pixels_60" not in record["scores"]
@@ -261,6 +270,17 @@ def test_a_judge_of_ones_own_gives_the_scores_its_name(
         (tmp_path / f"My judge{suffix}").write_bytes(closet_judge.with_suffix(suffix).read_bytes())
     record = measured(fresh, closet, judge=tmp_path / "My judge.safetensors")
     assert "frechet_my-judge_60_test" in record["scores"] and "my-judge" in record["protocol"]["extractors"]
+
+
+def test_a_judge_of_other_classes_is_refused(closet_judge: Path, tmp_path: Path) -> None:
+    images = toy.draw(150, 16, 70)
+    names = tuple(reversed(toy.CLASS_NAMES))  # as many, and every verdict would be taken for another one
+    other = save(tmp_path / "other.npz", images.pixels, images.labels, names)
+    with pytest.raises(UsageError, match=r"residual\.safetensors knows the classes T-shirt/top, .* are Ankle boot, .*"):
+        measured(other, other, judge=closet_judge, reference="heldout")
+    plain = save(tmp_path / "plain.npz", images.pixels)
+    record = measured(plain, plain, judge=closet_judge, reference="heldout")  # without classes nothing is mistaken
+    assert not any(name.startswith(("class_", "label_")) for name in record["scores"])
 
 
 def test_colour_and_larger_images_are_fitted_and_said(closet: Path, tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ def kept(folder: Path) -> Path:
 
 def test_names_are_words() -> None:
     assert [features.count_word(count) for count in (10_000, 2_000, 1_234, 200, 0)] == ["10k", "2k", "1234", "200", "0"]
-    assert (
-        features.word("My_Photos (2)") == "my-photos-2"
-        and features.word("été") == "t"
-        and features.word("__") == ("judge")
-    )
+    assert [features.word(text) for text in ("My_Photos (2)", "Été", "__")] == ["my-photos-2", "t", "judge"]
+
+
+def test_words_that_are_taken_are_not_taken_again() -> None:
+    assert features.word("Random") == "own-random"  # a data set of this name is not the random network
 
 
 def test_fitting_repeats_grey_averages_colour_and_resizes() -> None:

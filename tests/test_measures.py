@@ -194,6 +194,7 @@ def test_trivial_images(parts: dict[str, Images]) -> None:
     assert (mean.pixels == mean.pixels[0]).all()
     for images in (noise, mean):
         assert images.class_names == like.class_names and np.bincount(images.labels).tolist() == [5] * 10  # type: ignore[arg-type]
+    assert measures.trivial("mean_image", 1, like, parts["fit"], 0).pixels.flags.writeable  # as torch wants it
     plain = measures.trivial("noise", 5, replace(like, labels=None, class_names=()), parts["fit"], 0)
     assert plain.labels is None
 

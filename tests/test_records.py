@@ -110,6 +110,7 @@ def test_a_record_is_not_changed_by_reading_it_out() -> None:
         (score(0.5, 0.5, 400.0, "lower"), "like real images"),
         (score(0.51, 0.5, 400.0, "lower", 0.006), "like real images"),
         (score(0.53, 0.5, 400.0, "lower", 0.006), "1.1 x floor"),
+        (score(0.0004, 0.0002, 4.0, "lower"), "2.0 x floor"),
         (score(200.0, 0.5, 400.0, "lower"), "400.0 x floor"),
         (score(400.0, 0.5, 400.0, "lower"), "no better than a trivial generator"),
         (score(500.0, 0.5, 400.0, "lower"), "no better than a trivial generator"),
@@ -126,7 +127,12 @@ def test_a_record_is_not_changed_by_reading_it_out() -> None:
     ],
 )
 def test_a_score_is_read_against_floor_and_ceiling(shown: Any, words: str) -> None:
-    assert records.reading(shown) == words
+    assert records.reading(FRECHET if shown["better"] == "lower" else COVERAGE, shown) == words
+
+
+def test_no_multiple_is_taken_of_a_floor_that_is_nought_but_for_chance() -> None:
+    for name in ("kernel_garment_10k_test", "frechet_infinite_garment_test"):
+        assert records.reading(name, score(0.02, 0.001, 2.0, "lower")) == "1.00% of ceiling"
 
 
 @pytest.mark.parametrize(
@@ -191,3 +197,32 @@ def test_whether_all_extractors_agree() -> None:
     for one in (good, bad):
         del one["scores"][RANDOM]
     assert records.agreement([good, bad]) == ""
+
+
+def alarmed(name: str, shown: Any, **details: Any) -> list[str]:
+    return records.alarms({name: {**shown, "details": details}}, ("coat", "bag"))
+
+
+def test_copies_raise_alarms() -> None:
+    duplicates, share = "near_duplicates_pixels_10k", score(0.01, 0.01, 0.0, "near", 0.001)
+    assert alarmed(duplicates, share, exact=0, near=120, expected_near=100.0) == []
+    (near,) = alarmed(duplicates, share, exact=0, near=900, expected_near=100.0)
+    assert near.startswith("900 images are as close") and "100 would be by chance" in near
+    exact, _ = alarmed(duplicates, share, exact=1200, near=1200, expected_near=100.0)
+    assert exact == "1,200 images are exact copies of training images"
+    assert alarmed("data_copying_garment_10k", score(-2.0, 0.0, 90.0, "near", 0.6)) == []
+    assert "C_T = -30.5" in alarmed("data_copying_garment_10k", score(-30.5, 0.0, 90.0, "near", 0.6))[0]
+    assert alarmed("authenticity_garment_10k", score(0.48, 0.5, 1.0, "near", 0.005)) == []
+    assert "20.0%" in alarmed("authenticity_garment_10k", score(0.2, 0.5, 1.0, "near", 0.005))[0]
+
+
+def test_missing_classes_and_too_little_variety_raise_alarms() -> None:
+    balance = "class_balance_tv_garment_10k"
+    assert alarmed(balance, score(0.3, 0.0, 0.9, "lower"), frequencies=[0.8, 0.2]) == []
+    assert alarmed(balance, score(0.5, 0.0, 0.9, "lower"), frequencies=[0.99, 0.01]) == [
+        "classes that are hardly ever made: bag"
+    ]
+    agreement = "label_agreement_garment_10k"
+    assert alarmed(agreement, score(0.95, 0.945, 0.1, "higher", 0.002)) == []
+    assert "little variety" in alarmed(agreement, score(0.99, 0.945, 0.1, "higher", 0.002))[0]
+    assert alarmed("frechet_garment_10k_test", score(400.0, 0.5, 400.0, "lower")) == []

@@ -125,9 +125,7 @@ def _extractors(
     """The judge first, then every other opinion that can be had; and why one that was asked for cannot."""
     shape = networks.Shape(*real.pixels.shape[1:3])
     random = features.random_network(shape)
-    first = (
-        features.from_judge(judge_room.load(judge), features.word(judge.stem)) if judge else features.primary(dataset)
-    )
+    first = _given(judge, real) if judge else features.primary(dataset)
     chosen = [first]
     second = judge_room.for_data(dataset, "plain")
     if second is not None and second.fingerprint != first.fingerprint:
@@ -144,6 +142,18 @@ def _extractors(
                 raise
             return chosen, {"frechet_inception, kernel_inception, inception_style_inception": str(error)}
     return chosen, {}
+
+
+def _given(path: Path, real: Images) -> Extractor:
+    """The judge in that file, if it knows the classes of these images."""
+    judge = judge_room.load(path)
+    names = tuple(judge.card["class_names"])
+    if real.labels is not None and names != real.class_names:
+        raise UsageError(
+            f"the judge {path} knows the classes {', '.join(names)}, and those of {real.name} are "
+            f"{', '.join(real.class_names)}; train one for them with `modiste judge train --data ...`"
+        )
+    return features.from_judge(judge, features.word(path.stem))
 
 
 def _training(subject: Subject, dataset: Data, reference: Split) -> tuple[Images | None, Images | None]:

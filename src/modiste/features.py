@@ -42,6 +42,9 @@ RANDOM_CHUNK = 250
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 """What reading a missing or damaged file of the cache raises; it is computed anew."""
 
+TAKEN = (*judge_room.SHIPPED, "random", "inception", "infinite")
+"""Words that mean something else in the names of scores than a judge of one's own."""
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
@@ -103,8 +106,9 @@ def primary(dataset: Data) -> Extractor:
 
 
 def word(text: str) -> str:
-    """Text as one lower-case word for the name of a score: letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "judge"
+    """Text as one lower-case word for the name of a score: letters, digits and hyphens, and no word that is taken."""
+    found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "judge"
+    return f"own-{found}" if found in TAKEN else found
 
 
 def count_word(count: int) -> str:

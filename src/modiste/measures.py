@@ -267,7 +267,7 @@ def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> 
         pixels = random.integers(0, 256, shape, dtype=np.uint8)
     else:
         mean = np.round(mean_of.pixels.mean(0, dtype=np.float64)).astype(np.uint8)
-        pixels = np.ascontiguousarray(np.broadcast_to(mean, shape))
+        pixels = np.broadcast_to(mean, shape).copy()
     labels = None if like.labels is None else np.arange(count, dtype=np.int64) % len(like.class_names)
     return Images(pixels, labels, like.class_names, kind)
 
