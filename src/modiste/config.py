@@ -202,7 +202,7 @@ def source_text(name_or_path: str | Path) -> str:
 def load(name_or_path: str | Path) -> Recipe:
     """The recipe of that shipped name, or of that TOML file."""
     text, place = _read(name_or_path)
-    tree = _parsed(text, place)
+    tree = parsed(text, place)
     tree.setdefault("name", Path(place).stem)
     return build(tree, place)
 
@@ -217,13 +217,14 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             raise UsageError(f"cannot read the recipe file {path}: {reason}; check the path") from None
     if name not in shipped():
         raise UsageError(
-            f"no recipe is named {name!r}{_nearest(name, shipped())}; `modiste recipes` lists them, "
+            f"no recipe is named {name!r}{nearest(name, shipped())}; `modiste recipes` lists them, "
             "or give the path of a .toml file"
         )
     return (resources.files("modiste") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
 
 
-def _parsed(text: str, place: str) -> dict[str, Any]:
+def parsed(text: str, place: str) -> dict[str, Any]:
+    """The tree of a TOML text; `place` is named in the error sentence."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -245,7 +246,7 @@ def override(recipe: Recipe, changes: Mapping[str, Any], place: str = "--set") -
         section, _, leaf = key.rpartition(".")
         if key not in KEYS:
             raise UsageError(
-                f"{place}: no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all"
+                f"{place}: no key is named {key!r}{nearest(key, KEYS)}; `modiste recipes keys` lists them all"
             )
         target = tree.setdefault(section, {}) if section else tree
         target[leaf] = value
@@ -305,7 +306,7 @@ def to_toml(recipe: Recipe) -> str:
 
 def from_toml(text: str, place: str) -> Recipe:
     """The inverse of `to_toml`."""
-    return build(_parsed(text, place), place)
+    return build(parsed(text, place), place)
 
 
 def content_hash(recipe: Recipe) -> str:
@@ -338,7 +339,8 @@ ONE_LENGTH = {"train.images": "epochs", "train.epochs": "images"}
 KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the known word that looks most like this one; nothing where none does."""
     known = list(known)
     ends = {key.rpartition(".")[2]: key for key in known}
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
@@ -351,7 +353,7 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and "-" not in part and "[" not in part)
     if first["type"] == "extra_forbidden":
-        return f"no key is named {key!r}{_nearest(key, KEYS)}; `modiste recipes keys` lists them all"
+        return f"no key is named {key!r}{nearest(key, KEYS)}; `modiste recipes keys` lists them all"
     message = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], (dict, Section)):  # a rule over several keys, which its message names
         return message
