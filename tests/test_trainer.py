@@ -296,6 +296,19 @@ def test_the_best_is_looked_for_after_so_many_images_and_at_the_end(
     assert [record["images"] for record in log if "frechet_any_heldout" in record] == [160, 320, 400] and not values
 
 
+def test_scores_by_another_judge_are_not_compared(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "make_selector", choosing([1.0, 2.0], every_images=80))
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 160})
+    before = (run.path / "best.safetensors").read_bytes()
+    later = selection.Selector("frechet_later_heldout", 80, lambda _: 50.0)
+    monkeypatch.setattr(selection, "make_selector", lambda *_: later)
+    run = modiste.train(tiny, run.path, extend=True)
+    assert run.manifest["best"] == {"images": 240, "frechet_later_heldout": 50.0}
+    assert (run.path / "best.safetensors").read_bytes() != before
+
+
 def test_a_training_judges_itself_by_held_out_images(tiny: Recipe, tmp_path: Path, closet: Path) -> None:
     judged = {"data.name": str(closet), "evaluate.every_images": 160, "evaluate.count": 20}
     run = modiste.train(tiny, tmp_path / "run", overrides=judged)

@@ -58,6 +58,10 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
 
 
 def best(records: Iterable[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
-    """The name of the held-out score in a run's log and the record with the least of it; None if none was taken."""
+    """The name of the held-out score in a run's log and the record with the least of it; None if none was taken.
+
+    A run that went on after a judge was trained has two such scores, which cannot be compared: the newer one counts.
+    """
     judged = [(key, record) for record in records for key in record if key.endswith("_heldout")]
-    return min(judged, key=lambda pair: (pair[1][pair[0]], pair[1]["images"]), default=None)
+    alike = [pair for pair in judged if pair[0] == judged[-1][0]]
+    return min(alike, key=lambda pair: (pair[1][pair[0]], pair[1]["images"]), default=None)

@@ -221,7 +221,7 @@ def select(session: Session, state: State, last: bool) -> dict[str, float]:
         return {}
     value = selector.score(state.ema)
     before = selection.best(log)
-    if before is None or value < before[1][before[0]]:
+    if before is None or before[0] != selector.name or value < before[1][before[0]]:
         runs.save_generator(session.run, state.ema, "best")
     return {selector.name: value}
 
