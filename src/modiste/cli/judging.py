@@ -11,6 +11,7 @@ import typer
 from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag
+from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
 app = typer.Typer()
@@ -72,7 +73,7 @@ def evaluate(
     if len(found) == 1:
         _print_record(found[0], markdown)
     else:
-        _print_table(*records.comparison(found), markdown)
+        print_table(*records.comparison(found), markdown)
         print(f"\n{records.agreement(found)}")
 
 
@@ -84,7 +85,7 @@ def _print_record(record: dict[str, Any], markdown: bool) -> None:
     print(f"{subject['name']}: {protocol['generated']:,} images against {reference['count']:,} of {reference['data']}")
     rows = records.rows(record)
     heads = ["score", "value", "floor", "ceiling", "reading", "what it says"]
-    _print_table(heads, [list(row.values()) for row in rows], markdown)
+    print_table(heads, [list(row.values()) for row in rows], markdown)
     print("\nfloor: real images, measured alike; ceiling: the worse of noise and the mean image")
     for alarm in record["alarms"]:
         print(f"alarm: {alarm}")
@@ -92,28 +93,6 @@ def _print_record(record: dict[str, Any], markdown: bool) -> None:
         print(f"not measured: {name}: {reason}")
     if "written" in record:
         print(f"wrote {record['written']}")
-
-
-def _print_table(heads: list[str], body: list[list[str]], markdown: bool) -> None:
-    """A table for the terminal, wide lines for a pipe, or Markdown."""
-    from modiste import records
-
-    if markdown:
-        print(records.markdown(heads, body))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(markup=False)
-    table = Table(box=None, pad_edge=False)
-    for k, head in enumerate(heads):
-        number = 0 < k < len(heads) and head not in ("reading", "what it says")
-        table.add_column(head, justify="right" if number else "left", no_wrap=number)
-    for row in body:
-        table.add_row(*row)
-    if not console.is_terminal:
-        console = Console(markup=False, width=max(len("  ".join(row)) for row in [heads, *body]) + 60)
-    console.print(table, highlight=False)
 
 
 @judge_app.command("train")

@@ -1,0 +1,130 @@
+"""Verbs that compare: study."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import JsonFlag
+from modiste.cli.tables import print_table
+from modiste.errors import ModisteError
+
+if TYPE_CHECKING:
+    from modiste.studies import StudyFolder
+
+app = typer.Typer()
+
+
+@app.command()
+def study(
+    what: Annotated[
+        str | None, Argument(help="A study's name, a TOML file, or a study folder to go on with; none lists them.")
+    ] = None,
+    out: Annotated[Path | None, Option(help="The study folder; default studies/NAME.")] = None,
+    seeds: Annotated[str | None, Option(help="How many training seeds (3), or which (0,2,5).")] = None,
+    budget: Annotated[str | None, Option(help="Length of each run: 5min, 3 epochs or 60000 images.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every configuration.")] = None,
+    count: Annotated[int | None, Option(min=2, help="Generated images per evaluation; default 10,000.")] = None,
+    jobs: Annotated[int, Option(min=1, help="Runs at a time; they share the processor's threads.")] = 1,
+    ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
+    track: Annotated[str | None, Option(help="Also write event files for: tensorboard.")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan with time and disk; train nothing.")] = False,
+    calibration: Annotated[
+        bool, Option("--calibration/--no-calibration", help="Whether a dry run tries each configuration.")
+    ] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare recipes over training seeds, each run a process of its own; or go on with a study that was stopped.
+
+    Example: modiste study diaz --seeds 3 --budget 5min
+    """
+    from modiste import config, plan, studies
+
+    if what is None:
+        _print_list(as_json)
+        return
+    asked, path = studies.settle(
+        what,
+        out,
+        seeds=plan.parse_seeds(seeds) if seeds is not None else None,
+        budget=budget,
+        overrides=config.assignments(settings or []),
+        jobs=jobs,
+        count=count,
+    )
+    if dry_run:
+        from modiste import forecast, progress
+
+        planned = plan.expand(asked, path, track)
+        with progress.telling(asked.name) as say:
+            predicted = forecast.table(asked, planned, jobs, calibration, say)
+        _print_forecast(predicted, path, as_json)
+        return
+    folder = studies.study(asked, path, jobs=jobs, ray=ray, track=track)
+    _print_study(folder, as_json)
+
+
+def _print_list(as_json: bool) -> None:
+    from modiste import plan
+
+    found = {name: plan.load(name) for name in plan.shipped()}
+    if as_json:
+        rows = [{**one.model_dump(mode="json"), "name": name} for name, one in found.items()]
+        print(json.dumps(rows, indent=2))
+        return
+    for name, one in found.items():
+        print(f"{name:14} {one.about}")
+        print(f"{'':14} {', '.join(each.name for each in plan.configurations(one))}")
+
+
+def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> None:
+    from modiste import progress
+
+    if as_json:
+        print(json.dumps({**predicted, "out": str(path)}, indent=2))
+        return
+    print(f"{predicted['study']}: {predicted['about']}")
+    heads = ["configuration", "images", "GFLOP/image", "images/s", "training", "evaluation", "disk"]
+    body = [
+        [
+            row["configuration"],
+            f"{row['images']:,}",
+            f"{row['gflop_per_image']:.3f}",
+            f"{row['images_per_second']:,.0f}" if row["images_per_second"] else "-",
+            progress.duration(row["training_seconds"]) if row["training_seconds"] else "-",
+            progress.duration(row["evaluation_seconds"]) if row["evaluation_seconds"] else "-",
+            f"{row['bytes'] / 1e6:,.0f} MB" if row["bytes"] else "-",
+        ]
+        for row in predicted["configurations"]
+    ]
+    print_table(heads, body)
+    jobs = f", {predicted['jobs']} at a time" if predicted["jobs"] > 1 else ""
+    print(f"\n{predicted['runs']} runs{jobs}, seeds {', '.join(map(str, predicted['seeds']))}, into {path}")
+    if predicted["seconds"]:
+        without = "" if predicted["configurations"][0]["evaluation_seconds"] else ", evaluations not counted"
+        print(f"time about {progress.duration(predicted['seconds'])}{without}")
+    if predicted["bytes"]:
+        print(f"disk about {predicted['bytes'] / 1e6:,.0f} MB")
+    print(f"the first of the commands:\n  {predicted['commands'][0]}")
+
+
+def _print_study(folder: StudyFolder, as_json: bool) -> None:
+    from modiste import outcomes
+
+    rows = folder.rows
+    if as_json:
+        print(json.dumps({"study": str(folder.path), "finished": folder.finished, "rows": rows}, indent=2))
+    else:
+        print_table(*outcomes.table(rows))
+        for sentence in [*outcomes.failures(rows), *outcomes.verdicts(rows)]:
+            print(sentence)
+        print(f"wrote {folder.path / 'records.csv'}")
+        if not folder.finished:
+            print(f"not finished; go on with:  modiste study {shlex.quote(str(folder.path))}")
+    if not any(row["status"] == "finished" for row in rows) and folder.finished:
+        raise ModisteError(f"every run of the study failed; {folder.path / 'logs'} holds what they said")

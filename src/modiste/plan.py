@@ -1,0 +1,358 @@
+"""Study files: which recipes with which changes, over which seeds, for how long; and the runs that follow from them.
+
+Seed k means the same for every configuration: the noise follows from (seed, images shown), the order of the data from
+(seed, epoch), and every run is judged on images from the same noise seeds. So runs of one seed are paired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BeforeValidator, Field, ValidationError
+
+from modiste import assembly, config, data, trainer
+from modiste.config import Count, Data, Name, Recipe, Section
+from modiste.errors import UsageError
+from modiste.networks import summary
+from modiste.processes import Team
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _dotted(tree: Any) -> Any:
+    """`network.z_dim = 8` is a table in a table for TOML and one key here."""
+    if not isinstance(tree, Mapping):
+        return tree
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = _dotted(value)
+        flat |= {f"{key}.{leaf}": deep for leaf, deep in inner.items()} if isinstance(inner, dict) else {key: inner}
+    return flat
+
+
+Changes = Annotated[dict[str, Any], BeforeValidator(_dotted)]
+Grid = Annotated[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], BeforeValidator(_dotted)]
+
+
+class Configuration(Section):
+    """A recipe with changes, under a name of its own."""
+
+    name: Name
+    """The name in tables, and the beginning of the run folders' names."""
+    recipe: str
+    """A shipped recipe's name, or a TOML file beside the study file."""
+    about: str = ""
+    """One sentence on what is different here."""
+    set: Changes = Field(default_factory=dict)
+    """Changes by dotted key, as in set = {"train.lr_generator" = 1e-4}."""
+
+
+class Judging(Section):
+    """How every run is evaluated when it is finished."""
+
+    count: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
+    """Generated images."""
+    reference: Literal["test", "heldout", "train"] = "test"
+    """The real images to compare with."""
+
+
+class Study(Section):
+    """Which configurations are compared over which seeds; recipes and configurations in the order of the table."""
+
+    name: Name = "unnamed"
+    """Short name; also the default study folder."""
+    about: str = ""
+    """The question, in a sentence."""
+    source: str = ""
+    """The publication or idea it follows."""
+    recipes: tuple[str, ...] = ()
+    """Recipes that take part as they are."""
+    configuration: tuple[Configuration, ...] = ()
+    """Recipes with changes."""
+    grid: Grid = Field(default_factory=dict)
+    """Values by dotted key; every configuration is repeated with every combination of them."""
+    set: Changes = Field(default_factory=dict)
+    """Changes of all configurations alike."""
+    seeds: Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[Seed, ...], Field(min_length=1)] = 3
+    """How many seeds (0, 1, ...), or a list of them."""
+    budget: str | None = None
+    """The length of every run: 5min, 3 epochs or 60000 images; none = as the recipes say."""
+    threads: Count | None = None
+    """Processor threads of every run; none = all that there are, shared by the runs at a time."""
+    evaluate: Judging = Judging()
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds one by one, each once."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(dict.fromkeys(self.seeds))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a study: its recipe as the run folder will say it, and the commands that make and measure it."""
+
+    configuration: str
+    seed: int
+    recipe: Recipe
+    folder: Path
+    commands: tuple[tuple[str, ...], ...]
+    """Arguments of `modiste`: first the training, then the evaluation."""
+    record: Path
+    """Where the evaluation writes."""
+    gflop_per_image: float
+
+    @property
+    def name(self) -> str:
+        """CONFIGURATION-seedK, which is also the run folder's name."""
+        return self.folder.name
+
+
+def shipped() -> list[str]:
+    """Names of the studies in the package, sorted."""
+    folder = resources.files("modiste") / "study_plans"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name_or_path: str | Path) -> Study:
+    """The study of that shipped name, of that TOML file, or of that study folder."""
+    name, path = str(name_or_path), Path(name_or_path)
+    if name not in shipped() and (path / "study.toml").is_file():
+        path = path / "study.toml"
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UsageError(f"cannot read the study file {path}: {reason}; check the path") from None
+        study = build({"name": path.stem, **config.parsed(text, str(path))}, str(path))
+        return _with_recipes(study, {recipe: _beside(recipe, path.parent) for recipe in recipe_names(study)})
+    if name not in shipped():
+        raise UsageError(
+            f"no study is named {name!r}{config.nearest(name, shipped())}; there are {', '.join(shipped())}, "
+            "or give the path of a .toml file"
+        )
+    text = (resources.files("modiste") / "study_plans" / f"{name}.toml").read_text(encoding="utf-8")
+    return build({"name": name, **config.parsed(text, f"{name}.toml")}, f"{name}.toml")
+
+
+def recipe_names(study: Study) -> list[str]:
+    """Every recipe (name or file) that takes part, once."""
+    return list(dict.fromkeys([*study.recipes, *(one.recipe for one in study.configuration)]))
+
+
+def _beside(recipe: str, folder: Path) -> str:
+    return str(folder / recipe) if recipe.endswith(".toml") and not Path(recipe).is_absolute() else recipe
+
+
+def _with_recipes(study: Study, places: Mapping[str, str]) -> Study:
+    """The study with its recipes under other paths; one listed by its path keeps the file's name as its own."""
+    named = [
+        Configuration(name=Path(recipe).stem, recipe=places[recipe]) if recipe.endswith(".toml") else None
+        for recipe in study.recipes
+    ]
+    plain = tuple(recipe for recipe, moved in zip(study.recipes, named, strict=True) if moved is None)
+    others = (one.model_copy(update={"recipe": places[one.recipe]}) for one in study.configuration)
+    return study.model_copy(update={"recipes": plain, "configuration": (*filter(None, named), *others)})
+
+
+def build(tree: Mapping[str, Any], place: str) -> Study:
+    """A study from nested plain values; `place` is named in error sentences."""
+    try:
+        return Study.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{place}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    steps = [str(part) for part in first["loc"] if not re.search(r"[\[-]|^(int|tuple)$", str(part))]
+    key, message = ".".join(steps), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        owners: dict[str, type[Section]] = {"configuration": Configuration, "evaluate": Judging}
+        known = list((owners[steps[0]] if steps[1:] else Study).model_fields)
+        return f"no key is named {key!r}{config.nearest(steps[-1], known)}; there are {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{key} is missing; each [[configuration]] has a name and a recipe"
+    return f"{key} = {first['input']!r} is not possible: {message[0].lower()}{message[1:]}"
+
+
+def revise(study: Study, place: str = "modiste study", **changes: Any) -> Study:
+    """The study with some keys replaced (those that are not None) and checked anew; `set` is added to what is set."""
+    tree = study.model_dump(exclude_unset=True)
+    given = {key: value for key, value in changes.items() if value is not None}
+    given["set"] = {**study.set, **given.get("set", {})}
+    return build({**tree, **given}, place)
+
+
+def parse_seeds(text: str) -> int | tuple[int, ...]:
+    """A count of seeds (`3`), or the seeds themselves (`0,2,5` or `4,`)."""
+    numbers = [part.strip() for part in text.split(",") if part.strip()]
+    if not numbers or not all(number.isdecimal() for number in numbers):
+        raise UsageError(f"--seeds {text!r} is neither a count such as 3 nor a list such as 0,2,5")
+    return int(numbers[0]) if "," not in text else tuple(map(int, numbers))
+
+
+def budget_changes(text: str) -> dict[str, Any]:
+    """The recipe's keys that a budget sets: 5min, 3 epochs or 60000 images."""
+    match = re.fullmatch(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(epochs?|images)", text.strip().lower())
+    if match is None:
+        try:
+            return {"train.budget_seconds": config.parse_seconds(text)}
+        except UsageError:
+            raise UsageError(f"the budget {text!r} is no length; write it as 5min, 3 epochs or 60000 images") from None
+    number = float(match[1].replace(",", "").replace("_", ""))
+    if number <= 0 or (match[2] == "images" and number != int(number)):
+        raise UsageError(f"the budget {text!r} is no length; write it as 5min, 3 epochs or 60000 images")
+    return {"train.epochs": number} if match[2].startswith("epoch") else {"train.images": int(number)}
+
+
+def configurations(study: Study) -> list[Configuration]:
+    """All configurations with every change in its `set`: their own, the grid's, the study's; names are unique."""
+    bases = [Configuration(name=recipe, recipe=recipe) for recipe in study.recipes] + list(study.configuration)
+    if not bases:
+        raise UsageError(f"the study {study.name} compares nothing; give it recipes or [[configuration]] tables")
+    found = []
+    for base in bases:
+        for values in itertools.product(*study.grid.values()):
+            chosen = dict(zip(study.grid, values, strict=True))
+            words = [f"{key.rpartition('.')[2]}-{_word(value)}" for key, value in chosen.items()]
+            name = "-".join([base.name, *words] if len(bases) > 1 or not words else words)
+            changes = {**study.set, **base.set, **chosen}
+            found.append(base.model_copy(update={"name": name, "set": changes}))
+    for name in (one.name for one in found):
+        if sum(other.name == name for other in found) > 1:
+            raise UsageError(f"two configurations of the study {study.name} are named {name!r}; give each its own name")
+    for one in found:
+        if own := {"seed", "train.threads"} & one.set.keys():
+            key = own.pop()
+            remedy = "seeds = 3" if key == "seed" else "threads = 1"
+            raise UsageError(f"{one.name}: {key} is the same for the whole study; write {remedy} at its top instead")
+    return found
+
+
+def _word(value: Any) -> str:
+    text = "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "none"
+
+
+def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
+    """Every run of the study, seed by seed, checked against its data; folders are OUT/runs/CONFIGURATION-seedK."""
+    length = budget_changes(study.budget) if study.budget else {}
+    planned: dict[tuple[int, str], Planned] = {}
+    judged: dict[Data, str] = {}
+    for one in configurations(study):
+        changes = {**one.set, **({"train.threads": study.threads} if study.threads else {}), **length}
+        try:
+            recipe, _ = trainer.settle(one.recipe, out, changes)
+            dataset = data.open_data(recipe.data)
+            recipe = config.resolve(recipe, len(dataset))
+            assembly.check_fit(recipe, dataset, Team())
+        except UsageError as error:
+            raise UsageError(f"{one.name}: {error}") from None
+        native = data.native(recipe.data)
+        judged[native.model_copy(update={"resize_filter": "box"})] = one.name
+        if len(judged) > 1:
+            raise UsageError(
+                f"{' and '.join(judged.values())} would be judged on different images; a study has one data set, "
+                "so compare them in two studies"
+            )
+        gflop = summary.training_flops(recipe, assembly.image_shape(recipe, dataset)) / 1e9
+        for seed in study.seed_list:
+            folder = out / "runs" / f"{one.name}-seed{seed}"
+            commands = (train_command(one, changes, study, seed, folder, track), evaluate_command(study, folder))
+            own = recipe.model_copy(update={"seed": seed})
+            record = folder / ("metrics.json" if study.evaluate.reference == "test" else
+                               f"metrics-{study.evaluate.reference}.json")  # fmt: skip
+            planned[seed, one.name] = Planned(one.name, seed, own, folder, commands, record, gflop)
+    return [planned[seed, one.name] for seed in study.seed_list for one in configurations(study)]
+
+
+def train_command(
+    one: Configuration, changes: Mapping[str, Any], study: Study, seed: int, folder: Path, track: str | None
+) -> tuple[str, ...]:
+    """The words after `modiste` that train this run."""
+    words = ["train", one.recipe, "--out", str(folder), "--seed", str(seed)]
+    timed = study.budget is not None and "train.budget_seconds" in budget_changes(study.budget)
+    for key, value in changes.items():
+        if not (timed and key == "train.budget_seconds"):
+            words += ["--set", f"{key}={literal(value)}"]
+    if study.budget and timed:
+        words += ["--budget", study.budget]
+    return (*words, *(("--track", track) if track else ()))
+
+
+def evaluate_command(study: Study, folder: Path) -> tuple[str, ...]:
+    """The words after `modiste` that measure this run."""
+    judging = study.evaluate
+    return ("evaluate", str(folder), "--count", str(judging.count), "--reference", judging.reference)
+
+
+def literal(value: Any) -> str:
+    """A value as `--set key=VALUE` takes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, str) and re.fullmatch(r"(?!(true|false|none|null|inf|nan)$)[a-z/][A-Za-z0-9_/.-]*", value):
+        return value
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def shown(command: Sequence[str], threads: int | None = None) -> str:
+    """A command as a person would type it."""
+    return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["modiste", *command])
+
+
+def identity(study: Study, planned: Sequence[Planned]) -> dict[str, Any]:
+    """What makes it this study and no other: every configuration's settings and how it is judged, not the seeds."""
+    settings = {
+        run.configuration: run.recipe.model_dump(mode="json", exclude={"name", "about", "source", "seed"})
+        for run in planned
+    }
+    return {"configurations": settings, "evaluate": study.evaluate.model_dump(mode="json")}
+
+
+def content_hash(study_identity: Mapping[str, Any]) -> str:
+    """SHA-256 of a study's identity, as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(study_identity, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line per thing in which two identities differ."""
+    before, after = old["configurations"], new["configurations"]
+    lines = [f"no {name} here" for name in before if name not in after]
+    lines += [f"{name} is new" for name in after if name not in before]
+    for name in before.keys() & after.keys():
+        pair = (config.build(tree, name) for tree in (before[name], after[name]))
+        lines += [f"{name}: {line}" for line in config.differences(*pair)]
+    changed = [key for key in new["evaluate"] if old["evaluate"].get(key) != new["evaluate"][key]]
+    lines += [f"evaluate.{key}: {old['evaluate'].get(key)} -> {new['evaluate'][key]}" for key in changed]
+    return sorted(lines)
+
+
+def to_toml(study: Study) -> str:
+    """Every setting of the study as TOML text."""
+    return tomli_w.dumps(study.model_dump(mode="json", exclude_none=True))
+
+
+def moved_recipes(study: Study, folder: Path) -> tuple[Study, dict[str, str]]:
+    """The study with its recipe files copied into `folder` (as paths), and the copies' names and texts."""
+    files = [recipe for recipe in recipe_names(study) if recipe.endswith(".toml")]
+    texts = {recipe: config.source_text(recipe) for recipe in files}
+    names: dict[str, str] = {}
+    for recipe in files:
+        taken = [name for other, name in names.items() if texts[other] != texts[recipe]]
+        stem = Path(recipe).stem
+        names[recipe] = next(
+            name for k in itertools.count() if (name := f"{stem}{f'-{k + 1}' if k else ''}.toml") not in taken
+        )
+    places = {recipe: str(folder / names[recipe]) if recipe in names else recipe for recipe in recipe_names(study)}
+    return _with_recipes(study, places), {names[recipe]: texts[recipe] for recipe in files}

@@ -1,0 +1,323 @@
+"""Studies: recipes by seeds, each run a process of its own, all outcomes in one tidy table.
+
+    studies/NAME/study.toml      the resolved study; `modiste study studies/NAME` goes on with it
+                 recipes/        copies of recipe files that are not shipped
+                 plan.json       every configuration's settings, every run's folder and commands
+                 records.csv     one row per run and score; records.jsonl is the same
+                 logs/           what the commands said
+                 runs/           a run folder per configuration and seed
+
+The folders are the only memory: a run is done when its training is finished and its metrics.json fits its weights. So
+a study that was killed goes on by itself, and runs that failed are tried again when the study is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from modiste import config, outcomes, plan, progress, records, runs, trainer, workers
+from modiste.errors import ModisteError, UsageError
+from modiste.outcomes import Row
+from modiste.plan import Planned, Study
+from modiste.workers import Errand
+
+FORMAT = 1
+LINE_SECONDS = 60.0
+TRAINING_SHARE = 0.9
+"""Of a run's way: where its training is finished and only the evaluation is left."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study folder, as the report and the statistics read it."""
+
+    path: Path
+
+    @property
+    def study(self) -> Study:
+        """What was asked."""
+        return plan.load(self.path / "study.toml")
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """plan.json: hash, configurations with all settings, and per run its folder, recipe hash and commands."""
+        return _read_plan(self.path)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The table: one row per run and score."""
+        return outcomes.read(self.path)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run is measured or has failed."""
+        return all(row["status"] != "waiting" for row in self.rows)
+
+    def run(self, configuration: str, seed: int) -> runs.Run:
+        """The run folder of a configuration and a seed."""
+        return runs.Run(self.path / "runs" / f"{configuration}-seed{seed}")
+
+
+def open_study(path: str | Path) -> StudyFolder:
+    """The study in that folder; UsageError when there is none."""
+    path = Path(path)
+    if not (path / "plan.json").is_file():
+        raise UsageError(f"{path} is no study folder (it has no plan.json); `modiste study diaz` makes one")
+    return StudyFolder(path)
+
+
+def study(
+    what: Study | str | Path,
+    out: str | Path | None = None,
+    *,
+    seeds: int | Sequence[int] | None = None,
+    budget: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    ray: str | None = None,
+    track: str | None = None,
+    console: Console | None = None,
+) -> StudyFolder:
+    """Carry out a study, or go on with the one in the folder; the folder with its table comes back.
+
+    `what` is a shipped study's name, a TOML file, a Study, or the folder of a study to go on with. `seeds` is a count
+    or a list, `budget` the length of each run (5min, 3 epochs, 60000 images), `overrides` changes every configuration.
+    `jobs` runs go on at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the folder.
+    Runs that are finished are reused, interrupted ones continue, failed ones are kept with their reason.
+
+    >>> folder = study("diaz", seeds=3, budget="5min")  # doctest: +SKIP
+    >>> folder.rows[0]["score"]  # doctest: +SKIP
+    'frechet_garment_10k_test'
+    """
+    console = console or Console(stderr=True)
+    asked, path = settle(what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs)
+    with _locked(path), trainer.interruptible() as stopped:
+        asked, planned = _prepare(asked, path, track)
+        judging = asked.evaluate.model_dump(mode="json")
+        found = {run.name: outcomes.measured(run, judging) for run in planned}
+        rows = {run.name: outcomes.rows_of(asked.name, run, found[run.name]) for run in planned}
+        todo = [run for run in planned if found[run.name] is None]
+        if reused := len(planned) - len(todo):
+            console.print(f"{reused} of {len(planned)} runs are finished already", highlight=False)
+        outcomes.write(path, [row for run in planned for row in rows[run.name]])
+        errands = [_errand(run, path, asked.threads) for run in todo]
+        with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
+            if ray:
+                results = workers.on_ray(ray, errands, jobs, asked.threads or 1, stopped, glance)
+            else:
+                results = workers.locally(errands, jobs, stopped, glance)
+            for number, outcome in results:
+                run = todo[number]
+                if outcome == workers.INTERRUPTED:
+                    continue
+                record = None if outcome else outcomes.measured(run, judging)
+                if record is None:
+                    outcome = outcome or f"its record does not fit its weights; see {errands[number].log}"
+                rows[run.name] = outcomes.rows_of(asked.name, run, record, outcome)
+                outcomes.write(path, [row for run in planned for row in rows[run.name]])
+                say(f"{run.name}: {'failed: ' + outcome if outcome else _first_score(rows[run.name])}")
+    return StudyFolder(path)
+
+
+def settle(
+    what: Study | str | Path,
+    out: str | Path | None = None,
+    *,
+    seeds: int | Sequence[int] | None = None,
+    budget: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    count: int | None = None,
+) -> tuple[Study, Path]:
+    """The study with its changes and threads, and its folder: `out`, the folder it was read from, or studies/NAME."""
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs} does nothing; give at least 1")
+    asked = what if isinstance(what, Study) else plan.load(what)
+    if out is None and not isinstance(what, Study) and (Path(what) / "plan.json").is_file():
+        out = what
+    path = Path("studies") / asked.name if out is None else Path(out)
+    chosen = tuple(seeds) if isinstance(seeds, Sequence) else seeds
+    asked = plan.revise(asked, seeds=chosen, budget=budget, set=dict(overrides or {}))
+    if count is not None:
+        asked = plan.revise(asked, evaluate={"count": count, "reference": asked.evaluate.reference})
+    if asked.threads is None and (path / "plan.json").is_file():  # sums depend on threads: they stay as they were
+        threads = _read_plan(path)["threads"]
+        if threads is None and jobs > 1:
+            raise UsageError(
+                f"the runs of {path} use all processor threads, one run at a time; go on with --jobs 1, "
+                "or choose another folder with --out"
+            )
+        asked = plan.revise(asked, threads=threads)
+    elif asked.threads is None and jobs > 1:
+        asked = plan.revise(asked, threads=max(1, cores() // jobs))
+    return asked, path
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the study folder; not with the lock of run folders, which sweeps up what others are writing."""
+    if path.is_dir() and not (path / "plan.json").is_file():
+        ours = (".lock", "study.toml", "recipes", "logs", ".plan.json.writing", ".study.toml.writing")
+        strange = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
+        if strange:
+            raise UsageError(
+                f"{path} holds other files ({strange[0]}) and is no study folder; choose another with --out"
+            )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path / ".lock").acquire(timeout=0):
+            yield
+    except filelock.Timeout:
+        raise ModisteError(
+            f"another process works on the study in {path}; wait for it, or choose another --out"
+        ) from None
+
+
+def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[Planned]]:
+    """Check the folder against the study, and write what is asked; the study with its recipes in the folder."""
+    portable, texts = plan.moved_recipes(asked, Path("recipes"))
+    local, _ = plan.moved_recipes(asked, path / "recipes")
+    planned = plan.expand(asked, path, track)
+    identity = plan.identity(asked, planned)
+    if (path / "plan.json").is_file():
+        _check_same(path, _read_plan(path), identity)
+    for folder in ("recipes", "logs", "runs"):
+        (path / folder).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        runs.write_text(path / "recipes" / name, text)
+    planned = plan.expand(local, path, track) if texts else planned
+    runs.write_text(path / "study.toml", plan.to_toml(portable))
+    runs.write_json(path / "plan.json", {
+        "format": FORMAT,
+        "study": asked.name,
+        "hash": plan.content_hash(identity),
+        "threads": asked.threads,
+        **identity,
+        "runs": [
+            {
+                "configuration": run.configuration,
+                "seed": run.seed,
+                "folder": f"runs/{run.name}",
+                "recipe_hash": config.content_hash(run.recipe),
+                "gflop_per_image": round(run.gflop_per_image, 6),
+                "commands": [plan.shown(command, asked.threads) for command in run.commands],
+            }
+            for run in planned
+        ],
+    })  # fmt: skip
+    return local, planned
+
+
+def _check_same(path: Path, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    if before["hash"] == plan.content_hash(identity):
+        return
+    found = plan.differences(before, identity)
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    raise UsageError(
+        f"{path} holds another study ({'; '.join(found[:3])}{more}); only seeds can be added to it, "
+        "so choose another folder with --out"
+    )
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    place = path / "plan.json"
+    try:
+        tree = json.loads(place.read_text(encoding="utf-8"))
+        if {"hash", "threads", "configurations", "evaluate", "runs"} <= tree.keys():
+            return dict(tree)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+        raise ModisteError(f"cannot read {place} ({error}); move the folder away and run the study again") from None
+    raise ModisteError(f"{place} is no plan of a study; move the folder away and run the study again")
+
+
+def _errand(run: Planned, path: Path, threads: int | None) -> Errand:
+    """What is left to do for a run."""
+    commands = run.commands[1:] if outcomes.is_trained(run) else run.commands
+    environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    log = path / "logs" / f"{run.name}.log"
+    return Errand(run.folder.absolute(), commands, log.absolute(), Path.cwd(), environment)
+
+
+def share_done(run: Planned) -> float:
+    """How much of its training a run has behind it, from 0 to 1, by what its folder says."""
+    if not runs.exists(run.folder):
+        return 0.0
+    try:
+        if outcomes.is_trained(run):
+            return 1.0
+        log = runs.Run(run.folder).log
+    except ModisteError:
+        return 0.0
+    if not log:
+        return 0.0
+    train = run.recipe.train
+    by_time = log[-1]["seconds"] / train.budget_seconds if train.budget_seconds else 0.0
+    return float(min(1.0, max(by_time, log[-1]["images"] / (train.images or 1))))
+
+
+@contextmanager
+def telling(
+    console: Console, name: str, planned: Sequence[Planned], todo: Sequence[str]
+) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
+    """`glance`, which shows from time to time how far the study is, and `say`, for the end of a run.
+
+    A bar with time left in a terminal, a line per minute elsewhere.
+    """
+    open_runs, start = set(todo), time.monotonic()
+    first: list[float] = []
+    last = [start]
+
+    def done() -> float:
+        shares = [TRAINING_SHARE * share_done(run) if run.name in open_runs else 1.0 for run in planned]
+        return sum(shares) / len(shares)
+
+    def state() -> str:
+        share = done()
+        first.append(share)
+        gained, seconds = share - first[0], time.monotonic() - start
+        left = f", {progress.duration((1 - share) * seconds / gained)} left" if gained > 0.001 else ""
+        return f"{len(planned) - len(open_runs)} of {len(planned)} runs, {share:.0%}{left}"
+
+    with ExitStack() as stack:
+        live = console.is_terminal and bool(todo)
+        columns = (TextColumn("{task.description}"), BarColumn())
+        bar = stack.enter_context(Progress(*columns, console=console, refresh_per_second=2)) if live else None
+        task = bar.add_task(name, total=1.0) if bar else None
+
+        def glance() -> None:
+            now = time.monotonic()
+            if now - last[0] < (2.0 if bar else LINE_SECONDS):
+                return
+            last[0] = now
+            if bar and task is not None:
+                bar.update(task, completed=done(), description=f"{name}: {state()}")
+            else:
+                console.print(f"{name}: {state()}", highlight=False, soft_wrap=True)
+
+        def say(text: str) -> None:
+            open_runs.discard(text.partition(":")[0])
+            console.print(f"{text}  ({state()})", highlight=False, soft_wrap=True)
+
+        state()
+        yield glance, say
+
+
+def _first_score(rows: Sequence[Row]) -> str:
+    row = rows[0]
+    return f"{row['score']} {records.with_uncertainty(row['value'], row['uncertainty'])}"

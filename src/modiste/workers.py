@@ -1,0 +1,197 @@
+"""Runs of a study as processes of their own, some at a time: on this machine, or as tasks of a Ray cluster.
+
+Each process gets the command that a person would type. What it says goes to a log file; a command that fails leaves
+its last line as the reason. A study that was killed may have left processes behind: they are waited for, never fought.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+from modiste import plan, runs
+from modiste.errors import ModisteError, UsageError
+
+INTERRUPTED = "interrupted"
+GLANCE_SECONDS = 0.2
+PATIENCE_SECONDS = 30.0
+RAY_RETRIES = 5
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Commands to carry out one after the other for one run; plain values, as they may travel."""
+
+    folder: Path
+    commands: tuple[tuple[str, ...], ...]
+    log: Path
+    working_folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stop:
+    """Says to all threads that it is over, and ends the processes that they started."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self.came = False
+
+    def start(self, errand: Errand, command: Sequence[str], log: int) -> subprocess.Popen[bytes] | None:
+        """The process of that command, or None if it is over."""
+        with self._lock:
+            if self.came:
+                return None
+            process = subprocess.Popen(
+                [sys.executable, "-m", "modiste", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=errand.working_folder,
+                env={**os.environ, **errand.environment},
+                start_new_session=True,  # a Ctrl-C at the terminal is the study's to pass on, once
+            )
+            self._processes.add(process)
+            return process
+
+    def ended(self, process: subprocess.Popen[bytes]) -> None:
+        """Forget a process that has ended."""
+        with self._lock:
+            self._processes.discard(process)
+
+    def now(self) -> None:
+        """Start no more, and ask every process to save and end."""
+        with self._lock:
+            self.came = True
+            for process in self._processes:
+                process.terminate()
+
+
+def carry_out(errand: Errand, stop: Stop | None = None) -> str:
+    """Carry out the commands: an empty text when all went well, INTERRUPTED, or the reason why one failed."""
+    stop = stop or Stop()
+    wait_until_free(errand.folder, stop)
+    for command in errand.commands:
+        if stop.came:
+            return INTERRUPTED
+        with errand.log.open("ab") as log:
+            log.write(f"$ {plan.shown(command)}\n".encode())
+            log.flush()
+            start = log.tell()
+            process = stop.start(errand, command, log.fileno())
+            if process is None:
+                return INTERRUPTED
+            try:
+                code = process.wait()
+            except BaseException:  # a Ray task that is cancelled
+                process.terminate()
+                process.wait()
+                raise
+            finally:
+                stop.ended(process)
+        if stop.came:
+            return INTERRUPTED
+        if code:
+            return reason(errand.log, start, code)
+        if runs.Run(errand.folder).manifest["status"] != "finished":
+            return INTERRUPTED
+    return ""
+
+
+def wait_until_free(folder: Path, stop: Stop) -> None:
+    """Wait while another process trains in that run folder; it does the same work and may do it to the end."""
+    while folder.is_dir() and not stop.came:
+        with suppress(ModisteError), runs.locked(folder):
+            return
+        time.sleep(GLANCE_SECONDS)
+
+
+def reason(log: Path, start: int, code: int) -> str:
+    """Why a command failed: the last line that it said after that place of the log, or the signal that ended it."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    with log.open("rb") as file:
+        file.seek(start)
+        said = file.read().decode(errors="replace").strip().splitlines()
+    return said[-1].removeprefix("modiste: ") if said else f"exit code {code}"
+
+
+def locally(
+    errands: Sequence[Errand], jobs: int, stopped: Callable[[], bool], glance: Callable[[], None]
+) -> Iterator[tuple[int, str]]:
+    """Carry the errands out on this machine, `jobs` at a time: the number of each that ends, with its outcome.
+
+    `glance` is called several times per second. When `stopped` says so, the processes save and end.
+    """
+    stop = Stop()
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: dict[Future[str], int] = {pool.submit(carry_out, one, stop): k for k, one in enumerate(errands)}
+        try:
+            while waiting:
+                done, _ = wait(waiting, GLANCE_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    yield waiting.pop(future), future.result()
+                if stopped() and not stop.came:
+                    stop.now()
+                glance()
+        finally:
+            stop.now()
+
+
+def on_ray(
+    address: str,
+    errands: Sequence[Errand],
+    jobs: int,
+    threads: int,
+    stopped: Callable[[], bool],
+    glance: Callable[[], None],
+) -> Iterator[tuple[int, str]]:
+    """The same as tasks of a Ray cluster that shares the folder: `local` starts one here, with room for `jobs` tasks.
+
+    A task whose worker dies is given to another one.
+    """
+    try:
+        ray = import_module("ray")
+    except ImportError:
+        raise UsageError("Ray is not installed; run pip install 'modiste[ray]', or leave --ray out") from None
+    mine = not ray.is_initialized()
+    if mine:
+        try:
+            room = {"num_cpus": jobs * threads, "include_dashboard": False} if address == "local" else {}
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **room)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"no Ray cluster answers at {address!r} ({error}); start one, or use --ray local"
+            ) from None
+    task = ray.remote(carry_out).options(num_cpus=threads, max_retries=RAY_RETRIES)
+    waiting = {task.remote(one): k for k, one in enumerate(errands)}
+    try:
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=1.0)
+            for future in done:
+                try:
+                    outcome = ray.get(future)
+                except ray.exceptions.RayError as error:
+                    outcome = f"its Ray task failed: {str(error).strip().splitlines()[-1]}"
+                yield waiting.pop(future), outcome
+            if stopped():
+                break
+            glance()
+    finally:
+        for future in waiting:
+            ray.cancel(future)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=PATIENCE_SECONDS)
+        if mine:
+            ray.shutdown()
