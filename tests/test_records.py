@@ -21,6 +21,7 @@ def score(value: float | None, floor: float | None, ceiling: float | None, bette
 
 def record(name: str = "mine", frechet: float = 2.0, random: float = 20.0) -> records.Record:
     return {
+        "format": records.FORMAT,
         "protocol": {
             "reference": {"data": "toy test", "part": "test", "digest": "d"},
             "generated": 10_000,
@@ -218,8 +219,8 @@ def test_copies_raise_alarms() -> None:
 
 def test_missing_classes_and_too_little_variety_raise_alarms() -> None:
     balance = "class_balance_tv_garment_10k"
-    assert alarmed(balance, score(0.3, 0.0, 0.9, "lower"), frequencies=[0.8, 0.2]) == []
-    assert alarmed(balance, score(0.5, 0.0, 0.9, "lower"), frequencies=[0.99, 0.01]) == [
+    assert alarmed(balance, score(0.3, 0.0, 0.9, "lower"), frequencies=[0.8, 0.2], images=100) == []
+    assert alarmed(balance, score(0.5, 0.0, 0.9, "lower"), frequencies=[0.99, 0.01], images=100) == [
         "classes that are hardly ever made: bag"
     ]
     agreement = "label_agreement_garment_10k"

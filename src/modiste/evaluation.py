@@ -25,7 +25,6 @@ from modiste.records import Record
 from modiste.scores import Score
 from modiste.subjects import Subject
 
-FORMAT = 1
 DISCRIMINATOR_IMAGES = 2_000
 CLASSIFIER_SEEDS = 2 * 10**9
 CLASSIFIER_EPOCHS = 5
@@ -63,7 +62,6 @@ def evaluate(
     The same call gives the same numbers on one machine.
     """
     say = say or (lambda _: None)
-    say("opening the images")
     subject = subjects.open_subject(what, count=count, checkpoint=checkpoint, seed=seed)
     dataset = _dataset(subject, data_name)
     if reference == "test" and not data.has_test(dataset):
@@ -93,7 +91,7 @@ def evaluate(
     if classifier:
         rows |= _classifier(subject, images, dataset, say)
     record = {
-        "format": FORMAT,
+        "format": records.FORMAT,
         "subject": {"name": subject.name, **subject.facts, "warnings": [*subject.warnings, *notes]},
         "protocol": _protocol(subject, whole, len(images), floor_facts),
         "scores": rows,
@@ -176,10 +174,16 @@ def _floor(
     known = [images.labels for images in sets if images.labels is not None]
     labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
     real = Images(pixels, labels, sets[0].class_names, " and ".join(images.name for images in sets))
-    found = _cached_suite(real, replace(whole, memory=None), "real images (floor)", say)
+    blank = replace(whole, memory=None)
+    found = _cached_suite(real, blank, "real images (floor)", say)
+    if len(real) > len(sets[0]):  # the judge knows the others: it agrees with their labels better than with new ones
+        unseen = _cached_suite(sets[0], blank, "real images (floor)", say, measures.class_scores)
+        found |= {name: score for name, score in unseen.items() if measures.stem(name) == "label_agreement"}
     if whole.memory is not None:  # images that the generator learned from would look like copies of themselves
-        found |= _cached_suite(whole.memory.unseen, whole, "unseen real images (floor)", say, memory_only=True)
-    return found, {"floor": real.name, "floor_count": len(real)}
+        found |= _cached_suite(
+            whole.memory.unseen, whole, "unseen real images (floor)", say, measures.memorisation_scores
+        )
+    return found, {"floor": real.name, "floor_count": len(real), "floor_digest": data.digest(real)}
 
 
 def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str, dict[str, Score]]:
@@ -194,13 +198,13 @@ def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str
 
 
 def _cached_suite(
-    images: Images, whole: Reference, about: str, say: Say, memory_only: bool = False
+    images: Images, whole: Reference, about: str, say: Say, only: measures.Group | None = None
 ) -> dict[str, Score]:
-    """The suite (or its part on memorisation) on real or trivial images, which never change."""
+    """The suite (or one group of its scores) on real or trivial images, which never change."""
     memory = whole.memory
     key = {
-        "suite": FORMAT,
-        "memory_only": memory_only,
+        "suite": records.FORMAT,
+        "only": only.__name__ if only else "all",
         "images": data.digest(images),
         "reference": data.digest(whole.images),
         "part": whole.part,
@@ -213,8 +217,10 @@ def _cached_suite(
     }
 
     def compute() -> dict[str, Any]:
-        only = (measures.memorisation_scores,) if memory_only else ()
-        return measures.as_plain(measures.measure(images, whole, only=only, say=lambda text: say(f"{about}: {text}")))
+        def tell(text: str) -> None:
+            say(f"{about}: {text}")
+
+        return measures.as_plain(measures.measure(images, whole, only=(only,) if only else (), say=tell))
 
     return measures.from_plain(features.remembered(key, compute)).scores
 
@@ -237,7 +243,7 @@ def _row(name: str, score: Score, floor: Score | None, ceilings: Mapping[str, Sc
 
 
 def _protocol(subject: Subject, whole: Reference, count: int, floor_facts: Mapping[str, Any]) -> dict[str, Any]:
-    made = ("kind", "seeds", "weights", "batch_norm", "truncation", "size")
+    made = ("kind", "seeds", "weights", "batch_norm", "truncation", "size", "data")
     return {
         "reference": {
             "data": whole.images.name,
@@ -346,7 +352,7 @@ def _not_measured(subject: Subject, whole: Reference, images: Images, classifier
         missing["inception_style, class_frechet, label_agreement, class_balance_tv"] = (
             f"no judge was trained on {whole.images.name}; `modiste judge train --data ...` trains one"
         )
-    elif images.labels is None:
+    elif images.labels is None and whole.images.labels is not None:
         missing["label_agreement"] = "the images come without labels"
     if whole.memory is None:
         missing["memorisation"] = f"the generator has seen the {whole.part} images, so none are left to compare with"

@@ -19,8 +19,9 @@ from modiste.errors import ModisteError, UsageError
 
 Record = dict[str, Any]
 
-OWN = ("generator", "versions")
-"""The parts of a protocol in which records of one table may differ."""
+FORMAT = 1
+OWN = ("generator", "versions", "reference.data", "floor")
+"""The parts of a protocol in which records of one table may differ: how images were made, and mere names of images."""
 
 
 def write(path: Path, record: Record) -> None:
@@ -45,13 +46,18 @@ def read(path: Path) -> Record:
         raise ModisteError(f"cannot read the record {path} ({error}); evaluate its images again") from None
     if not isinstance(record, dict) or not {"protocol", "scores", "subject"} <= record.keys():
         raise ModisteError(f"{path} holds no record of `modiste evaluate`; evaluate its images again")
+    if record.get("format") != FORMAT:
+        raise ModisteError(
+            f"{path} is a record of format {record.get('format')} and this Modiste reads {FORMAT}; "
+            "evaluate its images again"
+        )
     return record
 
 
 def differences(first: Record, second: Record) -> list[str]:
     """What keeps two records apart, as `reference.part: test here, heldout there`; empty when nothing does."""
     one, other = (dict(_flat(record["protocol"])) for record in (first, second))
-    keys = [key for key in sorted(one.keys() | other.keys()) if key.partition(".")[0] not in OWN]
+    keys = [key for key in sorted(one.keys() | other.keys()) if key not in OWN and key.partition(".")[0] not in OWN]
     return [f"{key}: {one.get(key)} and {other.get(key)}" for key in keys if one.get(key) != other.get(key)]
 
 
@@ -102,7 +108,7 @@ def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) 
             near, expected = details["near"], details["expected_near"]
             if details["exact"]:
                 said.append(f"{details['exact']:,} images are exact copies of training images")
-            if near > 2 * expected + 5 * math.sqrt(expected):
+            if near > 2 * expected + 5 * math.sqrt(expected) + 3:
                 said.append(
                     f"{near:,} images are as close to a training image as 1 % of unseen real ones are, and "
                     f"{expected:,.0f} would be by chance: some are copies"
@@ -114,7 +120,7 @@ def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) 
         elif kind == "class_balance_tv":
             frequencies = zip(class_names, details["frequencies"], strict=True)
             missing = [label for label, share in frequencies if share < 0.1 / len(class_names)]
-            if missing:
+            if missing and details["images"] >= 20 * len(class_names):
                 said.append(f"classes that are hardly ever made: {', '.join(missing)}")
         elif kind == "label_agreement" and value > score["floor"] + 3 * score["uncertainty"]:
             said.append("the judge is surer of these images than of real ones, which speaks of little variety")

@@ -287,7 +287,7 @@ def class_balance(predicted: ArrayLike, classes: int) -> Score:
     signs = np.sign(shares - 1 / classes)
     variance = (float(signs**2 @ shares) - float(signs @ shares) ** 2) / (4 * len(seen))
     expected = classes / 2 * math.sqrt(2 / math.pi * (1 / classes) * (1 - 1 / classes) / len(seen))
-    details = {"frequencies": shares.tolist(), "expected_if_uniform": expected}
+    details = {"images": len(seen), "frequencies": shares.tolist(), "expected_if_uniform": expected}
     return Score(float(np.abs(shares - 1 / classes).sum() / 2), math.sqrt(max(0.0, variance)), details)
 
 

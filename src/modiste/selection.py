@@ -1,6 +1,8 @@
-"""The best checkpoint of a training: the one whose images are closest to held-out images that nobody trains on.
+"""The best checkpoint of a training: the one whose images are closest to the held-out part of the training images.
 
-The test images play no part in this, so that a score on them stays a score on unseen images.
+A recipe with `data.split = "fit"` does not train on that part. With "train", as in the published systems, it does, and
+the choice is a little kinder to generators that copy. The test images play no part in either case, so that a score on
+them stays a score on unseen images.
 """
 
 from __future__ import annotations
