@@ -1,0 +1,352 @@
+"""Statistics over seeds against closed forms and scipy, at the edges, and by simulation: what verdicts promise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from modiste import statistics
+from modiste.errors import ModisteError
+
+Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+
+
+def runs(*values: float | None) -> dict[int, float | None]:
+    return dict(enumerate(values))
+
+
+def table(values: np.ndarray) -> dict[str, dict[int, float]]:
+    return {f"c{row}": dict(enumerate(seeds.tolist())) for row, seeds in enumerate(values)}
+
+
+def words(table: statistics.Table, **options: object) -> list[str]:
+    return [verdict.word for verdict in statistics.verdicts(table, **{"better": "lower", **options})]  # type: ignore[arg-type]
+
+
+# --- Student's t
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3.7, 9, 60, 999])
+def test_t_agrees_with_scipy(freedom: float) -> None:
+    for t in (0.0, 0.01, 0.7, 2.0, 4.3, 30.0, 1e4):
+        assert statistics.t_two_sided(-t, freedom) == pytest.approx(2 * scipy.stats.t.sf(t, freedom), rel=1e-9)
+    for probability in (0.5, 0.6, 0.975, 0.9999):
+        expected = scipy.stats.t.ppf(probability, freedom)
+        assert statistics.t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_t_in_closed_form() -> None:
+    assert statistics.t_two_sided(1.0, 1) == pytest.approx(0.5, rel=1e-12)  # Cauchy: quartiles at 1
+    assert statistics.t_two_sided(3.0, 2) == pytest.approx(1 - 3 / math.sqrt(11), rel=1e-12)
+    assert statistics.t_quantile(0.975, 1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("effect", "count", "level"), [(1, 3, 0.05), (5, 3, 0.05 / 6), (1, 10, 0.01), (0.3, 100, 0.05)]
+)
+def test_power_is_the_noncentral_t(effect: float, count: int, level: float) -> None:
+    critical = scipy.stats.t.ppf(1 - level / 2, count - 1)
+    expected = scipy.stats.nct.sf(critical, count - 1, effect * math.sqrt(count))
+    assert statistics.t_power(effect, count, level) == pytest.approx(expected, abs=1e-4)
+
+
+# --- one configuration
+
+
+def test_summary_of_few_values_is_student() -> None:
+    values = [0.41, 0.52, 0.38]
+    found = statistics.summary(values)
+    error = scipy.stats.sem(values)
+    assert (found.low, found.high) == pytest.approx(scipy.stats.t.interval(0.95, 2, np.mean(values), error))
+    assert (found.mean, found.deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert (found.count, found.method) == (3, "Student t")
+
+
+def test_summary_of_many_values_is_a_bootstrap_as_wide_as_student() -> None:
+    values = np.random.default_rng(0).normal(5, 1, 12).tolist()
+    found = statistics.summary(values)
+    low, high = scipy.stats.t.interval(0.95, 11, np.mean(values), scipy.stats.sem(values))
+    assert found.method == "bootstrap"
+    assert found.low is not None and found.high is not None
+    assert found.high - found.low == pytest.approx(high - low, rel=0.1)
+    assert found == statistics.summary(values)
+    skewed = statistics.summary([*[1.0 + 0.01 * k for k in range(9)], 3.0])
+    assert skewed.low is not None and skewed.high is not None and skewed.mean is not None
+    assert min(1.0, skewed.mean) <= skewed.low and skewed.high - skewed.mean > 1.3 * (skewed.mean - skewed.low)
+
+
+def test_summary_leaves_failed_runs_out() -> None:
+    assert statistics.summary([1.0, None, float("nan"), 3.0, float("inf")]) == statistics.summary([1.0, 3.0])
+    assert statistics.summary([2.0]) == statistics.Summary(2.0, None, None, None, 1, "none")
+    assert statistics.summary([None]) == statistics.Summary(None, None, None, None, 0, "none")
+    same = statistics.summary([0.1 + 0.2, 0.3, 0.3])
+    assert same.deviation == 0 and same.low == same.high == same.mean
+
+
+@pytest.mark.parametrize(("count", "least"), [(3, 0.93), (5, 0.93), (10, 0.92)])
+def test_the_interval_covers_the_mean(count: int, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 1000)
+    random, times, covered = np.random.default_rng(count), 800, 0
+    for _ in range(times):
+        found = statistics.summary(random.normal(7, 2, count).tolist())
+        assert found.low is not None and found.high is not None
+        covered += found.low <= 7 <= found.high
+    assert least < covered / times < 0.975
+
+
+# --- two configurations
+
+
+def test_paired_t_agrees_with_scipy() -> None:
+    first, second = [0.41, 0.52, 0.38, 0.44], [0.61, 0.93, 0.50, 0.75]
+    found = statistics.compare(runs(*first), runs(*second), better="lower")
+    oracle = scipy.stats.ttest_rel(second, first)
+    assert found.test == "paired t" and found.pairs == 4 and found.left_out == ()
+    assert found.p_value == pytest.approx(oracle.pvalue, rel=1e-9)
+    assert (found.low, found.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)), rel=1e-9)
+    assert found.mean == pytest.approx(np.mean(second) - np.mean(first))
+    assert found.means == pytest.approx((np.mean(first), np.mean(second)))
+
+
+def test_the_direction_is_what_better_says() -> None:
+    low, high = runs(1.0, 1.1, 0.9), runs(2.0, 2.3, 1.9)
+    lower, higher = (statistics.compare(low, high, better=better) for better in ("lower", "higher"))
+    assert lower.mean == pytest.approx(3.2 / 3) and higher.mean == pytest.approx(-3.2 / 3)
+    assert lower.p_value == higher.p_value
+    turned = statistics.compare(high, low, better="lower")
+    assert (turned.mean, turned.low, turned.high) == pytest.approx((-lower.mean, -lower.high, -lower.low))  # type: ignore[operator]
+
+
+def test_near_compares_distances_to_the_target() -> None:
+    around, off = runs(0.48, 0.53, 0.49), runs(0.7, 0.2, 0.8)
+    found = statistics.compare(around, off, better="near", target=0.5)
+    distances = statistics.compare(runs(0.02, 0.03, 0.01), runs(0.2, 0.3, 0.3), better="lower")
+    assert (found.mean, found.p_value) == pytest.approx((distances.mean, distances.p_value))
+    assert found.means == pytest.approx((0.02, 0.8 / 3))
+
+
+def brute_force(differences: list[float]) -> float:
+    total = abs(sum(differences))
+    patterns = list(itertools.product((-1, 1), repeat=len(differences)))
+    sums = [abs(sum(sign * value for sign, value in zip(signs, differences, strict=True))) for signs in patterns]
+    return sum(value >= total - 1e-12 for value in sums) / len(patterns)
+
+
+def test_sign_flips_are_exact_and_agree_with_their_interval() -> None:
+    random = np.random.default_rng(3)
+    seen = set()
+    for shift in (0.0, 0.4, 0.6, 0.8, 1.0, 1.5) * 3:
+        differences = random.normal(shift, 1, 9).tolist()
+        found = statistics.compare(runs(*differences), runs(*[0.0] * 9), better="higher")
+        assert found.test == "sign flips" and found.p_value == pytest.approx(brute_force(differences), rel=1e-12)
+        assert found.low is not None and found.high is not None
+        assert (found.p_value <= 0.05) == (found.low > 0 or found.high < 0)
+        seen.add(found.p_value <= 0.05)
+    assert seen == {True, False}
+    library = scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert found.p_value == pytest.approx(library.pvalue, rel=1e-9)
+
+
+def test_the_number_of_seeds_and_the_level_choose_the_test() -> None:
+    def test(pairs: int, level: float) -> str:
+        values = np.random.default_rng(pairs).normal(0, 1, pairs)
+        return statistics.compare(table(values[None])["c0"], runs(*[0.0] * pairs), better="lower", level=level).test
+
+    assert [test(pairs, 0.05) for pairs in (2, 7, 8, 16, 17)] == ["paired t"] * 2 + ["sign flips"] * 2 + ["paired t"]
+    assert [test(pairs, 0.05 / 6) for pairs in (9, 10)] == ["paired t", "sign flips"]
+
+
+def test_without_common_seeds_it_is_welch() -> None:
+    first, second = [1.0, 1.4, 1.1], [2.0, 3.5, 2.2, 2.6]
+    found = statistics.compare(dict(enumerate(first)), dict(enumerate(second, start=10)), better="higher")
+    oracle = scipy.stats.ttest_ind(first, second, equal_var=False)
+    assert found.test == "Welch" and found.pairs == 0 and found.counts == (3, 4)
+    assert found.p_value == pytest.approx(oracle.pvalue, rel=1e-9)
+    assert (found.low, found.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)), rel=1e-9)
+    constant = statistics.compare({0: 1.0, 1: 1.0}, {2: 2.0, 3: 2.0}, better="lower")
+    assert constant.p_value == pytest.approx(2 / 6) and constant.low is None
+
+
+def test_failed_and_missing_runs_are_left_out_and_named() -> None:
+    first = {0: 1.0, 1: 1.2, 2: None, 3: 1.1, 4: 9.0}
+    second = {0: 2.0, 1: 2.1, 2: 2.2, 3: 2.4, 5: float("nan")}
+    found = statistics.compare(first, second, better="lower")
+    assert found.left_out == (2, 4, 5) and found.pairs == 3
+    assert found.p_value == statistics.compare(runs(1.0, 1.2, 1.1), runs(2.0, 2.1, 2.4), better="lower").p_value
+
+
+def test_no_spread_is_no_certainty() -> None:
+    found = statistics.compare(runs(0.1, 0.1, 0.1), runs(0.3, 0.3, 0.1 + 0.2), better="lower")
+    assert (found.p_value, found.deviation, found.low) == (0.25, 0.0, None)
+    same = statistics.compare(runs(1.0, 2.0, 3.0), runs(1.0, 2.0, 3.0), better="lower")
+    assert (same.p_value, same.mean) == (1.0, 0.0)
+
+
+def test_one_pair_has_a_difference_and_no_p_value() -> None:
+    found = statistics.compare(runs(1.0), runs(3.0), better="lower")
+    assert (found.mean, found.p_value, found.test, found.means) == (2.0, None, "none", (1.0, 3.0))
+    empty = statistics.compare(runs(None), runs(3.0), better="lower")
+    assert (empty.mean, empty.p_value, empty.means, empty.left_out) == (None, None, (None, 3.0), (0,))
+
+
+def test_a_wrong_direction_and_a_missing_floor_are_told() -> None:
+    with pytest.raises(ModisteError, match="not 'best'"):
+        statistics.compare(runs(1.0), runs(2.0), better="best")
+    with pytest.raises(ModisteError, match="needs the floor, not None"):
+        statistics.verdicts({"a": runs(1.0), "b": runs(2.0)}, better="near")
+
+
+# --- many configurations
+
+
+def test_holm_by_hand() -> None:
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+def test_sentences() -> None:
+    study = {"swift": runs(0.41, 0.43, 0.40), "diaz-a": runs(2.1, 2.3, 1.9), "roh": runs(2.3, 2.0, 2.4)}
+    found = {(v.first, v.second): v for v in statistics.verdicts(study, better="lower")}
+    assert found["swift", "diaz-a"].sentence == (
+        "swift is better than diaz-a: 0.41 against 2.10, difference 1.69 (1.23 to 2.15), "
+        "p = 0.012 after Holm's correction, 3 seeds"
+    )
+    undecided = found["diaz-a", "roh"]
+    assert undecided.word == "cannot be told apart" and undecided.seeds_needed is not None
+    assert undecided.sentence.startswith("diaz-a and roh cannot be told apart with 3 seeds: 2.10 against 2.23")
+    assert f"; about {undecided.seeds_needed} seeds would likely settle it" in undecided.sentence
+    turned = statistics.verdicts({name: study[name] for name in ("roh", "swift")}, better="lower")[0]
+    assert turned.word == "worse" and "difference 1.82 (1.27 to 2.37), p = 0.005, 3 seeds" in turned.sentence
+
+
+def test_sentences_at_the_edges() -> None:
+    def sentence(first: statistics.Runs, second: statistics.Runs, better: str = "lower") -> str:
+        return statistics.verdicts({"a": first, "b": second}, better=better, target=0.5)[0].sentence
+
+    one = sentence(runs(1.0), runs(2.0))
+    assert one == (
+        "no verdict is possible on a and b with only one seed: 1.0 against 2.0; train at least three seeds of each"
+    )
+    assert "no run of b has finished" in sentence(runs(1.0, 2.0), runs(None))
+    assert "no run of a and b has finished" in sentence({}, {})
+    assert "no number of seeds up to 100 would" in sentence(runs(1.0, 2.0, 3.0), runs(1.5, 1.0, 3.6))
+    assert "no number of seeds up to 100 would" in sentence(runs(1.0, 2.0), runs(1.0, 2.0))
+    assert "3 seeds (without seeds 3, 4)" in sentence(runs(1.0, 1.2, 1.4, None), {**runs(7.0, 7.3, 7.2, 1.0), 4: 3.0})
+    assert "with 2 and 2 seeds, unpaired" in sentence(runs(1.0, 2.0), {7: 1.4, 8: 1.9})
+    near = sentence(runs(0.51, 0.48, 0.5), runs(0.9, 0.1, 0.88), "near")
+    assert near.startswith("a is better than b: 0.0100 against 0.3933 away from 0.5")
+    assert "1,041.0 against 2,043.0" in sentence(runs(1040, 1041, 1042), runs(2041, 2043, 2045))
+    assert "about 6 seeds would" in sentence(runs(1.0, 1.0, 1.0), runs(2.0, 2.0, 2.0))  # 2^-5 <= 0.05 < 2^-4
+
+
+def test_the_seeds_that_are_needed_are_the_fewest_with_that_power() -> None:
+    found = statistics.compare(runs(1.0, 2.1, 2.9), runs(1.9, 2.2, 3.9), better="lower")
+    needed = statistics.seeds_needed(found, 0.01)
+    assert needed is not None and found.mean is not None and found.deviation is not None
+    effect = found.mean / found.deviation
+    assert statistics.t_power(effect, needed, 0.01) >= 0.8 > statistics.t_power(effect, needed - 1, 0.01)
+
+
+def test_ranks_and_groups() -> None:
+    study = {"far": runs(9.0, 9.2, 9.1), "near": runs(1.1, 1.2, 1.0), "other": runs(1.0, 1.4, 1.05), "one": {0: 5.0}}
+    rows = statistics.ranks({name: study[name] for name in ("far", "near", "other")}, better="lower")
+    assert [row.name for row in rows] == ["near", "other", "far"]
+    assert [row.mean_rank for row in rows] == pytest.approx([4 / 3, 5 / 3, 3])
+    assert [row.groups for row in rows] == [(1,), (1,), (2,)]
+    rows = statistics.ranks(study, better="lower")  # only seed 0 was tried by all; `one` is in nobody's way
+    assert [(row.name, row.mean_rank) for row in rows] == [("other", 1), ("near", 2), ("one", 3), ("far", 4)]
+    assert [row.groups for row in rows] == [(1,), (1,), (1, 2), (2,)]
+
+
+def test_groups_overlap_where_the_middle_cannot_be_told_from_either_end() -> None:
+    def verdict(first: str, second: str, word: str) -> statistics.Verdict:
+        difference = statistics.compare({}, {}, better="lower")
+        return statistics.Verdict(first, second, word, "", difference, None, None)
+
+    names = ["a", "b", "c", "d"]
+    decided = {("a", "c"), ("a", "d"), ("b", "d")}
+    pairs = [
+        verdict(one, two, "better" if (one, two) in decided else "cannot be told apart")
+        for one, two in itertools.combinations(names, 2)
+    ]
+    groups = statistics._groups(names, pairs)
+    assert groups == {"a": (1,), "b": (1, 2), "c": (2, 3), "d": (3,)}
+
+
+def test_failed_runs_come_last_in_the_ranks() -> None:
+    study = {"a": runs(1.0, None, float("nan")), "b": runs(2.0, 2.0, 3.0), "c": runs(2.0, None, 2.5), "idle": {}}
+    rows = statistics.ranks(study, better="lower")
+    found = {row.name: (row.mean_rank, row.failed) for row in rows}
+    assert found == {
+        "a": (pytest.approx((1 + 2.5 + 3) / 3), (1, 2)),
+        "b": (pytest.approx((2.5 + 1 + 2) / 3), ()),
+        "c": (pytest.approx((2.5 + 2.5 + 1) / 3), (1,)),
+        "idle": (None, ()),
+    }
+    assert rows[-1].name == "idle" and rows[-1].summary.count == 0
+    assert statistics.ranks({}, better="lower") == []
+    apart = statistics.ranks({"a": {0: 3.0, 1: 3.1}, "b": {2: 1.0, 3: 1.1}}, better="lower")
+    assert [(row.name, row.mean_rank) for row in apart] == [("b", None), ("a", None)]
+
+
+# --- by simulation
+
+
+def lognormal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.exp(random.normal(size=shape))
+
+
+def shared_noise(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return random.normal(size=shape) + 3 * random.normal(size=(1, shape[1]))
+
+
+def uneven(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return random.normal(size=shape) * np.array([[0.1], [1], [1], [10]])
+
+
+def coarse(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.round(random.normal(size=shape) * 2) / 2
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("draw", [np.random.Generator.normal, lognormal, shared_noise, uneven, coarse])
+def test_without_a_difference_few_studies_see_one(draw: Draw, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "seeds_needed", lambda difference, level: None)  # most of the time, and no verdict
+    random, studies = np.random.default_rng(seeds), 500
+    shape = (4, seeds)
+    values = [
+        random.normal(size=shape) if draw is np.random.Generator.normal else draw(random, shape) for _ in range(studies)
+    ]
+    false = sum(bool({"better", "worse"} & set(words(table(drawn)))) for drawn in values)
+    assert false / studies <= 0.05 + 2.6 * math.sqrt(0.05 * 0.95 / studies)
+
+
+@pytest.mark.parametrize(
+    ("configurations", "seeds", "deviations", "found"),
+    [(2, 3, 5, 0.75), (4, 3, 15, 0.9), (4, 5, 5, 0.93), (4, 10, 2, 0.75)],
+)
+def test_large_differences_are_found(
+    configurations: int, seeds: int, deviations: float, found: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "seeds_needed", lambda difference, level: None)
+    random, seen = np.random.default_rng(0), []
+    for _ in range(100):
+        values = random.normal(size=(configurations, seeds))
+        values[0] -= deviations
+        seen += words(table(values))[: configurations - 1]  # the pairs of the first one
+    assert seen.count("better") / len(seen) > found
+    assert "worse" not in seen
+
+
+def test_statistics_load_numpy_and_nothing_heavier() -> None:
+    code = "import sys, modiste.statistics; print([m for m in ('torch', 'scipy', 'pandas') if m in sys.modules])"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip() == "[]"
