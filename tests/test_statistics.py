@@ -255,6 +255,15 @@ def test_the_seeds_that_are_needed_are_the_fewest_with_that_power() -> None:
     assert statistics.t_power(effect, needed, 0.01) >= 0.8 > statistics.t_power(effect, needed - 1, 0.01)
 
 
+def test_the_seeds_that_are_needed_allow_for_the_other_open_pairs() -> None:
+    study = {"a": runs(1.0, 2.1, 2.9), "b": runs(1.9, 2.2, 3.9), "c": runs(2.0, 1.6, 4.1)}
+    found = statistics.verdicts(study, better="lower")
+    assert [verdict.word for verdict in found] == ["cannot be told apart"] * 3
+    for verdict in found:
+        assert verdict.seeds_needed == statistics.seeds_needed(verdict.difference, 0.05 / 3)
+    assert found[0].seeds_needed != statistics.seeds_needed(found[0].difference, 0.05)
+
+
 def test_ranks_and_groups() -> None:
     study = {"far": runs(9.0, 9.2, 9.1), "near": runs(1.1, 1.2, 1.0), "other": runs(1.0, 1.4, 1.05), "one": {0: 5.0}}
     rows = statistics.ranks({name: study[name] for name in ("far", "near", "other")}, better="lower")
