@@ -1,0 +1,85 @@
+"""A run or a study as one page to look at: the answer first, then pictures, charts, and how all of it was made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from modiste import runs
+from modiste.report import answers, course, gather, methods, pages, showing
+from modiste.report.content import Paragraph, Report, Section
+from modiste.report.gather import Comparison
+from modiste.report.showing import Gaze
+
+__all__ = ["Written", "build", "watch", "write"]
+
+Say = Callable[[str], None]
+
+
+class Written(NamedTuple):
+    """A report and where it lies."""
+
+    report: Report
+    html: Path
+    markdown: Path | None
+    finished: bool
+    """Whether every training of it has ended."""
+
+
+def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int | None = None, say: Say) -> Report:
+    """The report on a run or study; `brief` leaves out what needs the judge and the data set."""
+    first, table = answers.answer(comparison)
+    gaze: Gaze | str = "Pictures that need the judge come when the training has ended." if brief else ""
+    if not brief:
+        gaze = showing.look(comparison, say)
+    sections: list[Section | None] = [first, showing.grid_section(comparison)]
+    if isinstance(gaze, Gaze):
+        sections.append(showing.neighbour_section(gaze, say))
+    sections += [
+        answers.score_section(comparison),
+        course.curve_section(comparison),
+        course.network_section(comparison),
+    ]
+    if isinstance(gaze, Gaze):
+        sections += [
+            showing.data_section(gaze, say),
+            showing.prediction_section(comparison, gaze),
+            showing.cloud_section(comparison, gaze, say),
+        ]
+    else:
+        sections.append(Section("data", "The data set", [Paragraph(gaze)]))
+    sections.append(course.stability_section(comparison))
+    sections.append(methods.method_section(comparison, gaze.eyes if isinstance(gaze, Gaze) else None))
+    kind = "Study" if comparison.is_study else "Run"
+    shown = [section for section in sections if section is not None]
+    return Report(f"{kind} {comparison.name}", comparison.about, shown, table, refresh_seconds)
+
+
+def write(what: str | Path, out: str | Path | None = None, *, say: Say = lambda _: None) -> Written:
+    """Write report.html (or `out`), and the same as Markdown with PNG files beside it, for a run or study folder."""
+    comparison = gather.open_path(what)
+    place = _place(comparison, out)
+    report = build(comparison, say=say)
+    say("writing")
+    runs.write_text(place, pages.to_html(report))
+    return Written(report, place, pages.write_markdown(report, place.with_suffix(".md")), comparison.finished)
+
+
+def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30, say: Say = lambda _: None) -> Written:
+    """Write a live page (HTML only, briefly) every so many seconds while training goes on, then the whole report."""
+    while not (comparison := gather.open_path(what)).finished:
+        place = _place(comparison, out)
+        report = build(comparison, brief=True, refresh_seconds=seconds, say=say)
+        runs.write_text(place, pages.to_html(report))
+        say(f"{place} is up to date; next in {seconds} s")
+        time.sleep(seconds)
+    return write(what, out, say=say)
+
+
+def _place(comparison: Comparison, out: str | Path | None) -> Path:
+    place = Path(out) if out else comparison.path / "report.html"
+    place = place / "report.html" if place.is_dir() else place.with_suffix(".html")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place

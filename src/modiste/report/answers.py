@@ -1,0 +1,372 @@
+"""The part of a report that answers: what came out, how sure that is, and the scores as tables and charts."""
+
+from __future__ import annotations
+
+import math
+import statistics as numbers
+from collections.abc import Sequence
+
+from modiste import charts, measures, outcomes, records, statistics
+from modiste.charts import Bar
+from modiste.report import words
+from modiste.report.content import Block, Bullets, Chart, Code, Fold, Gallery, Paragraph, Section, Table
+from modiste.report.gather import Comparison, Configuration, Member, gflop_per_image
+from modiste.statistics import Verdict
+
+BARS = ("frechet", "kernel", "inception_style")
+"""Kinds of scores that are drawn as bars."""
+
+SPOKES = ("frechet", "kernel", "inception_style", "precision_k3", "recall_k3", "coverage_k5", "label_agreement")
+"""Kinds of scores on the radar, as far as all configurations have them."""
+
+LOGARITHMIC = ("frechet", "kernel", "class_frechet")
+"""Distances, whose size counts in factors."""
+
+
+def answer(comparison: Comparison) -> tuple[Section, Table]:
+    """The answer in three sentences, alarms, and the table of scores; that table also by itself."""
+    table = study_table(comparison) if comparison.is_study else run_table(comparison)
+    sentences = study_sentences(comparison) if comparison.is_study else run_sentences(comparison)
+    blocks: list[Block] = [Paragraph(" ".join(sentences))]
+    if missing := not_measured(comparison):
+        blocks += missing
+    warned = [f"{name}: {alarm}" for name, alarm in alarms(comparison)]
+    if warned:
+        blocks += [Paragraph("Alarms:"), Bullets(warned)]
+    blocks.append(table)
+    return Section("answer", "The answer", blocks), table
+
+
+def alarms(comparison: Comparison) -> list[tuple[str, str]]:
+    """Every alarm of every record, with the run that it is about."""
+    return [
+        (f"{configuration.name}, seed {member.seed}", alarm)
+        for configuration in comparison.configurations
+        for member in configuration.measured
+        if member.record
+        for alarm in member.record.get("alarms", [])
+    ]
+
+
+def not_measured(comparison: Comparison) -> list[Block]:
+    """What to type where a run was not measured yet."""
+    lacking = [one for one in comparison.members if one.run and one.record is None and one.status != "failed"]
+    if not lacking:
+        return []
+    if comparison.is_study:
+        text = "Some runs are not finished or not measured yet; the study goes on with:"
+        return [Paragraph(text), Code(f"modiste study {comparison.path}")]
+    text = f"{comparison.name} was not measured, so this report has no scores. Measure it, then write the report again:"
+    return [Paragraph(text), Code(f"modiste evaluate {comparison.path}\nmodiste report {comparison.path}")]
+
+
+# one run
+
+
+def run_sentences(comparison: Comparison) -> list[str]:
+    """What was made, how near it comes to real images, and what this cannot tell."""
+    (configuration,) = comparison.configurations
+    (member,) = configuration.members
+    assert member.run is not None
+    manifest, log = member.run.manifest, member.log
+    epochs = f" ({log[-1]['epoch']:.1f} epochs)" if log else ""
+    state = "" if manifest["status"] == "finished" else f"; its training is {manifest['status']}"
+    first = (
+        f"{comparison.name} follows the recipe {configuration.name} with seed {member.seed} and was shown "
+        f"{member.images or 0:,} images{epochs} of {manifest['data']['name']} in {words.clock(member.seconds)}{state}."
+    )
+    caution = "It is one training with one seed: how much another seed would differ, it cannot tell."
+    if member.record is None:
+        return [first, "How near its images come to real ones was not measured.", caution]
+    scores = member.record["scores"]
+    weak = words.weakest(scores)
+    return [first, words.about_one(scores), f"{weak}; {caution[0].lower()}{caution[1:]}" if weak else caution]
+
+
+def run_table(comparison: Comparison) -> Table:
+    """Every score of a run with its uncertainty, floor, ceiling, reading and meaning, then what the run cost."""
+    (member,) = comparison.members
+    heads = ("score", "value", "floor", "ceiling", "reading", "what it says")
+    if member.record is None:
+        return Table(("cost", "value"), cost_rows(member))
+    rows = [list(row.values()) for row in records.rows(member.record)]
+    protocol = member.record["protocol"]
+    caption = (
+        f"{protocol['generated']:,} generated images against {protocol['reference']['count']:,} of "
+        f"{protocol['reference']['data']}. Floor: real images, measured alike. Ceiling: {protocol['ceiling']}. "
+        "± is one standard error of this one set of images, not of another training."
+    )
+    return Table(heads, rows, caption)
+
+
+def cost_rows(member: Member) -> list[list[str]]:
+    """What a run cost, as rows of name and value."""
+    if member.run is None:
+        return []
+    manifest, log = member.run.manifest, member.log
+    gflop = gflop_per_image(member.run)
+    rows = [["images shown", f"{member.images or 0:,}"], ["training time", words.clock(member.seconds)]]
+    if log:
+        rows.append(["speed", f"{numbers.median(record['images_per_second'] for record in log):,.0f} images/s"])
+    rows.append(["arithmetic", f"{gflop:.3f} GFLOP per image, {gflop * (member.images or 0) / 1e3:,.0f} TFLOP in all"])
+    if peak := manifest.get("peak_memory_bytes"):
+        rows.append(["most memory", f"{peak / 1e6:,.0f} MB"])
+    rows.append(["on", f"{manifest['device']}, {manifest['threads']} threads, {manifest.get('precision', '')}"])
+    return rows
+
+
+# a study
+
+
+def by_seed(comparison: Comparison, score: str) -> dict[str, dict[int, float | None]]:
+    """A score by configuration and seed; None where the run failed, left out where it is still to come."""
+    found: dict[str, dict[int, float | None]] = {}
+    for configuration in comparison.configurations:
+        known = {
+            member.seed: member.record["scores"][score]["value"] if score in member.record["scores"] else None
+            for member in configuration.members
+            if member.record
+        }
+        failed = dict.fromkeys(member.seed for member in configuration.members if member.status == "failed")
+        found[configuration.name] = {**failed, **known}
+    return found
+
+
+def verdicts(comparison: Comparison, score: str) -> list[Verdict]:
+    """What several seeds say of each pair of configurations."""
+    better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
+    return statistics.verdicts(by_seed(comparison, score), better=better, target=floor if better == "near" else None)
+
+
+def study_sentences(comparison: Comparison) -> list[str]:
+    """Who is ahead, what can be told apart, and what cannot."""
+    score = comparison.of_kind("frechet")
+    names = [configuration.name for configuration in comparison.configurations]
+    if score is None:
+        done = sum(member.status == "finished" for member in comparison.members)
+        return [
+            f"The study compares {words.listed(names)}.",
+            f"{done} of {len(comparison.members)} runs are finished and none is measured yet.",
+            "So there is no answer yet.",
+        ]
+    means = {one.name: mean for one in comparison.configurations if (mean := one.mean(score)) is not None}
+    ahead = min(means, key=means.__getitem__)
+    seeds = sorted({member.seed for member in comparison.members if member.record})
+    floor = records.short(comparison.part(score, "floor"))
+    first = (
+        f"By the mean Fréchet distance over {len(seeds)} training seed{'s' if len(seeds) > 1 else ''}, {ahead} comes "
+        f"nearest to real images ({records.short(means[ahead])}; real images {floor}, "
+        f"a generator that learned nothing {records.short(comparison.part(score, 'ceiling'))})."
+    )
+    pairs = verdicts(comparison, score)
+    decided = [pair for pair in pairs if pair.word in ("better", "worse")]
+    open_pairs = [pair for pair in pairs if pair.word == "cannot be told apart"]
+    without = [pair for pair in pairs if pair.word == "no verdict possible"]
+    if decided and len(decided) == len(pairs):
+        second = "Every pair of configurations can be told apart."
+    elif decided:
+        told = [f"{pair.first} is {pair.word} than {pair.second}" for pair in decided[:6]]
+        more = f" (and {len(decided) - 6} more pairs)" if len(decided) > 6 else ""
+        second = f"{words.listed(told)}{more}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
+    elif open_pairs:
+        second = (
+            f"None of the {len(open_pairs)} tested pairs can be told apart with so few seeds: the order may be chance."
+        )
+    else:
+        second = "With so few measured seeds no verdict on any pair is possible."
+    failed = sum(member.status == "failed" for member in comparison.members)
+    third = [f"{failed} of {len(comparison.members)} runs failed"] if failed else []
+    third += [f"{len(without)} pairs have too few seeds for a verdict"] if without and (decided or open_pairs) else []
+    budget = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
+    return [first, second[0].upper() + second[1:] if not decided else second, budget[0].upper() + budget[1:] + "."]
+
+
+def study_table(comparison: Comparison) -> Table:
+    """Per configuration: rank, means with 95 % intervals of the headline scores, cost; then floor and ceiling."""
+    scores = headline(comparison)
+    heads = ["configuration", "rank", *map(words.title_of, scores), "seeds", "images", "time", "TFLOP"]
+    placed = ranking(comparison, scores[0]) if scores else {}
+    rows = []
+    for configuration in sorted(comparison.configurations, key=lambda one: placed.get(one.name, (math.inf, ""))[0]):
+        rank = placed.get(configuration.name, (0.0, "-"))[1]
+        cells = [interval_text(configuration, score) for score in scores]
+        rows.append([configuration.name, rank, *cells, *costs(configuration)])
+    for name, part in (("real images (floor)", "floor"), ("trivial generator (ceiling)", "ceiling")):
+        rows.append([name, "", *[records.short(comparison.part(score, part)) for score in scores], "", "", "", ""])
+    ways = "; ".join(f"{words.title_of(score)}: {words.arrow(comparison.part(score, 'better'))}" for score in scores)
+    caption = (
+        f"Means over training seeds with 95 % intervals. {ways}. Rank: mean rank over seeds by the first score; "
+        "configurations that share a letter cannot be told apart. Cost: per run."
+    )
+    return Table(heads, rows, caption if scores else "")
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """The scores of the first table, by full name; the first one decides."""
+    return [name for kind in outcomes.HEADLINE if (name := comparison.of_kind(kind))]
+
+
+def ranking(comparison: Comparison, score: str) -> dict[str, tuple[float, str]]:
+    """Mean rank by name, for sorting and as text with the letters of its groups."""
+    better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
+    found = statistics.ranks(by_seed(comparison, score), better=better, target=floor if better == "near" else None)
+    placed = {}
+    for row in found:
+        letters = "".join(chr(ord("a") + group % 26) for group in row.groups)
+        text = "-" if row.mean_rank is None else f"{row.mean_rank:.1f} {letters}".strip()
+        placed[row.name] = (math.inf if row.mean_rank is None else row.mean_rank, text)
+    return placed
+
+
+def interval_text(configuration: Configuration, score: str) -> str:
+    """`0.91 [0.85, 0.97]`; the mean alone where no interval is known."""
+    found = statistics.summary(configuration.values(score))
+    if found.mean is None:
+        return "-"
+    if found.low is None or found.high is None:
+        return records.short(found.mean)
+    return f"{records.short(found.mean)} [{records.short(found.low, 3)}, {records.short(found.high, 3)}]"
+
+
+def costs(configuration: Configuration) -> list[str]:
+    """Measured of planned seeds, and means of images shown, training time and arithmetic."""
+    images = [member.images for member in configuration.members if member.images]
+    seconds = [member.seconds for member in configuration.members if member.seconds]
+    run = next((member.run for member in configuration.members if member.run), None)
+    flop = f"{gflop_per_image(run) * numbers.fmean(images) / 1e3:,.0f}" if run and images else "-"
+    return [
+        f"{len(configuration.measured)}/{len(configuration.members)}",
+        f"{numbers.fmean(images):,.0f}" if images else "-",
+        words.clock(numbers.fmean(seconds)) if seconds else "-",
+        flop,
+    ]
+
+
+# charts and the other tables
+
+
+def score_section(comparison: Comparison) -> Section | None:
+    """Bars of the field's three scores, verdicts, the radar, and every score there is; None without any record."""
+    if not comparison.records:
+        return None
+    blocks: list[Block] = []
+    bars = [bar_chart(comparison, name) for kind in BARS if (name := comparison.of_kind(kind))]
+    if comparison.is_study:
+        text = (
+            "Bars are means over seeds, dots single seeds, whiskers 95 % intervals of the mean. The judge is the same "
+            "for all, a classifier of this data set: no number here can be compared with one of another judge."
+        )
+    else:
+        text = (
+            "Whiskers are two standard errors of this set of images. The judge is a classifier of this data set: no "
+            "number here can be compared with one of another judge."
+        )
+    blocks += [Gallery(bars), Paragraph(text)]
+    if (chart := radar_chart(comparison)) is not None:
+        blocks.append(chart)
+    if comparison.is_study:
+        blocks += verdict_blocks(comparison)
+        blocks.append(Fold("Every score of every configuration", [all_scores(comparison)]))
+    return Section("scores", "Scores", blocks)
+
+
+def bar_chart(comparison: Comparison, score: str) -> Chart:
+    """Bars of one score over the configurations, with the line where real images stand."""
+    rows = []
+    for configuration in comparison.configurations:
+        values = configuration.values(score)
+        if not values:
+            continue
+        rows.append(Bar(configuration.name, numbers.fmean(values), _whisker(comparison, configuration, score),
+                        values if comparison.is_study else ()))  # fmt: skip
+    floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
+    name, better = words.title_of(score), words.arrow(comparison.part(score, "better"))
+    described = "; ".join(f"{row.label} {records.short(row.value)}" for row in rows)
+    alt = f"Bars of {name} ({better}): {described}; real images {records.short(floor)}"
+    caption = f"{score}. A generator that learned nothing gets {records.short(ceiling)}."
+    return Chart(f"bars-{measures.stem(score)}", charts.bars(rows, f"{name} ({better})", floor=floor, ceiling=ceiling),
+                 alt, caption)  # fmt: skip
+
+
+def _whisker(comparison: Comparison, configuration: Configuration, score: str) -> tuple[float, float] | None:
+    if comparison.is_study:
+        found = statistics.summary(configuration.values(score))
+        return None if found.low is None or found.high is None else (found.low, found.high)
+    (member,) = configuration.measured
+    assert member.record is not None
+    row = member.record["scores"][score]
+    error = row.get("uncertainty")
+    return (row["value"] - 2 * error, row["value"] + 2 * error) if error else None
+
+
+def normalised(value: float, floor: float, ceiling: float, *, logarithmic: bool, least: float) -> float:
+    """A score from 0 (as a generator that learned nothing) to 1 (as real images), clipped.
+
+    Distances count by factors: log(ceiling / value) / log(ceiling / floor), nothing below `least`.
+    """
+    if logarithmic:
+        value, floor = max(value, least), max(floor, least)
+        share = math.log(ceiling / value) / math.log(ceiling / floor) if ceiling > floor else 0.0
+    else:
+        share = (value - ceiling) / (floor - ceiling) if floor != ceiling else 0.0
+    return min(1.0, max(0.0, share))
+
+
+def radar_chart(comparison: Comparison) -> Chart | None:
+    """The radar of scores that every measured configuration has; None where there are fewer than three."""
+    measured = [one for one in comparison.configurations if one.measured]
+    scores = [name for kind in SPOKES if (name := comparison.of_kind(kind)) and all(c.values(name) for c in measured)]
+    scores = [name for name in scores if None not in (comparison.part(name, "floor"), comparison.part(name, "ceiling"))]
+    if len(scores) < 3:
+        return None
+    values = {one.name: [_share(comparison, one, score) for score in scores] for one in measured}
+    rows = "; ".join(f"{name}: " + ", ".join(f"{v:.2f}" for v in row) for name, row in values.items())
+    spokes = [words.title_of(score).replace(" ", "\n", 1) for score in scores]
+    caption = (
+        "Scores normalised so that the centre is a generator that learned nothing (ceiling) and the rim is real images "
+        "(floor): shares linearly, (value - ceiling) / (floor - ceiling); Fréchet and kernel distance by factors, "
+        "log(ceiling / value) / log(ceiling / floor), with the kernel's floor at its standard error. The order of the "
+        "axes is arbitrary, so the area means nothing."
+    )
+    alt = f"Radar of {', '.join(words.title_of(score) for score in scores)}, 0 to 1: {rows}"
+    return Chart("radar", charts.radar(spokes, values), alt, caption)
+
+
+def _share(comparison: Comparison, configuration: Configuration, score: str) -> float:
+    errors = [record["scores"][score].get("uncertainty") or 0.0 for record in comparison.records
+              if score in record["scores"]]  # fmt: skip
+    floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
+    logarithmic = measures.stem(score) in LOGARITHMIC
+    least = max(numbers.fmean(errors), 1e-9)
+    mean = configuration.mean(score)
+    assert mean is not None
+    return normalised(mean, floor, ceiling, logarithmic=logarithmic, least=least)
+
+
+def verdict_blocks(comparison: Comparison) -> list[Block]:
+    """A sentence per pair on the score that decides, and how it was tested."""
+    score = comparison.of_kind("frechet")
+    if score is None:
+        return []
+    pairs = verdicts(comparison, score)
+    said = [f"{pair.sentence}." for pair in pairs]
+    told: list[Block] = [Paragraph(f"Verdicts on {score}, pair by pair:")]
+    told += [Bullets(said)] if len(said) <= 6 else [Bullets(said[:3]), Fold(f"All {len(said)} pairs", [Bullets(said)])]
+    return [*told, Paragraph(statistics.METHOD)]
+
+
+def all_scores(comparison: Comparison) -> Table:
+    """Every score of every configuration: mean with interval, floor, ceiling."""
+    names = comparison.score_names
+    names = sorted(names, key=lambda name: (list(measures.MEANINGS).index(measures.stem(name)), name))
+    configurations: Sequence[Configuration] = comparison.configurations
+    rows = [
+        [
+            f"{name} ({comparison.part(name, 'better')})",
+            *[interval_text(configuration, name) for configuration in configurations],
+            records.short(comparison.part(name, "floor")),
+            records.short(comparison.part(name, "ceiling")),
+        ]
+        for name in names
+    ]
+    return Table(["score", *[configuration.name for configuration in configurations], "floor", "ceiling"], rows)

@@ -1,0 +1,213 @@
+"""What a report is about: a run, or a study's runs by configuration, with their records; nothing is computed here."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modiste import measures, outcomes, records, runs
+from modiste.config import Data
+from modiste.data import native, open_data
+from modiste.errors import UsageError
+from modiste.networks import Shape, summary
+from modiste.outcomes import Row
+from modiste.records import Record
+from modiste.runs import Run
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training: its seed, its folder if it was started, its record if it was measured."""
+
+    seed: int
+    path: Path
+    run: Run | None
+    record: Record | None
+    status: str
+    reason: str = ""
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return self.run.log if self.run else []
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has trained."""
+        if self.run is None:
+            return None
+        known = self.run.manifest.get("seconds")
+        return known if known is not None else (self.log[-1]["seconds"] if self.log else None)
+
+    @property
+    def images(self) -> int | None:
+        """How many images it was shown."""
+        if self.run is None:
+            return None
+        known = self.run.manifest.get("images")
+        return known if known is not None else (self.log[-1]["images"] if self.log else None)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Trainings that differ in their seed only."""
+
+    name: str
+    members: tuple[Member, ...]
+
+    @property
+    def shown(self) -> Member | None:
+        """The one whose pictures stand for all: the lowest seed that has a generator; chosen by number, not by look."""
+        made = [one for one in self.members if one.run and (one.path / "generator.safetensors").is_file()]
+        return min(made, key=lambda one: one.seed, default=None)
+
+    @property
+    def measured(self) -> list[Member]:
+        return [one for one in self.members if one.record]
+
+    def values(self, score: str) -> list[float]:
+        """The score of every measured seed."""
+        found = [one.record["scores"].get(score, {}).get("value") for one in self.measured if one.record]
+        return [value for value in found if value is not None]
+
+    def mean(self, score: str) -> float | None:
+        """The mean over seeds."""
+        found = self.values(score)
+        return statistics.fmean(found) if found else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A study's configurations in its order, or one run as the only member of the only one."""
+
+    name: str
+    path: Path
+    about: str
+    configurations: tuple[Configuration, ...]
+    rows: tuple[Row, ...] = ()
+    """A study's table of records; empty for a single run."""
+    is_study: bool = False
+
+    @property
+    def members(self) -> list[Member]:
+        return [member for configuration in self.configurations for member in configuration.members]
+
+    @property
+    def records(self) -> list[Record]:
+        return [member.record for member in self.members if member.record]
+
+    @property
+    def finished(self) -> bool:
+        """Whether no training goes on and none is waiting."""
+        return all(member.status in ("finished", "failed") for member in self.members)
+
+    @property
+    def dataset(self) -> Data | None:
+        """The data set that images are judged against, whole; None before anything was started."""
+        run = next((member.run for member in self.members if member.run), None)
+        return native(run.recipe.data) if run else None
+
+    @property
+    def score_names(self) -> list[str]:
+        """Every score that some member has, in the suite's order within each extractor."""
+        return list(dict.fromkeys(name for record in self.records for name in record["scores"]))
+
+    def of_kind(self, kind: str) -> str | None:
+        """The full name of the first score of that kind, which is the judge's; None if nothing was measured so."""
+        return next((name for name in self.score_names if measures.stem(name) == kind), None)
+
+    def part(self, score: str, part: str) -> Any:
+        """Floor, ceiling or direction of a score, equal in all records of one protocol; from the first that has it."""
+        return next((record["scores"][score][part] for record in self.records if score in record["scores"]), None)
+
+
+def open_path(what: str | Path) -> Comparison:
+    """The run or study in that folder; UsageError when it is neither."""
+    path = Path(what)
+    if runs.exists(path):
+        return _single(path)
+    if (path / "study.toml").is_file():
+        return _study(path)
+    raise UsageError(
+        f"{path} is neither a run folder (manifest.json) nor a study folder (study.toml); "
+        "`modiste train` makes the one and `modiste study` the other"
+    )
+
+
+def _single(path: Path) -> Comparison:
+    run = runs.open_run(path)
+    recipe, manifest = run.recipe, run.manifest
+    place = path / "metrics.json"
+    member = Member(recipe.seed, path, run, records.read(place) if place.is_file() else None, str(manifest["status"]))
+    return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
+
+
+def _study(path: Path) -> Comparison:
+    from modiste import plan
+
+    settings = plan.load(path)
+    rows = outcomes.read(path) if (path / "records.jsonl").is_file() else []
+    reference = settings.evaluate.reference
+    file = "metrics.json" if reference == "test" else f"metrics-{reference}.json"
+    known = {(row["configuration"], row["seed"]): row for row in rows}
+    names = [one.name for one in plan.configurations(settings)]
+    configurations = tuple(
+        Configuration(name, tuple(_member(path, name, seed, file, known) for seed in settings.seed_list))
+        for name in names
+    )
+    found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True)
+    records.check_comparable(found.records)
+    return found
+
+
+def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, int], Row]) -> Member:
+    folder = path / "runs" / f"{name}-seed{seed}"
+    run = runs.Run(folder) if runs.exists(folder) else None
+    row = known.get((name, seed), {})
+    status = row.get("status") or "waiting"
+    if status == "waiting" and run is not None:
+        status = "running" if run.manifest["status"] != "finished" else "not measured yet"
+    record = records.read(folder / file) if row.get("status") == "finished" and (folder / file).is_file() else None
+    return Member(seed, folder, run, record, status, row.get("reason") or "")
+
+
+def gflop_per_image(run: Run) -> float:
+    """Floating-point operations (10^9) that training takes per real image shown."""
+    return summary.training_flops(run.recipe, trained_shape(run)) / 1e9
+
+
+def trained_shape(run: Run) -> Shape:
+    """Channels, side and classes of the images that the run's networks are built for."""
+    facts, recipe = run.manifest["data"], run.recipe
+    classes = len(facts["classes"]) if recipe.network.conditioning != "none" else 0
+    return Shape(facts["channels"], facts["size"][0], classes)
+
+
+def command_of(run: Run) -> str:
+    """The command that made the run, as a person would type it."""
+    command = run.manifest.get("command") or []
+    if command and command[0] in ("modiste", "__main__.py"):
+        return shlex.join(["modiste", *command[1:]])
+    return f"modiste train {shlex.quote(str(run.path / 'recipe.toml'))}"
+
+
+def names_of_classes(comparison: Comparison) -> tuple[str, ...]:
+    """The names of the data set's classes; empty where it has none."""
+    dataset = comparison.dataset
+    return open_data(dataset, part="heldout").class_names if dataset else ()
+
+
+def peaks(log: Sequence[dict[str, Any]], key: str = "loss_g", most: int = 3) -> list[tuple[float, float]]:
+    """The highest local maxima of a logged number as (epoch, value), highest first; ends of the log count too."""
+    values = [(record["epoch"], record[key]) for record in log if math.isfinite(record.get(key, math.nan))]
+    found = []
+    for k, (epoch, value) in enumerate(values):
+        before = values[k - 1][1] if k else -math.inf
+        after = values[k + 1][1] if k + 1 < len(values) else -math.inf
+        if value > before and value >= after:
+            found.append((epoch, value))
+    return sorted(found, key=lambda peak: -peak[1])[:most]

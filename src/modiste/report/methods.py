@@ -1,0 +1,133 @@
+"""The part of a report on how it was made: protocol, seeds, versions, commands, limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modiste import data, survey
+from modiste.report import words
+from modiste.report.answers import cost_rows
+from modiste.report.content import Block, Bullets, Code, Fold, Paragraph, Section, Table
+from modiste.report.gather import Comparison, command_of
+from modiste.report.pictures import Eyes
+
+
+def method_section(comparison: Comparison, eyes: Eyes | None) -> Section:
+    """What was measured and how, so that it can be repeated, and what no conclusion here can reach."""
+    blocks: list[Block] = []
+    if comparison.records:
+        protocol = comparison.records[0]["protocol"]
+        rows = [[key, value] for key, value in flat(protocol) if not key.startswith("generator.")]
+        blocks.append(Fold("The protocol of the scores, in full", [Table(["part", "value"], rows)]))
+        blocks += [Bullets(how(protocol))]
+        left = {name: why for record in comparison.records for name, why in record["not_measured"].items()}
+        if left:
+            blocks += [Paragraph("Not measured:"), Bullets([f"{name}: {why}" for name, why in left.items()])]
+    if not comparison.is_study:
+        (member,) = comparison.members
+        blocks.append(Table(["cost", "value"], cost_rows(member)))
+    blocks.append(Paragraph("Commands that make and measure the same again:"))
+    blocks.append(Code("\n".join(commands(comparison))))
+    blocks.append(Fold("Machines, versions, seeds and contents", [machine_table(comparison)]))
+    blocks += [Paragraph("What these numbers cannot tell:"), Bullets(limits(comparison, eyes))]
+    return Section("method", "What was measured and how", blocks)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values as dotted names and texts."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def how(protocol: Mapping[str, Any]) -> list[str]:
+    """The protocol in sentences."""
+    reference = protocol["reference"]
+    said = [
+        f"{protocol['generated']:,} images per generator, one noise seed each, were compared with "
+        f"{reference['count']:,} real images of {reference['data']}.",
+        f"Floor: {protocol['floor_count']:,} real images of {protocol['floor']}, measured in the same way; "
+        f"ceiling: {protocol['ceiling']}.",
+        f"Pixels: {protocol['pixels']}.",
+    ]
+    for name, facts in protocol["extractors"].items():
+        sure = f", right about {facts['accuracy']:.1%} of unseen real images" if "accuracy" in facts else ""
+        said.append(f"Features called {name}: {facts['extractor']}{sure} (weights {facts['hash']}).")
+    return said
+
+
+def commands(comparison: Comparison) -> list[str]:
+    """What to type to repeat it: the study as a whole, then each run's own commands."""
+    lines = [f"modiste study {comparison.path}"] if comparison.is_study else []
+    planned = planned_commands(comparison)
+    if planned:
+        return [*lines, "", *planned, "", f"modiste report {comparison.path}"]
+    for member in comparison.members:
+        if member.run:
+            lines += [command_of(member.run), f"modiste evaluate {member.path}"]
+    return [*lines, f"modiste report {comparison.path}"]
+
+
+def planned_commands(comparison: Comparison) -> list[str]:
+    """Every run's commands as the study's plan has them; empty for a run."""
+    place = comparison.path / "plan.json"
+    if not comparison.is_study or not place.is_file():
+        return []
+    tree = json.loads(place.read_text(encoding="utf-8"))
+    return [command for run in tree["runs"] for command in run["commands"]]
+
+
+def machine_table(comparison: Comparison) -> Table:
+    """One row per run: seed, device, versions, and hashes of recipe and data."""
+    heads = ["run", "seed", "status", "device", "modiste", "torch", "python", "commit", "recipe", "data", "started"]
+    rows = []
+    for configuration in comparison.configurations:
+        for member in configuration.members:
+            if member.run is None:
+                rows.append([configuration.name, str(member.seed), member.status, *["-"] * 8])
+                continue
+            facts = member.run.manifest
+            device = f"{facts['device']}, {facts['threads']} threads, {facts.get('precision', '')}"
+            rows.append([
+                configuration.name, str(member.seed), member.status, device, str(facts.get("modiste", "-")),
+                str(facts.get("torch", "-")), str(facts.get("python", "-")), str(facts.get("git_commit") or "-")[:10],
+                str(facts.get("recipe_hash", "-"))[:10], str(facts["data"].get("digest", "-"))[:10],
+                str(facts.get("start", "-")),
+            ])  # fmt: skip
+    return Table(heads, rows)
+
+
+def limits(comparison: Comparison, eyes: Eyes | None) -> list[str]:
+    """What no conclusion here can reach: by seeds, by length, by judge, by data set."""
+    seeds = {member.seed for member in comparison.members}
+    said = [
+        f"{len(seeds)} training seeds tell large differences from chance and small ones not; another {len(seeds)} "
+        "would give other means."
+        if comparison.is_study and len(seeds) > 1
+        else "One seed cannot tell a better recipe from a luckier training."
+    ]
+    if comparison.is_study:
+        said.append(
+            "Configurations were compared at this length of training and with these settings; with more time, or tuned "
+            "each for itself, the order may be another."
+        )
+    said.append(
+        "The judge was trained on this data set and sees what tells its classes apart; what does not matter for that "
+        "(fine texture, small defects) it may overlook. The second opinion of a random network has no such preference."
+    )
+    if eyes is None:
+        return said
+    labelled = eyes.real.labels is not None
+    said += words.limits_of_data(eyes.dataset.name, labelled)
+    if data.has_test(eyes.dataset):
+        sets = {"train": data.open_data(eyes.dataset, part="train"), "test": data.open_data(eyes.dataset, part="test")}
+        doubles = survey.survey(sets)["duplicates"]
+        found = {place: len(groups) for place, groups in doubles.items() if groups}
+        if found:
+            text = words.listed([f"{count} in {place}" for place, count in found.items()])
+            said.append(f"Images that occur more than once, byte for byte: {text}.")
+    return said

@@ -1,0 +1,142 @@
+"""A report as one self-contained HTML page, and as Markdown with files beside it."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from markupsafe import Markup
+
+from modiste import __version__, charts, figures, runs, sample
+from modiste.report import pictures
+from modiste.report.content import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
+
+TILE_WIDTH = 56  # CSS pixels at least, a whole multiple of the image's own
+
+
+def to_html(report: Report) -> str:
+    """The whole page; pictures are inside as data, charts as vectors."""
+    import jinja2
+
+    loader = jinja2.PackageLoader("modiste", "report")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    template = environment.get_template("page.html")
+    return template.render(
+        report=report,
+        version=__version__,
+        picture=_picture,
+        svg=lambda chart: Markup(charts.svg(chart.figure, chart.alt)),
+        tiles=_tile_pairs,
+        tile_width=_tile_width,
+        numeric=is_number,
+        inline=_inline,
+    )
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell's text is a number, perhaps with an uncertainty or a unit's sign."""
+    return bool(re.fullmatch(r"([-+]?[\d.,]+(e[-+]?\d+)?( ?%| ± [\d.,e-]+| \[[^\]]+\])*|-)?", cell))
+
+
+def _inline(text: str) -> Markup:
+    """Text with its `commands` set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False)))
+
+
+def _picture(picture: Picture) -> Markup:
+    source = _data(picture.content, picture.file_type)
+    moving = ' class="moving"' if picture.file_type == "gif" else ""
+    alt = html.escape(picture.alt)
+    return Markup(f'<img src="{source}" alt="{alt}" width="{picture.width}"{moving}>')
+
+
+def _tile_pairs(block: Tiles) -> list[tuple[str, str]]:
+    tiles = [_data(pictures.strip(image[None]), "png") for image in block.pixels]
+    return list(zip(tiles, block.captions, strict=True))
+
+
+def _tile_width(block: Tiles) -> int:
+    width = block.pixels.shape[3]
+    return int(width * max(1, round(TILE_WIDTH / width)))
+
+
+def _data(content: bytes, file_type: str) -> str:
+    return f"data:image/{file_type};base64,{base64.b64encode(content).decode()}"
+
+
+def write_markdown(report: Report, path: Path) -> Path:
+    """Write the report as Markdown with its pictures as files in the folder NAME_files beside it; the path."""
+    folder = path.with_name(f"{path.stem}_files")
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {}
+    parts = [f"# {report.title}", report.about]
+    for section in report.sections:
+        parts.append(f"## {section.title}")
+        parts += [text for block in section.blocks for text in _markdown(block, folder.name, files)]
+    for name, content in files.items():
+        runs.write_bytes(folder / name, content)
+    for stale in folder.iterdir():
+        if stale.suffix in (".png", ".gif") and stale.name not in files:
+            stale.unlink()
+    runs.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+    return path
+
+
+def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[str]:
+    if isinstance(block, Paragraph):
+        yield _plain(block.text)
+    elif isinstance(block, Code):
+        yield f"```\n{block.text}\n```"
+    elif isinstance(block, (Picture, Chart)):
+        content = block.content if isinstance(block, Picture) else _small(charts.png(block.figure))
+        yield _link(block.name, content, block.alt, folder, files, getattr(block, "file_type", "png"))
+        if block.caption:
+            yield f"*{_plain(block.caption)}*"
+    elif isinstance(block, Tiles):
+        figure = figures.image_grid(block.pixels, 10, block.captions)
+        yield _link(block.name, _small(charts.png(figure)), block.alt, folder, files)
+    elif isinstance(block, Gallery):
+        for item in block.items:
+            yield from _markdown(item, folder, files)
+    elif isinstance(block, Table):
+        show = functools.partial(_cell, folder=folder, files=files)
+        if block.caption:
+            yield f"*{_plain(block.caption)}*"
+        lines = [list(block.heads), ["---"] * len(block.heads), *[list(map(show, row)) for row in block.rows]]
+        yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    elif isinstance(block, Fold):
+        yield f"### {block.title}"
+        for inner in block.blocks:
+            yield from _markdown(inner, folder, files)
+    else:
+        yield "\n".join(f"- {_plain(item)}" for item in block.items)
+
+
+def _cell(cell: Cell, folder: str, files: dict[str, bytes]) -> str:
+    if isinstance(cell, Picture):
+        return _link(cell.name, cell.content, cell.alt, folder, files, cell.file_type)
+    return _plain(cell).replace("|", "\\|").replace("\n", " ")
+
+
+def _link(name: str, content: bytes, alt: str, folder: str, files: dict[str, bytes], file_type: str = "png") -> str:
+    files[f"{name}.{file_type}"] = content
+    return f"![{_plain(alt)}]({folder}/{name}.{file_type})"
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown sees no marks of its own."""
+    return re.sub(r"([*_<\[\]])", r"\\\1", text)
+
+
+def _small(content: bytes) -> bytes:
+    """A chart's PNG with a palette of 64 colours, a third of the size."""
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
+        return sample.png(picture.convert("RGB").quantize(64))
