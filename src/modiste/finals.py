@@ -1,0 +1,158 @@
+"""The end of a search: its best trials trained anew over seeds, compared, and the best one written as a recipe.
+
+The lowest of many noisy values is low by luck too. So finalists are trained with seeds that no trial had, and one is
+called the best only where the statistics say so; of several that cannot be told apart the cheapest is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from modiste import config, measures, outcomes, plan, records, runs, spaces, statistics, studies
+from modiste.errors import ModisteError
+from modiste.plan import Study
+from modiste.spaces import DISCRIMINATOR, Space
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Final:
+    """What became of the finalists."""
+
+    study: Path
+    """A study folder, which `modiste report` reads."""
+    rows: list[Row]
+    """Its table."""
+    score: str
+    """The full name of the score that decides."""
+    verdicts: list[str]
+    best: str
+    """The name of the trial that was taken."""
+    sentence: str
+    """Which one was taken, and why."""
+    recipe: Path
+    """best.toml."""
+
+
+def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) -> Final | None:
+    """Train the best trials over seeds (or go on with it), compare them and write best.toml; None if interrupted."""
+    chosen = finalists(space, trials)
+    numbers = "-".join(str(row["number"]) for row in chosen)
+    seeds = len(final_study(space, chosen).seed_list)
+    console.print(
+        f"finalists: {', '.join(row['name'] for row in chosen)}, {seeds} seeds each", highlight=False, soft_wrap=True
+    )
+    folder = studies.study(final_study(space, chosen), path / "finalists" / numbers, console=console)
+    if not folder.finished:
+        return None
+    rows = folder.rows
+    score, table = values(space, folder.path, rows)
+    if not any(value is not None for runs_of in table.values() for value in runs_of.values()):
+        raise ModisteError(f"every finalist failed: {'; '.join(outcomes.failures(rows))}")
+    target = next((row["floor"] for row in rows if row["score"] == score), None)
+    said = statistics.verdicts(table, better=space.better, target=target) if len(table) > 1 else []
+    best, sentence = choose(space, table, trials, target)
+    recipe = write_best(space, path, next(row for row in chosen if row["name"] == best), len(trials), score, table)
+    return Final(folder.path, rows, score, [verdict.sentence for verdict in said], best, sentence, recipe)
+
+
+def finalists(space: Space, trials: Sequence[Row]) -> list[Row]:
+    """The best trials, the best one first, each point once."""
+    done = [row for row in trials if row["state"] == "finished"]
+    done.sort(key=lambda row: -row["value"] if space.better == "higher" else row["value"])
+    once: dict[str, Row] = {}
+    for row in done:
+        once.setdefault(str(row["settings"]), row)
+    return list(once.values())[: space.finalists.count]
+
+
+def final_study(space: Space, chosen: Sequence[Row]) -> Study:
+    """The study of the finalists, on held-out images, with seeds after that of the trials."""
+    first = space.seed + 1
+    return Study(
+        name=f"{space.name}-finalists",
+        about=f"Which of the best trials of the search {space.name} is the best over training seeds?",
+        source=space.source,
+        configuration=tuple(spaces.configuration(space, row["name"], row["settings"], trial=False) for row in chosen),
+        seeds=tuple(range(first, first + space.finalists.seeds)),
+        budget=space.finalists.budget or space.budget,
+        evaluate=plan.Judging(count=space.evaluate.count, reference="heldout"),
+    )
+
+
+def values(space: Space, folder: Path, rows: Sequence[Row]) -> tuple[str, dict[str, dict[int, float | None]]]:
+    """The name of the score that decides, and its values by configuration and seed; None for a failed run."""
+    if space.objective == DISCRIMINATOR:
+        table: dict[str, dict[int, float | None]] = {}
+        for row in rows:
+            run = runs.Run(folder / "runs" / f"{row['configuration']}-seed{row['seed']}")
+            finished = row["status"] == "finished" and run.log
+            distance = logged(space, run.log[-1]) if finished else None
+            table.setdefault(row["configuration"], {})[row["seed"]] = distance
+        return DISCRIMINATOR, table
+    names = dict.fromkeys(row["score"] for row in rows if row["score"])
+    score = next((name for name in names if measures.stem(name) == space.objective), space.objective)
+    return score, outcomes.values(rows, score)
+
+
+def logged(space: Space, record: Mapping[str, Any]) -> float | None:
+    """The objective in a line of a run's log; None where it is not."""
+    if space.objective == DISCRIMINATOR:
+        return float(abs((record["d_accuracy_real"] + record["d_accuracy_fake"]) / 2 - 0.5))
+    return next((value for key, value in record.items() if key.endswith("_heldout")), None)
+
+
+def choose(
+    space: Space, table: Mapping[str, Mapping[int, float | None]], trials: Sequence[Row], target: float | None
+) -> tuple[str, str]:
+    """The name of the finalist to take, and a sentence that says why."""
+    ranks = statistics.ranks(table, better=space.better, target=target)
+    able = [rank for rank in ranks if rank.summary.mean is not None]
+    first = able[0]
+    if len(able) == 1:
+        others = "all others failed" if len(table) > 1 else "there was one finalist, so nothing to compare it with"
+        return first.name, f"{first.name} is taken: {others}"
+    equals = [rank.name for rank in able if set(rank.groups) & set(first.groups)]
+    if len(equals) == 1:
+        return first.name, f"{first.name} is the best: over training seeds it is better than every other finalist"
+    if space.finalists.seeds == 1:
+        return first.name, (
+            f"{first.name} is taken as the first of this seed, and with one seed no verdict is possible; "
+            "--seeds 3 or more may tell"
+        )
+    costs = {row["name"]: row["gflop_per_image"] for row in trials}
+    cheapest = min(equals, key=lambda name: costs[name])  # of equally cheap ones the first in rank
+    why = "the cheapest of them" if costs[cheapest] < max(costs[name] for name in equals) else "the first in rank"
+    return cheapest, f"{', '.join(equals)} cannot be told apart; {cheapest} is taken as {why}"
+
+
+def write_best(
+    space: Space,
+    path: Path,
+    row: Row,
+    count: int,
+    score: str,
+    table: Mapping[str, Mapping[int, float | None]],
+) -> Path:
+    """Write best.toml: the recipe at its own length, with the settings that the finalists were trained with."""
+    changes = spaces.configuration(space, row["name"], row["settings"], trial=False).set
+    recipe = config.override(config.load(space.recipe), changes)
+    summary = statistics.summary(table[row["name"]].values())
+    length = space.finalists.budget or space.budget or "its own length"
+    prose = {
+        "name": f"{space.name}-best",
+        "about": f"{recipe.name} with the settings of {row['name']} of the search {space.name} ({count} trials).",
+        "source": (
+            f"The search {space.name}: {score} {records.with_uncertainty(summary.mean, summary.deviation)} on held-out "
+            f"images over {summary.count} training seeds of {length}; starting from {recipe.source or recipe.name}"
+        ),
+    }
+    place = path / "best.toml"
+    runs.write_text(place, config.to_toml(config.override(recipe, prose)))
+    return place
