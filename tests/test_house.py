@@ -50,11 +50,19 @@ ORDER = [
     "evaluation",
     "trainer",
     "tracking",
+    "statistics",
+    "plan",
+    "workers",
+    "outcomes",
+    "studies",
+    "forecast",
     "figures",
     "survey",
     "cli.options",
+    "cli.tables",
     "cli.training",
     "cli.judging",
+    "cli.comparing",
     "cli.browsing",
     "cli",
     "__main__",
@@ -112,6 +120,7 @@ def test_the_command_line_loads_no_torch_before_it_is_needed() -> None:
 
 
 def test_public_names() -> None:
-    assert dir(modiste) == ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "train"]
+    public = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "study", "train"]
+    assert dir(modiste) == public
     for name in modiste.__all__:
         assert getattr(modiste, name) is not None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
     from modiste.sample import TrainedGenerator, load
+    from modiste.studies import study
     from modiste.trainer import train
 
 _HOMES = {
@@ -23,10 +24,11 @@ _HOMES = {
     "TrainedGenerator": "modiste.sample",
     "evaluate": "modiste.evaluation",
     "load": "modiste.sample",
+    "study": "modiste.studies",
     "train": "modiste.trainer",
 }
 
-__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "train"]
+__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "study", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -68,8 +68,8 @@ def _row(run: Planned, speed: float | None, size: int | None, judging: float | N
         "budget_seconds": train.budget_seconds,
         "gflop_per_image": round(run.gflop_per_image, 4),
         "images_per_second": speed and round(speed, 1),
-        "training_seconds": training and round(training),
-        "evaluation_seconds": judging and round(judging),
+        "training_seconds": None if training is None else round(training, 1),
+        "evaluation_seconds": None if judging is None else round(judging, 1),
         "seconds": None if training is None else round(training + (judging or 0) + 2 * START_SECONDS),
         "bytes": size,
     }

@@ -22,6 +22,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from modiste import assembly, config, data, trainer
 from modiste.config import Count, Data, Name, Recipe, Section
+from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.networks import summary
 from modiste.processes import Team
@@ -174,8 +175,9 @@ def build(tree: Mapping[str, Any], place: str) -> Study:
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    steps = [str(part) for part in first["loc"] if not re.search(r"[\[-]|^(int|tuple)$", str(part))]
+    """The error in words: of several, a key that does not exist, as what is missing may only be mistyped."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    steps = [part for part in first["loc"] if isinstance(part, str) and not re.search(r"[\[-]|^(int|tuple)$", part)]
     key, message = ".".join(steps), first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         owners: dict[str, type[Section]] = {"configuration": Configuration, "evaluate": Judging}
@@ -213,7 +215,8 @@ def budget_changes(text: str) -> dict[str, Any]:
     number = float(match[1].replace(",", "").replace("_", ""))
     if number <= 0 or (match[2] == "images" and number != int(number)):
         raise UsageError(f"the budget {text!r} is no length; write it as 5min, 3 epochs or 60000 images")
-    return {"train.epochs": number} if match[2].startswith("epoch") else {"train.images": int(number)}
+    whole = int(number) if number == int(number) else number
+    return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
 
 
 def configurations(study: Study) -> list[Configuration]:
@@ -250,11 +253,13 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
     length = budget_changes(study.budget) if study.budget else {}
     planned: dict[tuple[int, str], Planned] = {}
     judged: dict[Data, str] = {}
+    opened: dict[Data, Images] = {}
+    costs: dict[Any, float] = {}  # what takes time is done once for all that share it
     for one in configurations(study):
         changes = {**one.set, **({"train.threads": study.threads} if study.threads else {}), **length}
         try:
             recipe, _ = trainer.settle(one.recipe, out, changes)
-            dataset = data.open_data(recipe.data)
+            dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, data.open_data(recipe.data))
             recipe = config.resolve(recipe, len(dataset))
             assembly.check_fit(recipe, dataset, Team())
         except UsageError as error:
@@ -266,7 +271,9 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
                 f"{' and '.join(judged.values())} would be judged on different images; a study has one data set, "
                 "so compare them in two studies"
             )
-        gflop = summary.training_flops(recipe, assembly.image_shape(recipe, dataset)) / 1e9
+        shape = assembly.image_shape(recipe, dataset)
+        key = (recipe.network, recipe.loss, recipe.train.discriminator_steps, shape)
+        gflop = costs.get(key) or costs.setdefault(key, summary.training_flops(recipe, shape) / 1e9)
         for seed in study.seed_list:
             folder = out / "runs" / f"{one.name}-seed{seed}"
             commands = (train_command(one, changes, study, seed, folder, track), evaluate_command(study, folder))

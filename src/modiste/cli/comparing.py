@@ -95,20 +95,21 @@ def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> Non
             row["configuration"],
             f"{row['images']:,}",
             f"{row['gflop_per_image']:.3f}",
-            f"{row['images_per_second']:,.0f}" if row["images_per_second"] else "-",
-            progress.duration(row["training_seconds"]) if row["training_seconds"] else "-",
-            progress.duration(row["evaluation_seconds"]) if row["evaluation_seconds"] else "-",
-            f"{row['bytes'] / 1e6:,.0f} MB" if row["bytes"] else "-",
+            "-" if row["images_per_second"] is None else f"{row['images_per_second']:,.0f}",
+            "-" if row["training_seconds"] is None else progress.duration(row["training_seconds"]),
+            "-" if row["evaluation_seconds"] is None else progress.duration(row["evaluation_seconds"]),
+            "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f} MB",
         ]
         for row in predicted["configurations"]
     ]
     print_table(heads, body)
     jobs = f", {predicted['jobs']} at a time" if predicted["jobs"] > 1 else ""
     print(f"\n{predicted['runs']} runs{jobs}, seeds {', '.join(map(str, predicted['seeds']))}, into {path}")
-    if predicted["seconds"]:
-        without = "" if predicted["configurations"][0]["evaluation_seconds"] else ", evaluations not counted"
+    if predicted["seconds"] is not None:
+        uncounted = predicted["configurations"][0]["evaluation_seconds"] is None
+        without = ", evaluations not counted" if uncounted else ""
         print(f"time about {progress.duration(predicted['seconds'])}{without}")
-    if predicted["bytes"]:
+    if predicted["bytes"] is not None:
         print(f"disk about {predicted['bytes'] / 1e6:,.0f} MB")
     print(f"the first of the commands:\n  {predicted['commands'][0]}")
 

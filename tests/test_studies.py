@@ -1,0 +1,607 @@
+"""Studies: what a file plans, what is run, reused, kept as failed and continued; always one and the same table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+import modiste
+from modiste import cli, config, forecast, losses, networks, outcomes, plan, records, runs, studies, workers
+from modiste.config import Recipe
+from modiste.errors import ModisteError, UsageError
+from modiste.workers import Errand
+
+COMMAND = [sys.executable, "-m", "modiste"]
+QUIET = Console(quiet=True)
+HOLD = """
+import filelock, sys, time
+lock = filelock.FileLock(sys.argv[1])
+lock.acquire()
+print(flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+TIMES = ("seconds",)
+
+
+@pytest.fixture
+def file(tiny: Recipe, closet: Path, tmp_path: Path) -> Path:
+    """A study of two learning rates on two seeds, with a recipe file beside it; ten updates a run."""
+    recipe = config.override(tiny, {"data.name": str(closet), "data.resize": None, "train.images": 160})
+    (tmp_path / "tiny.toml").write_text(config.to_toml(recipe), encoding="utf-8")
+    study = tmp_path / "rates.toml"
+    study.write_text(
+        """
+        about = "Does the learning rate matter?"
+        seeds = 2
+        threads = 1
+        evaluate.count = 50
+        grid.train.lr_generator = [1e-4, 2e-3]
+        [[configuration]]
+        name = "tiny"
+        recipe = "tiny.toml"
+        """,
+        encoding="utf-8",
+    )
+    return study
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs are carried out in this process, which saves the time to start others; their names, in order."""
+    names: list[str] = []
+
+    def carry_out(errand: Errand) -> str:
+        names.append(errand.folder.name)
+        try:
+            for command in errand.commands:
+                cli.app(list(command), standalone_mode=False)
+        except ModisteError as error:
+            return str(error)
+        return ""
+
+    def locally(errands: Sequence[Errand], *_: Any) -> Iterator[tuple[int, str]]:
+        for k, errand in enumerate(errands):
+            yield k, carry_out(errand)
+
+    monkeypatch.setattr(workers, "locally", locally)
+    return names
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line in this process: exit code, output, errors."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    """The table of a study without its times, which no two trainings share."""
+    return [{key: row[key] for key in row if key not in TIMES} for row in outcomes.read(folder)]
+
+
+# what a file plans
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "some.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_recipes_times_grid_times_seeds(tmp_path: Path) -> None:
+    study = plan.load(
+        written(
+            tmp_path,
+            """
+            recipes = ["swift", "noronha"]
+            seeds = [4, 1, 4]
+            budget = "3 epochs"
+            threads = 2
+            set = { data.name = "toy", data.resize = 16, data.count = 300 }
+            [grid]
+            network.z_dim = [8, 16]
+            "train.beta1" = [0.0, 0.5]
+            """,
+        )
+    )
+    planned = plan.expand(study, tmp_path / "out")
+    assert len(planned) == 2 * 4 * 2
+    assert [run.name for run in planned[:2]] == ["swift-z_dim-8-beta1-0.0-seed4", "swift-z_dim-8-beta1-0.5-seed4"]
+    assert planned[-1].name == "noronha-z_dim-16-beta1-0.5-seed1"
+    assert planned[-1].folder == tmp_path / "out/runs/noronha-z_dim-16-beta1-0.5-seed1"
+    recipe = planned[-1].recipe
+    assert (recipe.network.z_dim, recipe.train.beta1, recipe.data.name, recipe.seed) == (16, 0.5, "toy", 1)
+    assert recipe.train.threads == 2
+    assert recipe.train.epochs is None and (recipe.train.images or 0) % 3 == 0
+    train, evaluate = planned[-1].commands
+    assert " ".join(train).endswith("--set train.threads=2 --set train.epochs=3")
+    assert evaluate == ("evaluate", str(planned[-1].folder), "--count", "10000", "--reference", "test")
+
+
+def test_the_command_trains_the_planned_recipe(file: Path, tmp_path: Path) -> None:
+    """The hash in the plan is that of the run folder which the command makes."""
+    study = plan.revise(plan.load(file), set={"network.dropout": 0.25, "network.init": "normal"}, budget="90s")
+    run = plan.expand(study, tmp_path / "out")[-1]
+    assert run.commands[0][-2:] == ("--budget", "90s")
+    cli.app(list(run.commands[0]), standalone_mode=False)
+    assert runs.Run(run.folder).manifest["recipe_hash"] == config.content_hash(run.recipe)
+    assert run.recipe.train.budget_seconds == 90
+    assert outcomes.is_trained(run)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "none", "hinge", "least-squares", "1e3", "two words", 3, 1e-7, True, [1, 2], "ü"]
+)
+def test_values_survive_the_way_through_a_command(value: object) -> None:
+    assert config.assignments([f"some.key={plan.literal(value)}"]) == {"some.key": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "compares nothing"),
+        ('recipe = ["swift"]', "did you mean 'recipes'"),
+        ('[[configuration]]\nname = "a"\nrecipes = "swift"', "did you mean 'recipe'"),
+        ('[[configuration]]\nname = "a"', "configuration.recipe is missing"),
+        ('recipes = ["swift"]\nevaluate.counts = 9', "did you mean 'count'"),
+        ('recipes = ["swit"]', "did you mean 'swift'"),
+        ('recipes = ["swift"]\nset.train.epoch = 9', "did you mean 'train.epochs'"),
+        ('recipes = ["swift"]\ngrid.train.batch_size = []', "train.batch_size"),
+        ('recipes = ["swift"]\ngrid.network.z_dim = [8, 0]', "network.z_dim = 0 is not possible"),
+        ('recipes = ["swift", "swift"]', "two configurations of the study some are named 'swift'"),
+        ('recipes = ["swift"]\nseeds = 0', "seeds = 0 is not possible"),
+        ('recipes = ["swift"]\nseeds = []', "seeds = [] is not possible"),
+        ('recipes = ["swift"]\nset.seed = 3', "write seeds = 3"),
+        ('recipes = ["swift"]\nbudget = "soon"', "'soon' is no length"),
+        ('recipes = ["swift"]\nbudget = "0 epochs"', "'0 epochs' is no length"),
+        ('recipes = ["swift"]\nbudget = "1.5 images"', "'1.5 images' is no length"),
+        ("recipes = [", "is not valid TOML"),
+    ],
+)
+def test_what_a_file_must_not_say(text: str, said: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError) as error:
+        plan.expand(plan.revise(plan.load(path), set={"data.name": "toy"}), tmp_path)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_study_has_one_data_set(closet: Path, tmp_path: Path) -> None:
+    text = f'recipes = ["swift"]\ngrid."data.name" = ["toy", "{closet}"]'
+    with pytest.raises(UsageError, match="judged on different images"):
+        plan.expand(plan.load(written(tmp_path, text)), tmp_path)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UsageError, match="no study is named 'dias'; did you mean 'diaz'"):
+        plan.load("dias")
+    with pytest.raises(UsageError, match=r"cannot read the study file gone\.toml"):
+        plan.load("gone.toml")
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", 3), ("0,2,5", (0, 2, 5)), ("4,", (4,))])
+def test_seeds_as_typed(text: str, seeds: object) -> None:
+    assert plan.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "three", "-1", "1-3", ","])
+def test_seeds_mistyped(text: str) -> None:
+    with pytest.raises(UsageError, match="neither a count"):
+        plan.parse_seeds(text)
+
+
+@pytest.mark.parametrize("name", plan.shipped())
+def test_shipped_studies_can_be_built(name: str) -> None:
+    study = plan.load(name)
+    assert study.about.endswith(("?", ".")) and study.source
+    found = plan.configurations(study)
+    assert len(found) > 1, "a study compares"
+    seen = set()
+    for one in found:
+        recipe = config.override(config.load(one.recipe), one.set)
+        seen.add(config.content_hash(recipe))
+        with torch.device("meta"):
+            classes = 0 if recipe.network.conditioning == "none" else 10
+            shape = networks.Shape(1, recipe.data.resize or 28, classes)
+            networks.build_generator(recipe.network, shape)
+            networks.build_discriminator(recipe.network, shape)
+    assert len(seen) == len(found), "two configurations are the same"
+
+
+def test_what_is_shipped() -> None:
+    assert {
+        "diaz",
+        "noronha",
+        "roh",
+        "dense-sigmoid",
+        "bare-naich",
+        "seeds",
+        "losses",
+        "latent-size",
+        "batch-size",
+    } == set(plan.shipped())
+    assert {one.recipe for one in plan.configurations(plan.load("seeds"))} == set(config.shipped())
+    assert set(plan.load("losses").grid["loss.adversarial"]) == set(losses.ADVERSARIAL)
+    assert plan.load("latent-size").grid["network.z_dim"][
+        :: len(plan.load("latent-size").grid["network.z_dim"]) - 1
+    ] == (8, 512)
+    assert [one.name for one in plan.configurations(plan.load("diaz"))] == ["diaz-a", "diaz-b", "diaz-c"]
+
+
+# what is run
+
+
+def test_a_study_from_file_to_table(file: Path, here: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folder = modiste.study(file, out, console=QUIET)
+    order = [f"lr_generator-{rate}-seed{seed}" for seed in (0, 1) for rate in ("0.0001", "0.002")]
+    assert here == order and folder.finished
+
+    with (out / "records.csv").open(newline="", encoding="utf-8") as lines:
+        table = list(csv.DictReader(lines))
+    assert tuple(table[0]) == outcomes.COLUMNS
+    assert [json.loads(line)["value"] for line in (out / "records.jsonl").read_text().splitlines()] == [
+        float(row["value"]) for row in table
+    ]
+    assert list(dict.fromkeys(f"{row['configuration']}-seed{row['seed']}" for row in table)) == order
+    assert {row["status"] for row in table} == {"finished"}
+    assert len({row["protocol_hash"] for row in table}) == 1 and table[0]["protocol_hash"]
+    record = records.read(out / "runs" / order[-1] / "metrics.json")
+    last = {row["score"]: row for row in table if (row["configuration"], row["seed"]) == ("lr_generator-0.002", "1")}
+    assert last.keys() == record["scores"].keys()
+    for name, score in record["scores"].items():
+        assert float(last[name]["value"]) == score["value"] and last[name]["better"] == score["better"]
+    for row in table:
+        assert int(row["images"]) == 160 and float(row["seconds"]) > 0
+        assert float(row["gflop"]) == pytest.approx(160 * folder.plan["runs"][0]["gflop_per_image"], rel=0.01)
+
+    # The folder says everything: it is a study to go on with, its commands are those a person would type.
+    assert folder.study.name == "rates" and folder.study.about == "Does the learning rate matter?"
+    entry = folder.plan["runs"][0]
+    assert entry["commands"][0].startswith(f"OMP_NUM_THREADS=1 modiste train {out}/recipes/tiny.toml --out {out}/runs/")
+    assert entry["recipe_hash"] == runs.Run(out / entry["folder"]).manifest["recipe_hash"]
+    assert (out / "recipes/tiny.toml").read_text() == (tmp_path / "tiny.toml").read_text()
+    assert studies.open_study(out).run("lr_generator-0.002", 1).recipe.train.lr_generator == 0.002
+
+
+def test_seed_k_is_the_same_for_every_configuration(file: Path, here: list[str], tmp_path: Path) -> None:
+    out = modiste.study(file, tmp_path / "out", console=QUIET).path
+    first = {path.parent.parent.name: path.read_bytes() for path in out.glob("runs/*/samples/000000000.png")}
+    assert first["lr_generator-0.0001-seed0"] == first["lr_generator-0.002-seed0"]
+    assert first["lr_generator-0.0001-seed0"] != first["lr_generator-0.0001-seed1"]
+    protocols = [records.read(path)["protocol"] for path in out.glob("runs/*/metrics.json")]
+    assert len(protocols) == 4
+    assert {protocol["generator"]["seeds"] for protocol in protocols} == {"0 to 49"}
+    assert len({protocol["seed"] for protocol in protocols}) == 1
+
+
+def test_finished_runs_are_reused_and_seeds_can_be_added(file: Path, here: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    modiste.study(file, out, seeds=1, console=QUIET)
+    before = timeless(out)
+    assert len(here) == 2
+    modiste.study(out, console=QUIET)
+    assert len(here) == 2 and timeless(out) == before
+    modiste.study(out, seeds=2, console=QUIET)
+    assert here[2:] == ["lr_generator-0.0001-seed1", "lr_generator-0.002-seed1"]
+    assert timeless(out)[: len(before)] == before
+    # A record that fits no more, by count or by weights, is made anew; the training is not.
+    last = out / "runs/lr_generator-0.002-seed1"
+    record = json.loads((last / "metrics.json").read_text())
+    for part, key, value in (("protocol", "generated", 49), ("subject", "hash", "0123")):
+        (last / "metrics.json").write_text(json.dumps({**record, part: {**record[part], key: value}}))
+        start = (last / "manifest.json").read_text()
+        modiste.study(out, console=QUIET)
+        assert here[-1] == last.name and (last / "manifest.json").read_text() == start
+        assert records.read(last / "metrics.json")["scores"] == record["scores"]
+    assert len(here) == 6
+
+
+def test_another_study_does_not_fit_into_the_folder(file: Path, here: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    modiste.study(file, out, seeds=1, console=QUIET)
+    kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"lr_generator-0\.0001: train\.images: 160 -> 64.*choose another folder"):
+        modiste.study(out, budget="1 epochs", console=QUIET)
+    with pytest.raises(UsageError, match=r"evaluate\.count: 50 -> 40"):
+        modiste.study(plan.revise(plan.load(file), evaluate={"count": 40}), out, console=QUIET)
+    with pytest.raises(UsageError, match=r"no lr_generator-0\.002 here"):
+        modiste.study(plan.revise(plan.load(file), grid={"train.lr_generator": (1e-4,)}), out, console=QUIET)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter.txt").touch()
+    with pytest.raises(UsageError, match=r"holds other files \(letter\.txt\)"):
+        modiste.study(file, tmp_path / "mine", console=QUIET)
+    with pytest.raises(UsageError, match="is no study folder"):
+        studies.open_study(tmp_path / "mine")
+
+
+def test_a_failed_run_is_kept_with_its_reason_and_stops_nothing(file: Path, here: list[str], tmp_path: Path) -> None:
+    study = plan.revise(plan.load(file), grid={"train.lr_discriminator": (1e30, 2e-4)}, seeds=1)
+    folder = modiste.study(study, tmp_path / "out", console=QUIET)
+    failed, *others = folder.rows
+    assert failed["configuration"] == "lr_discriminator-1e-30" and failed["status"] == "failed"
+    assert "not a number" in failed["reason"] or "finite" in failed["reason"] or "diverged" in failed["reason"]
+    assert failed["score"] is None and failed["value"] is None
+    assert others and all(row["status"] == "finished" and not row["reason"] for row in others)
+    heads, body = outcomes.table(folder.rows)
+    assert body[0][:2] == ["lr_discriminator-1e-30", "0/1, 1 failed"] and set(body[0][4:]) == {"-"}
+    assert body[1][1] == "1/1" and heads[4].startswith("frechet_")
+    assert outcomes.failures(folder.rows) == [f"lr_discriminator-1e-30 seed 0 failed: {failed['reason']}"]
+    modiste.study(tmp_path / "out", console=QUIET)
+    assert here == ["lr_discriminator-1e-30-seed0", "lr_discriminator-0.0002-seed0", "lr_discriminator-1e-30-seed0"]
+
+
+def test_threads_are_divided_and_stay_as_they_were(
+    file: Path, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = plan.revise(plan.load(file), seeds=1).model_copy(update={"threads": None})
+    monkeypatch.setattr(studies, "cores", lambda: 6)
+    shared, _ = studies.settle(study, tmp_path / "new", jobs=2)
+    assert shared.threads == 3
+    assert studies.settle(study, tmp_path / "new", jobs=9)[0].threads == 1
+    assert studies.settle(study, tmp_path / "new")[0].threads is None
+    modiste.study(study, tmp_path / "one", console=QUIET)
+    with pytest.raises(UsageError, match="use all processor threads"):
+        studies.settle(study, tmp_path / "one", jobs=2)
+    modiste.study(shared, tmp_path / "two", jobs=2, console=QUIET)
+    assert studies.settle(study, tmp_path / "two")[0].threads == 3
+    assert runs.Run(tmp_path / "two/runs/lr_generator-0.002-seed0").manifest["threads"] == 3
+
+
+def test_one_study_at_a_time_in_a_folder(file: Path, here: list[str], tmp_path: Path) -> None:
+    modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out/.lock", "60"], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        try:
+            with pytest.raises(ModisteError, match="another process works on the study"):
+                modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
+        finally:
+            other.kill()
+
+
+# how it is told
+
+
+def row(configuration: str, seed: int, value: float | None, status: str = "finished") -> outcomes.Row:
+    empty: outcomes.Row = dict.fromkeys(outcomes.COLUMNS)
+    score = "frechet_garment_10k_test" if status == "finished" else None
+    told = {"score": score, "value": value, "better": "lower", "status": status}
+    return {**empty, "configuration": configuration, "seed": seed, "images": 100, "seconds": 2.0, **told}
+
+
+def test_mean_and_deviation_over_seeds() -> None:
+    rows = [row("a", 0, 1.0), row("a", 1, 2.0), row("a", 2, 3.0), row("b", 0, 5.0), row("b", 1, None, "failed")]
+    heads, body = outcomes.table([*rows, row("b", 2, None, "waiting")])
+    assert heads[4:] == ["frechet_garment_10k_test (lower)"]
+    assert body[0][1] == "3/3" and body[0][4] == "2.000 ± 1.0"
+    assert body[1][1] == "1/3, 1 failed" and body[1][4] == "5.000"
+    assert outcomes.values(rows, "frechet_garment_10k_test") == {"a": {0: 1, 1: 2, 2: 3}, "b": {0: 5, 1: None}}
+
+
+def test_verdicts_need_more_than_one_seed() -> None:
+    alone = [row("a", 0, 1.0), row("b", 0, 5.0)]
+    assert "no verdict is possible" in outcomes.verdicts(alone)[0]
+    clear = [
+        row(name, seed, value + seed / 100) for seed in range(4) for name, value in (("a", 1.0), ("b", 5.0 + seed / 50))
+    ]
+    said = outcomes.verdicts(clear)
+    assert said[0] == "by frechet_garment_10k_test, over training seeds:"
+    assert said[1].strip().startswith("a is better than b")
+    assert outcomes.verdicts([row("a", 0, 1.0)]) == []
+
+
+def test_the_table_opens_in_pandas(file: Path, here: list[str], tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    out = modiste.study(file, tmp_path / "out", seeds=1, console=QUIET).path
+    table = pandas.read_csv(out / "records.csv")
+    assert len(table) == len(outcomes.read(out)) and table["value"].dtype == float and table["seed"].dtype == int
+    assert len(pandas.read_json(out / "records.jsonl", lines=True)) == len(table)
+
+
+# the command line
+
+
+def test_the_list_and_the_dry_run(file: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = call("study")
+    assert code == 0 and "diaz-a, diaz-b, diaz-c" in out
+    assert {one["name"] for one in json.loads(call("study", "--json")[1])} == set(plan.shipped())
+    words = (
+        "study",
+        file,
+        "--out",
+        tmp_path / "out",
+        "--seeds",
+        "3",
+        "--budget",
+        "2min",
+        "--dry-run",
+        "--no-calibration",
+    )
+    code, out, _ = call(*words)
+    assert code == 0 and "6 runs, seeds 0, 1, 2" in out and "evaluations not counted" in out
+    told = json.loads(call(*words, "--json")[1])
+    assert told["seconds"] == 6 * (120 + 2 * forecast.START_SECONDS) and told["bytes"] is None
+    assert len(told["commands"]) == 12 and told["configurations"][0]["images"] == 160
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_prints_the_table(
+    file: Path, here: list[str], tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, _ = call("study", file, "--out", tmp_path / "out", "--seeds", 1)
+    assert code == 0
+    assert "lr_generator-0.002" in out and "with one seed no verdict is possible" in out
+    assert f"wrote {tmp_path / 'out/records.csv'}" in out and "not finished" not in out
+    code, out, _ = call("study", tmp_path / "out", "--seeds", 2, "--json")
+    told = json.loads(out[out.index('{\n  "study"') :])
+    assert code == 0 and told["finished"] and told["rows"] == outcomes.read(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["study", "dias"], "did you mean 'diaz'"),
+        (["study", "diaz", "--seeds", "0"], "seeds = 0 is not possible"),
+        (["study", "diaz", "--budget", "soon"], "'soon' is no length"),
+        (["study", "diaz", "--set", "train.epoch=1"], "did you mean 'train.epochs'"),
+    ],
+)
+def test_wrong_use(words: list[str], said: str, tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = call(*words, "--out", tmp_path / "out")
+    assert code == 2 and said in err and len(err.strip().splitlines()) == 1
+
+
+def test_every_run_failed_is_a_failure(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setattr(workers, "locally", lambda errands, *_: ((k, "no room") for k in range(len(errands))))
+    code, out, err = call("study", file, "--out", tmp_path / "out")
+    assert code == 1 and "failed: no room" in out and "every run of the study failed" in err
+
+
+# processes of their own
+
+
+def test_two_at_a_time_are_the_same_as_one_by_one(file: Path, here: list[str], tmp_path: Path) -> None:
+    """Also that `python -m modiste` in a process of its own does what the same call does here."""
+    alone = modiste.study(file, tmp_path / "alone", seeds=1, console=QUIET).path
+    words = ["study", str(file), "--out", str(tmp_path / "pair"), "--seeds", "1", "--jobs", "2"]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert timeless(tmp_path / "pair") == timeless(alone)
+    assert "2 of 2 runs, 100%" in done.stderr
+    log = (tmp_path / "pair/logs/lr_generator-0.002-seed0.log").read_text()
+    assert log.startswith("$ modiste train ") and "\n$ modiste evaluate " in log and "try next" in log
+
+
+def test_a_stopped_study_goes_on(file: Path, here: list[str], tmp_path: Path) -> None:
+    """Stopped in a run of its own process: the run saves its state, and the table in the end is the undisturbed one."""
+    long = plan.revise(plan.load(file), seeds=1, budget="4000 images", set={"train.tick_images": 160})
+    out = tmp_path / "stopped"
+    (tmp_path / "long.toml").write_text(plan.to_toml(long), encoding="utf-8")
+    study = subprocess.Popen(
+        [*COMMAND, "study", str(tmp_path / "long.toml"), "--out", str(out)], stdout=subprocess.PIPE
+    )
+    run = runs.Run(out / "runs/lr_generator-0.0001-seed0")
+    wait_for(lambda: run.path.is_dir() and any((run.path / "state").glob("*.pt")), study)
+    study.send_signal(signal.SIGTERM)
+    printed = study.communicate(timeout=60)[0].decode()
+    assert study.returncode == 0 and f"go on with:  modiste study {out}" in printed
+    assert run.manifest["status"] == "interrupted"
+    assert {row["status"] for row in outcomes.read(out)} == {"waiting"}
+    modiste.study(out, console=QUIET)
+    assert timeless(out) == timeless(modiste.study(long, tmp_path / "undisturbed", console=QUIET).path)
+
+
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while not ready():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_reason_is_the_last_line_or_the_signal(tmp_path: Path) -> None:
+    errand = Errand(tmp_path / "none", (("train", "swit"),), tmp_path / "log", tmp_path, {"OMP_NUM_THREADS": "1"})
+    assert workers.carry_out(errand).startswith("no recipe is named 'swit'; did you mean 'swift'?")
+    assert workers.reason(tmp_path / "log", 0, -signal.SIGKILL) == "killed by SIGKILL, perhaps for want of memory"
+    (tmp_path / "log").write_text("before\n")
+    assert workers.reason(tmp_path / "log", 7, 3) == "exit code 3"
+
+
+def test_processes_that_a_killed_study_left_are_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run/.lock", "1"], stdout=subprocess.PIPE) as left:
+        assert left.stdout is not None
+        left.stdout.readline()
+        workers.wait_until_free(tmp_path / "run", workers.Stop())
+        assert left.wait(timeout=10) == 0
+
+
+@pytest.mark.slow
+def test_a_study_killed_five_times_ends_with_the_undisturbed_table(file: Path, tmp_path: Path) -> None:
+    study = plan.revise(plan.load(file), budget="8000 images", set={"train.tick_images": 400})
+    (tmp_path / "long.toml").write_text(plan.to_toml(study), encoding="utf-8")
+    words = [*COMMAND, "study", str(tmp_path / "long.toml"), "--jobs", "2", "--out"]
+    start = time.monotonic()
+    subprocess.run([*words, str(tmp_path / "whole")], check=True, timeout=600)
+    duration = time.monotonic() - start
+    randomness, kills = random.Random(4), 0
+    while kills < 5:
+        process = subprocess.Popen([*words, str(tmp_path / "killed")])
+        try:
+            process.wait(randomness.uniform(0.05, 0.4) * duration)
+            shutil.move(tmp_path / "killed", tmp_path / f"done-{kills}")  # finished too soon: begin again
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    subprocess.run([*words, str(tmp_path / "killed")], check=True, timeout=600)
+    whole, killed = timeless(tmp_path / "whole"), timeless(tmp_path / "killed")
+    assert {row["status"] for row in whole} == {"finished"} and killed == whole
+
+
+@pytest.mark.slow
+def test_calibration_predicts_time_and_disk(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "CALIBRATION_SECONDS", 1.0)
+    study = plan.revise(plan.load(file), seeds=1)
+    told = forecast.table(study, plan.expand(study, tmp_path / "out"), 1, True, print)
+    done = modiste.study(study, tmp_path / "out", console=QUIET)
+    size = sum(path.stat().st_size for path in (tmp_path / "out/runs").rglob("*") if path.is_file())
+    assert told["bytes"] == pytest.approx(size, rel=0.7)
+    assert told["configurations"][0]["images_per_second"] > 10
+    assert told["seconds"] >= sum({row["configuration"]: row["seconds"] for row in done.rows}.values())
+
+
+@pytest.mark.slow
+def test_ray_finishes_though_a_worker_is_killed(file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    study = plan.revise(plan.load(file), seeds=1, budget="16000 images", set={"train.tick_images": 400})
+    (tmp_path / "long.toml").write_text(plan.to_toml(study), encoding="utf-8")
+    out = tmp_path / "out"
+    words = [*COMMAND, "study", str(tmp_path / "long.toml"), "--jobs", "2", "--ray", "local", "--out", str(out)]
+    process = subprocess.Popen(words)
+    folder = out / "runs/lr_generator-0.002-seed0"
+    wait_for(lambda: folder.is_dir() and any((folder / "state").glob("*.pt")), process)
+    trainer = next(
+        pid for pid in children_of(process.pid) if str(folder) in command_line(pid) and "train" in command_line(pid)
+    )
+    worker = int(Path(f"/proc/{trainer}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=400) == 0
+    assert {row["status"] for row in outcomes.read(out)} == {"finished"}
+    assert len({row["configuration"] for row in outcomes.read(out)}) == 2
+
+
+def children_of(_: int) -> list[int]:
+    """Every process: the workers of Ray are no children of the one that asked for them."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
