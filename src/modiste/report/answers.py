@@ -211,8 +211,9 @@ def ranking(comparison: Comparison, score: str) -> dict[str, tuple[float, str]]:
     better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
     found = statistics.ranks(by_seed(comparison, score), better=better, target=floor if better == "near" else None)
     placed = {}
+    order = list(dict.fromkeys(group for row in found for group in row.groups))
     for row in found:
-        letters = "".join(chr(ord("a") + group % 26) for group in row.groups)
+        letters = "".join(sorted(chr(ord("a") + order.index(group) % 26) for group in row.groups))
         text = "-" if row.mean_rank is None else f"{row.mean_rank:.1f} {letters}".strip()
         placed[row.name] = (math.inf if row.mean_rank is None else row.mean_rank, text)
     return placed

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from markupsafe import Markup
+from PIL import Image
 
 from modiste import __version__, charts, figures, runs, sample
 from modiste.report import pictures
@@ -98,7 +100,7 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
             yield f"*{_plain(block.caption)}*"
     elif isinstance(block, Tiles):
         figure = figures.image_grid(block.pixels, 10, block.captions)
-        yield _link(block.name, _small(charts.png(figure)), block.alt, folder, files)
+        yield _link(block.name, _small(charts.png(figure), 16), block.alt, folder, files)
     elif isinstance(block, Gallery):
         for item in block.items:
             yield from _markdown(item, folder, files)
@@ -132,11 +134,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([*_<\[\]])", r"\\\1", text)
 
 
-def _small(content: bytes) -> bytes:
-    """A chart's PNG with a palette of 64 colours, a third of the size."""
-    import io
-
-    from PIL import Image
-
+def _small(content: bytes, colours: int = 48) -> bytes:
+    """A chart's PNG with a palette of so many colours, a third of the size."""
     with Image.open(io.BytesIO(content)) as picture:
-        return sample.png(picture.convert("RGB").quantize(64))
+        return sample.png(picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE))

@@ -182,8 +182,8 @@ def sheet(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
 
 
-def film(run: Run, frames: int, per_class: int = 2) -> bytes | None:
-    """A GIF of a few of the same noises through training, class by class; None while there is no grid."""
+def film(run: Run, frames: int, per_class: int) -> bytes | None:
+    """A GIF in 16 greys of a few of the same noises through training, class by class; None while there is no grid."""
     grids = run.grids
     if not grids:
         return None
@@ -191,7 +191,8 @@ def film(run: Run, frames: int, per_class: int = 2) -> bytes | None:
     chosen = np.array(chosen_tiles(run, per_class))
     order = chosen if not trained_shape(run).classes else chosen.reshape(-1, per_class).T.ravel()
     columns = -(-len(order) // per_class)
-    return sample.gif([sheet(tiles(run, grids[k])[order], columns) for k in kept], seconds=4.0)
+    coarse = [tiles(run, grids[k])[order] // 16 * 17 for k in kept]
+    return sample.gif([sheet(pixels, columns) for pixels in coarse], seconds=4.0)
 
 
 def strip(pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> bytes:

@@ -19,8 +19,8 @@ from modiste.runs import Run
 Say = Callable[[str], None]
 SHOWN = 10
 STAGES = ("start", "middle", "end")
-FRAMES = 160
-"""Of all films of a report together; each has 8 to 24."""
+MANY = 4
+"""Configurations; with more of them each gets fewer pictures, so that the page stays small enough to send."""
 
 
 def grid_section(comparison: Comparison) -> Section | None:
@@ -36,11 +36,12 @@ def grid_section(comparison: Comparison) -> Section | None:
             + (" The lowest seed of each configuration stands for it." if comparison.is_study else "")
         )
     ]
-    frames = max(8, min(24, FRAMES // len(shown)))
+    many = len(shown) > MANY
+    frames, per_class = (12, 1) if many else (20, 2)
     for configuration, member in shown:
         assert member is not None and member.run is not None
-        blocks.append(Gallery(list(_stage_pictures(configuration, member, member.run, comparison.is_study))))
-        if (content := pictures.film(member.run, frames)) is not None:
+        blocks.append(Gallery(list(_stage_pictures(comparison, configuration, member, member.run, 3 if many else 5))))
+        if (content := pictures.film(member.run, frames, per_class)) is not None:
             alt = f"Moving picture: how images of {configuration.name} change through training"
             name = f"{configuration.name}-film"
             caption = f"{configuration.name}: {min(frames, len(member.run.grids))} moments of the whole training"
@@ -49,16 +50,18 @@ def grid_section(comparison: Comparison) -> Section | None:
     return Section("grids", "The same noise at start, middle and end", blocks)
 
 
-def _stage_pictures(configuration: Configuration, member: Member, run: Run, many: bool) -> Iterator[Picture]:
+def _stage_pictures(
+    comparison: Comparison, configuration: Configuration, member: Member, run: Run, columns: int
+) -> Iterator[Picture]:
     epoch_images = run.manifest["data"]["count"]
-    chosen = pictures.chosen_tiles(run, 5 if trained_shape(run).size <= 40 else 2)
-    columns = 5 if trained_shape(run).size <= 40 else 4
+    columns = columns if trained_shape(run).size <= 40 else 2
+    chosen = pictures.chosen_tiles(run, columns)
     for stage, grid in zip(STAGES, pictures.stages(run), strict=False):
         images = int(grid.stem)
         about = f"{stage}, {images:,} images shown (epoch {images / epoch_images:.1f})"
         sheet = pictures.sheet(pictures.tiles(run, grid)[chosen], columns)
         scale = 2 if trained_shape(run).size <= 40 else 1
-        caption = f"{configuration.name}, {about}" + (f", seed {member.seed}" if many else "")
+        caption = f"{configuration.name}, {about}" + (f", seed {member.seed}" if comparison.is_study else "")
         alt = f"{len(chosen)} images that {configuration.name} makes at the {about}"
         yield Picture(f"{configuration.name}-{stage}", sample.png(sheet), alt, scale * sheet.width, caption)
 
@@ -198,7 +201,7 @@ def prediction_section(comparison: Comparison, gaze: Gaze) -> Section | None:
         asked = seen.images.labels
         captions = [
             (f"{seen.images.class_names[asked[k]]}\n" if asked is not None else "")
-            + f"seen as {names[predicted[k]]}\n{chances[k, predicted[k]]:.0%} sure"
+            + f"sees {names[predicted[k]]}\n{chances[k, predicted[k]]:.0%} sure"
             for k in range(2 * SHOWN)
         ]
         fitted = features.fitted(seen.images.pixels[: 2 * SHOWN], gaze.eyes.judge.shape)
