@@ -302,6 +302,52 @@ def test_a_worker_without_signs_of_life(
     assert "no sign of life" in found.trials[1]["reason"]
 
 
+def test_an_interrupted_trial_is_left_for_the_next_worker(
+    file: Path, pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(mine: Any, trial: Any, planned: Any, stopped: Any) -> tuple[str, trials.Watch]:
+        os.kill(os.getpid(), signal.SIGINT)
+        until(stopped)
+        return workers.INTERRUPTED, trials.Watch(mine, trial, planned)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "_train", interrupted)
+        first = go(file, tmp_path / "out")
+    assert not first.finished and [row["state"] for row in first.trials] == ["queued again", "waiting"]
+    found = trials_only(file, tmp_path / "out", trials=1)
+    assert [row["state"] for row in found.trials] == ["queued again", "finished"] and pretended == ["trial-0000"]
+    assert found.trials[1]["settings"] == first.trials[0]["settings"]
+
+
+def test_the_command_line(
+    file: Path,
+    pretended: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.app(["search"], standalone_mode=False)
+    assert "noronha" in capsys.readouterr().out
+    cli.app(["search", str(file), "--dry-run", "--budget", "5min", "--trials", "12"], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "at most about 1.0 h" in printed and "modiste train" in printed and "--budget 5min" in printed
+    out = tmp_path / "out"
+    assert not out.exists()
+    cli.app(["search", str(file), "--out", str(out), "--finalists", "0", "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert found["finished"] and found["best"] is None and len(found["trials"]) == 3
+    cli.app(["search", str(out), "--finalists", "0"], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "trial-0002" in printed and "no finalists were asked for" in printed and len(pretended) == 3
+
+    def gone(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(room, "import_module", gone)
+    with pytest.raises(UsageError, match=r"pip install 'modiste\[search\]'"):
+        go(file, out)
+
+
 def test_points_that_kill_are_given_up(file: Path, pretended: list[str], tmp_path: Path) -> None:
     started = room._open(*room.settle(file, tmp_path / "out"), None, QUIET)
     for _ in range(trials.MOST_RETRIES + 1):

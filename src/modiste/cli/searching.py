@@ -145,9 +145,12 @@ def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None
     ]
     print_table(heads, body)
     here = shlex.quote(str(found.path))
+    if final is None and found.finished:
+        print(f"wrote {found.path / 'trials.csv'}; no finalists were asked for, so none is called the best")
+        return
     if final is None:
         where = f" --storage {shlex.quote(storage)}" if storage and "@" not in storage else ""
-        print("" if found.finished else f"not finished; go on with:  modiste search {here}{where}")
+        print(f"not finished; go on with:  modiste search {here}{where}")
         return
     print(f"\nfinalists over training seeds (± is the deviation between seeds), {recipe} with the settings above:")
     print_table(*outcomes.table(final.rows))
