@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -60,8 +62,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             names.append(errand.folder.name)
             outcome = ""
             try:
-                for command in errand.commands:
-                    cli.app(list(command), standalone_mode=False)
+                with contextlib.redirect_stdout(io.StringIO()):
+                    for command in errand.commands:
+                        cli.app(list(command), standalone_mode=False)
             except ModisteError as error:
                 outcome = str(error)
             yield k, outcome
