@@ -23,6 +23,7 @@ from modiste.figures import COLOURS, DPI
 WIDTH = 4.6  # inches: text of 8 points can still be read where a phone shows this much
 SMALL = 8  # points
 RASTER_DPI = 144  # of points too many to be drawn as vectors
+LINES = tuple("#B3A100" if colour == "#F0E442" else colour for colour in COLOURS)  # its yellow is too pale for a line
 STYLES = ("-", "--", ":", "-.")
 QUIET = "#888888"  # seen on white and on black
 PALE, DARK = "#ffffff", "#111111"
@@ -118,7 +119,8 @@ def radar(spokes: Sequence[str], values: Mapping[str, Sequence[float]]) -> Figur
     for index, (name, row) in enumerate(values.items()):
         colour, style = _look(index)
         axes.plot([*angles, angles[0]], [*row, row[0]], style, color=colour, lw=1.4, label=name, marker="o", ms=2.5)
-        axes.fill([*angles, angles[0]], [*row, row[0]], color=colour, alpha=0.06, lw=0)
+        if len(values) <= 3:
+            axes.fill([*angles, angles[0]], [*row, row[0]], color=colour, alpha=0.06, lw=0)
     axes.set_xticks(angles, spokes, fontsize=SMALL - 1)
     axes.tick_params(axis="x", pad=7)
     axes.set_yticks([0.25, 0.5, 0.75, 1], ["0.25", "0.5", "0.75", "real = 1"], fontsize=SMALL - 2)
@@ -232,7 +234,7 @@ def _escaped(text: str) -> str:
 
 def _look(index: int) -> tuple[str, str]:
     """Colour and line style of the line of that number; never two alike among 32."""
-    return COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)]
+    return LINES[index % len(LINES)], STYLES[index // len(LINES) % len(STYLES)]
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -163,11 +163,10 @@ def study_sentences(comparison: Comparison) -> list[str]:
     open_pairs = [pair for pair in pairs if pair.word == "cannot be told apart"]
     without = [pair for pair in pairs if pair.word == "no verdict possible"]
     if decided and len(decided) == len(pairs):
-        second = "Every pair of configurations can be told apart."
+        second = f"Every pair of configurations can be told apart: {'; '.join(beaten(decided))}."
     elif decided:
-        told = [f"{pair.first} is {pair.word} than {pair.second}" for pair in decided[:6]]
-        more = f" (and {len(decided) - 6} more pairs)" if len(decided) > 6 else ""
-        second = f"{words.listed(told)}{more}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
+        told = "; ".join(beaten(decided))
+        second = f"{told[0].upper()}{told[1:]}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
     elif open_pairs:
         second = (
             f"None of the {len(open_pairs)} tested pairs can be told apart with so few seeds: the order may be chance."
@@ -178,7 +177,16 @@ def study_sentences(comparison: Comparison) -> list[str]:
     third = [f"{failed} of {len(comparison.members)} runs failed"] if failed else []
     third += [f"{len(without)} pairs have too few seeds for a verdict"] if without and (decided or open_pairs) else []
     budget = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
-    return [first, second[0].upper() + second[1:] if not decided else second, budget[0].upper() + budget[1:] + "."]
+    return [first, second, budget[0].upper() + budget[1:] + "."]
+
+
+def beaten(decided: Sequence[Verdict]) -> list[str]:
+    """Who is better than whom, a clause per one that is beaten."""
+    found: dict[str, list[str]] = {}
+    for pair in decided:
+        winner, loser = (pair.first, pair.second) if pair.word == "better" else (pair.second, pair.first)
+        found.setdefault(loser, []).append(winner)
+    return [f"{words.listed(by)} {'is' if len(by) == 1 else 'are'} better than {loser}" for loser, by in found.items()]
 
 
 def study_table(comparison: Comparison) -> Table:
@@ -350,6 +358,7 @@ def verdict_blocks(comparison: Comparison) -> list[Block]:
     if score is None:
         return []
     pairs = verdicts(comparison, score)
+    pairs.sort(key=lambda pair: pair.word not in ("better", "worse"))  # what was found first
     said = [f"{pair.sentence}." for pair in pairs]
     told: list[Block] = [Paragraph(f"Verdicts on {score}, pair by pair:")]
     told += [Bullets(said)] if len(said) <= 6 else [Bullets(said[:3]), Fold(f"All {len(said)} pairs", [Bullets(said)])]

@@ -1,0 +1,111 @@
+"""Charts: what is drawn is what was given, and as SVG it fits into any page."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from modiste import charts
+from modiste.charts import Bar
+from modiste.report.answers import normalised
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for box in figure.legends for text in box.get_texts()]
+
+
+def test_the_thick_line_is_the_mean_and_the_band_the_range() -> None:
+    lines = {"one": [([0, 10], [1.0, 1.0]), ([0, 10], [3.0, 3.0])], "alone": [([0, 5], [2.0, 4.0])]}
+    figure = charts.curves(lines, "images", "loss")
+    (axes,) = figure.axes
+    named = {line.get_label(): line for line in axes.lines}
+    assert set(np.asarray(named["one"].get_ydata())) == {2.0}
+    assert list(np.asarray(named["alone"].get_ydata())) == [2.0, 4.0]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1.0, 3.0)
+    assert legend(figure) == ["one", "alone"]
+
+
+def test_seeds_of_different_length_are_averaged_where_all_have_values() -> None:
+    figure = charts.curves({"a": [([0, 10], [0.0, 10.0]), ([0, 4], [0.0, 4.0])]}, "images", "loss")
+    mean = next(line for line in figure.axes[0].lines if line.get_label() == "a")
+    assert np.asarray(mean.get_xdata())[-1] == 4
+
+
+def test_bars_have_whiskers_dots_and_the_line_of_real_images() -> None:
+    rows = [Bar("a", 2.0, (1.5, 2.5), (1.8, 2.2)), Bar("b", 4.0)]
+    figure = charts.bars(rows, "distance", floor=0.1, ceiling=100.0)
+    (axes,) = figure.axes
+    assert [patch.get_width() for patch in axes.patches] == [2.0, 4.0]
+    drawn = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines]
+    assert [1.5, 2.5] in drawn and [1.8, 2.2] in drawn and [0.1, 0.1] in drawn
+    assert [100.0, 100.0] not in drawn  # out of sight, or the bars would be slivers
+    assert legend(figure) == ["real images (floor)"]
+
+
+def test_a_confusion_is_told_in_per_cent_of_its_rows() -> None:
+    figure = charts.confusion(np.array([[8, 2], [0, 4]]), ("hat", "sock"), "seen", "asked")
+    assert texts(figure) == ["80", "20", "100"]
+
+
+def test_distributions_and_clouds_show_every_point() -> None:
+    figure = charts.ranges({"g": np.arange(5.0)}, [np.arange(3.0), np.arange(4.0)], "distance")
+    assert legend(figure) == ["g", "unseen real images"] and len(figure.axes[0].lines) == 3
+    clouds = charts.clouds(np.zeros((5, 2)), np.ones((7, 2)), {"hat": (0.0, 0.0)})
+    assert [len(np.asarray(line.get_xdata())) for line in clouds.axes[0].lines] == [5, 7]
+    assert texts(clouds) == ["hat"] and legend(clouds) == ["real (5)", "generated (7)"]
+
+
+def test_no_two_of_32_lines_look_alike() -> None:
+    figure = charts.radar(["a", "b", "c"], {str(k): [0.1, 0.5, k / 31] for k in range(32)})
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 32
+
+
+@pytest.mark.parametrize("points", [3, 400])
+def test_svg_is_one_labelled_element_that_loads_nothing(points: int) -> None:
+    cloud = np.random.default_rng(0).normal(size=(points, 2))
+    text = charts.svg(charts.clouds(cloud, cloud, {}), 'two "clouds" & more')
+    root = ElementTree.fromstring(text)
+    assert root.attrib["role"] == "img" and root.attrib["aria-label"] == 'two "clouds" & more'
+    assert "width" not in root.attrib and root.attrib["viewBox"]
+    assert not re.findall(r'href="(?!#|data:)', text) and "<script" not in text
+    assert "<text" in text  # which can be found and read aloud, unlike outlines
+
+
+def test_ids_of_two_charts_never_meet_and_every_reference_has_its_target() -> None:
+    line = {"a": [([0.0, 1.0], [1.0, 2.0])]}
+    first, second = (charts.svg(charts.curves(line, "x", name), name) for name in ("one", "two"))
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (first, second)]
+    assert ids[0] and not ids[0] & ids[1]
+    for text, known in zip((first, second), ids, strict=True):
+        assert {*re.findall(r'href="#([^"]+)"', text), *re.findall(r"url\(#([^)]+)\)", text)} <= known
+
+
+def test_black_takes_the_colour_of_the_page_and_the_same_chart_the_same_bytes() -> None:
+    def drawn() -> str:
+        return charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", floor=0.2), "bars")
+
+    assert "#000000" not in drawn() and "currentColor" in drawn()
+    assert drawn() == drawn()
+
+
+@pytest.mark.parametrize(
+    ("value", "logarithmic", "expected"),
+    [(0.1, False, 1.0), (1.1, False, 0.0), (0.6, False, 0.5), (9.0, False, 0.0), (0.1, True, 1.0), (0.01, True, 1.0)],
+)
+def test_normalised_scores_run_from_trivial_to_real(value: float, logarithmic: bool, expected: float) -> None:
+    assert normalised(value, 0.1, 1.1, logarithmic=logarithmic, least=0.01) == pytest.approx(expected)
+
+
+def test_distances_count_by_factors_and_no_floor_lies_below_what_can_be_told() -> None:
+    assert normalised(1.0, 0.01, 100.0, logarithmic=True, least=1e-9) == pytest.approx(0.5)
+    assert normalised(0.001, -0.5, 10.0, logarithmic=True, least=0.001) == 1.0

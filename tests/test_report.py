@@ -1,0 +1,347 @@
+"""Reports: what stands in them, that they are whole in one file, and that they say what is not known."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from modiste import cli, config, evaluation, outcomes, records, report, runs, sample, trainer
+from modiste.config import Data, Network, Recipe, Train
+from modiste.errors import UsageError
+from modiste.report import answers, gather, pages, pictures, showing
+from modiste.report.content import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
+
+pytestmark = pytest.mark.usefixtures("closet_judge")
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "EXAMINED", 60)
+    monkeypatch.setattr(pictures, "SEARCHED", 20)
+
+
+@pytest.fixture(scope="module")
+def made(closet: Path, closet_judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four ticks on the closet, measured on 50 images."""
+    recipe = Recipe(
+        name="small",
+        about="A recipe for tests.",
+        data=Data(name=str(closet)),
+        network=Network(z_dim=8, generator_widths=(8, 4), discriminator_widths=(4, 8), conditioning="one-hot"),
+        train=Train(images=320, batch_size=16, tick_images=80, precision="float32", threads=1),
+    )
+    path = tmp_path_factory.mktemp("runs") / "small"
+    trainer.train(recipe, path)
+    evaluation.evaluate(path, count=50)
+    return path
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "small"))
+
+
+def study_of(made: Path, folder: Path, effects: dict[str, tuple[float, ...]], failed: tuple[str, int] | None) -> Path:
+    """A study folder of copies of one run, whose Fréchet distance is multiplied by each seed's effect."""
+    seeds = len(next(iter(effects.values())))
+    rows: list[dict[str, Any]] = []
+    recipe = config.to_toml(runs.Run(made).recipe)
+    for name in effects:
+        runs.write_text(folder_of(folder, "") / f"{name}.toml", recipe)
+    names = json.dumps([f"{name}.toml" for name in effects])
+    runs.write_text(folder / "study.toml", f'name = "fake"\nabout = "Which?"\nrecipes = {names}\nseeds = {seeds}\n')
+    for name, factors in effects.items():
+        for seed, factor in enumerate(factors):
+            row: dict[str, Any] = dict.fromkeys(outcomes.COLUMNS)
+            row |= {"study": "fake", "configuration": name, "seed": seed, "reason": "", "status": "finished"}
+            if failed == (name, seed):
+                rows.append({**row, "status": "failed", "reason": "the loss is not finite"})
+                continue
+            copy = folder_of(folder, "runs") / f"{name}-seed{seed}"
+            shutil.copytree(made, copy)
+            record = records.read(copy / "metrics.json")
+            for score, facts in record["scores"].items():
+                facts["value"] = facts["value"] * factor if score.startswith("frechet") else facts["value"]
+                rows.append({**row, "score": score, "value": facts["value"], "better": facts["better"]})
+            records.write(copy / "metrics.json", record)
+    runs.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def folder_of(base: Path, name: str) -> Path:
+    (base / name).mkdir(parents=True, exist_ok=True)
+    return base / name
+
+
+def shown(page: Path) -> str:
+    """The page's text without pictures and styles."""
+    text = re.sub(r"<style>.*?</style>|data:image/[^\"']+", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+
+
+def images(page: Path) -> list[bytes]:
+    return [base64.b64decode(found) for found in re.findall(r"base64,([A-Za-z0-9+/=]+)", page.read_text())]
+
+
+def test_a_run_in_the_order_of_the_issue(run: Path) -> None:
+    written = report.write(run)
+    assert (written.html, written.markdown) == (run / "report.html", run / "report.md") and written.finished
+    anchors = re.findall(r'<section id="([^"]+)"', written.html.read_text())
+    assert anchors == ["answer", "grids", "neighbours", "scores", "curves", "networks", "data", "predictions",
+                       "features", "stability", "method"]  # fmt: skip
+    text = shown(written.html)
+    record = records.read(run / "metrics.json")
+    for row in records.rows(record):
+        assert row["score"] in text and row["value"] in text
+    assert "was shown 320 images" in text and "320 images shown" in text
+    assert "another seed would differ, it cannot tell" in text
+    assert "modiste evaluate" in text and str(runs.Run(run).manifest["torch"]) in text
+
+
+def test_the_page_is_whole_in_one_file(run: Path) -> None:
+    page = report.write(run).html
+    text = page.read_text()
+    assert not re.findall(r'(?:src|href|action)="(?!data:|#)', text)
+    assert "<script" not in text and "@import" not in text and not re.findall(r"url\((?!#)", text)
+    pictures_ = images(page)
+    assert len(pictures_) > 40
+    for content in pictures_:
+        Image.open(io.BytesIO(content)).load()
+    assert all(alt.strip() for alt in re.findall(r'<img [^>]*alt="([^"]*)"', text))
+    assert len(re.findall(r"<img ", text)) == len(re.findall(r"<img [^>]*alt=", text))
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert {target for target in re.findall(r'href="#([^"]+)"', text)} <= set(ids)
+    assert 'http-equiv="refresh"' not in text
+
+
+def test_the_markdown_says_the_same_and_its_files_are_there(run: Path) -> None:
+    (run / "report_files").mkdir()
+    (run / "report_files" / "stale.png").write_bytes(b"old")
+    written = report.write(run)
+    assert written.markdown is not None
+    text = written.markdown.read_text()
+    files = re.findall(r"\]\((report_files/[^)]+)\)", text)
+    assert files and sorted(Path(file).name for file in files) == sorted(
+        f.name for f in (run / "report_files").iterdir()
+    )
+    for file in files:
+        Image.open(run / file).load()
+    titles = [section.title for section in written.report.sections]
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == titles
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.split("\n\n")[4].splitlines() if "|" in line}
+    assert len(widths) <= 1
+
+
+def test_the_second_report_has_the_same_bytes(run: Path) -> None:
+    first = report.write(run).html.read_bytes()
+    assert report.write(run).html.read_bytes() == first
+
+
+def test_a_run_that_was_not_measured_says_what_to_type_and_measures_nothing(run: Path) -> None:
+    (run / "metrics.json").unlink()
+    page = report.write(run).html
+    text = shown(page)
+    assert f"modiste evaluate {run}" in text and "was not measured" in text
+    assert not (run / "metrics.json").exists() and 'id="scores"' not in page.read_text()
+
+
+def test_without_judge_and_scikit_learn_the_cloud_is_left_out_with_its_reason(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path / "empty"))  # where neither a judge nor a cloud is remembered
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    text = shown(report.write(run).html)
+    assert "t-SNE is left out" in text and "modiste[report]" in text
+    assert "neighbour is right" in text and "What the judge sees" not in text
+
+
+def test_tiles_are_what_the_grid_was_drawn_from(run: Path) -> None:
+    opened = runs.Run(run)
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 1, 16, 16), np.uint8)
+    place = run / "samples" / "000000999.png"
+    place.write_bytes(sample.png(sample.grid(pixels, 10)))
+    assert (pictures.tiles(opened, place) == pixels).all()
+    sheet = np.asarray(pictures.sheet(pixels[:6], 3))
+    assert sheet.shape == (34, 52) and (sheet[18:34, 36:52] == pixels[5, 0]).all()
+
+
+def test_stages_are_the_first_tick_the_middle_and_the_end(run: Path) -> None:
+    opened = runs.Run(run)
+    assert [int(grid.stem) for grid in pictures.stages(opened)] == [80, 160, 320]
+    for grid in opened.grids[1:]:
+        grid.unlink()
+    assert [int(grid.stem) for grid in pictures.stages(opened)] == [0]
+
+
+def test_peaks_are_local_maxima_highest_first() -> None:
+    values = [1.0, 5.0, 2.0, 2.0, 9.0, float("nan"), 3.0, 4.0]
+    log = [{"epoch": float(k), "loss_g": value} for k, value in enumerate(values)]
+    assert gather.peaks(log) == [(4.0, 9.0), (1.0, 5.0), (7.0, 4.0)]
+
+
+def test_chances_are_those_of_a_softmax() -> None:
+    found = pictures.chances(np.array([[0.0, np.log(3.0)], [1000.0, 0.0]], np.float32))
+    assert found == pytest.approx(np.array([[0.25, 0.75], [1.0, 0.0]]))
+
+
+def test_a_nearest_image_is_found_among_the_training_images(run: Path) -> None:
+    opened = runs.Run(run)
+    dataset = gather.open_path(run).dataset
+    assert dataset is not None
+    eyes = pictures.open_eyes(dataset)
+    train = pictures.training_images(opened, dataset)
+    distances, indices = pictures.nearest_training(train.select(slice(3, 6)), train, eyes.judge)
+    assert distances.tolist() == [0, 0, 0] and (train.pixels[indices] == train.pixels[3:6]).all()
+
+
+def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: Path) -> None:
+    effects = {"good": (1.0, 1.01, 1.02, 1.0), "twin": (1.01, 1.0, 1.0, 1.03), "bad": (5.0, 5.1, 4.9, 5.0)}
+    study = study_of(made, tmp_path / "study", effects, ("twin", 3))
+    written = report.write(study)
+    table = written.report.summary
+    assert [row[0] for row in table.rows][2:] == ["bad", "real images (floor)", "trivial generator (ceiling)"]
+    ranks = {str(row[0]): str(row[1]) for row in table.rows}
+    assert ranks["good"].endswith("a") and ranks["bad"].endswith("b")
+    text = shown(written.html)
+    assert "good and twin are better than bad" in text or "twin and good are better than bad" in text
+    assert re.search(r"good and twin cannot be told apart", text)
+    assert "1 of 12 runs failed" in text and "twin, seed 3 failed: the loss is not finite" in text
+    comparison = gather.open_path(study)
+    score = comparison.of_kind("frechet")
+    assert score is not None
+    rows = [json.loads(line) for line in (study / "records.jsonl").read_text().splitlines()]
+    mean = float(np.mean(list(outcomes.values(rows, score)["good"].values())))
+    assert records.short(mean) in text
+
+
+def test_one_seed_gives_no_verdict(made: Path, tmp_path: Path) -> None:
+    study = study_of(made, tmp_path / "study", {"good": (1.0,), "bad": (9.0,)}, None)
+    first, _ = answers.answer(gather.open_path(study))
+    assert isinstance(first.blocks[0], Paragraph)
+    assert "no verdict on any pair is possible" in first.blocks[0].text
+    assert "better" not in first.blocks[0].text
+
+
+def test_a_study_that_has_just_begun_has_a_page_too(made: Path, tmp_path: Path) -> None:
+    study = study_of(made, tmp_path / "study", {"good": (1.0,), "bad": (9.0,)}, None)
+    shutil.rmtree(study / "runs")
+    (study / "records.jsonl").unlink()
+    comparison = gather.open_path(study)
+    assert not comparison.finished
+    built = report.build(comparison, brief=True, refresh_seconds=7, say=print)
+    page = pages.to_html(built)
+    assert 'http-equiv="refresh" content="7"' in page and "there is no answer yet" in page
+
+
+def test_watching_ends_with_the_whole_report(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.update_manifest(runs.Run(run), status="running")
+    live: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        live.append((run / "report.html").read_text())
+        runs.update_manifest(runs.Run(run), status="finished")
+
+    monkeypatch.setattr(report.time, "sleep", sleep)
+    assert report.watch(run, seconds=3).finished
+    (page,) = live
+    assert 'content="3"' in page and "come when the training has ended" in page
+    assert 'http-equiv="refresh"' not in (run / "report.html").read_text()
+
+
+def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
+    blocks = [
+        Paragraph("a <b> & `code` *star*"),
+        Bullets(["one | two"]),
+        Code("x < y"),
+        Table(["h|h", "n"], [["a|b", "1.5 [1, 2]"]]),
+        Fold("more", [Paragraph("inside")]),
+        Picture("dot", sample.png(Image.new("L", (2, 2))), 'an "alt"', 4),
+    ]
+    made_ = Report("T <i>", "", [Section("s", "S", blocks)], Table([], []))
+    page = pages.to_html(made_)
+    assert "a &lt;b&gt; &amp; <code>code</code> *star*" in page and "T &lt;i&gt;" in page
+    assert "1.5\n[1, 2]" in page and "x &lt; y" in page and "an &quot;alt&quot;" in page
+    text = pages.write_markdown(made_, tmp_path / "r.md").read_text()
+    assert "| a\\|b | 1.5 \\[1, 2] |" in text.replace("\\]", "]") and "```\nx < y\n```" in text
+    assert (tmp_path / "r_files" / "dot.png").is_file()
+
+
+def test_what_is_neither_run_nor_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"neither a run folder .* nor a study folder"):
+        report.write(tmp_path)
+
+
+def test_the_command_line_prints_the_same_table(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["report", str(run), "--out", str(tmp_path / "page.html"), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert Path(told["html"]) == tmp_path / "page.html" and Path(told["html"]).is_file()
+    assert [row[0] for row in told["rows"]] == list(records.read(run / "metrics.json")["scores"])
+
+
+def test_a_look_that_cannot_be_had_is_a_sentence(run: Path, closet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise UsageError("the data are gone; bring them back")
+
+    monkeypatch.setattr(pictures, "open_eyes", missing)
+    assert "the data are gone" in str(showing.look(gather.open_path(run), print))
+    assert "the data are gone" in shown(report.write(run).html)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with playwright.sync_playwright() as engine:
+        opened = engine.chromium.launch(executable_path=binary, args=quiet)
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_a_browser_shows_all_of_it_and_asks_for_nothing(run: Path, browser: Any, width: int, scheme: str) -> None:
+    page_file = report.write(run).html
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page_file.as_uri())
+    facts = page.evaluate(
+        """() => ({
+            undecoded: [...document.images].filter(one => !one.complete || !one.naturalWidth).length,
+            images: document.images.length,
+            charts: document.querySelectorAll("figure.chart svg").length,
+            wide: document.documentElement.scrollWidth,
+            paper: getComputedStyle(document.body).backgroundColor,
+            ink: getComputedStyle(document.querySelector("svg text")).fill,
+        })"""
+    )
+    context.close()
+    assert said == [] and [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
+    assert facts["undecoded"] == 0 and facts["images"] > 40 and facts["charts"] >= 9
+    assert facts["wide"] <= width
+    dark = scheme == "dark"
+    assert (brightness(facts["paper"]) < 60) == dark and (brightness(facts["ink"]) > 150) == dark
+
+
+def brightness(colour: str) -> float:
+    return float(np.mean([int(part) for part in re.findall(r"\d+", colour)[:3]]))
