@@ -166,7 +166,7 @@ def study_sentences(comparison: Comparison) -> list[str]:
         second = f"Every pair of configurations can be told apart: {'; '.join(beaten(decided))}."
     elif decided:
         told = "; ".join(beaten(decided))
-        second = f"{told[0].upper()}{told[1:]}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
+        second = f"{told}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
     elif open_pairs:
         second = (
             f"None of the {len(open_pairs)} tested pairs can be told apart with so few seeds: the order may be chance."

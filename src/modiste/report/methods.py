@@ -22,6 +22,12 @@ def method_section(comparison: Comparison, eyes: Eyes | None) -> Section:
         rows = [[key, value] for key, value in flat(protocol) if not key.startswith("generator.")]
         blocks.append(Fold("The protocol of the scores, in full", [Table(["part", "value"], rows)]))
         blocks += [Bullets(how(protocol))]
+        used = [facts["hash"] for facts in protocol["extractors"].values()]
+        if eyes is not None and eyes.judge.fingerprint not in used:
+            blocks.append(Paragraph(
+                f"The pictures above use the judge with weights {eyes.judge.fingerprint}, and the scores were measured "
+                "with another one: evaluate again to have both from one judge."
+            ))  # fmt: skip
         left = {name: why for record in comparison.records for name, why in record["not_measured"].items()}
         if left:
             blocks += [Paragraph("Not measured:"), Bullets([f"{name}: {why}" for name, why in left.items()])]
