@@ -84,7 +84,7 @@ def evaluate(
     ceilings = _ceilings(dataset, whole, len(images), say)
     rows = {name: _row(name, score, floor.get(name), ceilings.get(name)) for name, score in found.scores.items()}
     missing |= {**found.missing, **_not_measured(subject, whole, images, classifier)}
-    opponent = _discriminator(subject, say) if checkpoint == "last" else {}
+    opponent = _discriminator(subject, reference, say) if checkpoint == "last" else {}
     if not opponent:
         missing["discriminator_accuracy"] = "only the last state of a run comes with its discriminator"
     rows |= opponent
@@ -276,16 +276,15 @@ def _versions() -> dict[str, str]:
     return {key: described[key] for key in ("modiste", "torch", "numpy")}
 
 
-def _discriminator(subject: Subject, say: Say) -> dict[str, Any]:
-    """How often the run's discriminator, in eval mode, is right about unseen real and about generated images."""
+def _discriminator(subject: Subject, reference: Split, say: Say) -> dict[str, Any]:
+    """How often the run's discriminator, in eval mode, is right about reference and about generated images."""
     run = subject.run
     saved = runs.load_state(run)[0] if run is not None and subject.facts["kind"] == "run" else None
     if run is None or saved is None:
         return {}
     say("the run's discriminator")
     recipe = run.recipe
-    part: data.Part = "test" if data.has_test(recipe.data) else "heldout"
-    real = data.open_data(recipe.data, part=part).select(slice(DISCRIMINATOR_IMAGES))
+    real = data.open_data(recipe.data, part=reference).select(slice(DISCRIMINATOR_IMAGES))
     discriminator = networks.build_discriminator(recipe.network, assembly.image_shape(recipe, real))
     discriminator.load_state_dict(saved["discriminator"])
     discriminator.eval()
