@@ -90,6 +90,14 @@ def test_ids_of_two_charts_never_meet_and_every_reference_has_its_target() -> No
         assert {*re.findall(r'href="#([^"]+)"', text), *re.findall(r"url\(#([^)]+)\)", text)} <= known
 
 
+def test_numbers_to_be_read_are_not_rounded() -> None:
+    text = charts.svg(charts.bars([Bar("a", 0.0175)], "x", floor=-0.0004), "bars")
+    read = re.findall(r">([-\u2212\d.]+)</text>", text)
+    assert "0.0025" in read and "0.0175" in read
+    places = re.findall(r' d="([^"]+)"', text)
+    assert places and not re.search(r"\.\d{3}", " ".join(places))
+
+
 def test_black_takes_the_colour_of_the_page_and_the_same_chart_the_same_bytes() -> None:
     def drawn() -> str:
         return charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", floor=0.2), "bars")
