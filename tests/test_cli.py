@@ -253,7 +253,7 @@ def test_evaluate_prints_a_table_and_writes_the_record(
     assert re.search(r"frechet_closet_60_test +\S+ ± \S+ +\S+ +\S+ +\S.* distance between real and generated", line)
     assert any(line.startswith("not measured: classifier_accuracy: takes minutes") for line in lines)
     place = garments[0].with_name("bright.metrics.json")
-    assert lines[-1] == f"wrote {place}" and "bright.npz: opening the images" in shown.err
+    assert lines[-1] == f"wrote {place}" and "bright.npz: features: closet" in shown.err
     record = json.loads(call(*words, "--json").out)
     assert record.pop("written") == str(place) and record == json.loads(place.read_text())
     table = call(*words, "--markdown").out.splitlines()
@@ -285,10 +285,10 @@ def test_evaluate_refuses_to_mix_protocols(call: Any, garments: list[Path], clos
     call("evaluate", garments[1], "--data", closet, "--count", 60, "--reference", "heldout", "--out", second)
     refused = call("evaluate", first, second)
     assert refused.code == 2 and not refused.out and refused.err.count("\n") == 1
-    assert "bright and dim [half] were not measured alike, so one table cannot hold both: floor: " in refused.err
+    assert "bright and dim [half] were not measured alike, so one table cannot hold both: floor_" in refused.err
     call("evaluate", garments[1], "--data", closet, "--count", 40, "--out", second)
     refused = call("evaluate", first, second)
-    assert refused.code == 2 and "floor_count: 60 and 40 (and 1 more)" in refused.err
+    assert refused.code == 2 and "floor_count: 60 and 40 (and 2 more)" in refused.err
 
 
 def test_evaluate_says_what_it_cannot_open(call: Any, tmp_path: Path) -> None:

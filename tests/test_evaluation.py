@@ -160,6 +160,7 @@ def test_a_run_brings_its_discriminator_and_its_facts(run: Path, closet: Path) -
         "weights": "ema",
         "batch_norm": "running statistics",
         "size": [1, 16, 16],
+        "data": record["subject"]["data"],
     }
     for name in ("discriminator_accuracy_real", "discriminator_accuracy_fake"):
         score = record["scores"][name]
