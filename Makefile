@@ -18,14 +18,16 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torch-fidelity
 	@touch $@
 
-# A garment generator in about four minutes of training on two cores.
+# A garment generator in about four minutes of training on two cores, its scores and its report.
 demo:
 	@start=$$(date +%s); $(MAKE) --no-print-directory setup || exit $$?; ready=$$(date +%s); \
 	$(BIN)/modiste data fashion-mnist --out runs/demo-data || exit $$?; known=$$(date +%s); \
 	$(BIN)/modiste train swift --budget $(BUDGET) --out runs/demo || exit $$?; trained=$$(date +%s); \
 	$(BIN)/modiste sample runs/demo --count 100 --out runs/demo/grid.png || exit $$?; \
-	echo "environment $$((ready-start)) s, data $$((known-ready)) s, training $$((trained-known)) s"; \
-	echo "look at runs/demo/grid.png and runs/demo/progress.gif"
+	$(BIN)/modiste evaluate runs/demo || exit $$?; \
+	$(BIN)/modiste report runs/demo > /dev/null || exit $$?; judged=$$(date +%s); \
+	echo "environment $$((ready-start)) s, data $$((known-ready)) s, training $$((trained-known)) s, judging $$((judged-trained)) s"; \
+	echo "open runs/demo/report.html; look at runs/demo/grid.png and runs/demo/progress.gif"
 
 # Fast, without network or real data.
 test: $(READY)
