@@ -10,7 +10,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -30,6 +28,7 @@ from modiste import data, runs
 from modiste import judge as judge_room
 from modiste.config import Data
 from modiste.data import Images
+from modiste.data.download import cache_root
 from modiste.data.images import resized
 from modiste.errors import ModisteError
 from modiste.judge import Judge
@@ -180,7 +179,7 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
     """The features of these images; `cached` keeps them on disk by content, for real images that will come again."""
     if not cached:
         return extractor.examine(fitted(images.pixels, extractor.shape))
-    place = cache_folder() / "features" / f"{extractor.fingerprint}-{data.digest(images)[:24]}.npz"
+    place = cache_root() / "features" / f"{extractor.fingerprint}-{data.digest(images)[:24]}.npz"
     with suppress(*UNREADABLE), np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as stored:
         if int(stored["format"]) == CACHE_FORMAT and len(stored["vectors"]) == len(images):
             return Features(stored["vectors"], stored.get("logits"))
@@ -197,7 +196,7 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
 def remembered(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The JSON value of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
-    place = cache_folder() / "scores" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    place = cache_root() / "scores" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     with suppress(*UNREADABLE):
         stored = cast("dict[str, Any]", json.loads(place.read_text(encoding="utf-8")))
         if stored["key"] == text:
@@ -210,7 +209,7 @@ def remembered(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
 def remembered_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
     """The array of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
-    place = cache_folder() / "arrays" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    place = cache_root() / "arrays" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
     with suppress(*UNREADABLE), np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as stored:
         if str(stored["key"]) == text:
             return cast("NDArray[np.float64]", stored["values"])
@@ -219,11 +218,6 @@ def remembered_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.fl
     np.savez(buffer, key=np.array(text), values=values)
     _keep(place, buffer.getvalue())
     return values
-
-
-def cache_folder() -> Path:
-    """The user's cache, or MODISTE_CACHE."""
-    return Path(os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste"))
 
 
 def _keep(place: Path, content: bytes) -> None:

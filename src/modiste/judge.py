@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from torch.nn import functional as F
 from modiste import assembly, data, progress, runs
 from modiste.config import Data
 from modiste.data import Images
+from modiste.data.download import cache_root
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.networks.convolution import Conv2d
@@ -128,8 +127,7 @@ def train(
     Stochastic gradient descent with Nesterov momentum 0.9, batches of 128, weight decay 5e-4, a learning rate that
     rises to 0.1 over a tenth of the training and falls to zero along a cosine; images shifted by up to a fourteenth of
     their side, half of them with a random rectangle erased (Zhong et al. 2020) and, with `flip`, half of them mirrored,
-    which suits garments and not letters. Repeats bit for bit with the same
-    seed and threads on one machine.
+    which suits garments and not letters. Repeats bit for bit with the same seed and threads on one machine.
     """
     fit, heldout, shape = _parts(dataset)
     log: list[dict[str, Any]] = []
@@ -322,8 +320,7 @@ def for_data(dataset: Data, kind: Kind = "residual") -> Judge | None:
 
 def cache_path(digest: str, kind: Kind) -> Path:
     """Where a judge for images of that digest is kept in the user's cache."""
-    root = os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")
-    return Path(root) / "judges" / f"{digest[:16]}-{kind}.safetensors"
+    return cache_root() / "judges" / f"{digest[:16]}-{kind}.safetensors"
 
 
 def _load(path: Path) -> Judge:

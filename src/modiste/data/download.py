@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import platformdirs
+
 from modiste.errors import ModisteError
 
 Verify = Callable[[str, Path], object]
@@ -17,6 +19,11 @@ Verify = Callable[[str, Path], object]
 
 CONNECT_SECONDS, READ_SECONDS = 4, 30
 ATTEMPTS = 2  # a transfer that was cut off is begun anew once
+
+
+def cache_root() -> Path:
+    """The user's cache folder; MODISTE_CACHE moves it."""
+    return Path(os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")).expanduser()
 
 
 def announce(sentence: str) -> None:

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import filelock
 import numpy as np
-import platformdirs
 
 from modiste.data import readers, toy
-from modiste.data.download import announce, download, from_debian
+from modiste.data.download import announce, cache_root, download, from_debian
 from modiste.data.images import Images
 from modiste.data.readers import Split
 from modiste.errors import ModisteError
@@ -95,8 +94,7 @@ def open_published(dataset: Published, split: Split, progress: bool = True) -> I
 
 def cache_folder(dataset: Published) -> Path:
     """The folder in which a downloaded data set is kept; MODISTE_CACHE moves it."""
-    root = os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")
-    return Path(root).expanduser() / dataset.name
+    return cache_root() / dataset.name
 
 
 def recognised(images: Images) -> Images:
