@@ -115,11 +115,18 @@ def test_no_labels_no_judge(tmp_path: Path) -> None:
         judge.load(tmp_path / "j.safetensors")
 
 
-@pytest.mark.parametrize(("name", "least"), [("garment", 0.945), ("second", 0.937)])
-def test_shipped_judges_keep_their_promises(name: str, least: float) -> None:
+SHORT_OF_IT = pytest.mark.xfail(strict=True, reason="24 epochs gave 93.76 %; to be trained longer")
+
+
+@pytest.mark.parametrize(("name", "least"), [("garment", 0.945), pytest.param("second", 0.94, marks=SHORT_OF_IT)])
+def test_shipped_judges_are_sharp_enough(name: str, least: float) -> None:
+    assert judge.load(name).card["measured"]["test"]["accuracy"] >= least
+
+
+@pytest.mark.parametrize("name", ["garment", "second"])
+def test_shipped_judges_keep_their_promises(name: str) -> None:
     shipped = judge.load(name)
     card = shipped.card
-    assert card["measured"]["test"]["accuracy"] >= least
     assert card["measured"]["test"]["count"] == 10_000
     assert np.trace(card["measured"]["test"]["confusion"]) / 10_000 == card["measured"]["test"]["accuracy"]
     assert card["data"]["part"] == "fit" and card["data"]["count"] == 55_000
