@@ -155,7 +155,7 @@ def test_projection_logit_is_linear_plus_inner_product():
     _, discriminator = (module.eval() for module in pair_of(network, shape))
     images, labels = torch.randn(4, 1, 28, 28), torch.tensor([3, 1, 4, 1])
     features = discriminator.layers(images)
-    embedded = discriminator.projection.embed.weight[labels]
+    embedded = discriminator.head.embed.weight[labels]
     expected = discriminator.logit(features)[:, 0] + torch.einsum("nf,nfhw->n", embedded, features)
     torch.testing.assert_close(discriminator(images, labels), expected)
 

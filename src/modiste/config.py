@@ -59,7 +59,7 @@ class Data(Section):
 class Network(Section):
     """A generator and its discriminator. Image size, channels and classes come from the data."""
 
-    family: Literal["dcgan", "conditional-dcgan", "dense-dcgan", "slim"] = "dcgan"
+    family: Literal["dcgan", "conditional-dcgan", "dense-dcgan", "slim", "residual", "norm-free"] = "dcgan"
     """The pair of architectures; one file each in modiste/networks."""
     z_dim: Count = 100
     """Length of the noise vector."""
@@ -67,8 +67,9 @@ class Network(Section):
     """Channels of the generator's feature maps, from the noise to the image."""
     discriminator_widths: Widths = (64, 128, 256)
     """Channels of the discriminator's feature maps, from the image to the logit."""
-    conditioning: Literal["none", "one-hot", "projection"] = "none"
-    """How labels enter: one-hot beside the inputs, or conditional batch norm and a projection discriminator."""
+    conditioning: Literal["none", "one-hot", "projection", "auxiliary"] = "none"
+    """How labels enter: one-hot beside the inputs; conditional batch norm and a projection discriminator; or beside
+    the generator's noise and as the answer of an auxiliary classifier in the discriminator."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator (conditional where conditioning is projection)."""
     discriminator_norm: Literal["batch", "spectral", "none"] = "batch"
@@ -79,6 +80,8 @@ class Network(Section):
     """Slope of the discriminator's leaky ReLU for negative inputs."""
     dropout: Fraction = 0.0
     """Share of the discriminator's activations that are dropped."""
+    attention: Annotated[tuple[Count, ...], Field(max_length=4)] = ()
+    """Sides in pixels of the feature maps after which self-attention is placed (residual family)."""
     output: Literal["tanh", "sigmoid"] = "tanh"
     """The generator's last activation; both are mapped to the same pixels."""
     init: Literal["torch", "normal", "glorot", "orthogonal"] = "torch"

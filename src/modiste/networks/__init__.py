@@ -3,7 +3,8 @@
 A family file has two classes, `Generator(network, shape)` and `Discriminator(network, shape)`:
 
     generator(noise [N, z_dim] float, labels [N] int64 or None) -> images [N, C, size, size] float in [-1, 1]
-    discriminator(images, labels or None) -> logits [N], never probabilities
+    discriminator(images, labels or None) -> logits [N], never probabilities; with an auxiliary classifier [N, 2],
+        the second column being the log-probability that it gives to the image's label
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ FAMILIES = {
     "conditional-dcgan": "modiste.networks.dcgan",
     "dense-dcgan": "modiste.networks.dense_dcgan",
     "slim": "modiste.networks.slim",
+    "residual": "modiste.networks.residual",
+    "norm-free": "modiste.networks.norm_free",
 }
 
 
@@ -36,11 +39,6 @@ class Shape:
 def build_generator(network: Network, shape: Shape) -> nn.Module:
     """The generator of that family with fresh weights, in the default dtype and on the default device."""
     _check_conditioning(network, shape)
-    if network.conditioning == "projection" and network.generator_norm == "none":
-        raise UsageError(
-            "network.conditioning = 'projection' reaches the generator through its batch norm, and "
-            "network.generator_norm is 'none'; set it to 'batch' or choose conditioning 'one-hot'"
-        )
     generator: nn.Module = import_module(FAMILIES[network.family]).Generator(network, shape)
     return generator
 
@@ -53,6 +51,11 @@ def build_discriminator(network: Network, shape: Shape) -> nn.Module:
 
 
 def _check_conditioning(network: Network, shape: Shape) -> None:
+    if network.attention and network.family != "residual":
+        raise UsageError(
+            f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "
+            "set network.family = 'residual' or network.attention = []"
+        )
     if network.conditioning != "none" and shape.classes == 0:
         raise UsageError(
             f"network.conditioning = {network.conditioning!r} needs labels, and this data set has none; "

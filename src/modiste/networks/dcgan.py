@@ -16,13 +16,14 @@ from modiste.errors import UsageError
 from modiste.networks import Shape
 from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.layers import (
-    ProjectionHead,
     Stack,
+    class_head,
     generator_norm,
     initialise,
     join_maps,
     join_vector,
-    joined_classes,
+    joined_to_image,
+    joined_to_noise,
     normalise_spectrally,
     output_activation,
     rectifier,
@@ -114,7 +115,7 @@ class Generator(nn.Module):
     def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
         self.z_dim = network.z_dim
-        self.joined = joined_classes(network, shape.classes)
+        self.joined = joined_to_noise(network, shape.classes)
         *hidden, last = STAGES[network.family][0](network, shape)
         channels = self.z_dim + self.joined
         layers: list[nn.Module] = [nn.Unflatten(1, (channels, 1, 1))]
@@ -138,7 +139,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
-        self.joined = joined_classes(network, shape.classes)
+        self.joined = joined_to_image(network, shape.classes)
         *hidden, last = STAGES[network.family][1](network, shape)
         channels = shape.channels + self.joined
         layers: list[nn.Module] = []
@@ -152,15 +153,15 @@ class Discriminator(nn.Module):
             channels = stage.width
         self.layers = nn.Sequential(*layers)
         self.logit = Conv2d(channels, *last[:4], bias=last.bias)
-        self.projection = ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
+        self.head = class_head(network, channels, shape.classes)
         initialise(self, network.init)
         if network.discriminator_norm == "spectral":
             normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined))
-        logits: Tensor = self.logit(features).flatten()
-        return logits if self.projection is None else logits + self.projection(features, labels)
+        logits: Tensor = self.head(self.logit(features).flatten(), features, labels)
+        return logits
 
 
 def halved(size: int, widths: tuple[int, ...], key: str) -> int:

@@ -16,13 +16,14 @@ from modiste.networks import Shape
 from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
-    ProjectionHead,
     Stack,
+    class_head,
     generator_norm,
     initialise,
     join_maps,
     join_vector,
-    joined_classes,
+    joined_to_image,
+    joined_to_noise,
     normalise_spectrally,
     output_activation,
     rectifier,
@@ -68,7 +69,7 @@ class Generator(nn.Module):
     def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
         self.z_dim = network.z_dim
-        self.joined = joined_classes(network, shape.classes)
+        self.joined = joined_to_noise(network, shape.classes)
         first, *further = network.generator_widths
         strides = ([1] * len(further) + [2, 2])[-len(further) - 1 :]
         side, rest = divmod(shape.size, 2 ** strides.count(2))
@@ -107,7 +108,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, network: Network, shape: Shape) -> None:
         super().__init__()
-        self.joined = joined_classes(network, shape.classes)
+        self.joined = joined_to_image(network, shape.classes)
         side = halved(shape.size, network.discriminator_widths, "discriminator_widths")
         channels = shape.channels + self.joined
         layers: list[nn.Module] = []
@@ -121,12 +122,12 @@ class Discriminator(nn.Module):
             channels = width
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 1))
-        self.projection = ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
+        self.head = class_head(network, channels, shape.classes)
         initialise(self, network.init)
         if network.discriminator_norm == "spectral":
             normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined))
-        logits: Tensor = self.logit(features).flatten()
-        return logits if self.projection is None else logits + self.projection(features, labels)
+        logits: Tensor = self.head(self.logit(features).flatten(), features, labels)
+        return logits

@@ -52,7 +52,7 @@ class Stack(nn.Sequential):
 
 
 class ProjectionHead(nn.Module):
-    """The label's share of the logit: <embed(y), sum over positions of h> (Miyato & Koyama 2018, figure 1d).
+    """The logit with the label's share <embed(y), sum over positions of h> (Miyato & Koyama 2018, figure 1d).
 
     The embedding starts small whatever `network.init` says: with unit normal entries the sum over positions
     would give first logits in the tens.
@@ -63,10 +63,36 @@ class ProjectionHead(nn.Module):
         self.embed = nn.Embedding(classes, features)
         nn.init.normal_(self.embed.weight, 0.0, 0.02)
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """[N] from feature maps [N, F, H, W] and labels [N]."""
-        logits: Tensor = (self.embed(given(labels)) * features.sum((2, 3))).sum(1)
+    def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
+        """[N] from logits [N], feature maps [N, F, H, W] and labels [N]."""
+        return logits + (self.embed(given(labels)) * features.sum((2, 3))).sum(1)
+
+
+class AuxiliaryHead(nn.Module):
+    """The logit beside log p(y | x) of a linear classifier on the mean of h over positions (Odena et al. 2017)."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.classify = nn.Linear(features, classes)
+
+    def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
+        """[N, 2] from logits [N], feature maps [N, F, H, W] and labels [N]."""
+        scores = F.log_softmax(self.classify(features.mean((2, 3))).float(), dim=1)
+        return torch.stack([logits, scores.gather(1, given(labels)[:, None])[:, 0].to(logits.dtype)], dim=1)
+
+
+class NoHead(nn.Module):
+    """The logit as it is, for discriminators that meet the label at their input or not at all."""
+
+    def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
         return logits
+
+
+def class_head(network: Network, features: int, classes: int) -> nn.Module:
+    """What a discriminator does with the label at its end: head(logits [N], features [N, F, H, W], labels)."""
+    if network.conditioning == "projection":
+        return ProjectionHead(features, classes)
+    return AuxiliaryHead(features, classes) if network.conditioning == "auxiliary" else NoHead()
 
 
 class ScaledSigmoid(nn.Sigmoid):
@@ -103,8 +129,13 @@ def join_maps(images: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     return torch.cat([images, maps], dim=1)
 
 
-def joined_classes(network: Network, classes: int) -> int:
-    """How many one-hot inputs a network has besides the noise or the image."""
+def joined_to_noise(network: Network, classes: int) -> int:
+    """How many one-hot inputs a generator with conditional batch norm for projection has beside its noise."""
+    return classes if network.conditioning in ("one-hot", "auxiliary") else 0
+
+
+def joined_to_image(network: Network, classes: int) -> int:
+    """How many one-hot maps a discriminator has beside its image."""
     return classes if network.conditioning == "one-hot" else 0
 
 
@@ -119,6 +150,11 @@ def generator_norm(
 ) -> list[nn.Module]:
     """No or one layer, the generator's normalisation; `flat` for features [N, F] without positions."""
     if network.generator_norm == "none":
+        if network.conditioning == "projection":
+            raise UsageError(
+                "network.conditioning = 'projection' reaches the generator through its batch norm, and "
+                "network.generator_norm is 'none'; set it to 'batch' or choose conditioning 'one-hot'"
+            )
         return []
     if network.conditioning == "projection":
         return [ConditionalBatchNorm(features, classes, eps, momentum)]

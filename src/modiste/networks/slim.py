@@ -20,10 +20,10 @@ from modiste.networks import Shape
 from modiste.networks.convolution import Conv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
-    ProjectionHead,
+    class_head,
     initialise,
     join_maps,
-    joined_classes,
+    joined_to_image,
     normalise_spectrally,
     one_hot,
     output_activation,
@@ -82,7 +82,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = network.discriminator_widths
         remaining_side(shape.size, widths, "discriminator_widths")
-        self.joined = joined_classes(network, shape.classes)
+        self.joined = joined_to_image(network, shape.classes)
         norm = network.discriminator_norm == "batch"
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
         channels = 4 * (shape.channels + self.joined)
@@ -98,7 +98,7 @@ class Discriminator(nn.Module):
             channels = width
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Linear(channels, 1)
-        self.projection = ProjectionHead(channels, shape.classes) if network.conditioning == "projection" else None
+        self.head = class_head(network, channels, shape.classes)
         initialise(self, network.init)
         if network.discriminator_norm == "spectral":
             normalise_spectrally(self)
@@ -106,8 +106,9 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined)).float()
         # Written out, since autocast would round the sums and their logits to three digits in nn.Linear.
-        logits: Tensor = (features.sum((2, 3)) * self.logit.weight).sum(1) + self.logit.bias
-        return logits if self.projection is None else logits + self.projection(features, labels)
+        logits = (features.sum((2, 3)) * self.logit.weight).sum(1) + self.logit.bias
+        judged: Tensor = self.head(logits, features, labels)
+        return judged
 
 
 def remaining_side(size: int, widths: tuple[int, ...], key: str) -> int:
