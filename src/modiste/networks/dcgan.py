@@ -160,8 +160,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined))
-        logits: Tensor = self.head(self.logit(features).flatten(), features, labels)
-        return logits
+        return self.head(self.logit(features).flatten(), features, labels)
 
 
 def halved(size: int, widths: tuple[int, ...], key: str) -> int:

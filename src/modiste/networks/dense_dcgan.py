@@ -129,5 +129,4 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined))
-        logits: Tensor = self.head(self.logit(features).flatten(), features, labels)
-        return logits
+        return self.head(self.logit(features).flatten(), features, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -81,18 +82,16 @@ class AuxiliaryHead(nn.Module):
         return torch.stack([logits, scores.gather(1, given(labels)[:, None])[:, 0].to(logits.dtype)], dim=1)
 
 
-class NoHead(nn.Module):
+def logit_alone(logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
     """The logit as it is, for discriminators that meet the label at their input or not at all."""
-
-    def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
-        return logits
+    return logits
 
 
-def class_head(network: Network, features: int, classes: int) -> nn.Module:
+def class_head(network: Network, features: int, classes: int) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
     """What a discriminator does with the label at its end: head(logits [N], features [N, F, H, W], labels)."""
     if network.conditioning == "projection":
         return ProjectionHead(features, classes)
-    return AuxiliaryHead(features, classes) if network.conditioning == "auxiliary" else NoHead()
+    return AuxiliaryHead(features, classes) if network.conditioning == "auxiliary" else logit_alone
 
 
 class ScaledSigmoid(nn.Sigmoid):

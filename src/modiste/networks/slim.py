@@ -107,8 +107,7 @@ class Discriminator(nn.Module):
         features = self.layers(join_maps(images, labels, self.joined)).float()
         # Written out, since autocast would round the sums and their logits to three digits in nn.Linear.
         logits = (features.sum((2, 3)) * self.logit.weight).sum(1) + self.logit.bias
-        judged: Tensor = self.head(logits, features, labels)
-        return judged
+        return self.head(logits, features, labels)
 
 
 def remaining_side(size: int, widths: tuple[int, ...], key: str) -> int:
