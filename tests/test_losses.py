@@ -4,7 +4,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from modiste import config
 from modiste.errors import UsageError
-from modiste.losses import ADVERSARIAL, adversarial, r1
+from modiste.losses import ADVERSARIAL, accuracies, adversarial, mean_of_all, mean_of_top
 
 real = torch.linspace(-4, 5, 7, dtype=torch.float64)
 fake = torch.linspace(3, -6, 7, dtype=torch.float64)
@@ -105,29 +105,26 @@ def test_smoothing_without_cross_entropy_is_refused():
         config.build({"loss": {"adversarial": "hinge", "label_smoothing": 0.1}}, "here")
 
 
-def test_r1_of_a_linear_discriminator_is_half_the_squared_weight():
-    weight = torch.randn(1, 4, 4)
-    penalty = r1(lambda images, labels: (images * weight).sum((1, 2, 3)), torch.randn(5, 1, 4, 4), None)
-    torch.testing.assert_close(penalty, (weight.square().sum() / 2).expand(5))
+def test_an_auxiliary_classifier_adds_the_labels_log_probability():
+    pair = adversarial(config.Loss(adversarial="hinge", class_weight=2.0), auxiliary=True)
+    r, f = torch.tensor([[0.25, -0.5]]), torch.tensor([[0.5, -3.0]])
+    assert pair.discriminator(r, f).item() == 2.25 + 2 * 3.5
+    assert pair.generator(r, f).item() == -0.5 + 2 * 3
+    assert pair.boundary(r, f).item() == 0
 
 
-def test_r1_of_a_quadratic_discriminator_differs_by_image_and_label():
-    images, labels = torch.randn(3, 2, 4, 4), torch.tensor([1, 2, 3])
-    penalty = r1(lambda x, y: y * x.square().sum((1, 2, 3)) / 2, images, labels)  # gradient y x
-    torch.testing.assert_close(penalty, labels**2 * images.square().sum((1, 2, 3)) / 2)
+def test_accuracies_leave_the_class_column_aside():
+    r, f = torch.tensor([1.0, -1.0, 2.0, 3.0]), torch.tensor([-1.0, 1.0, 1.0, 1.0])
+    pair, with_classes = (adversarial(config.Loss(), auxiliary) for auxiliary in (False, True))
+    expected = torch.tensor([0.75, 0.25])
+    torch.testing.assert_close(accuracies(pair, r, f), expected)
+    columns = torch.stack([r, -100 + r], dim=1), torch.stack([f, 100 + f], dim=1)
+    torch.testing.assert_close(accuracies(with_classes, *columns), expected)
 
 
-def test_r1_reaches_the_weights_in_float32_under_autocast():
-    layer = torch.nn.Linear(16, 1)
-    seen = []
-
-    def discriminator(images, labels):
-        logits = layer(images.flatten(1)).flatten()
-        seen.append(logits.dtype)
-        return logits
-
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        penalty = r1(discriminator, torch.randn(2, 1, 4, 4, dtype=torch.bfloat16), None)
-    penalty.mean().backward()
-    assert seen == [torch.float32] and penalty.dtype == torch.float32
-    torch.testing.assert_close(layer.weight.grad, layer.weight.detach())  # d/dw of |w|^2 / 2
+def test_top_k_keeps_the_images_rated_highest_and_comes_slowly():
+    losses, logits = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([0.0, 3.0, -1.0, 2.0])
+    means = [mean_of_top(0.5, 100, losses, logits, images).item() for images in (0, 50, 100, 1000)]
+    assert means == pytest.approx([15 / 4, 11 / 3, 5, 5])  # of all, without the one rated lowest, the best two
+    assert mean_of_top(0.1, 0, losses, logits, 0).item() == 2  # never fewer than one
+    assert mean_of_all(losses, logits, 0).item() == 15 / 4

@@ -72,13 +72,13 @@ def test_cost_of_diaz_a_by_hand():
 def test_r1_costs_by_its_frequency_and_generator_updates_by_theirs():
     tree = {
         "network": {"conditioning": "projection", "discriminator_norm": "spectral"},
-        "loss": {"r1_gamma": 1.0, "r1_every": 1},
+        "loss": {"r1_gamma": 1.0, "penalty_every": 1},
     }
     recipe, shape = config.build(tree, "here"), Shape(1, 32, 10)
 
     def cost(changes):
         return training_flops(config.override(recipe, changes), shape)
 
-    bare, full, seldom = cost({"loss.r1_gamma": 0}), cost({}), cost({"loss.r1_every": 4})
+    bare, full, seldom = cost({"loss.r1_gamma": 0}), cost({}), cost({"loss.penalty_every": 4})
     assert full - bare == pytest.approx(4 * (seldom - bare)) and full > bare
     assert cost({"loss.r1_gamma": 0, "train.discriminator_steps": 2}) < bare

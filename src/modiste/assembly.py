@@ -8,17 +8,18 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modiste import config, data, losses, networks
+from modiste import config, data, diffaug, losses, networks, penalties, processes
 from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.processes import Team
-from modiste.updates import METER, Batch, Rules, State
+from modiste.updates import METER, Batch, Rules, State, backward_by_class, backward_of_mean, clip_weights
 
 
 def choose_device(wish: str) -> str:
@@ -60,26 +61,42 @@ def make_state(recipe: Recipe, shape: networks.Shape, device: str) -> State:
     for module in (generator, discriminator):
         module.to(memory_format=_layout(train))  # type: ignore[call-overload]
     ema = copy.deepcopy(generator).requires_grad_(False) if train.ema_halflife_images else generator
-    adam = partial(torch.optim.Adam, betas=(train.beta1, train.beta2), eps=train.epsilon, fused=device != "mps")
-    optimizer_g = adam(generator.parameters(), lr=train.lr_generator)
-    optimizer_d = adam(discriminator.parameters(), lr=train.lr_discriminator)
+    optimizer_g = make_optimizer(train, generator, train.lr_generator)
+    optimizer_d = make_optimizer(train, discriminator, train.lr_discriminator)
     meter = torch.zeros(len(METER), device=device, dtype=torch.float32 if device == "mps" else torch.float64)
-    return State(generator, discriminator, ema, optimizer_g, optimizer_d, meter)
+    probability = torch.tensor(recipe.augment.probability, device=device)
+    return State(generator, discriminator, ema, optimizer_g, optimizer_d, meter, probability)
 
 
-def make_rules(recipe: Recipe, state: State, device: str, precision: str) -> Rules:
+def make_optimizer(train: config.Train, module: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015) or RMSprop (Tieleman & Hinton 2012) on all weights of a network."""
+    if train.optimizer == "rmsprop":
+        return torch.optim.RMSprop(module.parameters(), lr=rate, alpha=train.beta2, eps=train.epsilon)
+    on_host = next(module.parameters()).device.type == "mps"
+    betas = (train.beta1, train.beta2)
+    return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, eps=train.epsilon, fused=not on_host)
+
+
+def make_rules(recipe: Recipe, state: State, team: Team, device: str, precision: str) -> Rules:
     """The objects that say how this recipe plays."""
-    train, loss = recipe.train, recipe.loss
+    train, loss, network, augment = recipe.train, recipe.loss, recipe.network, recipe.augment
     compiled = torch.compile if train.compile else _as_it_is
     discriminator = compiled(state.discriminator)
+    changed = partial(_changed, augment.policy, state) if augment.policy else _as_it_is
+    watched = _as_it_is if loss.balanced_consistency_weight else changed  # bCR plays its game on images as they are
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in state.discriminator.modules())
+    by_class = partial(backward_by_class, state.discriminator, loss.group_clip)
+    top = partial(losses.mean_of_top, loss.top_k_share, loss.top_k_images)
     low = partial(torch.autocast, device, dtype=torch.bfloat16)
     return Rules(
         generator=compiled(state.generator),
-        discriminator=discriminator,
-        both_logits=partial(_apart if has_batch_norm else _together, discriminator),
-        pair=losses.adversarial(loss),
-        penalty=partial(_r1_now_and_then, state.discriminator, recipe) if loss.r1_gamma else None,
+        discriminator=lambda images, labels: discriminator(watched(images), labels),
+        both_logits=partial(_apart if has_batch_norm else _together, discriminator, watched),
+        pair=losses.adversarial(loss, network.conditioning == "auxiliary"),
+        penalty=penalties.chosen(loss, state.discriminator, changed, train.batch_size),
+        backward=by_class if loss.group_clip else backward_of_mean,
+        generator_mean=top if loss.top_k_share < 1 else losses.mean_of_all,
+        after_discriminator=partial(_after_discriminator, recipe, team),
         autocast=low if precision == "bfloat16" else nullcontext,
         discriminator_steps=train.discriminator_steps,
         batch_size=train.batch_size,
@@ -88,31 +105,50 @@ def make_rules(recipe: Recipe, state: State, device: str, precision: str) -> Rul
     )
 
 
-def _as_it_is(module: nn.Module) -> nn.Module:
-    return module
+T = TypeVar("T")
+
+
+def _as_it_is(thing: T) -> T:
+    return thing
+
+
+def _changed(policy: tuple[str, ...], state: State, images: Tensor) -> Tensor:
+    return diffaug.augment(policy, images, state.augment_probability)
+
+
+def _after_discriminator(recipe: Recipe, team: Team, state: State, accuracy_real: Tensor) -> None:
+    """After a step of the discriminator: its weights clipped and the augmentation adapted, where the recipe says so."""
+    if recipe.loss.weight_clip:
+        clip_weights(recipe.loss.weight_clip, state.discriminator)
+    augment = recipe.augment
+    if augment.policy and augment.adapt_target:
+        mean = processes.total(accuracy_real, team) / team.size
+        share = recipe.train.batch_size / augment.adapt_images
+        state.augment_probability.copy_(diffaug.adapted(state.augment_probability, mean, augment.adapt_target, share))
 
 
 def _apart(
-    discriminator: Callable[..., Tensor], real: Tensor, fake: Tensor, labels: Tensor | None
+    discriminator: Callable[..., Tensor],
+    watched: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    labels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Batch norm must not mix real and fake, or their statistics would give them away (Radford et al. 2016)."""
-    return discriminator(real, labels), discriminator(fake, labels)
+    return discriminator(watched(real), labels), discriminator(watched(fake), labels)
 
 
 def _together(
-    discriminator: Callable[..., Tensor], real: Tensor, fake: Tensor, labels: Tensor | None
+    discriminator: Callable[..., Tensor],
+    watched: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    labels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Without batch norm one pass over both gives the same logits for less."""
     twice = None if labels is None else torch.cat([labels, labels])
-    real_logits, fake_logits = discriminator(torch.cat([real.to(fake.dtype), fake]), twice).chunk(2)
+    real_logits, fake_logits = discriminator(watched(torch.cat([real.to(fake.dtype), fake])), twice).chunk(2)
     return real_logits, fake_logits
-
-
-def _r1_now_and_then(discriminator: nn.Module, recipe: Recipe, batch: Batch, images: int) -> Tensor:
-    """R1 on every r1_every-th update with as much more weight (Karras et al. 2020, section 3), 0 in between."""
-    if images // recipe.train.batch_size % recipe.loss.r1_every:
-        return batch.real.new_zeros(1)
-    return recipe.loss.r1_gamma * recipe.loss.r1_every * losses.r1(discriminator, batch.real, batch.labels)
 
 
 def _layout(train: config.Train) -> torch.memory_format:

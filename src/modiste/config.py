@@ -98,15 +98,50 @@ class Loss(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided: the discriminator's target for real images is 1 minus this (cross-entropy games only)."""
     r1_gamma: NonNegative = 0.0
-    """Weight of the R1 gradient penalty on real images; 0 = off."""
-    r1_every: Count = 1
-    """Apply R1 on every so-many-th discriminator step, scaled up to keep its mean weight."""
+    """Weight of the R1 gradient penalty at real images; 0 = off."""
+    r2_gamma: NonNegative = 0.0
+    """Weight of the R2 gradient penalty at generated images; 0 = off."""
+    gradient_penalty_weight: NonNegative = 0.0
+    """Weight of WGAN-GP's penalty on lines between real and generated images (10 as published); 0 = off."""
+    dragan_weight: NonNegative = 0.0
+    """Weight of DRAGAN's gradient penalty around real images (10 as published); 0 = off."""
+    penalty_every: Count = 1
+    """Apply gradient penalties on every so-many-th discriminator step, scaled up to keep their mean weight."""
+    consistency_weight: NonNegative = 0.0
+    """Weight of CT-GAN's term: two passes with dropout should agree on a real image (2 as published); 0 = off."""
+    balanced_consistency_weight: NonNegative = 0.0
+    """Weight of bCR: logits should not change with augment.policy (10 as published); the game itself then goes
+    without augmentation; 0 = off."""
+    weight_clip: NonNegative = 0.0
+    """Bring the discriminator's weights into [-this, this] after each step (0.01 in the first WGAN); 0 = off."""
+    group_clip: NonNegative = 0.0
+    """Largest norm of the discriminator's gradient from the images of one class, before the classes are averaged, so
+    that none of them is drowned out (RepFair-GAN); 0 = off."""
+    top_k_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The generator learns from this share of its images only, those that the discriminator rates highest."""
+    top_k_images: Annotated[int, Field(ge=0)] = 0
+    """That share is reached in proportion to the first so many images shown; 0 = at once."""
+    class_weight: NonNegative = 1.0
+    """Weight of the auxiliary classifier's term, for network.conditioning = "auxiliary"."""
 
     @model_validator(mode="after")
     def _smoothing_needs_targets(self) -> Loss:
         if self.label_smoothing and self.adversarial not in ("nonsaturating", "minimax"):
             raise ValueError(f"label_smoothing has no meaning with adversarial = {self.adversarial!r}; set it to 0")
         return self
+
+
+class Augment(Section):
+    """What is done to real and generated images before the discriminator sees them."""
+
+    policy: tuple[Literal["color", "flip", "translation", "cutout"], ...] = ()
+    """Transformations in their order (modiste/diffaug.py); none = the images as they are."""
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the images that each transformation changes; where it adapts, the share at the start."""
+    adapt_target: Fraction = 0.0
+    """The share rises while r = E[sign D(real)] is above this (0.6 as published) and falls while below; 0 = fixed."""
+    adapt_images: Count = 500_000
+    """Images in which an adapting share can go from 0 to 1."""
 
 
 class Train(Section):
@@ -134,12 +169,14 @@ class Train(Section):
     """How both learning rates fall to zero over train.images."""
     lr_warmup_images: Annotated[int, Field(ge=0)] = 0
     """Both learning rates rise linearly over the first so many images."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """The optimiser of both networks."""
     beta1: Fraction = 0.5
-    """Adam's first-moment decay."""
+    """Adam's first-moment decay; RMSprop has none."""
     beta2: Fraction = 0.999
-    """Adam's second-moment decay."""
+    """Adam's second-moment decay; RMSprop's smoothing constant."""
     epsilon: Positive = 1e-8
-    """Adam's denominator offset."""
+    """The optimiser's denominator offset."""
     ema_halflife_images: NonNegative = 0.0
     """Half-life of the generator's moving average in images; 0 = the raw generator is the result."""
     ema_ramp: NonNegative = 0.1
@@ -187,8 +224,20 @@ class Recipe(Section):
     data: Data = Data()
     network: Network = Network()
     loss: Loss = Loss()
+    augment: Augment = Augment()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _terms_have_what_they_need(self) -> Recipe:
+        loss = self.loss
+        if loss.balanced_consistency_weight and not self.augment.policy:
+            raise ValueError("loss.balanced_consistency_weight needs transformations; give augment.policy some")
+        if loss.consistency_weight and not self.network.dropout:
+            raise ValueError("loss.consistency_weight compares passes that differ by dropout; set network.dropout")
+        if loss.group_clip and self.network.conditioning == "none":
+            raise ValueError("loss.group_clip needs classes; set network.conditioning or loss.group_clip = 0")
+        return self
 
 
 def shipped() -> list[str]:
@@ -334,6 +383,7 @@ SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "network": Network,
     "loss": Loss,
+    "augment": Augment,
     "train": Train,
     "evaluate": Evaluate,
 }

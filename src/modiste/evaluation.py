@@ -300,6 +300,7 @@ def _discriminator(subject: Subject, reference: Split, say: Say) -> dict[str, An
         return torch.cat(found)
 
     on_real, on_fake = logits(real), logits(subject.images.select(slice(DISCRIMINATOR_IMAGES)))
+    on_real, on_fake = losses.adversarial_logit(on_real), losses.adversarial_logit(on_fake)
     boundary = float(losses.adversarial(recipe.loss).boundary(on_real, on_fake))
     both = scores.discriminator_accuracy(on_real.numpy(), on_fake.numpy(), boundary)
     names = ("discriminator_accuracy_real", "discriminator_accuracy_fake")

@@ -1,4 +1,4 @@
-"""What the two networks play for: adversarial pairs and penalties, on logits, one value [N] per image.
+"""What the two networks play for: adversarial pairs on logits, one value [N] per image.
 
 Lower is better for the network that owns the term. `r` and `f` are the discriminator's logits for real and
 for generated images, D = sigmoid(logit), and softplus(x) = log(1 + e^x), so that -log D = softplus(-logit)
@@ -16,8 +16,6 @@ from torch.nn.functional import relu, softplus
 
 from modiste.config import Loss
 
-Discriminator = Callable[[Tensor, Tensor | None], Tensor]
-
 
 def at_zero(r: Tensor, f: Tensor) -> Tensor:
     """Where a probability of one half lies on the logit's axis."""
@@ -31,7 +29,8 @@ def half_way(r: Tensor, f: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pair:
-    """A game in logits r of real and f of generated images, each [N]: one loss [N] per network."""
+    """A game in logits r of real and f of generated images, each [N] (or [N, 2], see `with_classes`): one loss [N] per
+    network."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     """Of (r, f)."""
@@ -65,25 +64,52 @@ ADVERSARIAL: dict[str, Pair] = {
 }
 
 
-def adversarial(loss: Loss) -> Pair:
-    """The pair that this recipe plays, with its label smoothing built in.
+def adversarial(loss: Loss, auxiliary: bool = False) -> Pair:
+    """The pair that this recipe plays, with its label smoothing and its auxiliary classifier built in.
 
     One-sided smoothing (Salimans et al. 2016, section 3.4): with the target 1 - s for real images their term
     is -(1 - s) log D - s log(1 - D) = softplus(-r) + s r. The terms of generated images stay as they are.
     """
-    pair, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
-    if not smoothing:
-        return pair
-    return replace(pair, discriminator=lambda r, f: pair.discriminator(r, f) + smoothing * r)
+    game, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
+    pair = replace(game, discriminator=lambda r, f: game.discriminator(r, f) + smoothing * r) if smoothing else game
+    return with_classes(pair, loss.class_weight) if auxiliary else pair
 
 
-def r1(discriminator: Discriminator, real: Tensor, labels: Tensor | None) -> Tensor:
-    """1/2 ||grad_x D(x)||^2 of the logit at real images, [N] (Mescheder et al. 2018, eq. 9, without gamma).
+def with_classes(pair: Pair, weight: float) -> Pair:
+    """The game with an auxiliary classifier: both networks want the label to be recognised (Odena et al. 2017, L_C).
 
-    The result has a graph. Autocast is off inside: squares of small gradients do not survive in bfloat16.
+    Its logits are [N, 2]: the game's own, and log p(y | x) of the label that each image has or was made for.
     """
-    with torch.autocast(real.device.type, enabled=False):
-        images = real.detach().float().requires_grad_(True)
-        logits = discriminator(images, labels)
-        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum((1, 2, 3)) / 2
+    return Pair(
+        lambda r, f: pair.discriminator(r[:, 0], f[:, 0]) - weight * (r[:, 1] + f[:, 1]),
+        lambda r, f: pair.generator(r[:, 0], f[:, 0]) - weight * f[:, 1],
+        lambda r, f: pair.boundary(r[:, 0], f[:, 0]),
+    )
+
+
+def adversarial_logit(logits: Tensor) -> Tensor:
+    """The game's own logit [N], without the column of an auxiliary classifier."""
+    return logits if logits.ndim == 1 else logits[:, 0]
+
+
+def accuracies(pair: Pair, r: Tensor, f: Tensor) -> Tensor:
+    """[2]: the shares of real images above and of generated ones below the boundary."""
+    boundary = pair.boundary(r, f)
+    return torch.stack(
+        [(adversarial_logit(r) > boundary).float().mean(), (adversarial_logit(f) < boundary).float().mean()]
+    )
+
+
+def mean_of_all(losses: Tensor, logits: Tensor, images: int) -> Tensor:
+    """The generator's loss over the whole batch."""
+    return losses.mean()
+
+
+def mean_of_top(share: float, over_images: int, losses: Tensor, logits: Tensor, images: int) -> Tensor:
+    """The generator's loss over the images that the discriminator rates highest (Sinha et al. 2020, eq. 1).
+
+    Their share of the batch falls from 1 to `share` in proportion to the first `over_images` images shown.
+    """
+    now = 1 - (1 - share) * min(1.0, images / over_images if over_images else 1.0)
+    count = max(1, round(now * len(losses)))
+    return losses[adversarial_logit(logits).topk(count).indices].mean()

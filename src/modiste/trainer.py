@@ -187,6 +187,8 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch, la
     state.meter.zero_()
     if team.is_first:
         record = tick_record(session, state.images, sums, clock)
+        if session.recipe.augment.policy:
+            record["augment_probability"] = round(state.augment_probability.item(), 4)
         draw_grid(session, state)
         runs.save_generator(run, state.ema)
         record |= select(session, state, last)
@@ -244,6 +246,7 @@ def save(session: Session, state: State, clock: Clock) -> None:
         "images": state.images,
         "seconds": clock.seconds,
         "meter": meter.cpu(),
+        "augment_probability": state.augment_probability.cpu(),
         "generator": state.generator.state_dict(),
         "discriminator": state.discriminator.state_dict(),
         "ema": state.ema.state_dict() if state.ema is not state.generator else None,
@@ -263,6 +266,7 @@ def restore(state: State, saved: Mapping[str, Any], team: Team) -> None:
     state.images, state.seconds = saved["images"], saved["seconds"]
     if team.is_first:  # the sums of all ranks were added up when the state was saved
         state.meter.copy_(saved["meter"])
+    state.augment_probability.copy_(saved["augment_probability"])
     state.generator.load_state_dict(saved["generator"])
     state.discriminator.load_state_dict(saved["discriminator"])
     if saved["ema"] is not None:
@@ -359,7 +363,7 @@ def _prepare(
     torch.set_num_threads(opened.manifest["threads"])  # sums depend on it, so a resumed run keeps it
     shape = assembly.image_shape(recipe, dataset)
     state = assembly.make_state(recipe, shape, device)
-    rules = assembly.make_rules(recipe, state, device, opened.manifest["precision"])
+    rules = assembly.make_rules(recipe, state, team, device, opened.manifest["precision"])
     if opened.saved is not None:
         restore(state, opened.saved, team)
     batch_at = assembly.batches(recipe, dataset, shape, team, device)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from modiste import processes
 from modiste.errors import ModisteError
-from modiste.losses import Pair
+from modiste.losses import Pair, accuracies
+from modiste.penalties import Penalty
 from modiste.processes import Team
 
 
@@ -42,7 +43,13 @@ class Rules:
     discriminator: Callable[[Tensor, Tensor | None], Tensor]
     both_logits: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
     pair: Pair
-    penalty: Callable[[Batch, int], Tensor] | None
+    penalty: Penalty
+    backward: Callable[[Tensor, Tensor | None], None]
+    """Of the discriminator's losses [N] and their labels: adds the gradient of their mean to its weights."""
+    generator_mean: Callable[[Tensor, Tensor, int], Tensor]
+    """Of the generator's losses [N], the logits and the images shown: what it learns from, a scalar."""
+    after_discriminator: Callable[[State, Tensor], None]
+    """After each of the discriminator's steps, with its accuracy on real images."""
     autocast: Callable[[], AbstractContextManager[Any]]
     discriminator_steps: int
     batch_size: int
@@ -60,6 +67,7 @@ class State:
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     meter: Tensor
+    augment_probability: Tensor
     images: int = 0
     seconds: float = 0.0
 
@@ -95,12 +103,12 @@ def update_discriminator(
         with rules.autocast():
             real_logits, fake_logits = rules.both_logits(part.real, fake.detach(), part.labels)
         real_logits, fake_logits = real_logits.float(), fake_logits.float()
-        loss = rules.pair.discriminator(real_logits, fake_logits).mean()
-        penalty = rules.penalty(part, state.images).mean() if rules.penalty else loss.new_zeros(())
-        torch.autograd.backward((loss + penalty) / len(parts))
-        boundary = rules.pair.boundary(real_logits, fake_logits)
-        right_real, right_fake = (real_logits > boundary).float().mean(), (fake_logits < boundary).float().mean()
-        sums += torch.stack([loss, right_real, right_fake, penalty]).detach()
+        loss = rules.pair.discriminator(real_logits, fake_logits)
+        penalty = rules.penalty(part.real, fake.detach(), part.labels, real_logits, fake_logits, state.images)
+        rules.backward((loss + penalty) / len(parts), part.labels)
+        with torch.no_grad():
+            right = accuracies(rules.pair, real_logits, fake_logits)
+            sums += torch.cat([loss.mean()[None], right, penalty.mean()[None]])
         seen.append(real_logits.detach())
     processes.average_gradients(state.discriminator, team)
     norm = gradient_norm(state.discriminator)
@@ -108,6 +116,7 @@ def update_discriminator(
     stop_unless_finite(state.images, discriminator_loss=sums[0], penalty=sums[3], discriminator_gradient=norm)
     set_learning_rate(state.optimizer_d, rules.learning_rates(state.images)[1])
     state.optimizer_d.step()
+    rules.after_discriminator(state, sums[1])
     state.meter[: len(METER_D)] += torch.cat([sums.new_ones(1), sums, norm[None]])
     return seen
 
@@ -129,7 +138,8 @@ def update_generator(
             if not fake.requires_grad:
                 fake = rules.generator(part.noise, part.labels)
             logits = rules.discriminator(fake, part.labels)
-        loss = rules.pair.generator(real, logits.float()).mean() / len(parts)
+        logits = logits.float()
+        loss = rules.generator_mean(rules.pair.generator(real, logits), logits, state.images) / len(parts)
         torch.autograd.backward(loss)
         mean_loss += loss.detach()
     state.discriminator.requires_grad_(True)
@@ -155,6 +165,37 @@ def update_ema(ema: nn.Module, generator: nn.Module, decay: float) -> None:
     for old, new in pairs:
         if not old.is_floating_point():
             old.copy_(new)
+
+
+def backward_of_mean(losses: Tensor, labels: Tensor | None) -> None:
+    """The gradient of the mean over the batch."""
+    torch.autograd.backward(losses.mean())
+
+
+def backward_by_class(module: nn.Module, largest_norm: float, losses: Tensor, labels: Tensor | None) -> None:
+    """The mean over classes of each class's gradient, cut to this norm (Kenfack et al. 2022, algorithm 1).
+
+    One backward pass per class that the batch has, so it costs as many times as much as the mean over the batch.
+    """
+    assert labels is not None  # recipes without classes are refused
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    there = torch.unique(labels).tolist()
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for number in there:
+        of_class = losses[labels == number].mean()
+        gradients = torch.autograd.grad(of_class, parameters, retain_graph=True, materialize_grads=True)
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+        factor = (largest_norm / norm.clamp(min=1e-12)).clamp(max=1) / len(there)
+        torch._foreach_add_(total, [gradient * factor for gradient in gradients])
+    for parameter, gradient in zip(parameters, total, strict=True):
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+@torch.no_grad()
+def clip_weights(largest: float, discriminator: nn.Module) -> None:
+    """All of the discriminator's weights into [-largest, largest] (Arjovsky et al. 2017, algorithm 1)."""
+    for parameter in discriminator.parameters():
+        parameter.clamp_(-largest, largest)
 
 
 def gradient_norm(module: nn.Module) -> Tensor:

@@ -79,8 +79,8 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
 
     Each discriminator update makes images, judges real and made ones and goes back through itself. The
     generator update judges the last made images again and goes back through both networks, but not into the
-    discriminator's weights. R1 counts by its frequency; gradient accumulation, which makes images twice, is
-    left out.
+    discriminator's weights. Gradient penalties count by their frequency; consistency terms and gradient
+    accumulation, which makes images twice, are left out.
     """
     # Norms cost next to nothing, and spectral norm's way into a layer is too much for the counter's bookkeeping.
     network = recipe.network.model_copy(update={"discriminator_norm": "none"})
@@ -103,8 +103,14 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
         torch.autograd.backward(gradient.square().sum())
 
     total = _operations(step) / turns
-    if recipe.loss.r1_gamma:
-        total += _operations(penalty) / recipe.loss.r1_every
+    weights = (
+        recipe.loss.r1_gamma,
+        recipe.loss.r2_gamma,
+        recipe.loss.gradient_penalty_weight,
+        recipe.loss.dragan_weight,
+    )
+    if count := sum(weight > 0 for weight in weights):
+        total += count * _operations(penalty) / recipe.loss.penalty_every
     return total / BATCH
 
 
