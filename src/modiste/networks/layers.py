@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from modiste.config import Network
 from modiste.errors import UsageError
+from modiste.networks.convolution import Conv2d
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -92,6 +93,34 @@ def class_head(network: Network, features: int, classes: int) -> Callable[[Tenso
     if network.conditioning == "projection":
         return ProjectionHead(features, classes)
     return AuxiliaryHead(features, classes) if network.conditioning == "auxiliary" else logit_alone
+
+
+class SelfAttention(nn.Module):
+    """gamma o + x, where o at one position mixes values of all positions (Zhang et al. 2019, equations 1 to 3).
+
+    As in BigGAN keys and values keep the largest of 2 x 2 positions, and values have half of the channels. Gamma
+    starts at 0, with which the layer gives back its input. Written out, since the kernels for fused attention cannot
+    be differentiated twice, which gradient penalties need.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        narrow, half = max(features // 8, 1), max(features // 2, 1)
+        self.queries = Conv2d(features, narrow, 1, bias=False)
+        self.keys = Conv2d(features, narrow, 1, bias=False)
+        self.values = Conv2d(features, half, 1, bias=False)
+        self.output = Conv2d(half, features, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))  # without dimensions, or it would bring bfloat16 maps to float32
+
+    def forward(self, features: Tensor) -> Tensor:
+        queries = self.queries(features).flatten(2)  # [N, C / 8, H W]
+        keys = F.max_pool2d(self.keys(features), 2, ceil_mode=True).flatten(2)  # [N, C / 8, H W / 4]
+        values = F.max_pool2d(self.values(features), 2, ceil_mode=True).flatten(2)  # [N, C / 2, H W / 4]
+        shares = torch.softmax(queries.transpose(1, 2) @ keys, dim=2)  # [N, H W, H W / 4]
+        mixed = (shares @ values.transpose(1, 2)).transpose(1, 2)  # [N, C / 2, H W]
+        mixed = mixed.view(features.shape[0], -1, *features.shape[2:])
+        result: Tensor = features + self.gamma * self.output(mixed)
+        return result
 
 
 class ScaledSigmoid(nn.Sigmoid):
