@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from modiste import config, losses
+from modiste import config, losses, penalties
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks import Shape, build_discriminator, build_generator
@@ -72,7 +72,7 @@ def test_every_game_gives_finite_gradients_with_r1(family, game):
     pair = losses.adversarial(config.Loss(adversarial=game))
     real, fake = torch.rand(4, 1, shape.size, shape.size) * 2 - 1, generator(noise, labels)
     term = pair.discriminator(discriminator(real, labels), discriminator(fake.detach(), labels))
-    (term + losses.r1(discriminator, real, labels)).mean().backward()
+    (term + penalties.zero_centred(discriminator, real, labels)).mean().backward()
     pair.generator(torch.zeros(len(fake)), discriminator(fake, labels)).mean().backward()
     assert all(p.grad.isfinite().all() for m in (generator, discriminator) for p in m.parameters())
 
@@ -142,6 +142,24 @@ def test_conditional_networks_need_labels(conditioning):
         generator(torch.randn(2, 6), None)
     with pytest.raises(UsageError, match="without labels"):
         discriminator(torch.randn(2, 1, 32, 32), None)
+
+
+def test_spectral_norm_bounds_a_generator_too_and_survives_averaging():
+    network, shape = small("dcgan", "projection", generator_spectral=True)
+    generator, _ = pair_of(network, shape)
+    noise, labels = inputs(network)
+    for _ in range(60):
+        generator(noise, labels)  # power iterations
+    for layer in generator.modules():
+        if isinstance(layer, nn.ConvTranspose2d):
+            matrix = layer.weight.detach().transpose(0, 1).flatten(1)
+            assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=0.05)
+    generator.eval()
+    before = generator(noise, labels)
+    for name, buffer in generator.named_buffers():
+        if name.endswith((".u", ".v")):
+            buffer.mul_(0.9)  # as the mean of vectors that turn
+    torch.testing.assert_close(generator(noise, labels), before, atol=1e-5, rtol=1e-4)
 
 
 def test_projection_without_batch_norm_is_refused():

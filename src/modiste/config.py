@@ -72,6 +72,8 @@ class Network(Section):
     the generator's noise and as the answer of an auxiliary classifier in the discriminator."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator (conditional where conditioning is projection)."""
+    generator_spectral: bool = False
+    """Spectral norm on the generator's weights too, besides its normalisation (SAGAN, BigGAN)."""
     discriminator_norm: Literal["batch", "spectral", "none"] = "batch"
     """Normalisation in the discriminator."""
     generator_slope: Fraction = 0.0

@@ -40,6 +40,8 @@ def build_generator(network: Network, shape: Shape) -> nn.Module:
     """The generator of that family with fresh weights, in the default dtype and on the default device."""
     _check_conditioning(network, shape)
     generator: nn.Module = import_module(FAMILIES[network.family]).Generator(network, shape)
+    if network.generator_spectral:
+        import_module("modiste.networks.layers").normalise_spectrally(generator)
     return generator
 
 

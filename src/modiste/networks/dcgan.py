@@ -121,8 +121,7 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [nn.Unflatten(1, (channels, 1, 1))]
         for stage in hidden:
             layers.append(ConvTranspose2d(channels, *stage[:4], bias=stage.bias))
-            if stage.batch_norm:
-                layers += generator_norm(network, stage.width, shape.classes)
+            layers += generator_norm(network, stage.width, shape.classes)
             layers.append(rectifier(network.generator_slope))
             channels = stage.width
         layers += [ConvTranspose2d(channels, *last[:4], bias=last.bias), output_activation(network)]

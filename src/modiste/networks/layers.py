@@ -67,7 +67,8 @@ class ProjectionHead(nn.Module):
 
     def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
         """[N] from logits [N], feature maps [N, F, H, W] and labels [N]."""
-        return logits + (self.embed(given(labels)) * features.sum((2, 3))).sum(1)
+        shares: Tensor = (self.embed(given(labels)) * features.sum((2, 3))).sum(1)
+        return logits + shares
 
 
 class AuxiliaryHead(nn.Module):
@@ -232,13 +233,18 @@ class SpectralNorm(nn.Module):
     u: Tensor
     v: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, transposed: bool = False) -> None:
         super().__init__()
-        outputs, rest = weight.flatten(1).shape
-        self.register_buffer("u", F.normalize(torch.randn(outputs), dim=0))
-        self.register_buffer("v", F.normalize(torch.randn(rest), dim=0))
+        self.transposed = transposed  # a transposed convolution's weight has its outputs second
+        matrix = self.matrix(weight.detach())
+        self.register_buffer("u", F.normalize(torch.randn(len(matrix)), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
         for _ in range(15):  # the first steps of training should not be taken with a wrong norm
-            self.iterate(weight.detach().flatten(1))
+            self.iterate(matrix)
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """The weight as [outputs, rest]."""
+        return (weight.transpose(0, 1) if self.transposed else weight).flatten(1)
 
     def iterate(self, matrix: Tensor) -> None:
         """One step of the power method, in place."""
@@ -246,17 +252,20 @@ class SpectralNorm(nn.Module):
         self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
-        matrix = weight.flatten(1)
+        matrix = self.matrix(weight)
         # The meta device, on which costs are counted, knows no autocast.
         with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
             if self.training:
                 self.iterate(matrix.detach())
-            # Copies, since the next pass moves the vectors while this pass's graph still needs them.
-            return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
+                # Copies, since the next pass moves the vectors while this pass's graph still needs them.
+                return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
+            # A moving average of unit vectors is a little short.
+            return weight / torch.dot(F.normalize(self.u, dim=0), matrix @ F.normalize(self.v, dim=0))
 
 
 def normalise_spectrally(module: nn.Module) -> None:
     """Puts spectral norm on every convolution, dense layer and embedding in place; call it after `initialise`."""
     for layer in list(module.modules()):
         if isinstance(layer, (*WEIGHTED, nn.Embedding)):
-            register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            register_parametrization(layer, "weight", SpectralNorm(layer.weight, transposed))
