@@ -26,7 +26,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from modiste import config, outcomes, plan, progress, records, runs, trainer, workers
+from modiste import config, outcomes, plan, progress, records, runs, tracking, trainer, workers
 from modiste.errors import ModisteError, UsageError
 from modiste.outcomes import Row
 from modiste.plan import Planned, Study
@@ -94,7 +94,8 @@ def study(
     `what` is a shipped study's name, a TOML file, a Study, or the folder of a study to go on with. `seeds` is a count
     or a list, `budget` the length of each run (5min, 3 epochs, 60000 images), `overrides` changes every configuration.
     `jobs` runs go on at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the folder.
-    Runs that are finished are reused, interrupted ones continue, failed ones are kept with their reason.
+    Runs that are finished are reused, interrupted ones continue, failed ones are kept with their reason. `track` names
+    a tracker that mirrors every run and its scores, those of reused runs too where it has not got them.
 
     >>> folder = study("diaz", seeds=3, budget="5min")  # doctest: +SKIP
     >>> folder.rows[0]["score"]  # doctest: +SKIP
@@ -102,6 +103,7 @@ def study(
     """
     console = console or Console(stderr=True)
     asked, path = settle(what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs)
+    tracker = tracking.choose(track) if track else None
     with _locked(path), trainer.interruptible() as stopped:
         asked, planned = _prepare(asked, path, track)
         judging = asked.evaluate.model_dump(mode="json")
@@ -111,6 +113,9 @@ def study(
         if reused := len(planned) - len(todo):
             console.print(f"{reused} of {len(planned)} runs are finished already", highlight=False)
         outcomes.write(path, [row for run in planned for row in rows[run.name]])
+        for run in planned:
+            if tracker and found[run.name]:
+                tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
         errands = [_errand(run, path, asked.threads) for run in todo]
         with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
             if ray:
@@ -126,8 +131,15 @@ def study(
                     outcome = outcome or f"its record does not fit its weights; see {errands[number].log}"
                 rows[run.name] = outcomes.rows_of(asked.name, run, record, outcome)
                 outcomes.write(path, [row for run in planned for row in rows[run.name]])
+                if tracker and record:
+                    tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
                 say(f"{run.name}: {'failed: ' + outcome if outcome else _first_score(rows[run.name])}")
     return StudyFolder(path)
+
+
+def _whose(asked: Study, run: Planned) -> dict[str, Any]:
+    """What a tracker is told of a run beside its recipe."""
+    return {"study": asked.name, "configuration": run.configuration}
 
 
 def settle(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import JsonFlag, TrackOption
 from modiste.cli.tables import print_table
 from modiste.errors import ModisteError
 
@@ -32,7 +32,7 @@ def study(
     count: Annotated[int | None, Option(min=2, help="Generated images per evaluation; default 10,000.")] = None,
     jobs: Annotated[int, Option(min=1, help="Runs at a time; they share the processor's threads.")] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
-    track: Annotated[str | None, Option(help="Also write event files for: tensorboard.")] = None,
+    track: TrackOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan with time and disk; train nothing.")] = False,
     calibration: Annotated[
         bool, Option("--calibration/--no-calibration", help="Whether a dry run tries each configuration.")
@@ -58,8 +58,10 @@ def study(
         count=count,
     )
     if dry_run:
-        from modiste import forecast, progress
+        from modiste import forecast, progress, tracking
 
+        if track:
+            tracking.choose(track)
         planned = plan.expand(asked, path, track)
         with progress.telling(asked.name) as say:
             predicted = forecast.table(asked, planned, jobs, calibration, say)

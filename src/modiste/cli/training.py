@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import JsonFlag, TrackOption
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def train(
     budget: Annotated[str | None, Option(help="Stop after so much training time: 90s, 5min, 1h.")] = None,
     fresh: Annotated[bool, Option("--fresh", help="Start anew in a numbered folder; nothing is deleted.")] = False,
     extend: Annotated[bool, Option("--extend", help="Let the run in the folder go on to a greater length.")] = False,
-    track: Annotated[str | None, Option(help="Also write event files for: tensorboard.")] = None,
+    track: TrackOption = None,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the resolved recipe and its cost; train nothing.")
     ] = False,
@@ -56,7 +56,7 @@ def train(
 
     from modiste import tracking, trainer
 
-    follow = tracking.choose(track) if track else None
+    follow = tracking.choose(track).follow if track and trainer.is_first_process() else None
     console = Console(stderr=True)
     run = trainer.train(recipe, out, overrides=changes, fresh=fresh, extend=extend, console=console, follow=follow)
     if trainer.is_first_process():
