@@ -133,7 +133,7 @@ def test_parameters_are_counted_by_hand():
 
 
 def test_spectral_norm_holds_for_every_layer_with_weights():
-    network = norm_free("projection", discriminator_norm="spectral")
+    network = norm_free("projection", discriminator_norm="spectral", generator_spectral=True)
     generator, discriminator = pair_of(network, Shape(1, 28, 10))
     noise, labels = inputs(Shape(1, 28, 10))
     logits = discriminator(generator(noise, labels), labels)
@@ -141,10 +141,12 @@ def test_spectral_norm_holds_for_every_layer_with_weights():
     weights = [layer.weight for layer in discriminator.modules() if isinstance(layer, (*WEIGHTED, nn.Embedding))]
     weights += [layer.maps for layer in discriminator.modules() if isinstance(layer, Basis)]
     assert len(weights) == 3 * 3 + 3 + 3  # in the blocks, between and before them, at the end
+    weights += [layer.weight for layer in generator.modules() if isinstance(layer, WEIGHTED)]
     for weight in weights:
         assert 0.99 < torch.linalg.matrix_norm(weight.flatten(1), 2) < 1.2
     logits.sum().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in discriminator.parameters())
+    for network in (generator, discriminator):
+        assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("norm", ["none", "spectral"])
