@@ -93,3 +93,10 @@ def test_every_file_that_is_named_exists() -> None:
     assert len(named) >= 4
     for name in named:
         assert (ROOT / name).is_file(), name
+
+
+def test_the_table_of_recipes_is_the_one_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["recipes", "--markdown"]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert printed.count("\n") > 15
+    assert printed in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag
+from modiste.cli.tables import print_table
 from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
@@ -69,7 +70,11 @@ def _print_survey(result: dict[str, Any]) -> None:
 
 
 @recipes_app.callback()
-def recipes(context: typer.Context, as_json: JsonFlag = False) -> None:
+def recipes(
+    context: typer.Context,
+    markdown: Annotated[bool, Option("--markdown", help="Print what each recipe is made of, as Markdown.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """List the recipes with source and cost.
 
     Example: modiste recipes show diaz-a
@@ -78,7 +83,15 @@ def recipes(context: typer.Context, as_json: JsonFlag = False) -> None:
         return
     from modiste import config
 
-    rows = [_recipe_row(config.load(name)) for name in config.shipped()]
+    found = [config.load(name) for name in config.shipped()]
+    rows = [_recipe_row(recipe) for recipe in found]
+    if markdown:
+        parts = [
+            {"recipe": row["name"], **_parts(recipe), "length": row["length"], "GFLOP": f"{row['gflop_per_image']:.2f}"}
+            for recipe, row in zip(found, rows, strict=True)
+        ]
+        print_table(list(parts[0]), [list(part.values()) for part in parts], markdown)
+        return
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -112,6 +125,39 @@ def _recipe_row(recipe: Recipe) -> dict[str, Any]:
     operations = summary.training_flops(recipe, shape)
     row = {"name": recipe.name, "about": recipe.about, "source": recipe.source, "length": length}
     return {**row, "size": shape.size, "gflop_per_image": round(operations / 1e9, 4)}
+
+
+def _parts(recipe: Recipe) -> dict[str, str]:
+    """What a recipe is made of, in the words of its keys; what is off or plain is left out."""
+    network, loss, augment, train = recipe.network, recipe.loss, recipe.augment, recipe.train
+    weights = {
+        "R1": loss.r1_gamma,
+        "R2": loss.r2_gamma,
+        "gradient penalty": loss.gradient_penalty_weight,
+        "DRAGAN penalty": loss.dragan_weight,
+        "consistency": loss.consistency_weight,
+        "balanced consistency": loss.balanced_consistency_weight,
+        "weights clipped at": loss.weight_clip,
+        "gradients of a class clipped at": loss.group_clip,
+        "label smoothing": loss.label_smoothing,
+        "top share": loss.top_k_share if loss.top_k_share < 1 else 0,
+    }
+    terms = [f"{name} {weight:g}" for name, weight in weights.items() if weight]
+    spectral = " and spectral" if network.generator_spectral else ""
+    attention = f", attention at {' and '.join(map(str, network.attention))}" if network.attention else ""
+    rates = dict.fromkeys((f"{train.lr_generator:g}", f"{train.lr_discriminator:g}"))  # G's and D's, once if equal
+    betas = f"({train.beta1:g}, {train.beta2:g})" if train.optimizer == "adam" else f"({train.beta2:g})"
+    return {
+        "networks": f"{network.family}{attention}",
+        "labels": network.conditioning,
+        "norm of G": f"{network.generator_norm}{spectral}",
+        "norm of D": network.discriminator_norm,
+        "game": ", ".join([loss.adversarial, *terms, *augment.policy]),
+        "D steps": str(train.discriminator_steps),
+        "batch": str(train.batch_size),
+        "optimiser": f"{train.optimizer} {' / '.join(rates)} {betas}",
+        "average": f"{train.ema_halflife_images:,.0f} images" if train.ema_halflife_images else "none",
+    }
 
 
 def _shape_without_data(recipe: Recipe) -> Shape:
