@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUDGET ?= 4min
 
-.PHONY: demo test test-slow test-gpu check lint bench sanity compare setup clean
+.PHONY: demo test test-slow test-gpu check lint bench bench-quality sanity compare setup clean
 
 setup: $(READY)
 
@@ -48,6 +48,10 @@ check: lint test
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py
+
+# How soon the house recipes are as good as the best published system after an hour: 70 minutes and more.
+bench-quality: $(READY)
+	@$(BIN)/python benchmarks/bench_quality.py
 
 # Known damage to real images, through every score: the table and picture of docs/metrics.md.
 sanity: $(READY)

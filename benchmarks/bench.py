@@ -77,7 +77,7 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
     """Turns of the trainer's own loop in a run folder, progress bar included, with each step's share of a tick."""
     shape, team = assembly.image_shape(recipe, dataset), Team()
     state = assembly.make_state(recipe, shape, "cpu")
-    rules = assembly.make_rules(recipe, state, "cpu", precision)
+    rules = assembly.make_rules(recipe, state, team, "cpu", precision)
     batch_at = assembly.batches(recipe, dataset, shape, team, "cpu")
     run = runs.create(folder, recipe, {})
     times: list[tuple[float, float]] = []

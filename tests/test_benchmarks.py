@@ -86,3 +86,17 @@ def test_a_score_that_differs_is_seen() -> None:
     other = {"values": {"Fréchet distance": 1.0 + 1e-5, "kernel distance": 0.2}, "errors": {}}
     assert all(row["same"] for row in bench.compared(ours, same).values())
     assert not any(row["same"] for row in bench.compared(ours, other).values())
+
+
+def test_time_to_quality_is_read_off_between_points() -> None:
+    quality = benchmark("bench_quality")
+    points = [(10.0, 8.0), (20.0, 4.0), (30.0, 5.0), (40.0, 1.0)]
+    assert quality.seconds_to(8.0, points) == 10 and quality.seconds_to(4.0, points) == 20
+    assert quality.seconds_to(6.0, points) == 15 and quality.seconds_to(2.0, points) == 37.5
+    assert quality.seconds_to(0.5, points) is None and quality.seconds_to(9.0, points) == 10
+    result = quality.compare([(1000.0, 6.0)], {"fast": points, "slow": [(500.0, 5.0)], "never": [(900.0, 7.0)]})
+    rows = result["house"]
+    assert [rows[name]["met"] for name in ("fast", "slow", "never")] == [True, False, False]
+    assert rows["fast"]["share"] == 0.015 and rows["never"]["seconds"] is None
+    log = [{"seconds": 1.0, "frechet_a": 9.0}, {"seconds": 2.0}, {"seconds": 3.0, "frechet_a": 4.0}]
+    assert quality.course(log) == [(1.0, 9.0), (3.0, 4.0)] and quality.course([{"seconds": 1.0}]) == []

@@ -73,7 +73,7 @@ def test_every_recipe_trains_in_bfloat16_as_in_float32(name: str) -> None:
     losses = []
     for precision in ("float32", "bfloat16"):
         state = assembly.make_state(recipe, assembly.image_shape(recipe, dataset), "cpu")
-        rules = assembly.make_rules(recipe, state, "cpu", precision)
+        rules = assembly.make_rules(recipe, state, Team(), "cpu", precision)
         batch_at = assembly.batches(recipe, dataset, assembly.image_shape(recipe, dataset), Team(), "cpu")
         updates.step(state, rules, Team(), batch_at)
         meter = dict(zip(updates.METER, state.meter.tolist(), strict=True))

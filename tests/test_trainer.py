@@ -20,7 +20,7 @@ def assemble(recipe: Recipe) -> tuple[updates.State, updates.Rules, trainer.Call
     dataset = data.open_data(recipe.data)
     shape = assembly.image_shape(recipe, dataset)
     state = assembly.make_state(recipe, shape, "cpu")
-    rules = assembly.make_rules(recipe, state, "cpu", "float32")
+    rules = assembly.make_rules(recipe, state, Team(), "cpu", "float32")
     return state, rules, assembly.batches(recipe, dataset, shape, Team(), "cpu")
 
 
