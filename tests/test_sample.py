@@ -65,6 +65,32 @@ def test_truncation_bounds_the_noise_and_keeps_its_order() -> None:
         sample.seed_noise([1], 8, truncation=-1)
 
 
+@pytest.mark.parametrize("conditioning", ["none", "projection"])
+def test_standing_statistics_are_the_means_over_generated_batches(conditioning: str) -> None:
+    generator = make(conditioning)
+    first = sample.batch_norms(generator.network)[0]
+    seen: list[torch.Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].transpose(0, 1).flatten(1)))
+    momentum = first.momentum
+    sample.stand(generator.network, generator.shape.classes, "it")
+    hook.remove()
+    assert len(seen) == sample.STANDING_BATCHES and first.momentum == momentum and not generator.network.training
+    torch.testing.assert_close(first.running_mean, torch.stack([batch.mean(1) for batch in seen]).mean(0))
+    torch.testing.assert_close(first.running_var, torch.stack([batch.var(1) for batch in seen]).mean(0))
+    other = make(conditioning)
+    sample.stand(other.network, other.shape.classes, "it")
+    assert np.array_equal(generator.sample(5), other.sample(5))
+    assert not np.array_equal(generator.sample(5), make(conditioning).sample(5))
+
+
+def test_without_batch_norm_there_are_no_standing_statistics() -> None:
+    network = networks.build_generator(
+        Network(z_dim=8, generator_widths=(8, 4), generator_norm="none"), networks.Shape(1, 16)
+    )
+    with pytest.raises(UsageError, match="it has no batch norm"):
+        sample.stand(network, 0, "it")
+
+
 def test_interpolation_starts_and_ends_at_the_two_seeds() -> None:
     generator = make()
     walk = generator.interpolate(4, 9, frames=7, label=1)

@@ -88,6 +88,19 @@ def test_every_checkpoint_of_a_run_is_its_own_network(tmp_path: Path, tiny: Reci
     assert len(hashes) == 3 and by_path.facts["hash"] == best.facts["hash"]
 
 
+def test_how_a_run_is_sampled_is_among_its_facts(tmp_path: Path, tiny: Recipe) -> None:
+    run = make_run(tmp_path / "run", tiny)
+    plain = subjects.open_subject(run.path, count=20)
+    cut = subjects.open_subject(run.path, count=20, truncation=0.5, batch_norm="standing")
+    assert cut.facts["truncation"] == 0.5 and "truncation" not in plain.facts
+    assert cut.facts["batch_norm"] == "standing statistics of 100 batches of 64"
+    assert plain.facts["batch_norm"] == "running statistics" and not same(cut.images, plain.images)
+    np.savez(tmp_path / "set.npz", images=some_pixels(20))
+    for sampling in ({"truncation": 0.5}, {"batch_norm": "standing"}):
+        with pytest.raises(UsageError, match="a run's to choose"):
+            subjects.open_subject(tmp_path / "set.npz", count=20, **sampling)
+
+
 def test_without_a_moving_average_or_batch_norm_no_such_fact(tmp_path: Path, tiny_free: Recipe) -> None:
     recipe = config.override(tiny_free, {"train.ema_halflife_images": 0.0})
     run = make_run(tmp_path / "run", recipe, status="interrupted")

@@ -48,6 +48,8 @@ def evaluate(
     judge: Path | None = None,
     inception: bool | Path = False,
     checkpoint: Literal["last", "best"] = "last",
+    truncation: float | None = None,
+    batch_norm: sample.Statistics = "running",
     classifier: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
@@ -58,11 +60,14 @@ def evaluate(
     The record is also written: metrics.json in a run's folder, NAME.metrics.json beside a file or folder, or `out`.
     `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
-    weights in the cache (True) or in a file. `classifier` adds the classifier accuracy score, which takes minutes.
+    weights in the cache (True) or in a file. `truncation` and `batch_norm` say how a run is sampled (`sample.load`).
+    `classifier` adds the classifier accuracy score, which takes minutes.
     The same call gives the same numbers on one machine.
     """
     say = say or (lambda _: None)
-    subject = subjects.open_subject(what, count=count, checkpoint=checkpoint, seed=seed)
+    subject = subjects.open_subject(
+        what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
+    )
     dataset = _dataset(subject, data_name)
     if reference == "test" and not data.has_test(dataset):
         data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
@@ -323,8 +328,11 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
         say(f"sampling {len(real):,} images to learn from")
         seeds = range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real))
         file = Path(subject.facts["checkpoint"])
-        generator = sample.load(subject.run, str(file if file.suffix == ".safetensors" else "state" / file))
-        made, _ = subjects.match_labels(generator.sample_set(seeds=seeds), real.class_names)
+        checkpoint = str(file if file.suffix == ".safetensors" else "state" / file)
+        standing = subject.facts.get("batch_norm", "").startswith("standing")
+        generator = sample.load(subject.run, checkpoint, "standing" if standing else "running")
+        chosen = generator.sample_set(seeds=seeds, truncation=subject.facts.get("truncation"))
+        made, _ = subjects.match_labels(chosen, real.class_names)
     made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
     if len(real) > len(made):
         real = real.select(slice(len(made)))

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,11 +25,14 @@ from torch import Tensor, nn
 from modiste import data, runs
 from modiste.data import Images
 from modiste.errors import UsageError
+from modiste.networks.layers import ConditionalBatchNorm
 
 if TYPE_CHECKING:
     from modiste.networks import Shape
 
 CHUNK = 64
+STANDING_BATCHES = 100
+Statistics = Literal["running", "standing"]
 MOST_IMAGES = 10_000_000
 
 
@@ -127,14 +130,47 @@ class TrainedGenerator:
 CHECKPOINTS = {"last": "generator.safetensors", "best": "best.safetensors"}
 
 
-def load(run: str | Path | runs.Run, checkpoint: str = "last") -> TrainedGenerator:
+def load(run: str | Path | runs.Run, checkpoint: str = "last", batch_norm: Statistics = "running") -> TrainedGenerator:
     """The generator of a run folder, ready to sample on the CPU; the data set is not needed.
 
-    `checkpoint` is last, best, or a file of the folder that `runs.load_generator` knows.
+    `checkpoint` is last, best, or a file of the folder that `runs.load_generator` knows. `batch_norm` says which
+    statistics batch norm uses: those that training kept (and averaged, where the generator is an average), or
+    standing ones, see `stand`.
     """
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     network, shape, class_names = runs.load_generator(run.path, CHECKPOINTS.get(checkpoint, checkpoint))
+    if batch_norm == "standing":
+        stand(network, shape.classes, run.name)
     return TrainedGenerator(network, shape, class_names, run.name)
+
+
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm | ConditionalBatchNorm]:
+    """The layers of a generator that normalise with statistics of batches."""
+    kinds = (nn.modules.batchnorm._BatchNorm, ConditionalBatchNorm)
+    return [part for part in network.modules() if isinstance(part, kinds)]
+
+
+@torch.inference_mode()
+def stand(network: nn.Module, classes: int, name: str) -> None:
+    """Give batch norm standing statistics: means over 100 generated batches of 64 (Brock et al. 2019, section 3.1).
+
+    The batches have noise and classes of their own, always the same, so that the images stay a function of the seed.
+    UsageError if the generator has no batch norm.
+    """
+    norms = batch_norms(network)
+    if not norms:
+        raise UsageError(f"{name} has no batch norm, so there are no standing statistics; leave the option out")
+    random = torch.Generator().manual_seed(0)
+    before = [norm.momentum for norm in norms]
+    network.train()
+    for number in range(STANDING_BATCHES):
+        for norm in norms:
+            norm.momentum = 1 / (number + 1)  # a running mean over all batches so far
+        labels = torch.randint(classes, (CHUNK,), generator=random) if classes else None
+        network(torch.randn(CHUNK, int(network.z_dim), generator=random), labels)  # type: ignore[arg-type]
+    network.eval()
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
 
 
 def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:

@@ -10,19 +10,18 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from modiste import config, data, onnx_models, runs, sample
 from modiste.data import Images, readers
 from modiste.data.images import Labels, Pixels
 from modiste.errors import ModisteError, UsageError
-from modiste.networks.layers import ConditionalBatchNorm
 
 Checkpoint = Literal["last", "best"]
 
@@ -56,21 +55,35 @@ class Subject:
     """The run the images come from."""
 
 
-def open_subject(what: str | Path, *, count: int, checkpoint: Checkpoint = "last", seed: int = 0) -> Subject:
+def open_subject(
+    what: str | Path,
+    *,
+    count: int,
+    checkpoint: Checkpoint = "last",
+    seed: int = 0,
+    truncation: float | None = None,
+    batch_norm: sample.Statistics = "running",
+) -> Subject:
     """The images that stand for WHAT: a run folder, a checkpoint, an .npz file, a folder of pictures, an ONNX model.
 
     A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
     share a noise. From a file or folder with more than `count` images so many are drawn without replacement, in equal
     shares of each class where there are labels; `seed` chooses which. One with fewer is used whole, with a warning.
+    `truncation` and `batch_norm` say how a run's generator is sampled, see `sample.load`.
     """
     path = Path(what).expanduser()
+    from_run = partial(_from_run, truncation=truncation, batch_norm=batch_norm)
     if count < 1 or seed < 0:
         raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
     if not path.exists():
         raise UsageError(f"{path} does not exist; give {KINDS}")
     seeds = range(seed * count, (seed + 1) * count)
+    if (truncation is not None or batch_norm != "running") and not _is_of_a_run(path):
+        raise UsageError(
+            f"truncation and batch-norm statistics are a run's to choose, and {path} is none; leave them out"
+        )
     if path.is_dir() and runs.exists(path):
-        return _from_run(runs.Run(path), checkpoint, seeds, kind="run", path=path)
+        return from_run(runs.Run(path), checkpoint, seeds, kind="run", path=path)
     if checkpoint != "last":
         raise UsageError(f"checkpoint {checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
     if path.is_dir():
@@ -83,10 +96,13 @@ def open_subject(what: str | Path, *, count: int, checkpoint: Checkpoint = "last
         folder = path.absolute().parent.parent if path.suffix == ".pt" else path.absolute().parent
         if not runs.exists(folder):
             raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
-        return _from_run(
-            runs.Run(folder), str(path.absolute().relative_to(folder)), seeds, kind="checkpoint", path=path
-        )
+        inside = str(path.absolute().relative_to(folder))
+        return from_run(runs.Run(folder), inside, seeds, kind="checkpoint", path=path)
     raise UsageError(f"{path} is not a kind of file that can be judged; give {KINDS}")
+
+
+def _is_of_a_run(path: Path) -> bool:
+    return (path.is_dir() and runs.exists(path)) or path.suffix in (".safetensors", ".pt")
 
 
 def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
@@ -121,8 +137,17 @@ def _plain(name: str) -> str:
 # generators
 
 
-def _from_run(run: runs.Run, checkpoint: str, seeds: range, *, kind: str, path: Path) -> Subject:
-    generator = sample.load(run, checkpoint)
+def _from_run(
+    run: runs.Run,
+    checkpoint: str,
+    seeds: range,
+    *,
+    kind: str,
+    path: Path,
+    truncation: float | None,
+    batch_norm: sample.Statistics,
+) -> Subject:
+    generator = sample.load(run, checkpoint, batch_norm)
     file = run.path / sample.CHECKPOINTS.get(checkpoint, checkpoint)
     recipe, manifest, warnings = run.recipe, run.manifest, []
     facts: dict[str, Any] = {
@@ -130,11 +155,9 @@ def _from_run(run: runs.Run, checkpoint: str, seeds: range, *, kind: str, path: 
         "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
         "weights": "ema" if recipe.train.ema_halflife_images else "raw",
     }
-    if any(
-        isinstance(part, (nn.modules.batchnorm._BatchNorm, ConditionalBatchNorm))
-        for part in generator.network.modules()
-    ):
-        facts["batch_norm"] = "running statistics"
+    if sample.batch_norms(generator.network):
+        standing = f"standing statistics of {sample.STANDING_BATCHES} batches of {sample.CHUNK}"
+        facts["batch_norm"] = standing if batch_norm == "standing" else "running statistics"
     shown = _images_shown(run, file)
     if shown is not None:
         facts["images_shown"] = shown
@@ -143,8 +166,9 @@ def _from_run(run: runs.Run, checkpoint: str, seeds: range, *, kind: str, path: 
     if kind == "run" and manifest["status"] != "finished":
         warnings.append(f"the training of {path} is not finished (status {manifest['status']}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip
-    images = generator.sample_set(seeds=seeds)
-    return _subject(kind, path, run.path.absolute().name, images, facts | _noise(seeds, images), warnings, run=run)
+    images = generator.sample_set(seeds=seeds, truncation=truncation)
+    facts |= _noise(seeds, images) | ({} if truncation is None else {"truncation": truncation})
+    return _subject(kind, path, run.path.absolute().name, images, facts, warnings, run=run)
 
 
 def _images_shown(run: runs.Run, file: Path) -> int | None:

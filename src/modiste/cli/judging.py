@@ -29,6 +29,10 @@ def evaluate(
     inception: Annotated[bool, Option("--inception", help="Also the field's scores (extra `inception`).")] = False,
     inception_weights: Annotated[Path | None, Option(help="Inception's weights, if not in the cache.")] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which of a run's generators.")] = "last",
+    truncation: Annotated[float | None, Option(help="Cut a run's noise at this value: 0.5 typical, 2 varied.")] = None,
+    batch_norm: Annotated[
+        Literal["running", "standing"], Option(help="Batch norm's statistics in a run's generator.")
+    ] = "running",
     classifier: Annotated[bool, Option("--classifier", help="Also train a classifier on the images: minutes.")] = False,
     seed: Annotated[int, Option(min=0, help="Which noises, and every random choice of the scores.")] = 0,
     out: Annotated[Path | None, Option(help="Where the record goes; default metrics.json in the run.")] = None,
@@ -58,6 +62,8 @@ def evaluate(
                 judge=judge,
                 inception=inception_weights or inception,
                 checkpoint=checkpoint,
+                truncation=truncation,
+                batch_norm=batch_norm,
                 classifier=classifier,
                 seed=seed,
                 out=out,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -116,6 +116,8 @@ def sample(
     seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
     interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
     truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
+    checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
+    batch_norm: Annotated[Literal["running", "standing"], Option(help="Batch norm's statistics.")] = "running",
     kind: Annotated[str | None, Option("--format", help="png, gif, npz, folder or idx, whatever the name.")] = None,
     columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
     as_json: JsonFlag = False,
@@ -128,7 +130,7 @@ def sample(
 
     if interpolate and seeds:
         raise UsageError("--interpolate has its two seeds already; leave --seeds out")
-    generator = room.load(run)
+    generator = room.load(run, checkpoint, batch_norm)
     kind = kind or room.format_of(out)
     chosen: list[int] | None = None  # images between two seeds have none of their own
     if interpolate:
