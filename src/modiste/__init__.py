@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from modiste.config import Recipe
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
+    from modiste.exports import export
     from modiste.sample import TrainedGenerator, load
     from modiste.studies import study
     from modiste.trainer import train
@@ -23,12 +24,13 @@ _HOMES = {
     "Recipe": "modiste.config",
     "TrainedGenerator": "modiste.sample",
     "evaluate": "modiste.evaluation",
+    "export": "modiste.exports",
     "load": "modiste.sample",
     "study": "modiste.studies",
     "train": "modiste.trainer",
 }
 
-__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "study", "train"]
+__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "export", "load", "study", "train"]
 
 
 def __getattr__(name: str) -> Any:

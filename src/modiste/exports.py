@@ -1,0 +1,262 @@
+"""A trained generator for other programs: as ONNX, with the same pixels, beside its weights and a model card.
+
+    FOLDER/generator.onnx         noise [N, z_dim] (and labels [N] int64) -> images [N, C, H, W], float32 in [-1, 1]
+           generator.safetensors  the weights of the run
+           generator.json         how to build the network for them
+           README.md              the model card, which model hubs show
+           grid.png               its picture
+
+The folder is made beside its place, the ONNX model is run and compared with the network, and only then it is renamed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import inspect
+import io
+import json
+import shlex
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from modiste import __version__, config, data, onnx_models, records, runs, sample
+from modiste.errors import ModisteError, UsageError
+from modiste.networks import Shape
+from modiste.report import methods, words
+
+FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
+OPSET = 17
+"""Old enough for every onnxruntime that the extra `onnx` allows, and for browsers; no generator needs a newer one."""
+COMPARED = 64
+TOLERANCE = 1
+"""Of 255: two programs add up the same products in another order, and a sum beside a half rounds to either side."""
+HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist", "mnist": "ylecun/mnist"}
+PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 1) * 127.5) in 0 to 255"
+
+
+class Export(NamedTuple):
+    """An exported generator."""
+
+    folder: Path
+    difference: int
+    """The largest difference between a pixel from onnxruntime and the network's own, of 255."""
+    measured: bool
+    """Whether the model card has scores."""
+
+
+def export(
+    run: str | Path | runs.Run, out: str | Path | None = None, checkpoint: Literal["last", "best"] = "last"
+) -> Export:
+    """A run's generator as a folder with an ONNX model, its weights and a model card; RUN/onnx unless `out` is given.
+
+    An earlier export in that place is replaced, and a folder with anything else in it is refused.
+    """
+    _require_packages()
+    run = run if isinstance(run, runs.Run) else runs.open_run(run)
+    out = run.path / "onnx" if out is None else Path(out)
+    refuse_strangers(out)
+    weights = run.path / sample.CHECKPOINTS[checkpoint]
+    if not weights.is_file():
+        raise UsageError(f"{run.path} has no {weights.name} yet; train on, or choose another --checkpoint")
+    content = weights.read_bytes()
+    with _made_beside(out) as folder:
+        # The network is built from the copies: what is exported, compared and drawn is what lies in the folder.
+        runs.write_bytes(folder / "generator.safetensors", content)
+        runs.write_bytes(folder / "generator.json", (run.path / "generator.json").read_bytes())
+        name = run.path.absolute().name
+        trained = sample.TrainedGenerator(*runs.load_generator(folder), name)
+        model = to_onnx(trained.network, trained.shape, trained.z_dim, metadata_of(run, trained))
+        runs.write_bytes(folder / "generator.onnx", model)
+        difference = largest_difference(folder / "generator.onnx", trained)
+        if difference > TOLERANCE:
+            raise ModisteError(
+                f"the ONNX model of {run.path} differs from its network by {difference} of 255 in a pixel, so nothing "
+                "was written; try other versions of torch and onnxruntime, or use its generator.safetensors"
+            )
+        noise, labels, columns = sample.fixed_noise(trained.z_dim, trained.shape.classes)
+        picture = sample.grid(sample.generate(trained.network, noise, labels), columns)
+        runs.write_bytes(folder / "grid.png", sample.png(picture))
+        measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
+        runs.write_text(folder / "README.md", card(run, trained, checkpoint, measured, difference))
+    return Export(out, difference, bool(measured))
+
+
+def to_onnx(generator: nn.Module, shape: Shape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
+    """An ONNX model of a generator in eval mode: noise [N, z_dim] and, for `shape.classes`, labels [N] to images.
+
+    The number of images N is free. Spectral norms are worked out once and stored as plain weights.
+    """
+    network = copy.deepcopy(generator).cpu().float().eval()
+    _store_plain_weights(network)
+    noise = torch.zeros(2, z_dim)
+    example = (noise, torch.arange(2) % shape.classes) if shape.classes else (noise,)
+    names = ["noise", "labels"][: len(example)]
+    # The exporter that follows one pass: it needs no further package, and generators have no branches to miss.
+    followed = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # it calls itself old, and what it doubts is compared with the network later
+        torch.onnx.export(
+            network,
+            example,
+            buffer,  # type: ignore[arg-type]
+            input_names=names,
+            output_names=["images"],
+            dynamic_axes={name: {0: "N"} for name in (*names, "images")},
+            opset_version=OPSET,
+            **followed,  # type: ignore[arg-type]
+        )
+    onnx = importlib.import_module("onnx")
+    model = onnx.load_model_from_string(buffer.getvalue())
+    sides = model.graph.output[0].type.tensor_type.shape.dim[1:]
+    for side, value in zip(sides, (shape.channels, shape.size, shape.size), strict=True):
+        side.dim_value = value
+    onnx.helper.set_model_props(model, {"noise": "standard normal", "pixels": PIXELS, **(metadata or {})})
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _store_plain_weights(network: nn.Module) -> None:
+    """Replace parametrised weights by their values, in a copy: torch's own removal would break the original too,
+    since a copied layer shares its class.
+    """
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module):
+            values = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, value in values.items():
+                module.register_parameter(name, nn.Parameter(value))
+
+
+def largest_difference(model: Path, trained: sample.TrainedGenerator) -> int:
+    """The largest difference of 255 between pixels from onnxruntime and the network's own, for 64 seeds."""
+    own = trained.sample_set(COMPARED)
+    output = onnx_models.load(model).run(sample.seed_noise(range(COMPARED), trained.z_dim).numpy(), own.labels)
+    pixels = data.to_pixels(torch.from_numpy(output)).numpy()
+    return int(np.abs(pixels.astype(np.int16) - own.pixels).max())
+
+
+def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, str]:
+    """What the ONNX file says of its origin; `class_names` is JSON, where `modiste evaluate` looks for it."""
+    recipe = run.recipe
+    facts = {
+        "modiste.run": trained.source,
+        "modiste.recipe": recipe.name,
+        "modiste.recipe_hash": config.content_hash(recipe),
+        "modiste.version": __version__,
+    }
+    return {**facts, "class_names": json.dumps(trained.class_names)} if trained.class_names else facts
+
+
+def measurements(run: runs.Run, weights_hash: str) -> list[records.Record]:
+    """The run's records that were measured on exactly these weights, metrics.json first."""
+    places = sorted(run.path.glob("metrics*.json"), key=lambda place: (place.name != "metrics.json", place.name))
+    found = [records.read(place) for place in places]
+    return [record for record in found if record["subject"].get("hash") == weights_hash]
+
+
+def card(
+    run: runs.Run,
+    trained: sample.TrainedGenerator,
+    checkpoint: str,
+    measured: list[records.Record],
+    difference: int,
+) -> str:
+    """The model card as Markdown, with a head that model hubs read."""
+    import jinja2
+
+    recipe, manifest = run.recipe, run.manifest
+    tables = []
+    for record in measured:
+        rows = records.rows(record)
+        tables.append(
+            (methods.how(record["protocol"]), records.markdown(list(rows[0]), [[*row.values()] for row in rows]))
+        )
+    best = manifest.get("best") if checkpoint == "best" else None
+    shown = best["images"] if best else run.log[-1]["images"] if run.log else 0
+    shortened = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": last_part(recipe.data.name)})})
+    data_name = manifest["data"]["name"]
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
+    return template.render(
+        name=trained.source,
+        recipe=recipe,
+        recipe_hash=config.content_hash(recipe),
+        recipe_toml=config.to_toml(shortened).strip(),
+        command=shlex.join(last_part(word) for word in manifest.get("command", [])),
+        manifest=manifest,
+        duration=words.clock(manifest.get("seconds")),
+        shown=shown,
+        checkpoint=checkpoint,
+        hub_name=next((hub for known, hub in HUB_NAMES.items() if data_name.startswith(known)), None),
+        shape=trained.shape,
+        z_dim=trained.z_dim,
+        classes=trained.class_names,
+        tables=tables,
+        alarms=list(dict.fromkeys(alarm for record in measured for alarm in record.get("alarms", []))),
+        limits=words.limits_of_data(data_name, bool(trained.shape.classes)),
+        difference=difference,
+        compared=COMPARED,
+        pixels=PIXELS,
+        version=__version__,
+    )
+
+
+def last_part(word: str) -> str:
+    """An absolute path's last part, also after `key=`, since cards are published; any other word as it is."""
+    if Path(word).is_absolute():
+        return Path(word).name
+    key, equals, value = word.partition("=")
+    return f"{key}={Path(value).name}" if equals and Path(value).is_absolute() else word
+
+
+def refuse_strangers(out: Path) -> None:
+    """UsageError unless the place is free, an empty folder or an earlier export."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file and not a folder; choose another with --out")
+    names = {entry.name for entry in out.iterdir()} if out.exists() else set()
+    strange = sorted(names - set(FILES)) or sorted(names if "generator.onnx" not in names else ())
+    if strange:
+        raise UsageError(f"{out} holds other files ({strange[0]}) and is no export; choose a new folder with --out")
+
+
+@contextmanager
+def _made_beside(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `out` when all went well, and is gone when not."""
+    out = out.absolute()  # `.` has no name to put another one beside
+    beside, old = (out.with_name(f".{out.name}.{state}") for state in ("made", "old"))
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            out.rename(old)
+        beside.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _require_packages() -> None:
+    for name in ("onnx", "onnxruntime"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            raise ModisteError(
+                f"the export to ONNX needs {name}; install it with pip install 'modiste[onnx]'"
+            ) from None
