@@ -1,0 +1,275 @@
+"""Labelled synthetic images, and whether they help: a classifier with and without them, over budgets and seeds."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from modiste import data, progress, runs, sample, trainer, workers
+from modiste.augmentation import arms, experiment, gains, subsets
+from modiste.augmentation.arms import Filter
+from modiste.augmentation.experiment import Piece, Settings
+from modiste.augmentation.subsets import Budget
+from modiste.config import Data, Recipe
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+from modiste.workers import Errand
+
+Say = Callable[[str], None]
+GENERATOR_SHARE = 0.5
+"""Of a piece's way: where its generator is trained and the arms are left."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The folder of an experiment, as far as it has come."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked."""
+        return experiment.read(self.path)[0]
+
+    @property
+    def rows(self) -> list[gains.Row]:
+        """One row per budget, seed and arm that is measured."""
+        settings, found = self.settings, []
+        for piece in experiment.pieces(settings, self.path):
+            for one in piece.outcomes:
+                recalls = list(one["per_class"].values())
+                of_rare = [recalls[k] for k in settings.rare if recalls[k] is not None]
+                rare = sum(of_rare) / len(of_rare) if of_rare else None
+                found.append({"budget": str(piece.budget), "seed": piece.seed, **one, "rare": rare})
+        return found
+
+    @property
+    def finished(self) -> bool:
+        """Whether every arm of every piece is measured."""
+        settings = self.settings
+        return all(_finished(piece, settings) for piece in experiment.pieces(settings, self.path))
+
+    @property
+    def answer(self) -> list[str]:
+        """Whether synthetic images help: a sentence per budget."""
+        rows = self.rows
+        return gains.answer(rows, gains.decisive(rows), self.path)
+
+
+def augment(
+    what: str | Path,
+    out: str | Path | None = None,
+    *,
+    budgets: Sequence[Budget] | None = None,
+    seeds: Sequence[int] | None = None,
+    rare: Sequence[str] | None = None,
+    recipe: str | Path | None = None,
+    length: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    ratio: Sequence[float] | None = None,
+    filter: Sequence[Filter] | None = None,
+    keep: float | None = None,
+    count: int | None = None,
+    steps: int | None = None,
+    flip: bool | None = None,
+    resize: int | None = None,
+    jobs: int = 1,
+    ray: str | None = None,
+    console: Console | None = None,
+) -> Experiment:
+    """Find out whether a generator's labelled images help a classifier, or go on with an experiment that was stopped.
+
+    `what` is a data set (a name, a folder, an .npz file), of which every budget and seed trains a generator of its own
+    on the budget's images alone; a run, whose training images are then the only budget; or an experiment's folder.
+    The classifier has the same weights to start from, the same steps and the same real images in every arm. `rare`
+    keeps a tenth of these classes, and synthetic images fill them to balance. `ratio` and `filter` may have several
+    values, whose effect is measured. `jobs` pieces go on at a time, here or, with `ray`, on a Ray cluster that shares
+    the folder. Finished pieces are reused; the same call gives the same numbers on one machine.
+
+    >>> found = augment("toy", budgets=[100, 300], seeds=range(5), length="60000 images")  # doctest: +SKIP
+    >>> found.answer[-1]  # doctest: +SKIP
+    'no gain is shown at any budget; do not use it'
+    """
+    console = console or Console(stderr=True)
+    settings, generators, path = experiment.settle(
+        what, out, budgets=budgets, seeds=seeds, rare=rare, recipe=recipe, length=length, overrides=overrides,
+        ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize, jobs=jobs,
+    )  # fmt: skip
+    with _locked(path), trainer.interruptible() as stopped:
+        made = experiment.prepare(settings, generators, path)
+        todo = [piece for piece in made if not _finished(piece, settings)]
+        if reused := len(made) - len(todo):
+            console.print(f"{reused} of {len(made)} pieces are finished already", highlight=False)
+        errands = [_errand(piece, path, settings, generators) for piece in todo]
+        failed = {}
+        with telling(console, path.name, todo, len(experiment.all_arms(settings))) as (glance, say):
+            if ray:
+                results = workers.on_ray(ray, errands, jobs, settings.threads, stopped, glance)
+            else:
+                results = workers.locally(errands, jobs, stopped, glance)
+            for number, outcome in results:
+                piece = todo[number]
+                if outcome and outcome != workers.INTERRUPTED:
+                    failed[piece.name] = outcome
+                if outcome != workers.INTERRUPTED:
+                    say(f"{piece.name}: {'failed: ' + outcome if outcome else 'done'}")
+        found = Experiment(path)
+        if rows := found.rows:
+            gains.write(path, settings, rows)
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise ModisteError(
+            f"{len(failed)} of {len(made)} pieces failed, {name} because: {reason}; the others are kept, "
+            f"and `modiste augment {path}` tries again"
+        )
+    return found
+
+
+def _finished(piece: Piece, settings: Settings) -> bool:
+    return {one["arm"] for one in piece.outcomes} >= {arm.name for arm in experiment.all_arms(settings)}
+
+
+def _errand(piece: Piece, path: Path, settings: Settings, recipe: Recipe) -> Errand:
+    """What is left to do for a piece, in the commands that a person would type."""
+    images = len(piece.subset)
+    batch = experiment.fitted(recipe, images).train.batch_size
+    train = ["train", str(path / "recipe.toml"), "--data", str(piece.folder / "subset.npz")]
+    train += ["--out", str(piece.generator), "--seed", str(piece.seed)]
+    train += ["--set", f"train.batch_size={batch}"] if batch != recipe.train.batch_size else []
+    measure = ("augment", str(path), "--only", piece.name)
+    trained = runs.exists(piece.generator) and runs.Run(piece.generator).manifest["status"] == "finished"
+    log = path / "logs" / f"{piece.name}.log"
+    environment = {"OMP_NUM_THREADS": str(settings.threads)}
+    commands = (measure,) if trained else (tuple(train), measure)
+    return Errand(piece.generator.absolute(), commands, log.absolute(), Path.cwd(), environment)
+
+
+def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
+    """Train and measure the classifiers of one piece whose generator is trained, each arm written when it is done."""
+    settings, _ = experiment.read(path)
+    made = {piece.name: piece for piece in experiment.pieces(settings, path)}
+    if name not in made:
+        raise UsageError(f"{path} has no piece {name!r}; there are {', '.join(made)}")
+    piece = made[name]
+    with filelock.FileLock(piece.folder / ".lock"):  # the process of an experiment that was killed does the same work
+        real, (_, test) = piece.subset, subsets.split(subsets.open_parts(settings.data), piece.seed)
+        steps, flip = settings.steps or arms.default_steps(len(real)), settings.flip
+        plain = experiment.all_arms(settings)[1]
+        judge_network = functools.cache(
+            lambda: arms.learn(real, None, plain, steps=steps, seed=piece.seed, flip=flip)
+        )  # the arm real + classical is the judge that filters: it has seen the budget's images and no others
+        sets = functools.cache(lambda kind: synthetic_set(piece, settings, real, kind, judge_network))
+        for arm in experiment.all_arms(settings):
+            done = piece.outcomes
+            if arm.name in {one["arm"] for one in done}:
+                continue
+            synthetic = None if arm.ratio == 0 else sets(arm.filter)
+            network = judge_network() if arm == plain else None
+            one = arms.outcome(real, synthetic, test, arm, steps=steps, seed=piece.seed, flip=flip, network=network)
+            lines = [json.dumps(each) for each in [*done, {**one, "images": len(real), "tested": len(test)}]]
+            runs.write_text(piece.folder / "arms.jsonl", "\n".join(lines) + "\n")
+            if say:
+                say(f"{arm.name}: {one['accuracy']:.2%} right after {steps} steps")
+
+
+def synthetic_set(
+    piece: Piece, settings: Settings, real: Images, kind: Filter, judge_network: Callable[[], arms.Network]
+) -> Images:
+    """The piece's labelled synthetic images, as many of each class, from its folder or made and written there.
+
+    ModisteError unless the generator was trained on exactly the piece's images.
+    """
+    place = piece.folder / ("synthetic.npz" if kind == "none" else f"synthetic-{kind}.npz")
+    if place.is_file():
+        return data.open_data(Data(name=str(place)))
+    seen = runs.Run(piece.generator).manifest["data"]["digest"]
+    if seen != data.digest(real):
+        raise ModisteError(
+            f"{piece.generator} was trained on other images than {piece.folder / 'subset.npz'}, so its set would know "
+            "labels outside the budget; move it away and run the experiment again"
+        )
+    count, classes = experiment.synthetic_count(settings, real), len(real.class_names)
+    made = count if kind == "none" else -(-round(count / settings.keep) // classes) * classes
+    start = piece.seed * experiment.SEED_STRIDE
+    images = sample.load(piece.generator).sample_set(seeds=range(start, start + made))
+    if kind != "none":
+        images = arms.filtered(images, kind, settings.keep, judge_network(), real)
+    sample.write(images, None, place, "npz")
+    return images
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the experiment's folder, which is new, empty or an experiment's."""
+    if path.is_dir() and not experiment.is_experiment(path):
+        ours = (".lock", "logs", "recipe.toml")
+        strange = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
+        # Folders of pieces without any file are what a start on a full disk leaves.
+        strange = [name for name in strange if not (path / name).is_dir() or any((path / name).iterdir())]
+        strange = [name for name in strange if not name.endswith(".writing")]
+        if strange:
+            raise UsageError(f"{path} holds other files ({strange[0]}) and is no experiment; choose another with --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path / ".lock").acquire(timeout=0):
+            yield
+    except filelock.Timeout:
+        raise ModisteError(
+            f"another process works on the experiment in {path}; wait for it, or choose another --out"
+        ) from None
+
+
+@contextmanager
+def telling(
+    console: Console, name: str, todo: Sequence[Piece], arms_each: int
+) -> Iterator[tuple[Callable[[], None], Say]]:
+    """`glance`, which moves a bar with time left in a terminal, and `say`, for the end of a piece."""
+    start, open_pieces = time.monotonic(), {piece.name: piece for piece in todo}
+
+    def done() -> float:
+        shares = [_share_done(piece, arms_each) for piece in open_pieces.values()]
+        return (len(todo) - len(open_pieces) + sum(shares)) / max(1, len(todo))
+
+    begun = done()
+    with ExitStack() as stack:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
+        live = console.is_terminal and bool(todo)
+        bar = stack.enter_context(Progress(*columns, console=console, refresh_per_second=2)) if live else None
+        task = bar.add_task(name, total=1.0) if bar else None
+        last = [start]
+
+        def glance() -> None:
+            if bar and task is not None and time.monotonic() - last[0] > 2.0:
+                last[0] = time.monotonic()
+                bar.update(task, completed=done())
+
+        def say(text: str) -> None:
+            open_pieces.pop(text.partition(":")[0], None)
+            share, seconds = done(), time.monotonic() - start
+            left = progress.duration((1 - share) * seconds / max(1e-3, share - begun))
+            ended = len(todo) - len(open_pieces)
+            console.print(f"{text}  ({ended} of {len(todo)} pieces, {left} left)", highlight=False, soft_wrap=True)
+
+        yield glance, say
+
+
+def _share_done(piece: Piece, arms_each: int) -> float:
+    """How much of a piece is done, from 0 to 1, by what its folder says."""
+    try:
+        run = runs.Run(piece.generator)
+        log = run.log if runs.exists(piece.generator) else []
+        trained = min(1.0, log[-1]["images"] / (run.recipe.train.images or 1)) if log else 0.0
+        measured = len(piece.outcomes) / arms_each
+    except ModisteError:
+        return 0.0
+    return GENERATOR_SHARE * max(trained, float(measured > 0)) + (1 - GENERATOR_SHARE) * measured

@@ -1,0 +1,323 @@
+"""What an augmentation experiment is asked to do, its folder, and its pieces: one per label budget and seed.
+
+augment/NAME/settings.toml         everything that was asked
+             recipe.toml           how the generators are trained
+             300-seed0/subset.npz  the budget's images of that seed, all that its generator and judge may see
+                       subset.json their indices in the data
+                       generator/  the run folder
+                       synthetic.npz (and synthetic-FILTER.npz)  labelled images, each written once
+                       arms.jsonl  one line per arm
+             records.csv, records.jsonl, report.md, accuracy.png, accuracy.svg
+             logs/                 what the commands said
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import Field, ValidationError
+
+from modiste import assembly, config, data, plan, runs, sample
+from modiste.augmentation import arms, subsets
+from modiste.augmentation.subsets import Budget, Parts
+from modiste.config import Count, Data, Recipe, Section
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+from modiste.processes import Team
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+FEWEST_SYNTHETIC, MOST_SYNTHETIC = 1_000, 20_000
+SEED_STRIDE = 10**6  # between the first noise seeds of two pieces
+CHANGEABLE = ("budgets", "seeds", "threads")
+GENERATOR_FILES = ("recipe.toml", "generator.json", "generator.safetensors", "manifest.json")  # the last makes a run
+
+
+class Settings(Section):
+    """All that makes an experiment, but for the recipe of its generators."""
+
+    data: Data
+    """Where the labelled images are; `split` says whether the held-out ones take part."""
+    budgets: Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...],
+                       Field(min_length=1)]  # fmt: skip
+    """Numbers of labelled images, or all."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+    """Each chooses its own images, generator, synthetic images and initial weights."""
+    threads: Count = 1
+    """Processor threads of every piece."""
+    run: str | None = None
+    """The run whose generator is used; none: every budget and seed trains one."""
+    rare: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Classes of which only a tenth is kept."""
+    ratio: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5,)
+    """Shares of synthetic images in the batches of the arms that mix."""
+    filter: Annotated[tuple[arms.Filter, ...], Field(min_length=1)] = ("none",)
+    """Which synthetic images are kept."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The share that a filter keeps."""
+    count: Count | None = None
+    """Synthetic images of a set; none: ten per real one, from 1,000 to 20,000."""
+    steps: Count | None = None
+    """Gradient steps of every arm; none: by the budget."""
+    flip: bool = False
+    """Whether a mirrored image keeps its label."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One budget and one seed."""
+
+    budget: Budget
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """BUDGET-seedK, which is also the folder's name."""
+        return self.folder.name
+
+    @property
+    def generator(self) -> Path:
+        """The run folder of its generator."""
+        return self.folder / "generator"
+
+    @property
+    def subset(self) -> Images:
+        """The labelled images that it may see."""
+        return data.open_data(Data(name=str(self.folder / "subset.npz")))
+
+    @property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """The records of its finished arms."""
+        place = self.folder / "arms.jsonl"
+        try:
+            return [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise ModisteError(f"cannot read {place} ({error}); remove it and run the experiment again") from None
+
+
+def is_experiment(path: Path) -> bool:
+    """Whether the folder holds an experiment."""
+    return (path / "settings.toml").is_file() and (path / "recipe.toml").is_file()
+
+
+def read(path: Path) -> tuple[Settings, Recipe]:
+    """What the experiment in that folder was asked to do; UsageError when there is none."""
+    if not is_experiment(path):
+        raise UsageError(f"{path} is no experiment (it has no settings.toml); `modiste augment toy` makes one")
+    place = path / "settings.toml"
+    settings = build(config.parsed(place.read_text(encoding="utf-8"), str(place)), str(place))
+    return settings, config.load(path / "recipe.toml")
+
+
+def build(tree: Mapping[str, Any], place: str) -> Settings:
+    """Settings from nested plain values; `place` is named in error sentences."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, message = str(first["loc"][0]), first["msg"]
+        raise UsageError(f"{place}: {key} = {first['input']!r} is not possible: {message.lower()}") from None
+
+
+def parse_budgets(text: str) -> tuple[Budget, ...]:
+    """Budgets from text like `100,300,all`."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word == "all" or word.isdecimal() for word in words):
+        raise UsageError(f"--budgets {text!r} are no numbers of images; write them as 100,300,all")
+    return tuple("all" if word == "all" else int(word) for word in words)
+
+
+def settle(
+    what: str | Path,
+    out: str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    length: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    resize: int | None = None,
+    rare: Sequence[str] | None = None,
+    jobs: int = 1,
+    **asked: Any,
+) -> tuple[Settings, Recipe, Path]:
+    """The settings, the generators' recipe and the folder: `out`, the experiment that `what` is, or augment/NAME.
+
+    `asked` are keys of Settings; those that are None are left to the experiment's folder, or to their defaults.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs} does nothing; give at least 1")
+    given = {key: tuple(value) if isinstance(value, (list, range)) else value
+             for key, value in asked.items() if value is not None}  # fmt: skip
+    making = {"recipe": recipe, "length": length, "set": overrides, "resize": resize, "rare": rare}
+    words = [f"--{key}" for key, value in making.items() if value]
+    if is_experiment(Path(what)):
+        words += [f"--{key}" for key in given if key not in CHANGEABLE]
+        if words:
+            raise UsageError(
+                f"{what} is an experiment with settings of its own, to which only --seeds and --budgets can be given, "
+                f"not {words[0]}; start another one from its data with --out"
+            )
+        settings, generators = read(Path(what))
+        return build({**settings.model_dump(exclude_unset=True), **given}, "modiste augment"), generators, Path(what)
+    if "ratio" in given and rare:
+        raise UsageError("--ratio has no meaning with --rare, where synthetic images fill the rare classes; leave it")
+    if runs.exists(Path(what)):
+        if used := [word for word in words if word != "--rare"]:
+            raise UsageError(f"{what} is a run, whose generator is made already; leave {used[0]} out")
+        dataset, generators, name = *_of_run(runs.open_run(what), given, rare), Path(what).resolve().name
+        given["run"] = str(what)
+    else:
+        dataset, name = _of_data(str(what), resize), Path(what).expanduser().name.removesuffix(".npz")
+        generators = _generators(recipe or "swift", length, overrides or {})
+    path = Path("augment") / name if out is None else Path(out)
+    parts = subsets.open_parts(dataset)
+    images = subsets.split(parts, 0)[0]
+    numbers = subsets.class_numbers(rare, images.class_names) if rare else ()
+    given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
+    given.setdefault("flip", images.class_names == data.CLASS_NAMES)
+    given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, _cores() // jobs)
+    settings = build({"data": dataset.model_dump(), "rare": numbers, **given}, "modiste augment")
+    return settings, generators, path
+
+
+def _of_data(what: str, resize: int | None) -> Data:
+    dataset = Data(name=data.settled_name(what), split="train", resize=resize)
+    return dataset.model_copy(update={"split": "fit"}) if data.has_test(dataset) else dataset
+
+
+def _of_run(run: runs.Run, given: Mapping[str, Any], rare: Sequence[str] | None) -> tuple[Data, Recipe]:
+    """A run's data and recipe; refused unless the experiment's only budget is what its generator was trained on."""
+    recipe, manifest = run.recipe, run.manifest
+    if recipe.network.conditioning == "none":
+        raise UsageError(f"{run.path} was trained without labels, so it makes no labelled images; train swift instead")
+    if manifest["status"] != "finished":
+        raise UsageError(f"{run.path} is not finished ({manifest['status']}); go on with `modiste train {run.path}`")
+    seen = f"{manifest['data'].get('count', 0):,} images of {recipe.data.name}"
+    if rare or any(budget != "all" for budget in given.get("budgets", ())):
+        raise UsageError(
+            f"the generator of {run.path} has seen the labels of {seen}, so that is the only fair budget; "
+            f"leave --budgets and --rare out, or give the data ({recipe.data.name}) to train one generator per budget"
+        )
+    if recipe.data.split == "train" and not data.has_test(recipe.data):
+        raise UsageError(
+            f"{run.path} has seen every image of {recipe.data.name}, and there are no test images; add some"
+        )
+    if data.digest(data.open_data(recipe.data)) != manifest["data"]["digest"]:
+        raise UsageError(f"{recipe.data.name} is not what {run.path} was trained on any more; give back its {seen}")
+    return recipe.data, recipe
+
+
+def _generators(recipe: str | Path, length: str | None, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe of all generators, but for their data and seeds: every image counts, none is held out for choosing."""
+    for key in ("data", "seed"):
+        if taken := next((name for name in overrides if name.partition(".")[0] == key), None):
+            raise UsageError(f"--set {taken} is the experiment's to choose; leave it out")
+    given = {**overrides, **(plan.budget_changes(length) if length else {})}
+    settled = config.override(config.load(recipe), given)
+    if settled.network.conditioning == "none":
+        raise UsageError(f"the recipe {settled.name} makes no labelled images; use a conditional one, such as swift")
+    own = {"data.split": "train", "data.count": None, "data.resize": None, "evaluate.every_images": 0, "seed": 0}
+    return config.override(settled, own)
+
+
+def _budgets(images: Images, rare: Sequence[int]) -> tuple[Budget, ...]:
+    most = len(subsets.choose(images, "all", 0, rare))
+    return (*(budget for budget in subsets.BUDGETS if len(images.class_names) <= budget < most), "all")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pieces(settings: Settings, path: Path) -> list[Piece]:
+    """Every piece of the experiment, seed by seed."""
+    return [
+        Piece(budget, seed, path / f"{budget}-seed{seed}")
+        for seed in dict.fromkeys(settings.seeds)
+        for budget in dict.fromkeys(settings.budgets)
+    ]
+
+
+def all_arms(settings: Settings) -> list[arms.Arm]:
+    """The experiment's arms."""
+    return arms.arms_for(settings.ratio, settings.filter, bool(settings.rare))
+
+
+def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Images, list[int]]]:
+    """The images of every piece by its name, with their indices; all is checked here, before anything is written."""
+    parts: Parts = subsets.open_parts(settings.data)
+    found = {}
+    for piece in pieces(settings, path):
+        images, _ = subsets.split(parts, piece.seed)
+        indices = subsets.choose(images, piece.budget, piece.seed, settings.rare)
+        subset = images.select(indices)
+        assembly.check_fit(fitted(recipe, len(subset)), subset, Team())
+        found[piece.name] = subset, indices.tolist()
+    return found
+
+
+def fitted(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with a batch that so few images can fill: the largest power of two, where its own is too large."""
+    if recipe.train.batch_size <= images:
+        return recipe
+    return config.override(recipe, {"train.batch_size": 2 ** (images.bit_length() - 1), "train.accumulate": 1})
+
+
+def prepare(settings: Settings, recipe: Recipe, path: Path) -> list[Piece]:
+    """Write the settings and every piece's images, after checking them against each other and what is there."""
+    found = chosen(settings, recipe, path)
+    if is_experiment(path):
+        _check_same(settings, recipe, path)
+    try:
+        (path / "logs").mkdir(parents=True, exist_ok=True)
+        for name in found:
+            (path / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ModisteError(
+            f"cannot make the experiment's folder {path}: {error.strerror}; choose another with --out"
+        ) from None
+    runs.write_text(path / "recipe.toml", config.to_toml(recipe))
+    runs.write_text(path / "settings.toml", tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    made = pieces(settings, path)
+    for piece in made:
+        subset, indices = found[piece.name]
+        if not (piece.folder / "subset.json").is_file():
+            sample.write(subset, None, piece.folder / "subset.npz", "npz")
+            facts = {"data": subset.name, "budget": piece.budget, "seed": piece.seed, "digest": data.digest(subset)}
+            runs.write_text(piece.folder / "subset.json", json.dumps({**facts, "indices": indices}) + "\n")
+        if settings.run and not runs.exists(piece.generator):
+            piece.generator.mkdir(exist_ok=True)
+            for name in GENERATOR_FILES:
+                runs.write_bytes(piece.generator / name, (Path(settings.run) / name).read_bytes())
+    return made
+
+
+def _check_same(settings: Settings, recipe: Recipe, path: Path) -> None:
+    before, recipe_before = read(path)
+    old, new = (one.model_dump(exclude={*CHANGEABLE}) for one in (before, settings))
+    found = [f"{key}: {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
+    found += config.differences(recipe_before, recipe)
+    if found:
+        raise UsageError(
+            f"{path} holds another experiment ({'; '.join(found[:3])}); only seeds and budgets can be added to it, "
+            "so choose another folder with --out"
+        )
+
+
+def synthetic_count(settings: Settings, real: Images) -> int:
+    """Images of a piece's synthetic set: as many of each class, and enough to fill the rare ones."""
+    classes = len(real.class_names)
+    asked = settings.count or min(MOST_SYNTHETIC, max(FEWEST_SYNTHETIC, 10 * len(real)))
+    if settings.rare:
+        assert real.labels is not None
+        asked = max(asked, classes * int(subsets.missing_to_balance(real.labels, classes).max()))
+    return -(-asked // classes) * classes

@@ -1,0 +1,310 @@
+"""What an experiment says: tables, paired tests, verdicts in words, gains per class, a picture and an answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from modiste import figures, records, runs, statistics
+from modiste.augmentation.arms import BOTH, CLASSICAL, MIXED, REAL, REPEATS, WITHOUT_SYNTHETIC
+from modiste.augmentation.experiment import Settings
+from modiste.statistics import Difference
+
+Row = dict[str, Any]
+
+ALPHA = 0.05
+COLUMNS = ("budget", "images", "seed", "arm", "steps", "real", "synthetic", "ratio", "tested", "accuracy", "rare")
+MARKERS = "os^Dv*Px"
+SCORES = {"accuracy": "accuracy", "rare": "accuracy on the rare classes"}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One arm against another at one budget, paired by seed."""
+
+    budget: str
+    arm: str
+    against: str
+    difference: Difference
+    """In shares of one, positive where the arm is better."""
+    p_value: float | None
+    """After Holm's correction over all comparisons of the same kind in the experiment."""
+    word: str
+    """`helps`, `harms`, `cannot be told apart` or `no verdict possible`."""
+    verdict: str
+    """The word with its numbers: `helps by 1.2 ± 0.4 points`."""
+
+
+def decisive(rows: Sequence[Row]) -> list[Gain]:
+    """The comparisons that decide: by the rare classes where there are any, else by accuracy."""
+    return compared(rows, "rare" if has_rare(rows) else "accuracy")
+
+
+def has_rare(rows: Sequence[Row]) -> bool:
+    """Whether classes were made rare."""
+    return any(row["rare"] is not None for row in rows)
+
+
+def compared(rows: Sequence[Row], score: str) -> list[Gain]:
+    """Every arm against real + classical, and those with synthetic images against repeated rare ones too."""
+    arms, budgets = _distinct(rows, "arm"), _distinct(rows, "budget")
+    couples = [(arm, CLASSICAL) for arm in arms if arm != CLASSICAL]
+    couples += [(arm, REPEATS) for arm in arms if arm not in WITHOUT_SYNTHETIC and REPEATS in arms]
+    return _judged(rows, score, [(budget, *couple) for budget in budgets for couple in couples])
+
+
+def varied(rows: Sequence[Row], score: str) -> list[Gain]:
+    """What ratio and filter change: every variant of an arm against the arm's first one."""
+    kinds: dict[str, list[str]] = {}
+    for arm in _distinct(rows, "arm"):
+        kinds.setdefault(arm.partition(",")[0], []).append(arm)
+    couples = [(other, first) for first, *others in kinds.values() for other in others]
+    return _judged(rows, score, [(budget, *couple) for budget in _distinct(rows, "budget") for couple in couples])
+
+
+def _judged(rows: Sequence[Row], score: str, asked: Sequence[tuple[str, str, str]]) -> list[Gain]:
+    """The asked comparisons (budget, arm, against), corrected together by Holm's method."""
+    values = {key: {row["seed"]: row[score] for row in rows if (row["budget"], row["arm"]) == key}
+              for key in {(row["budget"], row["arm"]) for row in rows}}  # fmt: skip
+    pairs = [(values.get((budget, arm), {}), values.get((budget, other), {})) for budget, arm, other in asked]
+    testable = sum(len(one.keys() & other.keys()) > 1 for one, other in pairs)
+    level = ALPHA / max(1, testable)
+    found = [statistics.compare(one, other, better="higher", level=level) for one, other in pairs]
+    raw = {k: p for k, difference in enumerate(found) if (p := difference.p_value) is not None}
+    adjusted = dict(zip(raw, statistics.holm(list(raw.values())), strict=True))
+    undecided = sum(p > ALPHA for p in adjusted.values())
+    return [
+        Gain(*names, difference, adjusted.get(k), *_verdict(difference, adjusted.get(k), ALPHA / max(1, undecided)))
+        for k, (names, difference) in enumerate(zip(asked, found, strict=True))
+    ]
+
+
+def _verdict(difference: Difference, p_value: float | None, level: float) -> tuple[str, str]:
+    if p_value is None or difference.mean is None:
+        return "no verdict possible", "no verdict possible with fewer than two seeds"
+    if p_value <= ALPHA:
+        word = "helps" if difference.mean > 0 else "harms"
+        low, high = difference.low, difference.high
+        if difference.mean < 0 and low is not None and high is not None:
+            low, high = -high, -low
+        return word, f"{word} by {_span(abs(difference.mean), low, high, difference.test == 'paired t')} points"
+    needed = statistics.seeds_needed(difference, level)
+    outlook = f"about {needed} might settle it" if needed else "nor likely with 100"
+    return "cannot be told apart", f"cannot be told apart with {difference.pairs} seeds ({outlook})"
+
+
+def _span(mean: float | None, low: float | None, high: float | None, symmetric: bool) -> str:
+    """Per cent or points with their 95 % interval, from shares of one."""
+    if mean is None:
+        return "-"
+    if low is None or high is None:
+        return f"{100 * mean:.1f}"
+    places = 1 if high - low > 0.004 else 2
+    if symmetric:
+        return f"{100 * mean:.{places}f} ± {50 * (high - low):.{places}f}"
+    return f"{100 * mean:.{places}f} ({100 * low:.{places}f} to {100 * high:.{places}f})"
+
+
+def table(rows: Sequence[Row], gains: Sequence[Gain], budget: str, score: str) -> tuple[list[str], list[list[str]]]:
+    """Per arm of a budget: the score with its 95 % interval over seeds, the paired difference, the verdict."""
+    body = []
+    for arm in _distinct(rows, "arm"):
+        values = [row[score] for row in rows if (row["budget"], row["arm"]) == (budget, arm)]
+        if not values:
+            continue
+        total = statistics.summary(values)
+        gain = next((one for one in gains if (one.budget, one.arm, one.against) == (budget, arm, CLASSICAL)), None)
+        difference, verdict = "-", "what the others are compared with" if arm == CLASSICAL else "-"
+        if gain:
+            found, verdict = gain.difference, gain.verdict
+            symmetric = found.test == "paired t"
+            sign = "+" if (found.mean or 0) > 0 else ""
+            difference = sign + _span(found.mean, found.low, found.high, symmetric)
+        shown = _span(total.mean, total.low, total.high, total.method == "Student t")
+        body.append([arm, str(total.count), shown, difference, verdict])
+    return ["arm", "seeds", f"{SCORES[score]}, %", f"against {CLASSICAL}, points", "verdict"], body
+
+
+def per_class(rows: Sequence[Row], budget: str) -> tuple[list[str], list[list[str]]]:
+    """Per class: the accuracy of real + classical in per cent, and the other arms' mean differences in points."""
+    here = [row for row in rows if row["budget"] == budget]
+    others = [arm for arm in _distinct(here, "arm") if arm != CLASSICAL]
+    body = []
+    for name in here[0]["per_class"]:
+        values = {
+            arm: {row["seed"]: row["per_class"][name] for row in here if row["arm"] == arm}
+            for arm in [CLASSICAL, *others]
+        }
+        base = statistics.summary(values[CLASSICAL].values())
+        line = [name, "-" if base.mean is None else f"{100 * base.mean:.1f}"]
+        for arm in others:
+            found = statistics.compare(values[arm], values[CLASSICAL], better="higher")
+            sign = "+" if (found.mean or 0) > 0 else ""
+            line.append(sign + _span(found.mean, found.low, found.high, found.test == "paired t"))
+        body.append(line)
+    return ["class", f"{CLASSICAL}, %", *others], body
+
+
+def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str]:
+    """A sentence per budget, use it or do not, and one for all; empty while nothing is measured."""
+    said, helpful = [], []
+    about = "the rare classes' accuracy" if has_rare(rows) else "accuracy"
+    for budget in _distinct(rows, "budget"):
+        here = [gain for gain in gains if gain.budget == budget and gain.arm not in WITHOUT_SYNTHETIC]
+        count = next(row["images"] for row in rows if row["budget"] == budget)
+        lead = f"with {'all ' if budget == 'all' else ''}{count:,} labels"
+        winners = [arm for arm in _distinct(rows, "arm") if _wins(rows, here, budget, arm)]
+        if winners:
+            helpful.append(lead)
+            best = max(winners, key=lambda arm: _mean(rows, budget, arm, "rare" if has_rare(rows) else "accuracy"))
+            gain = next(one for one in here if one.arm == best and one.against == CLASSICAL)
+            chance = "p < 0.001" if (gain.p_value or 0) < 0.001 else f"p = {gain.p_value:.3f}"
+            said.append(
+                f"{lead} synthetic images help: {best} {gain.verdict} of {about} over {CLASSICAL} ({chance} after "
+                f"Holm's correction, {gain.difference.pairs} seeds); "
+                f"the sets are {folder}/{budget}-seed*/synthetic*.npz"
+            )
+        elif any(gain.p_value is not None for gain in here):
+            found = "; ".join(
+                f"{gain.arm} {gain.verdict}{'' if gain.against == CLASSICAL else ', against ' + gain.against}"
+                for gain in here
+            )
+            said.append(f"{lead} no gain over {CLASSICAL} could be shown, so do not use the synthetic images: {found}")
+        else:
+            said.append(f"{lead} no verdict is possible with one seed; ask for five with --seeds 5")
+    if said and helpful:
+        said.append(f"it helps {' and '.join(helpful)}" + ("" if len(helpful) == len(said) else ", and nowhere else"))
+    elif said and any(gain.p_value is not None for gain in gains):
+        mixed = [gain.word for gain in gains if gain.arm.partition(",")[0] in (MIXED, BOTH)]
+        harm = all(word == "harms" for word in mixed)
+        said.append("it harms; do not use it" if harm else "no gain is shown at any budget; do not use it")
+    return said
+
+
+def _wins(rows: Sequence[Row], gains: Sequence[Gain], budget: str, arm: str) -> bool:
+    """Whether an arm is shown to beat all that it is compared with, and is not below the bare real images either."""
+    words = [gain.word for gain in gains if gain.arm == arm]
+    score = "rare" if has_rare(rows) else "accuracy"
+    beats_real = _mean(rows, budget, arm, score) > _mean(rows, budget, REAL, score)
+    return bool(words) and all(word == "helps" for word in words) and beats_real
+
+
+def _mean(rows: Iterable[Row], budget: str, arm: str, score: str) -> float:
+    values = [row[score] for row in rows if (row["budget"], row["arm"]) == (budget, arm)]
+    return float(np.mean(values)) if values else -math.inf
+
+
+def _distinct(rows: Iterable[Row], key: str) -> list[str]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+# --- the folder's files
+
+
+def write(folder: Path, settings: Settings, rows: Sequence[Row]) -> None:
+    """Write records.csv, records.jsonl, accuracy.png, accuracy.svg and report.md, each atomically."""
+    names = list(rows[0]["per_class"])
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*COLUMNS, *(f"accuracy: {name}" for name in names)])
+    lines.writerows([*(row[key] for key in COLUMNS), *row["per_class"].values()] for row in rows)
+    runs.write_text(folder / "records.csv", text.getvalue())
+    runs.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    picture = learning_curve(rows)
+    for ending in ("png", "svg"):
+        figures.save(picture, folder / f"accuracy.{ending}")
+    runs.write_text(folder / "report.md", report(folder, settings, rows))
+
+
+def learning_curve(rows: Sequence[Row]) -> Figure:
+    """Accuracy over the number of labels, a line per arm with 95 % intervals; a second panel for rare classes."""
+    scores = ["accuracy", "rare"] if has_rare(rows) else ["accuracy"]
+    figure = Figure(figsize=(6.5, 0.6 + 3.4 * len(scores)), dpi=figures.DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    arms, counts = _distinct(rows, "arm"), sorted({row["images"] for row in rows})
+    colours = [colour for colour in figures.COLOURS if colour != "#F0E442"]  # yellow is too pale for a line
+    for axes, score in zip(figure.subplots(len(scores), squeeze=False)[:, 0], scores, strict=True):
+        for k, arm in enumerate(arms):
+            here = [row for row in rows if row["arm"] == arm]
+            found = [statistics.summary([row[score] for row in here if row["images"] == count]) for count in counts]
+            known = [one.mean is not None for one in found]
+            means, lows, highs = (
+                np.array([getattr(one, name) for one in found], np.float64)[known] * 100
+                for name in ("mean", "low", "high")
+            )
+            aside = 1 + 0.03 * (k - (len(arms) - 1) / 2)  # intervals side by side
+            axes.errorbar(
+                np.array(counts, np.float64)[known] * aside,
+                means,
+                yerr=np.nan_to_num([means - lows, highs - means]),
+                label=arm,
+                color=colours[k % len(colours)],
+                ls=("-", "--", ":", "-.")[k // len(colours) % 4],
+                marker=MARKERS[k % len(MARKERS)],
+                ms=4,
+                lw=1.2,
+                capsize=2,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(counts))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.set_ylabel(f"{SCORES[score]} on real test images, %", fontsize=figures.SMALL)
+        axes.tick_params(labelsize=figures.SMALL - 1)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[-1].set_xlabel("labelled real images (mean over seeds with 95 % interval)", fontsize=figures.SMALL)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=figures.SMALL - 1)
+    return figure
+
+
+def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
+    """The experiment as a page of Markdown."""
+    said = answer(rows, decisive(rows), folder)
+    scores = ["accuracy", "rare"] if has_rare(rows) else ["accuracy"]
+    parts = [f"# Do synthetic images help on {settings.data.name}?", "", *(f"- {line}" for line in said), ""]
+    parts += ["![accuracy over labels](accuracy.svg)", "", "## How it was measured", "", _method(settings, rows), ""]
+    for budget in _distinct(rows, "budget"):
+        here = next(row for row in rows if row["budget"] == budget)
+        parts += [f"## {here['images']:,} labels, {here['steps']:,} steps per arm", ""]
+        for score in scores:
+            parts += [records.markdown(*table(rows, compared(rows, score), budget, score)), ""]
+        parts += ["Per class, in points (95 % intervals, each for itself and not corrected):", ""]
+        parts += [records.markdown(*per_class(rows, budget)), ""]
+    if found := varied(rows, scores[-1]):
+        heads = ["labels", "variant", "against", "verdict"]
+        body = [[gain.budget, gain.arm, gain.against, gain.verdict] for gain in found]
+        parts += ["## What ratio and filter change", "", records.markdown(heads, body), ""]
+    return "\n".join(parts)
+
+
+def _method(settings: Settings, rows: Sequence[Row]) -> str:
+    tested = rows[0]["tested"]
+    source = f"The generator is that of {settings.run}." if settings.run else (
+        "Every budget and seed trained a generator of its own (`recipe.toml`) on the budget's images alone."
+    )  # fmt: skip
+    mixing = f"{', '.join(f'{ratio:.0%}' for ratio in settings.ratio)} of a batch are synthetic"
+    if settings.rare:
+        mixing = "a tenth of the rare classes' images was kept, and synthetic ones fill them to balance"
+    kept = [f"{kind} (the best {settings.keep:.0%} of each class)" for kind in settings.filter if kind != "none"]
+    return (
+        f"{source} All arms of a budget and a seed share the labelled images, the classifier's initial weights, the "
+        f"order of the real images and the number of steps; in mixed arms {mixing}. Filters: "
+        f"{', '.join([*(['none'] if 'none' in settings.filter else []), *kept])}; the judge that filters is the "
+        f"classifier of the arm {CLASSICAL}, which saw the budget's images alone. Classical augmentation: shifts by up "
+        f"to a fourteenth of the side, random erasing{', mirroring' if settings.flip else ''}. Tested on {tested:,} "
+        "real images that nothing else saw; nothing was selected on them. Intervals and tests are over seeds (other "
+        "labelled images, another generator, other initial weights), paired by seed, and corrected by Holm's method "
+        "over all comparisons of a kind; they do not cover the choice of the test images."
+    )
