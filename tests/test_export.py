@@ -62,13 +62,10 @@ def generator_of(settings: dict[str, Any], shape: Shape) -> torch.nn.Module:
     return generator.eval()
 
 
-fixed_batch = pytest.mark.xfail(strict=True, reason="SelfAttention's last view becomes a constant with the batch in it")
-
-
 @pytest.mark.parametrize(
     "settings",
     [pytest.param(settings, id=name) for name, settings in GENERATORS.items()]
-    + [pytest.param(ATTENTIVE, id="attention without labels", marks=fixed_batch)],
+    + [pytest.param(ATTENTIVE, id="attention without labels")],
 )
 def test_every_family_gives_the_same_images_in_any_number(settings: dict[str, Any]) -> None:
     conditional = settings.get("conditioning", "none") != "none"

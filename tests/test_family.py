@@ -7,10 +7,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
-from modiste import assembly, config, losses
+from modiste import assembly, config, exports, losses
 from modiste.config import Recipe
 from modiste.data import Images, toy
 from modiste.networks import FAMILIES
@@ -108,6 +109,22 @@ def test_everything_goes_with_everything(family: str, game: str, conditioning: s
 def cancels(game: str, key: str) -> bool:
     """The logit's bias in games that see differences only, as hinge does within its margin."""
     return key.startswith("logit") and key.endswith("bias") and game in ("relativistic", "wasserstein", "hinge")
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_exported_equals_what_was_trained(family: str, conditioning: str) -> None:
+    dataset = images_of(28, 1)
+    recipe = recipe_of(family, "hinge", conditioning, 28)
+    generator = trained(recipe, dataset, steps=3).ema.eval()
+    session = onnxruntime.InferenceSession(
+        exports.to_onnx(generator, assembly.image_shape(recipe, dataset), 4), providers=["CPUExecutionProvider"]
+    )
+    noise, labels = torch.randn(5, 4), torch.tensor([0, 3, 9, 9, 1]) if conditioning != "none" else None
+    given = {"noise": noise.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
+    (made,) = session.run(None, given)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(made), generator(noise, labels), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ ORDER = [
     "report.methods",
     "report.pages",
     "report",
+    "exports",
     "cli.options",
     "cli.tables",
     "cli.training",
@@ -84,6 +85,7 @@ ORDER = [
     "cli.comparing",
     "cli.searching",
     "cli.reporting",
+    "cli.exporting",
     "cli.browsing",
     "cli",
     "__main__",
@@ -141,7 +143,17 @@ def test_the_command_line_loads_no_torch_before_it_is_needed() -> None:
 
 
 def test_public_names() -> None:
-    public = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "load", "study", "train"]
+    public = [
+        "ModisteError",
+        "Recipe",
+        "TrainedGenerator",
+        "__version__",
+        "evaluate",
+        "export",
+        "load",
+        "study",
+        "train",
+    ]
     assert dir(modiste) == public
     for name in modiste.__all__:
         assert getattr(modiste, name) is not None
