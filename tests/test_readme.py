@@ -15,7 +15,7 @@ from modiste.data import toy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-VERBS = {"train", "sample", "evaluate", "judge", "data", "recipes", "doctor"}
+VERBS = {"train", "sample", "evaluate", "judge", "data", "recipes", "doctor", "study", "search", "report", "export"}
 SHORT = {
     "train.images": 32,
     "train.batch_size": 16,
@@ -43,6 +43,10 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, *toys, "--count", "16"]
     if words[1:3] == ["judge", "train"]:
         return [*words, "--epochs", "1"]
+    if words[1] in ("study", "search"):  # their own tests train
+        return [*words, "--dry-run", *(["--no-calibration"] if words[1] == "study" else [])]
+    if words[1] == "report":  # the README's studies are not there
+        return [*words[:2], "runs/mine"]
     return ["toy" if word == "fashion-mnist" else "16" if word == "1000" else word for word in words]
 
 

@@ -241,13 +241,29 @@ def test_what_is_shipped() -> None:
         "losses",
         "latent-size",
         "batch-size",
+        "family",
+        "small-data",
     } == set(plan.shipped())
-    assert {one.recipe for one in plan.configurations(plan.load("seeds"))} == set(config.shipped())
+    published = {"diaz-a", "noronha", "roh", "dense-sigmoid", "bare-naich"}
+    assert {one.recipe for one in plan.configurations(plan.load("seeds"))} == {*published, "swift"}
+    baselines = set(config.shipped()) - published - {"diaz-b", "diaz-c"}
+    assert {one.recipe for one in plan.configurations(plan.load("family"))} == baselines
     assert set(plan.load("losses").grid["loss.adversarial"]) == set(losses.ADVERSARIAL)
     assert plan.load("latent-size").grid["network.z_dim"][
         :: len(plan.load("latent-size").grid["network.z_dim"]) - 1
     ] == (8, 512)
     assert [one.name for one in plan.configurations(plan.load("diaz"))] == ["diaz-a", "diaz-b", "diaz-c"]
+
+
+def test_the_command_of_a_study_is_what_one_would_type() -> None:
+    def typed(**changes: Any) -> str:
+        return plan.shown(plan.study_command(plan.revise(plan.load("diaz"), **changes), Path("studies/mine")))
+
+    assert typed() == "modiste study diaz --out studies/mine"
+    assert typed(seeds=5, budget="5min") == "modiste study diaz --seeds 5 --budget 5min --out studies/mine"
+    assert typed(seeds=(0, 2)) == "modiste study diaz --seeds 0,2 --out studies/mine"
+    of_file = "modiste study studies/mine/study.toml --out studies/mine"
+    assert typed(about="another question") == of_file and typed(name="other") == of_file
 
 
 # what is run

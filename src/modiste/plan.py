@@ -313,6 +313,19 @@ def literal(value: Any) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
 
+def study_command(study: Study, folder: Path) -> tuple[str, ...]:
+    """Arguments of `modiste` that make the study anew in that folder: by its name if it ships, else by its file."""
+    if study.name not in shipped():
+        return ("study", str(folder / "study.toml"), "--out", str(folder))
+    usual = load(study.name)
+    if usual.model_copy(update={"seeds": study.seeds, "budget": study.budget}) != study:
+        return ("study", str(folder / "study.toml"), "--out", str(folder))
+    seeds = str(study.seeds) if isinstance(study.seeds, int) else ",".join(map(str, study.seeds))
+    changes = [] if study.seeds == usual.seeds else ["--seeds", seeds]
+    changes += [] if study.budget == usual.budget or study.budget is None else ["--budget", study.budget]
+    return ("study", study.name, *changes, "--out", str(folder))
+
+
 def shown(command: Sequence[str], threads: int | None = None) -> str:
     """A command as a person would type it."""
     return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["modiste", *command])

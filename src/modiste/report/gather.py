@@ -91,6 +91,8 @@ class Comparison:
     rows: tuple[Row, ...] = ()
     """A study's table of records; empty for a single run."""
     is_study: bool = False
+    command: str = ""
+    """What to type to make the study anew; empty for a single run."""
 
     @property
     def members(self) -> list[Member]:
@@ -159,7 +161,8 @@ def _study(path: Path) -> Comparison:
         Configuration(name, tuple(_member(path, name, seed, file, known) for seed in settings.seed_list))
         for name in names
     )
-    found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True)
+    command = plan.shown(plan.study_command(settings, path))
+    found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True, command=command)
     records.check_comparable(found.records)
     return found
 

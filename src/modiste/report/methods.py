@@ -68,7 +68,7 @@ def how(protocol: Mapping[str, Any]) -> list[str]:
 
 def commands(comparison: Comparison) -> list[str]:
     """What to type to repeat it: the study as a whole, then each run's own commands."""
-    lines = [f"modiste study {comparison.path}"] if comparison.is_study else []
+    lines = [comparison.command] if comparison.command else []
     planned = planned_commands(comparison)
     if planned:
         return [*lines, "", *planned, "", f"modiste report {comparison.path}"]
