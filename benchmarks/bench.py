@@ -28,6 +28,7 @@ os.environ.setdefault(
 )  # as the command line does; before torch is imported, for all contestants alike
 
 import bare_step
+import bench_sampling
 import bench_scores
 import torch
 import tutorial_dcgan
@@ -256,6 +257,7 @@ def show(result: dict[str, Any], console: Console) -> None:
         console.print(
             "Others used this machine meanwhile; where the two times disagree, processor time is the better guide."
         )
+    bench_sampling.show(result["sampling"], console)
     bench_scores.show(result["scores"], console)
     if result["quick"]:
         console.print("--quick: these numbers mean nothing.")
@@ -285,6 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         others = compete(field_of, options.seconds, options.quick, say)
         say(f"measuring the memory of {memory_recipe}")
         memory = peak_memory(memory_recipe, name, Path(folder), options.quick)
+        sampling = bench_sampling.measure(Path(folder) / "memory", options.quick, say)
         scoring = bench_scores.measure(options.quick, say, options.threads)
     result = {
         "data": name,
@@ -305,6 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         },
         "ratios": ratios(field_of),
         "memory": memory,
+        "sampling": sampling,
         "scores": scoring,
     }
     if options.json:

@@ -66,6 +66,10 @@ def test_quick_benchmark_gives_every_ratio() -> None:
     assert 100 < result["memory"]["mb"] < 3000
     assert result["quick"] is True and result["data"] == "toy"
     assert result["scores"]["quick"] is True and result["scores"]["values"]
+    speeds = result["sampling"]["images_per_second"]
+    assert {"eager", "ONNX Runtime"} <= speeds.keys() and min(speeds.values()) > 0
+    assert set(speeds) | set(result["sampling"]["missing"]) == {"eager", "compiled", "ONNX Runtime"}
+    assert 0 < result["sampling"]["first_image_seconds"] < 60
 
 
 def test_quick_scores_are_the_rivals() -> None:
