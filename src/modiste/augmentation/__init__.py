@@ -105,8 +105,9 @@ def augment(
         what, out, budgets=budgets, seeds=seeds, rare=rare, recipe=recipe, length=length, overrides=overrides,
         ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize, jobs=jobs,
     )  # fmt: skip
+    found = experiment.chosen(settings, generators, path)
     with _locked(path), trainer.interruptible() as stopped:
-        made = experiment.prepare(settings, generators, path)
+        made = experiment.prepare(settings, generators, path, found)
         todo = [piece for piece in made if not _finished(piece, settings)]
         if reused := len(made) - len(todo):
             console.print(f"{reused} of {len(made)} pieces are finished already", highlight=False)
@@ -123,8 +124,7 @@ def augment(
                     failed[piece.name] = outcome
                 if outcome != workers.INTERRUPTED:
                     say(f"{piece.name}: {'failed: ' + outcome if outcome else 'done'}")
-        found = Experiment(path)
-        if rows := found.rows:
+        if rows := Experiment(path).rows:
             gains.write(path, settings, rows)
     if failed:
         name, reason = next(iter(failed.items()))
@@ -132,7 +132,7 @@ def augment(
             f"{len(failed)} of {len(made)} pieces failed, {name} because: {reason}; the others are kept, "
             f"and `modiste augment {path}` tries again"
         )
-    return found
+    return Experiment(path)
 
 
 def _finished(piece: Piece, settings: Settings) -> bool:
@@ -219,14 +219,20 @@ def _locked(path: Path) -> Iterator[None]:
         strange = [name for name in strange if not name.endswith(".writing")]
         if strange:
             raise UsageError(f"{path} holds other files ({strange[0]}) and is no experiment; choose another with --out")
+    lock = filelock.FileLock(path / ".lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path / ".lock").acquire(timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         raise ModisteError(
             f"another process works on the experiment in {path}; wait for it, or choose another --out"
         ) from None
+    except OSError as error:
+        raise ModisteError(f"cannot write into {path}: {error.strerror}; choose another folder with --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

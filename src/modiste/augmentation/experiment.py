@@ -272,9 +272,10 @@ def fitted(recipe: Recipe, images: int) -> Recipe:
     return config.override(recipe, {"train.batch_size": 2 ** (images.bit_length() - 1), "train.accumulate": 1})
 
 
-def prepare(settings: Settings, recipe: Recipe, path: Path) -> list[Piece]:
-    """Write the settings and every piece's images, after checking them against each other and what is there."""
-    found = chosen(settings, recipe, path)
+def prepare(
+    settings: Settings, recipe: Recipe, path: Path, found: Mapping[str, tuple[Images, list[int]]]
+) -> list[Piece]:
+    """Write the settings and what `chosen` found for every piece, after checking them against what is there."""
     if is_experiment(path):
         _check_same(settings, recipe, path)
     try:

@@ -257,6 +257,9 @@ def learning_curve(rows: Sequence[Row]) -> Figure:
                 capsize=2,
             )
         axes.set_xscale("log")
+        axes.set_xlim(counts[0] / 1.4, counts[-1] * 1.4)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(0.0, bottom), min(100.0, top))
         axes.xaxis.set_major_locator(FixedLocator(counts))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

@@ -1,0 +1,302 @@
+"""Augmentation experiments: what is planned, trained, reused, continued and refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from modiste import augmentation, cli, config, data, runs, sample, trainer, workers
+from modiste.augmentation import arms, experiment
+from modiste.config import Data, Recipe
+from modiste.errors import ModisteError, UsageError
+from modiste.workers import Errand
+
+QUIET = Console(quiet=True)
+ARMS = [arms.REAL, arms.CLASSICAL, arms.MIXED, arms.BOTH, arms.ALONE]
+
+
+class Killed(BaseException):
+    """Ends an experiment in the middle, as a signal that nothing can catch would."""
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pieces are carried out in this process, which saves the time to start others; their commands, in order."""
+    said: list[str] = []
+
+    def carry_out(errand: Errand) -> str:
+        try:
+            for command in errand.commands:
+                said.append(" ".join(command))
+                cli.app(list(command), standalone_mode=False)
+        except ModisteError as error:
+            return str(error)
+        return ""
+
+    def locally(errands: Sequence[Errand], *_: Any) -> Iterator[tuple[int, str]]:
+        for k, errand in enumerate(errands):
+            yield k, carry_out(errand)
+
+    monkeypatch.setattr(workers, "locally", locally)
+    return said
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line in this process: exit code, output, errors."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tiny: Recipe, tmp_path: Path) -> Path:
+    """A recipe file of ten updates."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(config.to_toml(config.override(tiny, {"train.images": 160})), encoding="utf-8")
+    return path
+
+
+def experiment_of(closet: Path, recipe: Path, out: Path, **changes: Any) -> augmentation.Experiment:
+    asked = {"budgets": (40, 80), "seeds": (0, 1), "steps": 4, "count": 50, **changes}
+    return augmentation.augment(closet, out, recipe=recipe, console=QUIET, **asked)
+
+
+def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
+    closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = experiment_of(closet, recipe, tmp_path / "whole")
+    assert whole.finished
+    assert [(row["budget"], row["seed"], row["arm"]) for row in whole.rows] == [
+        (budget, seed, arm) for seed in (0, 1) for budget in ("40", "80") for arm in ARMS
+    ]
+    for row in whole.rows:
+        assert row["steps"] == 4 and row["tested"] == 200 and row["images"] == int(row["budget"])
+        assert row["real"] == (0 if row["arm"] == arms.ALONE else row["images"])
+        assert row["synthetic"] == (0 if row["arm"] in (arms.REAL, arms.CLASSICAL) else 50)
+    folder = tmp_path / "whole" / "40-seed1"
+    subset = data.open_data(Data(name=str(folder / "subset.npz")))
+    indices = json.loads((folder / "subset.json").read_text())["indices"]
+    assert (subset.pixels == data.open_data(Data(name=str(closet)), part="fit").select(np.array(indices)).pixels).all()
+    manifest = runs.Run(folder / "generator").manifest
+    assert manifest["data"]["digest"] == data.digest(subset)  # the labels of its budget, and no others
+    assert runs.Run(folder / "generator").recipe.seed == 1
+    written = data.open_data(Data(name=str(folder / "synthetic.npz")))
+    assert written.labels is not None and np.bincount(written.labels).tolist() == [5] * 10
+    for name in ("report.md", "accuracy.png", "accuracy.svg", "records.csv", "records.jsonl"):
+        assert (tmp_path / "whole" / name).stat().st_size > 200
+    assert whole.answer
+
+    calls = []
+    real_outcome = arms.outcome
+
+    def outcome(*words: Any, **keys: Any) -> dict[str, Any]:
+        if len(calls) == 7:
+            raise Killed
+        calls.append(1)
+        return real_outcome(*words, **keys)
+
+    monkeypatch.setattr(arms, "outcome", outcome)
+    with pytest.raises(Killed):
+        experiment_of(closet, recipe, tmp_path / "cut")
+    cut = augmentation.Experiment(tmp_path / "cut")
+    assert len(cut.rows) == 7 and not cut.finished
+    set_before = (tmp_path / "cut/80-seed0/synthetic.npz").stat().st_mtime_ns
+    monkeypatch.setattr(arms, "outcome", real_outcome)
+    here.clear()
+    again = augmentation.augment(tmp_path / "cut", console=QUIET)
+    assert [line.split()[0] for line in here] == ["augment", "train", "augment", "train", "augment"]
+    assert (tmp_path / "cut/80-seed0/synthetic.npz").stat().st_mtime_ns == set_before
+    assert again.rows == whole.rows
+
+    here.clear()
+    assert experiment_of(closet, recipe, tmp_path / "cut").rows == whole.rows
+    assert here == []
+    with pytest.raises(UsageError, match="holds another experiment \\(steps: 4 -> 5"):
+        experiment_of(closet, recipe, tmp_path / "cut", steps=5)
+    with pytest.raises(UsageError, match="only --seeds and --budgets can be given, not --steps"):
+        augmentation.augment(tmp_path / "cut", steps=5, console=QUIET)
+
+
+def test_rare_classes_variants_and_a_small_budget(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
+    """Ten labels are fewer than the recipe's batch of 16, and every filter has a set of its own."""
+    found = experiment_of(closet, recipe, tmp_path / "rare", budgets=("all",), seeds=(0,), rare=["bag", "shirt"])
+    rows = {row["arm"]: row for row in found.rows}
+    assert list(rows) == [*ARMS[:2], arms.REPEATS, *ARMS[2:]]
+    assert rows[arms.MIXED]["images"] == 27 * 8 + 2 * 2 and rows[arms.MIXED]["synthetic"] == 2 * 25
+    assert rows[arms.REPEATS]["real"] == 270 and rows[arms.ALONE]["synthetic"] == 250
+    expected = np.mean([rows[arms.BOTH]["per_class"][name] for name in ("Shirt", "Bag")])
+    assert rows[arms.BOTH]["rare"] == pytest.approx(expected)
+
+    changes = {"filter": ["none", "confidence"], "keep": 0.25, "ratio": [0.25, 0.5]}
+    found = experiment_of(closet, recipe, tmp_path / "ten", budgets=(10,), seeds=(0,), **changes)
+    assert len(found.rows) == 2 + 2 * (2 * 2 + 1)
+    folder = tmp_path / "ten/10-seed0"
+    assert runs.Run(folder / "generator").recipe.train.batch_size == 8
+    assert len(data.open_data(Data(name=str(folder / "synthetic-confidence.npz")))) == 50
+    assert "What ratio and filter change" in (tmp_path / "ten/report.md").read_text()
+
+
+def test_a_run_is_used_for_the_images_that_it_was_trained_on_and_for_no_fewer(
+    closet: Path, tiny: Recipe, tmp_path: Path, here: list[str], call: Callable[..., tuple[int, str, str]]
+) -> None:
+    small = {"data.name": str(closet), "data.resize": None, "data.split": "fit", "train.images": 32}
+    run = trainer.train(tiny, tmp_path / "run", overrides=small, console=QUIET)
+    found = augmentation.augment(run.path, tmp_path / "out", seeds=(0, 1), steps=2, count=20, console=QUIET)
+    assert all(line.startswith("augment") for line in here)
+    assert {row["images"] for row in found.rows} == {64}  # the recipe's data.count
+    sets = [(tmp_path / f"out/all-seed{seed}/synthetic.npz").read_bytes() for seed in (0, 1)]
+    assert sets[0] != sets[1]
+    first = sample.load(run).sample_set(seeds=range(20))
+    assert (data.open_data(Data(name=str(tmp_path / "out/all-seed0/synthetic.npz"))).pixels == first.pixels).all()
+
+    code, _, said = call("augment", run.path, "--budgets", "20", "--out", tmp_path / "less")
+    assert code == 2 and "that is the only fair budget" in said and not (tmp_path / "less").exists()
+    code, _, said = call("augment", run.path, "--recipe", "swift", "--out", tmp_path / "less")
+    assert code == 2 and "whose generator is made already; leave --recipe out" in said
+    moved = runs.Run(shutil.copytree(run.path, tmp_path / "moved"))
+    runs.update_manifest(moved, data={**moved.manifest["data"], "digest": "0"})
+    code, _, said = call("augment", moved.path, "--out", tmp_path / "less")
+    assert code == 2 and "is not what" in said
+    runs.update_manifest(moved, status="interrupted")
+    code, _, said = call("augment", moved.path)
+    assert code == 2 and "is not finished (interrupted)" in said
+    free = {**small, "network.conditioning": "none"}
+    run = trainer.train(tiny, tmp_path / "free", overrides=free, console=QUIET)
+    code, _, said = call("augment", run.path)
+    assert code == 2 and "was trained without labels" in said
+
+
+def test_a_generator_of_other_images_is_refused(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
+    """Its images would know labels outside the budget."""
+    one = {"seeds": (0,), "budgets": (40,), "steps": 1}
+    experiment_of(closet, recipe, tmp_path / "mine", **one)
+    folder = tmp_path / "mine/40-seed0"
+    for name in ("arms.jsonl", "synthetic.npz"):
+        (folder / name).unlink()
+    run = runs.Run(folder / "generator")
+    runs.update_manifest(run, data={**run.manifest["data"], "digest": "of more images"})
+    with pytest.raises(ModisteError, match=r"1 of 1 pieces failed, .* would know labels outside the budget"):
+        experiment_of(closet, recipe, tmp_path / "mine", **one)
+
+
+def test_a_full_disk_leaves_no_half_written_set(
+    closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"seeds": (0,), "budgets": (40,), "steps": 1}
+    settle = os.fsync
+
+    def full(descriptor: int) -> None:
+        if "synthetic" in Path(f"/proc/self/fd/{descriptor}").readlink().name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        settle(descriptor)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc to know which file is written")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ModisteError, match=r"synthetic\.npz: No space left on device.*make room"):
+        experiment_of(closet, recipe, tmp_path / "full", **one)
+    folder = tmp_path / "full/40-seed0"
+    assert not list(folder.glob("*synthetic*"))
+    assert [row["arm"] for row in augmentation.Experiment(tmp_path / "full").rows] == ARMS[:2]
+    monkeypatch.setattr(os, "fsync", settle)
+    assert augmentation.augment(tmp_path / "full", console=QUIET).finished
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "budget": (["--budgets", "40,271"], "a budget of 271 labels is larger than the 270 images"),
+    "few": (["--budgets", "8"], "with 8 labels the class"),
+    "words": (["--budgets", "many"], "'many' are no numbers of images"),
+    "rare": (["--rare", "hat"], "'hat' is no class"),
+    "both": (["--rare", "bag", "--ratio", "0.3"], "--ratio has no meaning with --rare"),
+    "ratio": (["--ratio", "1.5"], "ratio = 1.5 is not possible"),
+    "shares": (["--ratio", "half"], "'half' are no numbers"),
+    "filter": (["--filter", "taste"], "filter = 'taste' is not possible"),
+    "recipe": (["--recipe", "noronha"], "noronha makes no labelled images"),
+    "data": (["--set", "data.count=5"], "--set data.count is the experiment's to choose"),
+    "length": (["--length", "long"], "'long' is no length"),
+    "only": (["--only", "40-seed0"], "is no experiment"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    case: str, closet: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]], here: list[str]
+) -> None:
+    words, complaint = BAD[case]
+    code, _, said = call("augment", closet, *words, "--seeds", "1", "--out", tmp_path / "out")
+    assert code == 2 and complaint in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists() and here == []
+
+
+def test_a_folder_that_cannot_be_used(
+    closet: Path, recipe: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/dear.txt").write_text("you")
+    words = ("--recipe", recipe, "--budgets", "40", "--seeds", "1")
+    code, _, said = call("augment", closet, *words, "--out", tmp_path / "letters")
+    assert code == 2 and "holds other files (dear.txt)" in said
+    code, _, said = call("augment", closet, *words, "--out", tmp_path / "letters/dear.txt/out")
+    assert code == 1 and "cannot write into" in said and said.count("\n") == 1
+    code, _, said = call("augment", tmp_path / "nothing.npz")
+    assert code == 1 and "does not exist" in said
+
+
+def test_the_plan_and_the_result_on_the_command_line(
+    closet: Path, recipe: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]], here: list[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ("augment", closet, "--recipe", recipe, "--seeds", "2", "--out", out, "--steps", "1", "--count", "10")
+    code, said, _ = call(*words, "--dry-run", "--json")
+    plan = json.loads(said)
+    assert code == 0 and not out.exists()
+    assert [(one["piece"], one["labels"]) for one in plan["pieces"]] == [
+        ("100-seed0", 100), ("all-seed0", 270), ("100-seed1", 100), ("all-seed1", 270)
+    ]  # fmt: skip
+    assert plan["pieces"][0]["generator_images"] == 160 and plan["arms"] == ARMS
+    code, said, _ = call(*words, "--budgets", "40")
+    assert code == 0 and "40 labels:" in said and "report.md" in said and "real + classical" in said
+    code, said, _ = call(*words, "--budgets", "40", "--json")
+    found = json.loads(said)
+    assert code == 0 and found["finished"] and len(found["rows"]) == 10 and len(found["gains"]) == 4
+
+
+def test_folds_where_there_are_no_test_images(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
+    images = data.open_data(Data(name=str(closet)))
+    sample.write(images, None, tmp_path / "mine.npz", "npz")
+    found = experiment_of(tmp_path / "mine.npz", recipe, tmp_path / "out", budgets=("all",), steps=1)
+    assert {(row["images"], row["tested"]) for row in found.rows} == {(240, 60)}
+    settings, _ = experiment.read(tmp_path / "out")
+    assert settings.flip and settings.data.split == "train"
+    pieces = experiment.pieces(settings, tmp_path / "out")
+    subsets = [json.loads((piece.folder / "subset.json").read_text())["digest"] for piece in pieces]
+    assert len(set(subsets)) == 2
+
+
+@pytest.mark.slow
+def test_pieces_in_processes_of_their_own(
+    closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at a time they give what one process gives."""
+    one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=experiment._cores())
+    monkeypatch.undo()
+    two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=experiment._cores())
+    assert two.rows == one.rows
