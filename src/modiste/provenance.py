@@ -376,7 +376,7 @@ def conclusion(report: Mapping[str, Any]) -> str:
     if not synthetic:
         hint = "" if mark else "; with --key the pixels are asked too"
         return f"nothing found says that this is synthetic{without}, which does not show that it is real{hint}{end}"
-    share = "the file says" if files == 1 else f"{synthetic:,} of {files:,} files say"
+    share = "the file itself says" if files == 1 else f"{synthetic:,} of {files:,} files themselves say"
     signed = report["manifests"].get("valid", 0)
     worth = (
         f"{signed:,} with a signature whose issuer you have to trust"
@@ -385,4 +385,4 @@ def conclusion(report: Mapping[str, Any]) -> str:
         if report["manifests"].get("test certificate")
         else "in metadata that anyone can add or remove"
     )
-    return f"{share} by itself that a trained model made it, {worth}{without}{end}"
+    return f"{share} that a trained model made it, {worth}{without}{end}"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from modiste.errors import UsageError
 
-STRENGTH = 2.6
+STRENGTH = 2.5
 BAND = (8.0, 18.0)
 """Frequencies of the pattern, in half waves per side: below lie the shapes, above what JPEG throws away."""
 TEXTURE = 8.0
@@ -178,8 +178,8 @@ def _signs(key: str, cell: int, band: NDArray[np.bool_]) -> Floats:
     """
     side = int(BAND[1]) + 1
     stream = hashlib.shake_256(f"modiste watermark 1|{cell}|{key}".encode()).digest((side * side + 7) // 8)
-    bits = np.unpackbits(np.frombuffer(stream, np.uint8))[: side * side].reshape(side, side)
-    signs: Floats = bits[: band.shape[0], : band.shape[1]][band] * 2.0 - 1.0
+    bits = np.unpackbits(np.frombuffer(stream, np.uint8))[: side * side].reshape(side, side).astype(np.float64)
+    signs: Floats = bits[: band.shape[0], : band.shape[1]][band] * 2 - 1
     return signs
 
 

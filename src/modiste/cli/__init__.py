@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from modiste import __version__
-from modiste.cli import augmenting, browsing, comparing, exporting, judging, reporting, searching, training
+from modiste.cli import augmenting, browsing, comparing, exporting, judging, reporting, searching, training, verifying
 from modiste.errors import ModisteError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (training, judging, comparing, searching, augmenting, reporting, browsing, exporting):
+for verbs in (training, judging, comparing, searching, augmenting, reporting, browsing, exporting, verifying):
     app.add_typer(verbs.app)
 
 
