@@ -111,7 +111,7 @@ def augment(
         todo = [piece for piece in made if not _finished(piece, settings)]
         if reused := len(made) - len(todo):
             console.print(f"{reused} of {len(made)} pieces are finished already", highlight=False)
-        errands = [_errand(piece, path, settings, generators) for piece in todo]
+        errands = [_errand(piece, path, settings, generators, len(found[piece.name][0])) for piece in todo]
         failed = {}
         with telling(console, path.name, todo, len(experiment.all_arms(settings))) as (glance, say):
             if ray:
@@ -139,9 +139,8 @@ def _finished(piece: Piece, settings: Settings) -> bool:
     return {one["arm"] for one in piece.outcomes} >= {arm.name for arm in experiment.all_arms(settings)}
 
 
-def _errand(piece: Piece, path: Path, settings: Settings, recipe: Recipe) -> Errand:
+def _errand(piece: Piece, path: Path, settings: Settings, recipe: Recipe, images: int) -> Errand:
     """What is left to do for a piece, in the commands that a person would type."""
-    images = len(piece.subset)
     batch = experiment.fitted(recipe, images).train.batch_size
     train = ["train", str(path / "recipe.toml"), "--data", str(piece.folder / "subset.npz")]
     train += ["--out", str(piece.generator), "--seed", str(piece.seed)]
