@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from modiste.augmentation import augment
     from modiste.config import Recipe
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
@@ -23,6 +24,7 @@ _HOMES = {
     "ModisteError": "modiste.errors",
     "Recipe": "modiste.config",
     "TrainedGenerator": "modiste.sample",
+    "augment": "modiste.augmentation",
     "evaluate": "modiste.evaluation",
     "export": "modiste.exports",
     "load": "modiste.sample",
@@ -30,7 +32,18 @@ _HOMES = {
     "train": "modiste.trainer",
 }
 
-__all__ = ["ModisteError", "Recipe", "TrainedGenerator", "__version__", "evaluate", "export", "load", "study", "train"]
+__all__ = [
+    "ModisteError",
+    "Recipe",
+    "TrainedGenerator",
+    "__version__",
+    "augment",
+    "evaluate",
+    "export",
+    "load",
+    "study",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
