@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import modiste
 from modiste import provenance, sample, watermark
 from modiste.cli import app
+from modiste.config import Recipe
 from modiste.data import Images, toy
 from modiste.errors import ModisteError, UsageError
 
@@ -194,3 +196,23 @@ def test_wrong_use_of_verify_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not a picture")
     with pytest.raises(ModisteError, match=r"a\.png: this is no readable picture"):
         provenance.verify(tmp_path / "a.png")
+
+
+def test_what_sample_writes_says_that_it_is_synthetic(tmp_path: Path, tiny: Recipe) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16})
+
+    def sampled(*options: str) -> None:
+        done = CliRunner().invoke(app, ["sample", str(run.path), "--count", "4", *options])
+        assert done.exit_code == 0, done.output
+
+    sampled("--out", str(tmp_path / "set"))
+    pictures = sorted((tmp_path / "set").rglob("*.png"))
+    said = [provenance.read_metadata(picture.read_bytes()) for picture in pictures]
+    assert len(said) == 4 and all("run" in str(one) and "Seed" in str(one) for one in said)
+    sampled("--out", str(tmp_path / "set.npz"), "--watermark", "secret")
+    found = provenance.verify(tmp_path / "set.npz", key="secret")
+    assert found["images"] == 4 and found["synthetic"] == 1 and found["watermark"]["count"] == 4
+    wrong = CliRunner().invoke(
+        app, ["sample", str(run.path), "--out", str(tmp_path / "a.png"), "--watermark", "secret"]
+    )
+    assert isinstance(wrong.exception, UsageError) and "marks single images" in str(wrong.exception)

@@ -12,7 +12,7 @@ import io
 import math
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from modiste import data, runs
+from modiste import data, provenance, runs
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.networks.layers import ConditionalBatchNorm
@@ -279,13 +279,27 @@ def format_of(out: Path) -> str:
     return "idx" if "idx" in out.name.lower() else "folder"
 
 
-def write(images: Images, seeds: Sequence[int] | None, out: Path, kind: str, columns: int | None = None) -> None:
-    """Write images as one grid (png), an animation (gif), arrays (npz), a folder of PNG files, or IDX files (idx)."""
+def write(
+    images: Images,
+    seeds: Sequence[int] | None,
+    out: Path,
+    kind: str,
+    columns: int | None = None,
+    seal: provenance.Seal | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write images as one grid (png), an animation (gif), arrays (npz), a folder of PNG files, or IDX files (idx).
+
+    `seal` marks PNG and .npz files as synthetic, PNG files with these facts, seed and class too; give it for generated
+    images alone.
+    """
+    facts = {"Title": images.name, **(facts or {})}
     if kind == "folder" and seeds is not None and len(set(seeds)) < len(images):
         raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
-        runs.write_bytes(out, png(_class_rows(images, columns)))
+        picture = png(_class_rows(images, columns))
+        runs.write_bytes(out, seal(picture, facts) if seal else picture)
     elif kind == "gif":
         runs.write_bytes(out, gif([grid(image[None], 1) for image in images.pixels], seconds=0.1 * len(images.pixels)))
     elif kind == "npz":
@@ -294,11 +308,14 @@ def write(images: Images, seeds: Sequence[int] | None, out: Path, kind: str, col
             arrays["seeds"] = np.asarray(seeds)
         if images.labels is not None:
             arrays |= {"labels": images.labels, "class_names": np.array(images.class_names)}
+        if seal:
+            arrays[provenance.SOURCE_KEY] = np.array(provenance.SOURCE_TYPE)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         runs.write_bytes(out, buffer.getvalue())
     elif kind in ("folder", "idx"):
-        _write_folder(out, _png_files(images, seeds or range(len(images))) if kind == "folder" else _idx_files(images))
+        pictures = _png_files(images, seeds or range(len(images)), seal, facts)
+        _write_folder(out, pictures if kind == "folder" else _idx_files(images))
     else:
         raise UsageError(f"no format is named {kind!r}; choose one of {', '.join(FORMATS)}")
 
@@ -313,15 +330,18 @@ def _class_rows(images: Images, columns: int | None) -> Image.Image:
     return grid(images.pixels[order], columns or (int(counts[0]) if even else min(len(images), 10)))
 
 
-def _png_files(images: Images, seeds: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+def _png_files(
+    images: Images, seeds: Sequence[int], seal: provenance.Seal | None, facts: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
     for k, (pixels, seed) in enumerate(zip(images.pixels, seeds, strict=True)):
-        folder = ""
+        folder, own = "", {**facts, "Seed": str(seed)}
         if images.labels is not None:
             name = images.class_names[images.labels[k]] if images.class_names else ""
             # A class of any name gets a folder below this one that is neither hidden nor the folder above.
             folder = (name.replace("/", "-").replace("\\", "-").lstrip(".") or str(images.labels[k])) + "/"
+            own["Class"] = name or str(images.labels[k])
         picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-        yield f"{folder}{seed:06d}.png", png(picture)
+        yield f"{folder}{seed:06d}.png", seal(png(picture), own) if seal else png(picture)
 
 
 def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:

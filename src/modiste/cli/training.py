@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -120,18 +121,29 @@ def sample(
     batch_norm: Annotated[Literal["running", "standing"], Option(help="Batch norm's statistics.")] = "running",
     kind: Annotated[str | None, Option("--format", help="png, gif, npz, folder or idx, whatever the name.")] = None,
     columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
+    watermark: Annotated[str | None, Option(help="Mark the pixels with this secret; see `verify --key`.")] = None,
+    sign: Annotated[bool, Option("--sign", help="Sign PNG files (C2PA; extra `provenance`).")] = False,
+    certificate: Annotated[Path | None, Option(help="To sign with: a PEM chain; default a test certificate.")] = None,
+    private_key: Annotated[Path | None, Option(help="The certificate's key, PEM.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make images with a trained generator; seed k is the same image in any count.
 
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
+    from modiste import provenance, runs
     from modiste import sample as room
+    from modiste import watermark as mark
 
     if interpolate and seeds:
         raise UsageError("--interpolate has its two seeds already; leave --seeds out")
     generator = room.load(run, checkpoint, batch_norm)
     kind = kind or room.format_of(out)
+    signed = sign or certificate is not None or private_key is not None
+    if signed and kind not in ("png", "folder"):
+        raise UsageError(f"{out} is written as {kind}, and only PNG files are signed; choose .png or a folder")
+    if watermark is not None and kind in ("png", "gif"):
+        raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
     chosen: list[int] | None = None  # images between two seeds have none of their own
     if interpolate:
         frames = count or (30 if kind == "gif" else 10)
@@ -139,7 +151,11 @@ def sample(
     else:
         chosen = room.parse_seeds(seeds) if seeds else list(range(count or 64))
         images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
-    room.write(images, chosen, out, kind, columns)
+    if watermark is not None:
+        images = replace(images, pixels=mark.embed(images.pixels, watermark))
+    facts = {"Run": generator.source, "Recipe hash": str(runs.Run(run).manifest.get("recipe_hash", "unknown"))}
+    seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
+    room.write(images, chosen, out, kind, columns, seal, facts)
     if as_json:
         print(json.dumps({"out": str(out), "format": kind, "count": len(images), "source": images.name}))
     else:
