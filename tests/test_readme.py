@@ -9,13 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from modiste import cli, sample
 from modiste.data import toy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-VERBS = {"train", "sample", "evaluate", "judge", "data", "recipes", "doctor", "study", "search", "report", "export"}
+VERBS = {
+    "train",
+    "sample",
+    "evaluate",
+    "judge",
+    "data",
+    "recipes",
+    "doctor",
+    "study",
+    "search",
+    "report",
+    "export",
+    "augment",
+    "verify",
+}
 SHORT = {
     "train.images": 32,
     "train.batch_size": 16,
@@ -99,8 +114,7 @@ def test_every_file_that_is_named_exists() -> None:
         assert (ROOT / name).is_file(), name
 
 
-def test_the_table_of_recipes_is_the_one_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["recipes", "--markdown"]) == 0
-    printed = capsys.readouterr().out.strip()
+def test_the_table_of_recipes_is_the_one_that_the_command_prints() -> None:
+    printed = CliRunner().invoke(cli.app, ["recipes", "--markdown"]).output.strip()
     assert printed.count("\n") > 15
     assert printed in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
