@@ -154,7 +154,7 @@ def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     assert runs.fresh_path(tmp_path / "file") == tmp_path / "file-2"
     for place in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(ModisteError, match=r"cannot use .* as a run folder: .*--out"), runs.locked(place):
+        with pytest.raises(ModisteError, match=r"cannot use .* for this training: .*--out"), runs.locked(place):
             pass
 
 

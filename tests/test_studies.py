@@ -393,7 +393,7 @@ def test_one_study_at_a_time_in_a_folder(file: Path, here: list[str], tmp_path: 
         assert other.stdout is not None
         other.stdout.readline()
         try:
-            with pytest.raises(ModisteError, match="another process works on the study"):
+            with pytest.raises(ModisteError, match="is in use by another study"):
                 modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
         finally:
             other.kill()

@@ -145,24 +145,32 @@ def refuse_strangers(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the run folder for this process; ModisteError when another one trains in it."""
+def held(path: Path, work: str) -> Iterator[None]:
+    """Hold a folder, made if need be, for this process; ModisteError when another one holds it or it cannot be had.
+
+    `work` is what goes on there, for the sentence: a training, a study.
+    """
     lock = filelock.FileLock(path / ".lock")
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise ModisteError(
-            f"{path} is in use by another training; wait for it, or choose another folder with --out"
-        ) from None
+        raise ModisteError(f"{path} is in use by another {work}; wait for it, or choose another --out") from None
     except OSError as error:
-        raise ModisteError(f"cannot use {path} as a run folder: {error.strerror}; choose another with --out") from None
+        raise ModisteError(f"cannot use {path} for this {work}: {error.strerror}; choose another with --out") from None
     try:
-        for leftover in path.rglob(".*.writing"):  # from a process that was killed inside a write
-            leftover.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run folder, and sweep out what a process that was killed inside a write has left there."""
+    with held(path, "training"):
+        for leftover in path.rglob(".*.writing"):
+            leftover.unlink(missing_ok=True)
+        yield
 
 
 def append_log(run: Run, record: Mapping[str, Any]) -> None:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -191,14 +190,8 @@ def _locked(path: Path) -> Iterator[None]:
             raise UsageError(
                 f"{path} holds other files ({strange[0]}) and is no study folder; choose another with --out"
             )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path / ".lock").acquire(timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ModisteError(
-            f"another process works on the study in {path}; wait for it, or choose another --out"
-        ) from None
+    with runs.held(path, "study"):
+        yield
 
 
 def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[Planned]]:

@@ -218,20 +218,8 @@ def _locked(path: Path) -> Iterator[None]:
         strange = [name for name in strange if not name.endswith(".writing")]
         if strange:
             raise UsageError(f"{path} holds other files ({strange[0]}) and is no experiment; choose another with --out")
-    lock = filelock.FileLock(path / ".lock")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ModisteError(
-            f"another process works on the experiment in {path}; wait for it, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise ModisteError(f"cannot write into {path}: {error.strerror}; choose another folder with --out") from None
-    try:
+    with runs.held(path, "experiment"):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -119,7 +119,8 @@ class SelfAttention(nn.Module):
         values = F.max_pool2d(self.values(features), 2, ceil_mode=True).flatten(2)  # [N, C / 2, H W / 4]
         shares = torch.softmax(queries.transpose(1, 2) @ keys, dim=2)  # [N, H W, H W / 4]
         mixed = (shares @ values.transpose(1, 2)).transpose(1, 2)  # [N, C / 2, H W]
-        mixed = mixed.unflatten(2, features.shape[2:])  # no count of images, which an export would freeze
+        # No count of images is named, which an export would freeze.
+        mixed = mixed.unflatten(2, features.shape[2:])  # type: ignore[no-untyped-call]
         result: Tensor = features + self.gamma * self.output(mixed)
         return result
 
