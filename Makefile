@@ -31,7 +31,7 @@ demo:
 
 # Fast, without network or real data.
 test: $(READY)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -q -m slow
