@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; also for the processes that tests start
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import data, judge
+from modiste import cli, data, judge
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
 from modiste.data import toy
 
@@ -67,3 +70,33 @@ def tiny_free(tiny: Recipe) -> Recipe:
     """The same without batch norm, so that a batch may be split without changing the update."""
     network = tiny.network.model_copy(update={"generator_norm": "none", "discriminator_norm": "none"})
     return tiny.model_copy(update={"network": network, "loss": Loss(r1_gamma=0.1)})
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line in this process: exit code, output, errors."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, driven by playwright."""
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with playwright.sync_playwright() as engine:
+        opened = engine.chromium.launch(executable_path=binary, args=quiet)
+        yield opened
+        opened.close()

@@ -13,6 +13,7 @@ import torch
 
 from modiste import data, judge
 from modiste.config import Data
+from modiste.data import toy
 from modiste.errors import ModisteError, UsageError
 
 SHIPPED = Path(str(resources.files("modiste"))) / "judges"
@@ -113,6 +114,13 @@ def test_no_labels_no_judge(tmp_path: Path) -> None:
         judge.train(Data(name=str(tmp_path / "bare.npz")), tmp_path / "j.safetensors", epochs=1)
     with pytest.raises(UsageError, match="is no judge"):
         judge.load(tmp_path / "j.safetensors")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
+def test_the_shortest_trainings_have_a_learning_rate_too(steps: int) -> None:
+    losses: list[float] = []
+    judge.learn(toy.draw(20, 8, 0), epochs=steps, after_epoch=lambda _, loss, *__: losses.append(loss))
+    assert len(losses) == steps and np.isfinite(losses).all()
 
 
 SHORT_OF_IT = pytest.mark.xfail(strict=True, reason="24 epochs gave 93.76 %; to be trained longer")

@@ -311,20 +311,6 @@ def test_a_look_that_cannot_be_had_is_a_sentence(run: Path, closet: Path, monkey
     assert "the data are gone" in shown(report.write(run).html)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if binary is None:
-        pytest.skip("no Chromium is installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
-    with playwright.sync_playwright() as engine:
-        opened = engine.chromium.launch(executable_path=binary, args=quiet)
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_a_browser_shows_all_of_it_and_asks_for_nothing(
     written: report.Written, browser: Any, width: int, scheme: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from test_resume import assert_same, content
 from torch import nn
 
 import modiste
-from modiste import config
+from modiste import assembly, config
 from modiste.config import Recipe
+from modiste.networks import Shape
 from modiste.updates import backward_by_class, backward_of_mean, clip_weights
 
 LABELS = torch.tensor([0, 0, 0, 2])
@@ -26,7 +28,7 @@ def linear(seed: int = 0) -> tuple[nn.Module, torch.Tensor]:
 
 def test_classes_count_alike_however_many_images_they_have() -> None:
     layer, points = linear()
-    backward_by_class(layer, 1e9, layer(points)[:, 0], LABELS)
+    backward_by_class(layer, 1e9, layer(points)[:, 0], LABELS, 1)
     torch.testing.assert_close(layer.weight.grad, (points[:3].mean(0) + points[3])[None] / 2)
     torch.testing.assert_close(layer.bias.grad, torch.ones(1))
 
@@ -34,34 +36,39 @@ def test_classes_count_alike_however_many_images_they_have() -> None:
 def test_no_class_pulls_harder_than_the_largest_norm() -> None:
     layer, points = linear()
     points[3] *= 1000
-    backward_by_class(layer, 0.5, layer(points)[:, 0], LABELS)
+    backward_by_class(layer, 0.5, layer(points)[:, 0], LABELS, 1)
     of_first = torch.cat([points[:3].mean(0), torch.ones(1)])
     of_second = torch.cat([points[3], torch.ones(1)])
     expected = sum(part * min(1, 0.5 / part.norm().item()) for part in (of_first, of_second)) / 2
     torch.testing.assert_close(torch.cat([layer.weight.grad[0], layer.bias.grad]), expected)
 
 
-def test_gradients_of_several_parts_add_up() -> None:
+@pytest.mark.parametrize("largest_norm", [1e9, 0.5])
+def test_two_equal_parts_of_a_batch_give_the_gradient_of_one(largest_norm: float) -> None:
     layer, points = linear()
-    for backward in (lambda x: backward_by_class(layer, 1e9, x, LABELS), lambda x: backward_of_mean(x, LABELS)):
+    for backward in (partial(backward_by_class, layer, largest_norm), backward_of_mean):
         layer.zero_grad()
-        backward(layer(points)[:, 0])
+        backward(layer(points)[:, 0], LABELS, 1)
         once = layer.weight.grad.clone()
-        backward(layer(points)[:, 0])
-        torch.testing.assert_close(layer.weight.grad, 2 * once)
+        layer.zero_grad()
+        for _ in range(2):
+            backward(layer(points)[:, 0], LABELS, 2)
+        torch.testing.assert_close(layer.weight.grad, once)
 
 
 def test_the_mean_is_the_plain_gradient() -> None:
     layer, points = linear()
-    backward_of_mean(layer(points)[:, 0], None)
+    backward_of_mean(layer(points)[:, 0], None, 1)
     torch.testing.assert_close(layer.weight.grad, points.mean(0)[None])
 
 
-def test_clipped_weights_lie_in_their_box() -> None:
-    layer, _ = linear()
-    before = layer.weight.detach().clone()
-    clip_weights(0.1, layer)
-    torch.testing.assert_close(layer.weight.detach(), before.clamp(-0.1, 0.1))
+def test_clipped_weights_lie_in_their_box(tiny: Recipe) -> None:
+    recipe = config.override(tiny, {"network.conditioning": "none"})
+    state = assembly.make_state(recipe, Shape(1, 16), "cpu")
+    before = [parameter.detach().clone() for parameter in state.discriminator.parameters()]
+    clip_weights(0.01, state, torch.zeros(()))
+    for old, new in zip(before, state.discriminator.parameters(), strict=True):
+        torch.testing.assert_close(new.detach(), old.clamp(-0.01, 0.01))
 
 
 TERMS: dict[str, dict[str, Any]] = {

@@ -72,9 +72,8 @@ def make_optimizer(train: config.Train, module: nn.Module, rate: float) -> torch
     """Adam (Kingma & Ba 2015) or RMSprop (Tieleman & Hinton 2012) on all weights of a network."""
     if train.optimizer == "rmsprop":
         return torch.optim.RMSprop(module.parameters(), lr=rate, alpha=train.beta2, eps=train.epsilon)
-    on_host = next(module.parameters()).device.type == "mps"
-    betas = (train.beta1, train.beta2)
-    return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, eps=train.epsilon, fused=not on_host)
+    betas, fused = (train.beta1, train.beta2), next(module.parameters()).device.type != "mps"
+    return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, eps=train.epsilon, fused=fused)
 
 
 def make_rules(recipe: Recipe, state: State, team: Team, device: str, precision: str) -> Rules:
@@ -87,6 +86,8 @@ def make_rules(recipe: Recipe, state: State, team: Team, device: str, precision:
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in state.discriminator.modules())
     by_class = partial(backward_by_class, state.discriminator, loss.group_clip)
     top = partial(losses.mean_of_top, loss.top_k_share, loss.top_k_images)
+    after = [partial(clip_weights, loss.weight_clip)] if loss.weight_clip else []
+    after += [partial(_adapt, recipe, team)] if augment.policy and augment.adapt_target else []
     low = partial(torch.autocast, device, dtype=torch.bfloat16)
     return Rules(
         generator=compiled(state.generator),
@@ -96,7 +97,7 @@ def make_rules(recipe: Recipe, state: State, team: Team, device: str, precision:
         penalty=penalties.chosen(loss, state.discriminator, changed, train.batch_size),
         backward=by_class if loss.group_clip else backward_of_mean,
         generator_mean=top if loss.top_k_share < 1 else losses.mean_of_all,
-        after_discriminator=partial(_after_discriminator, recipe, team),
+        after_discriminator=after,
         autocast=low if precision == "bfloat16" else nullcontext,
         discriminator_steps=train.discriminator_steps,
         batch_size=train.batch_size,
@@ -116,15 +117,12 @@ def _changed(policy: tuple[str, ...], state: State, images: Tensor) -> Tensor:
     return diffaug.augment(policy, images, state.augment_probability)
 
 
-def _after_discriminator(recipe: Recipe, team: Team, state: State, accuracy_real: Tensor) -> None:
-    """After a step of the discriminator: its weights clipped and the augmentation adapted, where the recipe says so."""
-    if recipe.loss.weight_clip:
-        clip_weights(recipe.loss.weight_clip, state.discriminator)
-    augment = recipe.augment
-    if augment.policy and augment.adapt_target:
-        mean = processes.total(accuracy_real, team) / team.size
-        share = recipe.train.batch_size / augment.adapt_images
-        state.augment_probability.copy_(diffaug.adapted(state.augment_probability, mean, augment.adapt_target, share))
+def _adapt(recipe: Recipe, team: Team, state: State, accuracy_real: Tensor) -> None:
+    """Augmentation that follows the discriminator's over-fitting, as all ranks together see it."""
+    mean = processes.total(accuracy_real, team) / team.size
+    share = recipe.train.batch_size / recipe.augment.adapt_images
+    probability = state.augment_probability
+    probability.copy_(diffaug.adapted(probability, mean, recipe.augment.adapt_target, share))
 
 
 def _apart(

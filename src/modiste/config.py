@@ -126,6 +126,12 @@ class Loss(Section):
     class_weight: NonNegative = 1.0
     """Weight of the auxiliary classifier's term, for network.conditioning = "auxiliary"."""
 
+    @property
+    def gradient_penalties(self) -> dict[str, float]:
+        """The weights of the gradient penalties that are on, by key."""
+        keys = ("r1_gamma", "r2_gamma", "gradient_penalty_weight", "dragan_weight")
+        return {key: getattr(self, key) for key in keys if getattr(self, key)}
+
     @model_validator(mode="after")
     def _smoothing_needs_targets(self) -> Loss:
         if self.label_smoothing and self.adversarial not in ("nonsaturating", "minimax"):

@@ -324,15 +324,11 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
     part: data.Part = "test" if data.has_test(dataset) else "heldout"
     real, test = data.open_data(dataset, part="fit"), data.open_data(dataset, part=part)
     made = images
-    if subject.run is not None:
+    if subject.more is not None:
         say(f"sampling {len(real):,} images to learn from")
-        seeds = range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real))
-        file = Path(subject.facts["checkpoint"])
-        checkpoint = str(file if file.suffix == ".safetensors" else "state" / file)
-        standing = subject.facts.get("batch_norm", "").startswith("standing")
-        generator = sample.load(subject.run, checkpoint, "standing" if standing else "running")
-        chosen = generator.sample_set(seeds=seeds, truncation=subject.facts.get("truncation"))
-        made, _ = subjects.match_labels(chosen, real.class_names)
+        made, _ = subjects.match_labels(
+            subject.more(range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real))), real.class_names
+        )
     made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
     if len(real) > len(made):
         real = real.select(slice(len(made)))

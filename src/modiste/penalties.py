@@ -71,35 +71,41 @@ def balanced_consistency(
     return (adversarial_logit(logits) - adversarial_logit(changed)) ** 2
 
 
+Term = Callable[[Discriminator, Tensor, Tensor, Tensor | None], Tensor]
+
+GRADIENT_PENALTIES: dict[str, Term] = {
+    "r1_gamma": lambda discriminator, real, fake, labels: zero_centred(discriminator, real, labels),
+    "r2_gamma": lambda discriminator, real, fake, labels: zero_centred(discriminator, fake, labels),
+    "gradient_penalty_weight": lambda discriminator, real, fake, labels: one_centred(
+        discriminator, between(real, fake), labels
+    ),
+    "dragan_weight": lambda discriminator, real, fake, labels: one_centred(discriminator, around(real), labels),
+}
+"""By the key of their weight."""
+
+
 def chosen(loss: Loss, discriminator: Discriminator, augment: Callable[[Tensor], Tensor], batch_size: int) -> Penalty:
     """The sum of the penalties that a recipe asks for, each with its weight; zero where it asks for none.
 
     Gradient penalties fall due at every `penalty_every`-th update, with as much more weight (Karras et al. 2020,
     section 3). Consistency is counted at each update.
     """
-
-    def gradients(real: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor:
-        total = real.new_zeros(len(real), dtype=torch.float32)
-        if loss.r1_gamma:
-            total = total + loss.r1_gamma * zero_centred(discriminator, real, labels)
-        if loss.r2_gamma:
-            total = total + loss.r2_gamma * zero_centred(discriminator, fake, labels)
-        if loss.gradient_penalty_weight:
-            total = total + loss.gradient_penalty_weight * one_centred(discriminator, between(real, fake), labels)
-        if loss.dragan_weight:
-            total = total + loss.dragan_weight * one_centred(discriminator, around(real), labels)
-        return total * loss.penalty_every
+    gradients = [
+        (weight * loss.penalty_every, GRADIENT_PENALTIES[key]) for key, weight in loss.gradient_penalties.items()
+    ]
+    balance = loss.balanced_consistency_weight
 
     def penalty(
         real: Tensor, fake: Tensor, labels: Tensor | None, on_real: Tensor, on_fake: Tensor, images: int
     ) -> Tensor:
-        due = images // batch_size % loss.penalty_every == 0
-        total = gradients(real, fake, labels) if due else real.new_zeros(len(real), dtype=torch.float32)
+        total = real.new_zeros(len(real), dtype=torch.float32)
+        if images // batch_size % loss.penalty_every == 0:
+            for weight, term in gradients:
+                total = total + weight * term(discriminator, real, fake, labels)
         if loss.consistency_weight:
             total = total + loss.consistency_weight * consistency(discriminator, real, labels)
-        if weight := loss.balanced_consistency_weight:
-            total = total + weight * balanced_consistency(discriminator, augment, real, labels, on_real)
-            total = total + weight * balanced_consistency(discriminator, augment, fake, labels, on_fake)
+        for picture, logits in ((real, on_real), (fake, on_fake)) if balance else ():
+            total = total + balance * balanced_consistency(discriminator, augment, picture, labels, logits)
         return total
 
     return penalty

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,8 @@ class Subject:
     """Sentences for the user."""
     run: runs.Run | None = None
     """The run the images come from."""
+    more: Callable[[range], Images] | None = None
+    """Images of other seeds, sampled as these were, where they come from a run."""
 
 
 def open_subject(
@@ -166,9 +169,13 @@ def _from_run(
     if kind == "run" and manifest["status"] != "finished":
         warnings.append(f"the training of {path} is not finished (status {manifest['status']}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip
-    images = generator.sample_set(seeds=seeds, truncation=truncation)
+
+    def make(seeds: range) -> Images:
+        return generator.sample_set(seeds=seeds, truncation=truncation)
+
+    images = make(seeds)
     facts |= _noise(seeds, images) | ({} if truncation is None else {"truncation": truncation})
-    return _subject(kind, path, run.path.absolute().name, images, facts, warnings, run=run)
+    return replace(_subject(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
 
 
 def _images_shown(run: runs.Run, file: Path) -> int | None:
@@ -330,7 +337,6 @@ def _subject(
     images: Images,
     facts: dict[str, Any],
     warnings: list[str],
-    run: runs.Run | None = None,
 ) -> Subject:
     digest = data.digest(images)[:16]
     if "asked" in facts:
@@ -338,4 +344,4 @@ def _subject(
                     f"scores are computed on {len(images):,} and say so", *warnings]  # fmt: skip
     head = {"kind": kind, "path": str(path), "hash": digest, "count": len(images)}
     size = {"size": list(images.pixels.shape[1:]), "pixels": digest, "labelled": images.labels is not None}
-    return Subject(name, images, {**head, **size, **facts}, tuple(warnings), run)
+    return Subject(name, images, {**head, **size, **facts}, tuple(warnings))

@@ -44,12 +44,13 @@ class Rules:
     both_logits: Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
     pair: Pair
     penalty: Penalty
-    backward: Callable[[Tensor, Tensor | None], None]
-    """Of the discriminator's losses [N] and their labels: adds the gradient of their mean to its weights."""
+    backward: Callable[[Tensor, Tensor | None, int], None]
+    """Of the discriminator's losses [N] in one of so many parts of a batch, and their labels: adds this part's share of
+    the mean gradient to the weights."""
     generator_mean: Callable[[Tensor, Tensor, int], Tensor]
     """Of the generator's losses [N], the logits and the images shown: what it learns from, a scalar."""
-    after_discriminator: Callable[[State, Tensor], None]
-    """After each of the discriminator's steps, with its accuracy on real images."""
+    after_discriminator: Sequence[Callable[[State, Tensor], None]]
+    """What follows each of the discriminator's steps, given its accuracy on real images."""
     autocast: Callable[[], AbstractContextManager[Any]]
     discriminator_steps: int
     batch_size: int
@@ -105,7 +106,7 @@ def update_discriminator(
         real_logits, fake_logits = real_logits.float(), fake_logits.float()
         loss = rules.pair.discriminator(real_logits, fake_logits)
         penalty = rules.penalty(part.real, fake.detach(), part.labels, real_logits, fake_logits, state.images)
-        rules.backward((loss + penalty) / len(parts), part.labels)
+        rules.backward(loss + penalty, part.labels, len(parts))
         with torch.no_grad():
             right = accuracies(rules.pair, real_logits, fake_logits)
             sums += torch.cat([loss.mean()[None], right, penalty.mean()[None]])
@@ -116,7 +117,8 @@ def update_discriminator(
     stop_unless_finite(state.images, discriminator_loss=sums[0], penalty=sums[3], discriminator_gradient=norm)
     set_learning_rate(state.optimizer_d, rules.learning_rates(state.images)[1])
     state.optimizer_d.step()
-    rules.after_discriminator(state, sums[1])
+    for follow in rules.after_discriminator:
+        follow(state, sums[1])
     state.meter[: len(METER_D)] += torch.cat([sums.new_ones(1), sums, norm[None]])
     return seen
 
@@ -167,15 +169,18 @@ def update_ema(ema: nn.Module, generator: nn.Module, decay: float) -> None:
             old.copy_(new)
 
 
-def backward_of_mean(losses: Tensor, labels: Tensor | None) -> None:
-    """The gradient of the mean over the batch."""
-    torch.autograd.backward(losses.mean())
+def backward_of_mean(losses: Tensor, labels: Tensor | None, parts: int) -> None:
+    """The gradient of the mean over the batch, of which this is one of equal parts."""
+    torch.autograd.backward(losses.mean() / parts)
 
 
-def backward_by_class(module: nn.Module, largest_norm: float, losses: Tensor, labels: Tensor | None) -> None:
+def backward_by_class(
+    module: nn.Module, largest_norm: float, losses: Tensor, labels: Tensor | None, parts: int
+) -> None:
     """The mean over classes of each class's gradient, cut to this norm (Kenfack et al. 2022, algorithm 1).
 
-    One backward pass per class that the batch has, so it costs as many times as much as the mean over the batch.
+    One backward pass per class that the part has, so it costs as many times as much as the mean over the batch. The
+    parts of a batch are cut each for itself and then averaged.
     """
     assert labels is not None  # recipes without classes are refused
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -185,16 +190,16 @@ def backward_by_class(module: nn.Module, largest_norm: float, losses: Tensor, la
         of_class = losses[labels == number].mean()
         gradients = torch.autograd.grad(of_class, parameters, retain_graph=True, materialize_grads=True)
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
-        factor = (largest_norm / norm.clamp(min=1e-12)).clamp(max=1) / len(there)
+        factor = (largest_norm / norm.clamp(min=1e-12)).clamp(max=1) / (len(there) * parts)
         torch._foreach_add_(total, [gradient * factor for gradient in gradients])
     for parameter, gradient in zip(parameters, total, strict=True):
         parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 @torch.no_grad()
-def clip_weights(largest: float, discriminator: nn.Module) -> None:
+def clip_weights(largest: float, state: State, accuracy_real: Tensor) -> None:
     """All of the discriminator's weights into [-largest, largest] (Arjovsky et al. 2017, algorithm 1)."""
-    for parameter in discriminator.parameters():
+    for parameter in state.discriminator.parameters():
         parameter.clamp_(-largest, largest)
 
 

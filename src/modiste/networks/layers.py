@@ -160,7 +160,7 @@ def join_maps(images: Tensor, labels: Tensor | None, classes: int) -> Tensor:
 
 
 def joined_to_noise(network: Network, classes: int) -> int:
-    """How many one-hot inputs a generator with conditional batch norm for projection has beside its noise."""
+    """How many one-hot inputs a generator has beside its noise, where projection uses conditional batch norm."""
     return classes if network.conditioning in ("one-hot", "auxiliary") else 0
 
 

@@ -103,13 +103,7 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
         torch.autograd.backward(gradient.square().sum())
 
     total = _operations(step) / turns
-    weights = (
-        recipe.loss.r1_gamma,
-        recipe.loss.r2_gamma,
-        recipe.loss.gradient_penalty_weight,
-        recipe.loss.dragan_weight,
-    )
-    if count := sum(weight > 0 for weight in weights):
+    if count := len(recipe.loss.gradient_penalties):
         total += count * _operations(penalty) / recipe.loss.penalty_every
     return total / BATCH
 

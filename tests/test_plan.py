@@ -1,0 +1,162 @@
+"""Study files: what they plan, what they must not say, and the commands that follow from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from modiste import config, losses, networks, plan
+from modiste.errors import UsageError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "some.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_recipes_times_grid_times_seeds(tmp_path: Path) -> None:
+    study = plan.load(
+        written(
+            tmp_path,
+            """
+            recipes = ["swift", "noronha"]
+            seeds = [4, 1, 4]
+            budget = "3 epochs"
+            threads = 2
+            set = { data.name = "toy", data.resize = 16, data.count = 300 }
+            [grid]
+            network.z_dim = [8, 16]
+            "train.beta1" = [0.0, 0.5]
+            """,
+        )
+    )
+    planned = plan.expand(study, tmp_path / "out")
+    assert len(planned) == 2 * 4 * 2
+    assert [run.name for run in planned[:2]] == ["swift-z_dim-8-beta1-0.0-seed4", "swift-z_dim-8-beta1-0.5-seed4"]
+    assert planned[-1].name == "noronha-z_dim-16-beta1-0.5-seed1"
+    assert planned[-1].folder == tmp_path / "out/runs/noronha-z_dim-16-beta1-0.5-seed1"
+    recipe = planned[-1].recipe
+    assert (recipe.network.z_dim, recipe.train.beta1, recipe.data.name, recipe.seed) == (16, 0.5, "toy", 1)
+    assert recipe.train.threads == 2
+    assert recipe.train.epochs is None and (recipe.train.images or 0) % 3 == 0
+    train, evaluate = planned[-1].commands
+    assert " ".join(train).endswith("--set train.threads=2 --set train.epochs=3")
+    assert evaluate == ("evaluate", str(planned[-1].folder), "--count", "10000", "--reference", "test")
+
+
+@pytest.mark.parametrize(
+    "value", [None, "none", "hinge", "least-squares", "1e3", "two words", 3, 1e-7, True, [1, 2], "ü"]
+)
+def test_values_survive_the_way_through_a_command(value: object) -> None:
+    assert config.assignments([f"some.key={plan.literal(value)}"]) == {"some.key": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "compares nothing"),
+        ('recipe = ["swift"]', "did you mean 'recipes'"),
+        ('[[configuration]]\nname = "a"\nrecipes = "swift"', "did you mean 'recipe'"),
+        ('[[configuration]]\nname = "a"', "configuration.recipe is missing"),
+        ('recipes = ["swift"]\nevaluate.counts = 9', "did you mean 'count'"),
+        ('recipes = ["swit"]', "did you mean 'swift'"),
+        ('recipes = ["swift"]\nset.train.epoch = 9', "did you mean 'train.epochs'"),
+        ('recipes = ["swift"]\ngrid.train.batch_size = []', "train.batch_size"),
+        ('recipes = ["swift"]\ngrid.network.z_dim = [8, 0]', "network.z_dim = 0 is not possible"),
+        ('recipes = ["swift", "swift"]', "two configurations of the study some are named 'swift'"),
+        ('recipes = ["swift"]\nseeds = 0', "seeds = 0 is not possible"),
+        ('recipes = ["swift"]\nseeds = []', "seeds = [] is not possible"),
+        ('recipes = ["swift"]\nset.seed = 3', "write seeds = 3"),
+        ('recipes = ["swift"]\nbudget = "soon"', "'soon' is no length"),
+        ('recipes = ["swift"]\nbudget = "0 epochs"', "'0 epochs' is no length"),
+        ('recipes = ["swift"]\nbudget = "1.5 images"', "'1.5 images' is no length"),
+        ("recipes = [", "is not valid TOML"),
+    ],
+)
+def test_what_a_file_must_not_say(text: str, said: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UsageError) as error:
+        plan.expand(plan.revise(plan.load(path), set={"data.name": "toy"}), tmp_path)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_study_has_one_data_set(closet: Path, tmp_path: Path) -> None:
+    text = f'recipes = ["swift"]\ngrid."data.name" = ["toy", "{closet}"]'
+    with pytest.raises(UsageError, match="judged on different images"):
+        plan.expand(plan.load(written(tmp_path, text)), tmp_path)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UsageError, match="no study is named 'dias'; did you mean 'diaz'"):
+        plan.load("dias")
+    with pytest.raises(UsageError, match=r"cannot read the study file gone\.toml"):
+        plan.load("gone.toml")
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", 3), ("0,2,5", (0, 2, 5)), ("4,", (4,))])
+def test_seeds_as_typed(text: str, seeds: object) -> None:
+    assert plan.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "three", "-1", "1-3", ","])
+def test_seeds_mistyped(text: str) -> None:
+    with pytest.raises(UsageError, match="neither a count"):
+        plan.parse_seeds(text)
+
+
+@pytest.mark.parametrize("name", plan.shipped())
+def test_shipped_studies_can_be_built(name: str) -> None:
+    study = plan.load(name)
+    assert study.about.endswith(("?", ".")) and study.source
+    found = plan.configurations(study)
+    assert len(found) > 1, "a study compares"
+    seen = set()
+    for one in found:
+        recipe = config.override(config.load(one.recipe), one.set)
+        seen.add(config.content_hash(recipe))
+        with torch.device("meta"):
+            classes = 0 if recipe.network.conditioning == "none" else 10
+            shape = networks.Shape(1, recipe.data.resize or 28, classes)
+            networks.build_generator(recipe.network, shape)
+            networks.build_discriminator(recipe.network, shape)
+    assert len(seen) == len(found), "two configurations are the same"
+
+
+def test_what_is_shipped() -> None:
+    assert {
+        "diaz",
+        "noronha",
+        "roh",
+        "dense-sigmoid",
+        "bare-naich",
+        "seeds",
+        "losses",
+        "latent-size",
+        "batch-size",
+        "family",
+        "small-data",
+    } == set(plan.shipped())
+    published = {"diaz-a", "noronha", "roh", "dense-sigmoid", "bare-naich"}
+    assert {one.recipe for one in plan.configurations(plan.load("seeds"))} == {*published, "swift"}
+    baselines = set(config.shipped()) - published - {"diaz-b", "diaz-c"}
+    assert {one.recipe for one in plan.configurations(plan.load("family"))} == baselines
+    assert set(plan.load("losses").grid["loss.adversarial"]) == set(losses.ADVERSARIAL)
+    assert plan.load("latent-size").grid["network.z_dim"][
+        :: len(plan.load("latent-size").grid["network.z_dim"]) - 1
+    ] == (8, 512)
+    assert [one.name for one in plan.configurations(plan.load("diaz"))] == ["diaz-a", "diaz-b", "diaz-c"]
+
+
+def test_the_command_of_a_study_is_what_one_would_type() -> None:
+    def typed(**changes: Any) -> str:
+        return plan.shown(plan.study_command(plan.revise(plan.load("diaz"), **changes), Path("studies/mine")))
+
+    assert typed() == "modiste study diaz --out studies/mine"
+    assert typed(seeds=5, budget="5min") == "modiste study diaz --seeds 5 --budget 5min --out studies/mine"
+    assert typed(seeds=(0, 2)) == "modiste study diaz --seeds 0,2 --out studies/mine"
+    of_file = "modiste study studies/mine/study.toml --out studies/mine"
+    assert typed(about="another question") == of_file and typed(name="other") == of_file
