@@ -211,5 +211,5 @@ def test_the_memory_is_computed_once(
 
 
 def test_pixels_are_compared_at_the_judges_size(extractors: tuple[Extractor, ...]) -> None:
-    rows = measures.flat(Images(np.full((3, 3, 32, 32), 51, np.uint8), None, (), "large"), extractors[0])
+    rows = measures.flat(Images(np.full((3, 3, 32, 32), 51, np.uint8), None, (), "large"), extractors[0].shape)
     assert rows.shape == (3, 256) and rows.dtype == np.float32 and np.allclose(rows, 0.2)

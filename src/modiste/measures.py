@@ -19,6 +19,7 @@ from modiste.data import Images
 from modiste.errors import ModisteError
 from modiste.features import Extractor, Features
 from modiste.neighbours import nearest
+from modiste.networks import Shape
 from modiste.scores import Score
 
 Say = Callable[[str], None]
@@ -127,9 +128,6 @@ def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
     unseen_features = features.extract(judge, unseen, cached=True)
     key = {"train": data.digest(train), "size": judge.shape.size}
 
-    def unseen_to_train() -> NDArray[np.float64]:
-        return nearest(flat(unseen, judge), flat(train, judge)).distances[:, 0]
-
     def train_to_train() -> NDArray[np.float64]:
         vectors = train_features.vectors
         return nearest(vectors, vectors, exclude_self=True).distances[:, 0]
@@ -139,14 +137,20 @@ def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
         train_features,
         unseen,
         unseen_features,
-        features.remembered_array({**key, "unseen": data.digest(unseen)}, unseen_to_train),
+        unseen_to_train(train, unseen, judge.shape),
         features.remembered_array({**key, "judge": judge.fingerprint}, train_to_train),
     )
 
 
-def flat(images: Images, judge: Extractor) -> NDArray[np.float32]:
-    """Pixels as rows of brightness in [0, 1], at the judge's size."""
-    pixels = features.fitted(images.pixels, judge.shape)
+def unseen_to_train(train: Images, unseen: Images, shape: Shape) -> NDArray[np.float64]:
+    """Distances [N] of unseen real images to their nearest training image, in pixels of that shape; kept on disk."""
+    key = {"train": data.digest(train), "size": shape.size, "unseen": data.digest(unseen)}
+    return features.remembered_array(key, lambda: nearest(flat(unseen, shape), flat(train, shape)).distances[:, 0])
+
+
+def flat(images: Images, shape: Shape) -> NDArray[np.float32]:
+    """Pixels as rows of brightness in [0, 1], brought to that shape."""
+    pixels = features.fitted(images.pixels, shape)
     return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
 
 
@@ -237,7 +241,9 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
         return
     made, count = seen[judge.name].vectors, reference.count_word
     learned, unseen = memory.train_features.vectors, memory.unseen_features.vectors
-    pixels = functools.cache(lambda: nearest(flat(candidate, judge), flat(memory.train, judge)).distances[:, 0])
+    pixels = functools.cache(
+        lambda: nearest(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0]
+    )
     yield (
         f"nearest_ratio_pixels_{count}",
         lambda: memorisation.nearest_ratio(pixels(), memory.unseen_pixel_distances, seed=reference.seed),

@@ -68,7 +68,7 @@ def duplicates(generated_to_train: ArrayLike, heldout_to_train: ArrayLike) -> Sc
     `exact` counts distance 0, `near` distances up to the threshold, `expected_near` what held-out images would give.
     """
     fake, real = checked_vector(generated_to_train, GENERATED), checked_vector(heldout_to_train, HELD_OUT)
-    threshold = float(np.percentile(real, NEAR_PERCENTILE))
+    threshold = near_threshold(real)
     near = int((fake <= threshold).sum())
     details = {
         "exact": int((fake == 0).sum()),
@@ -78,6 +78,11 @@ def duplicates(generated_to_train: ArrayLike, heldout_to_train: ArrayLike) -> Sc
         "percentile": NEAR_PERCENTILE,
     }
     return share_score(near, len(fake), details)
+
+
+def near_threshold(heldout_to_train: ArrayLike) -> float:
+    """The distance to a training image up to which an image is a near-duplicate: 1 % of held-out ones are as near."""
+    return float(np.percentile(checked_vector(heldout_to_train, HELD_OUT), NEAR_PERCENTILE))
 
 
 def data_copying(

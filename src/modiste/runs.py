@@ -175,7 +175,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def append_log(run: Run, record: Mapping[str, Any]) -> None:
     """Add one line to the log."""
-    with _place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
+    with place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
         log.flush()
         os.fsync(log.fileno())
@@ -352,21 +352,21 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that at every instant the old content or the new one is there, never a part."""
     beside = path.with_name(f".{path.name}.writing")
-    with _place_named(path):
+    with place_named(path):
         try:
             with beside.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
-            _settle_names(path.parent)
+            settle_names(path.parent)
         except BaseException:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
 
 
-def _settle_names(folder: Path) -> None:
+def settle_names(folder: Path) -> None:
     """Bring a folder's new names to the disk too, where the system can: a power cut must not undo a rename."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
@@ -377,7 +377,8 @@ def _settle_names(folder: Path) -> None:
 
 
 @contextmanager
-def _place_named(path: Path) -> Iterator[None]:
+def place_named(path: Path) -> Iterator[None]:
+    """Say of a write that fails which place it was for, why, and what to do about it."""
     try:
         yield
     except OSError as error:

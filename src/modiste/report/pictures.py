@@ -84,7 +84,7 @@ def nearest_training(images: Images, train: Images, judge: Extractor) -> tuple[N
     key = {"nearest": data.digest(images), "train": data.digest(train), "size": judge.shape.size}
 
     def search() -> NDArray[np.float64]:
-        found = nearest(measures.flat(images, judge), measures.flat(train, judge))
+        found = nearest(measures.flat(images, judge.shape), measures.flat(train, judge.shape))
         return np.stack([found.distances[:, 0], found.indices[:, 0].astype(np.float64)])
 
     distances, indices = features.remembered_array(key, search)
