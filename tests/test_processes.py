@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import modiste
 from modiste import config, processes, runs
 from modiste.config import Recipe
+from modiste.errors import ModisteError
 
 
 def torchrun(recipe: Recipe, out: Path, *words: str) -> runs.Run:
@@ -53,11 +54,43 @@ def test_batch_norm_networks_train_and_resume(tiny: Recipe, tmp_path: Path) -> N
 def test_each_process_takes_the_device_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[object] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "set_device", called.append)
     monkeypatch.setattr(processes.dist, "init_process_group", called.append)
-    monkeypatch.setattr(processes.dist, "get_rank", lambda: 1)
     monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: None)
-    with processes.joined("cuda") as team:
-        assert team == processes.Team(1, 2)
-    assert called == [1, "nccl"]
+    team = processes.planned("cuda", 4)
+    assert team == processes.Team(1, 2)
+    with processes.joined(team, "cuda", lambda folder: []):
+        assert called == [1, "nccl"]
+
+
+def test_the_first_process_starts_the_others(tiny: Recipe, tmp_path: Path) -> None:
+    """The same numbers as torchrun's two, down to the last bit, and this process has its threads back."""
+    threads = torch.get_num_threads()
+    recipe = config.override(tiny, {"train.images": 160})
+    started = modiste.train(config.override(recipe, {"train.processes": 2, "train.threads": 2}), tmp_path / "started")
+    assert started.manifest["processes"] == 2 and started.manifest["threads"] == 1
+    launched = torchrun(config.override(recipe, {"train.threads": 2}), tmp_path / "launched")
+    one, other = (load_file(run.path / "generator.safetensors") for run in (started, launched))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.get_num_threads() == threads
+    assert processes.planned("cuda", 2).size == 1  # on GPUs torchrun is asked
+
+
+def test_shared_trainings_resume_bit_for_bit(tiny: Recipe, tmp_path: Path) -> None:
+    recipe = config.override(tiny, {"train.processes": 2})
+    whole = modiste.train(recipe, tmp_path / "whole")
+    modiste.train(config.override(recipe, {"train.images": 160}), tmp_path / "parts")
+    parts = modiste.train(recipe, tmp_path / "parts", extend=True)
+    one, other = (load_file(run.path / "generator.safetensors") for run in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_process_that_ends_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words come back, and nothing waits for it for ever."""
+    with (
+        pytest.raises(ModisteError, match=r"process 1 of the 2 .* ended \(no recipe is named 'nobody'"),
+        processes.joined(processes.Team(0, 2), "cpu", lambda folder: ["train", "nobody"]),
+    ):
+        pass

@@ -198,7 +198,11 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: cuda, else mps, else cpu."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Processor threads; 0 = torch's choice. Written into the manifest, since sums depend on it."""
+    """Processor threads, of all processes together; 0 = torch's choice. The manifest has each one's, since sums depend
+    on it."""
+    processes: Count = 1
+    """Processes on the processor that share each batch, and its threads; faster than as many threads. Batch norm takes
+    each one's part for itself. GPUs are shared out by torchrun instead."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:

@@ -1,20 +1,29 @@
-"""One training over several processes: launched by torchrun, gradients averaged by hand, networks left unwrapped.
+"""One training over several processes: gradients averaged by hand, networks left unwrapped.
 
 Each rank works on its slice of the same global batch, so that batch size, noise, data order and schedules mean the
-same thing for any number of processes. A single process passes through every function here untouched.
+same thing for any number of processes. A single process passes through every function here untouched. torchrun starts
+the ranks, on as many GPUs or machines as there are; or the first one starts the others, for `train.processes`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import FileStore  # type: ignore[attr-defined]
+
+from modiste.errors import ModisteError
 
 T = TypeVar("T")
 
@@ -37,20 +46,97 @@ class Team:
         return slice(self.rank * part, (self.rank + 1) * part)
 
 
+RENDEZVOUS = "MODISTE_RENDEZVOUS"
+"""The environment variable with the file where ranks meet that were not started by torchrun."""
+PATIENCE_SECONDS = 30.0
+
+
+def planned(device: str, wanted: int) -> Team:
+    """The place that this process will have once joined: as launched, else the first of `wanted` on the CPU."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    return Team(int(os.environ.get("RANK", "0")), started if started > 1 else wanted if device == "cpu" else 1)
+
+
 @contextmanager
-def joined(device: str) -> Iterator[Team]:
-    """The team that torchrun started this process in (gloo on the CPU, nccl on CUDA), else a team of one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield Team()
+def joined(team: Team, device: str, partner: Callable[[Path], Sequence[str]]) -> Iterator[None]:
+    """Meet the other ranks of the planned team (gloo on the CPU, nccl on CUDA).
+
+    Those that nobody has started are started here: `partner` gives the Modiste command for them and may put files into
+    a folder that lasts as long. They get an equal share of this process's threads. ModisteError when one of them ends
+    before its time.
+    """
+    if team.size == 1:
+        yield
         return
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" means in this process from now on
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    try:
-        yield Team(dist.get_rank(), size)
-    finally:
-        dist.destroy_process_group()
+    with ExitStack() as stack:
+        if "WORLD_SIZE" not in os.environ:
+            store = stack.enter_context(_partners(team, partner))
+            dist.init_process_group("gloo", store=store, rank=team.rank, world_size=team.size)
+        elif RENDEZVOUS in os.environ:
+            store = FileStore(os.environ[RENDEZVOUS], team.size)
+            store.set(_here(team.rank), "")
+            dist.init_process_group("gloo", store=store, rank=team.rank, world_size=team.size)
+        else:
+            if device == "cuda":
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" means in this process from now on
+            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        stack.callback(dist.destroy_process_group)
+        yield
+
+
+def _here(rank: int) -> str:
+    return f"rank {rank} is here"
+
+
+@contextmanager
+def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[FileStore]:
+    """What is shared with the ranks after this one, which are started here and gone when the context ends."""
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="modiste-") as name:
+        folder, each = Path(name), max(1, threads // team.size)
+        command = [sys.executable, "-m", "modiste", *partner(folder)]
+        shared = {"WORLD_SIZE": str(team.size), RENDEZVOUS: str(folder / "meeting"), "OMP_NUM_THREADS": str(each)}
+        # All are on this machine, and gloo would look for an address of the machine in a network that may not be there.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+        others = {}
+        for rank in range(1, team.size):
+            with (folder / f"{rank}.log").open("wb") as said:
+                environment = {**os.environ, **shared, "RANK": str(rank)}
+                others[rank] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment
+                )
+        torch.set_num_threads(each)
+        try:
+            store = FileStore(str(folder / "meeting"), team.size)
+            while not store.check([_here(rank) for rank in others]):
+                if any(other.poll() is not None for other in others.values()):
+                    raise RuntimeError("nobody comes")
+                time.sleep(0.02)
+            yield store
+            for other in others.values():
+                with suppress(subprocess.TimeoutExpired):
+                    other.wait(PATIENCE_SECONDS)
+        except RuntimeError as error:
+            if reason := _first_to_fail(others, folder):
+                raise ModisteError(f"{reason}; train again, it goes on from the last saved state") from error
+            raise
+        finally:
+            for other in others.values():
+                other.kill()
+                other.wait()
+            torch.set_num_threads(threads)
+
+
+def _first_to_fail(others: Mapping[int, subprocess.Popen[bytes]], folder: Path) -> str:
+    """Which rank has ended with an error, and the last that it said; empty if all are well."""
+    for rank, other in others.items():
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(1.0)  # the connection breaks a little before the process is gone
+        if other.returncode:
+            said = (folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = said[-1].removeprefix("modiste: ") if said else f"exit code {other.returncode}"
+            return f"process {rank} of the {len(others) + 1} that shared this training ended ({last})"
+    return ""
 
 
 def average_gradients(module: nn.Module, team: Team) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ def train(
     recipe, path = settle(recipe, out, overrides or {})
     path = runs.fresh_path(path) if fresh else path
     device = assembly.choose_device(recipe.train.device)
+    team = processes.planned(device, recipe.train.processes)
     with ExitStack() as stack:
-        team = stack.enter_context(processes.joined(device))
         console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
         dataset = data.open_data(recipe.data)
         recipe = config.resolve(recipe, len(dataset))
@@ -85,6 +86,7 @@ def train(
         if team.is_first:
             runs.refuse_strangers(path)
             stack.enter_context(runs.locked(path))
+        stack.enter_context(processes.joined(team, device, partial(_partner, recipe, path)))
         opened = _open(recipe, path, dataset, device, team, extend, console) if team.is_first else None
         opened = processes.from_first(opened, team)
         if opened.finished:
@@ -113,6 +115,12 @@ def train(
             _finish(session.run, state, status)
         processes.wait(team)
         return session.run
+
+
+def _partner(recipe: Recipe, path: Path, folder: Path) -> list[str]:
+    """The command of another process of this training."""
+    runs.write_text(folder / "recipe.toml", config.to_toml(recipe))
+    return ["train", str(folder / "recipe.toml"), "--out", str(path)]
 
 
 def is_first_process() -> bool:
@@ -349,7 +357,7 @@ def _facts(recipe: Recipe, dataset: Images, digest: str, device: str, team: Team
         **runs.describe_machine(),
         "device": device,
         "precision": assembly.choose_precision(recipe.train.precision, device),
-        "threads": recipe.train.threads or torch.get_num_threads(),
+        "threads": max(1, recipe.train.threads // team.size) if recipe.train.threads else torch.get_num_threads(),
         "processes": team.size,
         "data": {**described, "classes": list(dataset.class_names)},
     }

@@ -2,8 +2,8 @@
 
 oneDNN's own bfloat16 kernel for them is slow for wide 4 x 4 layers, and its threads wait for each other without giving
 way: on a machine that does anything else it becomes 10 to 50 times slower, and a training with it up to 30 times. One
-product over unfolded patches is faster for `diaz-a`, slower for `swift` on a quiet machine, and never stands still
-(docs/performance.md).
+product over unfolded patches is faster for `diaz-a` and never stands still. A process with one thread has nothing to
+wait for, and oneDNN's kernel for 3 x 3 is the faster one there (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Conv2d(nn.Conv2d):
     """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not _under_autocast(input):
+        if not _under_autocast(input) or _suits_onednn(self):
             return super().forward(input)
         return _convolve(self, input, transposed=False)
 
@@ -37,6 +37,11 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 def _under_autocast(input: Tensor) -> bool:
     """Not for penalties and sampling (float32, differentiable twice), nor for the compiler with its own kernels."""
     return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+def _suits_onednn(layer: nn.Conv2d) -> bool:
+    """Small kernels at stride 1 on the only thread of this process."""
+    return torch.get_num_threads() == 1 and max(layer.kernel_size) <= 3 and max(layer.stride) == 1
 
 
 def _convolve(layer: Conv2d | ConvTranspose2d, images: Tensor, transposed: bool) -> Tensor:
