@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from modiste import assembly, data, features, losses, measures, networks, records, runs, sample, scores, subjects
+from modiste import audit as audit_room
 from modiste import judge as judge_room
 from modiste.config import Data
 from modiste.data import Images
@@ -51,6 +52,7 @@ def evaluate(
     truncation: float | None = None,
     batch_norm: sample.Statistics = "running",
     classifier: bool = False,
+    audit: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
     say: Say | None = None,
@@ -61,7 +63,8 @@ def evaluate(
     `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
     weights in the cache (True) or in a file. `truncation` and `batch_norm` say how a run is sampled (`sample.load`).
-    `classifier` adds the classifier accuracy score, which takes minutes.
+    `classifier` adds the classifier accuracy score, which takes minutes; `audit` adds the record's key `audit`, scores
+    class by class and near-copies of training images, and writes a picture of the worst cases beside the record.
     The same call gives the same numbers on one machine.
     """
     say = say or (lambda _: None)
@@ -83,6 +86,8 @@ def evaluate(
     whole = measures.make_reference(
         real, reference, extractors, train=train, unseen=unseen, count=len(images), seed=seed
     )
+    if audit:
+        audit_room.check(whole)
 
     found = measures.measure(images, whole, say=say)
     floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
@@ -95,7 +100,7 @@ def evaluate(
     rows |= opponent
     if classifier:
         rows |= _classifier(subject, images, dataset, say)
-    record = {
+    record: Record = {
         "format": records.FORMAT,
         "subject": {"name": subject.name, **subject.facts, "warnings": [*subject.warnings, *notes]},
         "protocol": _protocol(subject, whole, len(images), floor_facts),
@@ -104,6 +109,10 @@ def evaluate(
         "not_measured": missing,
     }
     place = Path(out) if out else _place(what, subject, reference, checkpoint)
+    if audit:
+        held, new = _floor_images(dataset, reference, len(images))
+        picture = place.with_name(_picture_name(place.stem))
+        record["audit"] = audit_room.audit(images, subject.name, whole, held, new, picture, say)
     records.write(place, record)
     return {**record, "written": str(place)}
 
@@ -173,22 +182,28 @@ def _floor(
     dataset: Data, reference: Split, whole: Reference, count: int, say: Say
 ) -> tuple[dict[str, Score], dict[str, Any]]:
     """The suite on real images that are not in the reference, as many as were generated if there are so many."""
-    parts = [part for part in FLOOR_PARTS[reference] if part != "test" or data.has_test(dataset)]
-    sets = [data.open_data(dataset, part=part) for part in parts]
-    pixels = np.concatenate([images.pixels for images in sets])[:count]
-    known = [images.labels for images in sets if images.labels is not None]
-    labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
-    real = Images(pixels, labels, sets[0].class_names, " and ".join(images.name for images in sets))
+    real, new = _floor_images(dataset, reference, count)
     blank = replace(whole, memory=None)
     found = _cached_suite(real, blank, "real images (floor)", say)
-    if len(real) > len(sets[0]):  # the judge knows the others: it agrees with their labels better than with new ones
-        unseen = _cached_suite(sets[0], blank, "real images (floor)", say, measures.class_scores)
+    if len(real) > new:  # the judge knows the others: it agrees with their labels better than with new ones
+        unseen = _cached_suite(real.select(slice(new)), blank, "real images (floor)", say, measures.class_scores)
         found |= {name: score for name, score in unseen.items() if measures.stem(name) == "label_agreement"}
     if whole.memory is not None:  # images that the generator learned from would look like copies of themselves
         found |= _cached_suite(
             whole.memory.unseen, whole, "unseen real images (floor)", say, measures.memorisation_scores
         )
     return found, {"floor": real.name, "floor_count": len(real), "floor_digest": data.digest(real)}
+
+
+def _floor_images(dataset: Data, reference: Split, count: int) -> tuple[Images, int]:
+    """Real images that are not in the reference, at most `count`, and how many of the first are new to the judge."""
+    parts = [part for part in FLOOR_PARTS[reference] if part != "test" or data.has_test(dataset)]
+    sets = [data.open_data(dataset, part=part) for part in parts]
+    pixels = np.concatenate([images.pixels for images in sets])[:count]
+    known = [images.labels for images in sets if images.labels is not None]
+    labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
+    name = " and ".join(images.name for images in sets)
+    return Images(pixels, labels, sets[0].class_names, name), min(count, len(sets[0]))
 
 
 def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str, dict[str, Score]]:
@@ -372,3 +387,9 @@ def _place(what: str | Path, subject: Subject, reference: Split, checkpoint: str
         return subject.run.path / f"metrics{variant}.json"
     path = Path(what).expanduser().resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
+
+
+def _picture_name(record: str) -> str:
+    """The picture that goes with a record of that stem: audit-worst.png with metrics, NAME.audit-worst.png else."""
+    before, metrics, after = record.rpartition("metrics")
+    return f"{before}audit-worst{after}.png" if metrics else f"{record}.audit-worst.png"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +21,8 @@ DPI = 150
 GAP = 2  # white pixels between two tiles of a sheet
 MAGNIFICATION = 3  # figure dots per image pixel, a whole number so that tiles stay crisp
 SMALL = 8  # points
+TILE = 84  # dots, about
+CAPTION = 32  # dots: two lines of small text
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -94,6 +100,78 @@ def image_grid(pixels: NDArray[np.uint8], columns: int, titles: Sequence[str] | 
         x, y = (width + GAP) * column + width / 2, (height + GAP + room) * row + height + 0.5
         axes.text(x, y, title, ha="center", va="top", fontsize=SMALL - 1, linespacing=1.1)
     return axes.get_figure(root=True) or Figure()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image uint8 [C, H, W] with a caption of two lines; a marked one has a frame."""
+
+    pixels: NDArray[np.uint8]
+    caption: str
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class TileRows:
+    """Rows under one heading: each a label and groups of tiles; `heads` stand above the groups of all rows."""
+
+    heading: str
+    heads: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Sequence[Tile]]]]
+
+
+def tile_rows(title: str, sections: Sequence[TileRows]) -> Figure:
+    """Labelled rows of captioned tiles of one size, in groups that stand apart, dot by dot at a whole magnification."""
+    any_tile = next(tile for section in sections for _, groups in section.rows for group in groups for tile in group)
+    height, width = any_tile.pixels.shape[1:]
+    times = max(1, round(TILE / width))
+    high, wide, left, apart = height * times, width * times, 150, 22
+    texts: list[tuple[float, float, str, dict[str, Any]]] = [(16, 14, title, {"fontsize": SMALL + 3, "weight": "bold"})]
+    tiles: list[tuple[int, int, Tile]] = []
+    top, right = 58, 0
+    for section in sections:
+        columns = itertools.zip_longest(*(groups for _, groups in section.rows), fillvalue=())
+        sizes = [max(map(len, column)) for column in columns]
+        starts = [left + sum(sizes[:k]) * (wide + 6) + k * apart for k in range(len(sizes) + 1)]
+        right = max(right, starts[-1] - apart - 6)
+        texts.append((16, top, section.heading, {"fontsize": SMALL, "color": COLOURS[0]}))
+        top += 30
+        for start, size, head in zip(starts, sizes, section.heads, strict=False):
+            texts.append((start, top, textwrap.fill(head, max(12, size * (wide + 6) // 8)), {"fontsize": SMALL - 1}))
+        top += 42 if section.heads else 0
+        for label, groups in section.rows:
+            wrapped = textwrap.fill(label, 15, replace_whitespace=False, break_long_words=False)
+            texts.append((left - 14, top + high / 2, wrapped, {"fontsize": SMALL - 1, "ha": "right", "va": "center"}))
+            for start, group in zip(starts, groups, strict=False):
+                tiles += [(top, start + k * (wide + 6), tile) for k, tile in enumerate(group)]
+            top += high + CAPTION + 12
+        top += 22
+    canvas = np.full((top, right + 20, 3), 255, np.uint8)
+    for y, x, tile in tiles:
+        if tile.marked:
+            canvas[y - 3 : y + high + 3, x - 3 : x + wide + 3] = _rgb(COLOURS[3])
+        canvas[y : y + high, x : x + wide] = tile.pixels.repeat(times, 1).repeat(times, 2).transpose(1, 2, 0)
+        for k, line in enumerate(tile.caption.split("\n")):
+            look = {"fontsize": SMALL - 2, "ha": "center", "va": "baseline"}
+            texts.append((x + wide / 2, y + high + 15 + 14 * k, line, look))
+    return _written_on(canvas, texts)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _written_on(canvas: NDArray[np.uint8], texts: Sequence[tuple[float, float, str, Mapping[str, Any]]]) -> Figure:
+    """A figure of these dots [H, W, 3] with texts at places in dots from the left and from the top."""
+    high, wide = canvas.shape[:2]
+    figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(canvas, interpolation="nearest", extent=(0, wide, high, 0), aspect="auto")
+    axes.set_axis_off()
+    for x, y, text, look in texts:
+        axes.text(x, y, text, **{"va": "top", "linespacing": 1.15, "parse_math": False, **look})
+    return figure
 
 
 def ladders(

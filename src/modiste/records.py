@@ -1,8 +1,9 @@
 """Records: what `metrics.json` holds, how it is written and read, and when two may stand in one table.
 
 A record is {"protocol": ..., "scores": {NAME: {"value", "uncertainty", "floor", "ceiling", "better", ...}}, "subject":
-..., "not_measured": ...}. Two records are comparable when their protocols agree in everything but how the images were
-made (`protocol.generator`) and the versions of libraries; else a table of both is refused, and the difference named.
+..., "not_measured": ...}, and "audit" where one was asked for. Two records are comparable when their protocols agree in
+everything but how the images were made (`protocol.generator`) and the versions of libraries; else a table of both is
+refused, and the difference named.
 """
 
 from __future__ import annotations

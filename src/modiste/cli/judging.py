@@ -34,6 +34,9 @@ def evaluate(
         Literal["running", "standing"], Option(help="Batch norm's statistics in a run's generator.")
     ] = "running",
     classifier: Annotated[bool, Option("--classifier", help="Also train a classifier on the images: minutes.")] = False,
+    audit: Annotated[
+        bool, Option("--audit", help="Also class by class: fairness, near-copies, a picture of the worst.")
+    ] = False,
     seed: Annotated[int, Option(min=0, help="Which noises, and every random choice of the scores.")] = 0,
     out: Annotated[Path | None, Option(help="Where the record goes; default metrics.json in the run.")] = None,
     markdown: Annotated[bool, Option("--markdown", help="Print the table as Markdown.")] = False,
@@ -65,11 +68,16 @@ def evaluate(
                 truncation=truncation,
                 batch_norm=batch_norm,
                 classifier=classifier,
+                audit=audit,
                 seed=seed,
                 out=out,
                 say=say,
             )
         found.append(record)
+    if audit:
+        from modiste import audit_tables
+
+        audit_tables.check_comparable(found)
     if as_json:
         print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
         return
@@ -81,6 +89,8 @@ def evaluate(
     else:
         print_table(*records.comparison(found), markdown)
         print(f"\n{records.agreement(found)}")
+    if audit:
+        _print_audit(found, markdown)
 
 
 def _print_record(record: dict[str, Any], markdown: bool) -> None:
@@ -99,6 +109,34 @@ def _print_record(record: dict[str, Any], markdown: bool) -> None:
         print(f"not measured: {name}: {reason}")
     if "written" in record:
         print(f"wrote {record['written']}")
+
+
+def _print_audit(found: list[dict[str, Any]], markdown: bool) -> None:
+    from modiste import audit_tables
+
+    if len(found) == 1:
+        one = found[0]["audit"]
+        print(f"\naudit of {found[0]['subject']['name']} by the {one['protocol']['groups']}, in %:")
+        print_table(*audit_tables.per_class(one), markdown)
+        print()
+        print_table(*audit_tables.disparities(one), markdown)
+    else:
+        for title, table in audit_tables.side_by_side(found):
+            print(f"\naudit: {title}")
+            print_table(*table, markdown)
+        print()
+        for change in audit_tables.changes(found):
+            print(change)
+    for line in audit_tables.LEGEND:
+        print(line)
+    for record in found:
+        name = f"{record['subject']['name']}: " if len(found) > 1 else ""
+        for line in audit_tables.memory(record["audit"]):
+            print(f"{name}{line}")
+        for what, reason in record["audit"]["not_measured"].items():
+            print(f"{name}not audited: {what}: {reason}")
+        if "written" in record:
+            print(f"wrote {Path(record['written']).with_name(record['audit']['picture'])}")
 
 
 @judge_app.command("train")
