@@ -49,6 +49,8 @@ ORDER = [
     "inception",
     "neighbours",
     "scores",
+    "scales",
+    "student",
     "memorisation",
     "measures",
     "records",

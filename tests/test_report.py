@@ -233,7 +233,9 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
     score = comparison.of_kind("frechet")
     assert score is not None
     rows = [json.loads(line) for line in (study / "records.jsonl").read_text().splitlines()]
-    mean = float(np.mean(list(outcomes.values(rows, score)["good"].values())))
+    mean = float(np.exp(np.mean(np.log(list(outcomes.values(rows, score)["good"].values())))))
+    assert "By the geometric mean of the Fréchet distance over 4 training seeds" in text
+    assert "Fréchet distance: geometric" in text
     assert records.short(mean) in text
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from modiste import statistics
+from modiste import scales, statistics, student
 from modiste.errors import ModisteError
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -26,6 +26,9 @@ def table(values: np.ndarray) -> dict[str, dict[int, float]]:
     return {f"c{row}": dict(enumerate(seeds.tolist())) for row, seeds in enumerate(values)}
 
 
+SWIFT, ROH = (2.24, 2.53, 2.54), (68.1, 58.7, 52.3)  # Fréchet distances of two systems over three seeds
+
+
 def words(table: statistics.Table, **options: object) -> list[str]:
     return [verdict.word for verdict in statistics.verdicts(table, **{"better": "lower", **options})]  # type: ignore[arg-type]
 
@@ -36,16 +39,16 @@ def words(table: statistics.Table, **options: object) -> list[str]:
 @pytest.mark.parametrize("freedom", [1, 2, 3.7, 9, 60, 999])
 def test_t_agrees_with_scipy(freedom: float) -> None:
     for t in (0.0, 0.01, 0.7, 2.0, 4.3, 30.0, 1e4):
-        assert statistics.t_two_sided(-t, freedom) == pytest.approx(2 * scipy.stats.t.sf(t, freedom), rel=1e-9)
+        assert student.t_two_sided(-t, freedom) == pytest.approx(2 * scipy.stats.t.sf(t, freedom), rel=1e-9)
     for probability in (0.5, 0.6, 0.975, 0.9999):
         expected = scipy.stats.t.ppf(probability, freedom)
-        assert statistics.t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert student.t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_t_in_closed_form() -> None:
-    assert statistics.t_two_sided(1.0, 1) == pytest.approx(0.5, rel=1e-12)  # Cauchy: quartiles at 1
-    assert statistics.t_two_sided(3.0, 2) == pytest.approx(1 - 3 / math.sqrt(11), rel=1e-12)
-    assert statistics.t_quantile(0.975, 1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-11)
+    assert student.t_two_sided(1.0, 1) == pytest.approx(0.5, rel=1e-12)  # Cauchy: quartiles at 1
+    assert student.t_two_sided(3.0, 2) == pytest.approx(1 - 3 / math.sqrt(11), rel=1e-12)
+    assert student.t_quantile(0.975, 1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_t_in_closed_form() -> None:
 def test_power_is_the_noncentral_t(effect: float, count: int, level: float) -> None:
     critical = scipy.stats.t.ppf(1 - level / 2, count - 1)
     expected = scipy.stats.nct.sf(critical, count - 1, effect * math.sqrt(count))
-    assert statistics.t_power(effect, count, level) == pytest.approx(expected, abs=1e-4)
+    assert student.t_power(effect, count, level) == pytest.approx(expected, abs=1e-4)
 
 
 # --- one configuration
@@ -99,6 +102,66 @@ def test_the_interval_covers_the_mean(count: int, least: float, monkeypatch: pyt
         assert found.low is not None and found.high is not None
         covered += found.low <= 7 <= found.high
     assert least < covered / times < 0.975
+
+
+def test_the_mean_on_the_log_scale_is_geometric_and_its_interval_is_of_factors() -> None:
+    values = [1.0, 2.0, 4.0]
+    found = statistics.summary(values, "log")
+    reach = scipy.stats.t.ppf(0.975, 2) * math.log(2) / math.sqrt(3)  # the logarithms are 0, 1 and 2 times ln 2
+    assert found.mean == pytest.approx(2.0) and found.deviation == pytest.approx(2 * math.log(2))
+    assert (found.low, found.high) == pytest.approx((2 / math.exp(reach), 2 * math.exp(reach)))
+    assert found.mean == pytest.approx(scipy.stats.gmean(values))
+    assert statistics.summary([0.3], "log").mean == 0.3
+    same = statistics.summary([0.1 + 0.2, 0.3, 0.3], "log")
+    assert same.deviation == 0 and same.low == same.high == same.mean
+
+
+def test_the_mean_of_shares_is_that_of_angles() -> None:
+    values = [0.9, 0.97, 1.0]
+    angles = np.arcsin(np.sqrt(values))
+    low, high = scipy.stats.t.interval(0.95, 2, angles.mean(), scipy.stats.sem(angles))
+    found = statistics.summary(values, "share")
+    assert found.mean == pytest.approx(math.sin(angles.mean()) ** 2)
+    assert found.low == pytest.approx(math.sin(low) ** 2)
+    assert high > math.pi / 2 and found.high == 1.0  # cut off where the share ends
+    assert statistics.summary([0.0, 0.0, 0.0], "share") == statistics.Summary(0.0, 0.0, 0.0, 0.0, 3, "Student t")
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 12])
+def test_no_interval_leaves_the_range_of_its_score(count: int) -> None:
+    random = np.random.default_rng(count)
+    for spread in (0.1, 1.0, 5.0):
+        distances = statistics.summary(np.exp(spread * random.normal(size=count)).tolist(), "log")
+        assert distances.mean is not None and distances.low is not None and distances.high is not None
+        assert 0 < distances.low < distances.mean < distances.high < math.inf
+    for near in (0.0, 0.001, 0.5, 0.999, 1.0):
+        shares = statistics.summary((random.binomial(1000, near, count) / 1000).tolist(), "share")
+        assert shares.mean is not None and shares.low is not None and shares.high is not None
+        assert 0 <= shares.low <= shares.mean <= shares.high <= 1
+
+
+def test_a_value_that_the_scale_does_not_know_leaves_all_of_the_score_as_it_is() -> None:
+    assert scales.usable("log", [1.0, None, 2.0, math.nan]) == "log"
+    assert [scales.usable("log", [1.0, bad]) for bad in (0.0, -0.1)] == ["plain"] * 2
+    assert scales.usable("share", [0.0, 1.0, None]) == "share"
+    assert [scales.usable("share", [0.5, bad]) for bad in (-0.1, 1.1)] == ["plain"] * 2
+    assert statistics.summary([0.0, 1.0, 5.0], "log") == statistics.summary([0.0, 1.0, 5.0])
+    study = {"a": runs(1.0, 1.1, 1.3), "b": runs(2.0, 2.5, 2.2), "zero": runs(0.0, 0.1, 0.2)}
+    assert statistics.verdicts(study, better="lower", scale="log") == statistics.verdicts(study, better="lower")
+    assert statistics.ranks(study, better="lower", scale="log") == statistics.ranks(study, better="lower")
+    without = {name: study[name] for name in ("a", "b")}
+    assert statistics.verdicts(without, better="lower", scale="log")[0].difference.scale == "log"
+
+
+@pytest.mark.parametrize(("scale", "values"), [("log", (1e-9, 0.3, 1.0, 7e8)), ("share", (0.0, 1e-6, 0.5, 1.0))])
+def test_the_way_back_leads_back(scale: scales.Scale, values: tuple[float, ...]) -> None:
+    places = [scales.forward(value, scale) for value in values]
+    assert places == sorted(places)
+    assert [scales.back(place, scale) for place in places] == pytest.approx(values, rel=1e-12)
+    step = 1e-6
+    for place in places[1:3]:
+        slope = (scales.back(place + step, scale) - scales.back(place - step, scale)) / (2 * step)
+        assert scales.slope(place, scale) == pytest.approx(slope, rel=1e-5)
 
 
 # --- two configurations
@@ -203,6 +266,62 @@ def test_a_wrong_direction_and_a_missing_floor_are_told() -> None:
         statistics.verdicts({"a": runs(1.0), "b": runs(2.0)}, better="near")
 
 
+def test_logarithms_are_compared_as_scipy_compares_them() -> None:
+    found = statistics.compare(runs(*SWIFT), runs(*ROH), better="lower", scale="log")
+    oracle = scipy.stats.ttest_rel(np.log(ROH), np.log(SWIFT))
+    assert found.p_value == pytest.approx(oracle.pvalue, rel=1e-9) and found.test == "paired t"
+    assert (found.low, found.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)), rel=1e-9)
+    assert found.means == pytest.approx((scipy.stats.gmean(SWIFT), scipy.stats.gmean(ROH)))
+    factor = scipy.stats.gmean(ROH) / scipy.stats.gmean(SWIFT)
+    assert found.told == pytest.approx((factor, *np.exp(oracle.confidence_interval(0.95))))
+    apart = statistics.compare(runs(*SWIFT), dict(enumerate(ROH, start=5)), better="lower", scale="log")
+    oracle = scipy.stats.ttest_ind(np.log(ROH), np.log(SWIFT), equal_var=False)
+    assert apart.test == "Welch" and apart.p_value == pytest.approx(oracle.pvalue, rel=1e-9)
+    many = [1 + 0.1 * k for k in range(9)], [(1 + 0.1 * k) * (0.9 + 0.05 * k) for k in range(9)]
+    flipped = statistics.compare(runs(*many[0]), runs(*many[1]), better="lower", scale="log")
+    assert flipped.test == "sign flips"
+    assert flipped.p_value == pytest.approx(brute_force((np.log(many[1]) - np.log(many[0])).tolist()), rel=1e-12)
+
+
+def test_shares_are_compared_as_angles_and_told_as_shares() -> None:
+    first, second = [0.90, 0.95, 0.93], [0.41, 0.35, 0.52]
+    found = statistics.compare(runs(*first), runs(*second), better="higher", scale="share")
+    angles = [np.arcsin(np.sqrt(values)) for values in (first, second)]
+    assert found.p_value == pytest.approx(scipy.stats.ttest_rel(*angles).pvalue, rel=1e-9)
+    shares = [math.sin(angle.mean()) ** 2 for angle in angles]
+    assert found.means == pytest.approx(shares) and found.told == (pytest.approx(shares[0] - shares[1]), None, None)
+    worse = statistics.compare(runs(*second), runs(*first), better="higher", scale="share")
+    assert worse.told[0] == -found.told[0]  # type: ignore[operator]
+    lower = statistics.compare(runs(*second), runs(*first), better="lower", scale="share")
+    assert lower.told == found.told
+    never = statistics.compare(runs(0.0, 0.0, 0.0), runs(1.0, 1.0, 1.0), better="higher", scale="share")
+    assert (never.told, never.p_value) == ((-1.0, None, None), 0.25)
+
+
+@pytest.mark.parametrize("seeds", [3, 9])
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_no_verdict_hangs_on_the_unit_of_a_distance(better: str, seeds: int) -> None:
+    values = np.exp(np.random.default_rng(seeds).normal([[0], [1], [1.2], [4]], 0.2, (4, seeds)))
+    small, large = (table(values * unit) for unit in (1.0, 1000.0))
+    one, other = (statistics.verdicts(each, better=better, scale="log") for each in (small, large))
+    assert [verdict.word for verdict in one] == [verdict.word for verdict in other]
+    assert len({verdict.word for verdict in one}) > 1
+    assert [verdict.p_value for verdict in one] == pytest.approx([verdict.p_value for verdict in other], rel=1e-6)
+    for first, second in zip(one, other, strict=True):
+        assert first.difference.told == pytest.approx(second.difference.told)
+    ranked = [statistics.ranks(each, better=better, scale="log") for each in (small, large)]
+    assert [(row.name, row.groups) for row in ranked[0]] == [(row.name, row.groups) for row in ranked[1]]
+    swapped = statistics.compare(runs(*SWIFT), runs(*ROH), better="higher", scale="log")
+    assert swapped.mean == -statistics.compare(runs(*SWIFT), runs(*ROH), better="lower", scale="log").mean  # type: ignore[operator]
+
+
+def test_distances_to_a_target_have_no_scale() -> None:
+    around, off = runs(0.48, 0.53, 0.49), runs(0.7, 0.2, 0.8)
+    plain = statistics.compare(around, off, better="near", target=0.5)
+    assert statistics.compare(around, off, better="near", target=0.5, scale="share") == plain
+    assert plain.scale == "plain"
+
+
 # --- many configurations
 
 
@@ -225,6 +344,38 @@ def test_sentences() -> None:
     assert f"; about {undecided.seeds_needed} seeds would likely settle it" in undecided.sentence
     turned = statistics.verdicts({name: study[name] for name in ("roh", "swift")}, better="lower")[0]
     assert turned.word == "worse" and "difference 1.82 (1.27 to 2.37), p = 0.005, 3 seeds" in turned.sentence
+
+
+def test_systems_that_are_24_times_apart_are_told_apart() -> None:
+    study = {"swift": runs(*SWIFT), "roh": runs(*ROH)}
+    for number, values in enumerate([(16.9, 16.7, 15.0), (44.0, 32.5, 38.6), (44.4, 41.7, 38.5), (109, 95.4, 107)]):
+        study[f"other{number}"] = runs(*values)
+    plain, log = (statistics.verdicts(study, better="lower", scale=scale)[0] for scale in ("plain", "log"))
+    assert plain.word == "cannot be told apart" and plain.p_value is not None and plain.p_value > 0.05
+    assert log.sentence == (
+        "swift is better than roh: 2.43 against 59.4, factor 24.4 (14.9 to 40.1), "
+        "p = 0.014 after Holm's correction, 3 seeds"
+    )
+
+
+def test_sentences_on_scales() -> None:
+    def sentence(first: statistics.Runs, second: statistics.Runs, scale: scales.Scale, better: str = "lower") -> str:
+        return statistics.verdicts({"a": first, "b": second}, better=better, scale=scale)[0].sentence
+
+    assert "a is worse than b: 59.4 against 2.43, factor 24.4 (14.9 to 40.1), p" in sentence(
+        runs(*ROH), runs(*SWIFT), "log"
+    )
+    assert "a is better than b: 59.4 against 2.43, factor 24.4 (14.9 to 40.1), p" in sentence(
+        runs(*ROH), runs(*SWIFT), "log", "higher"
+    )
+    alike = sentence(runs(1.001, 1.002, 1.003), runs(1.002, 1.001, 1.003), "log")
+    assert "1.0020 against 1.0020, factor 1.0000 (0.99752 to 1.0025)" in alike
+    far = sentence(runs(1e-9, 3e-9), runs(2.0e7, 1.0), "log")
+    assert "1.7e-09 against 4,472" in far and "e+" in far
+    shares = sentence(runs(0.90, 0.95, 0.93), runs(0.41, 0.35, 0.52), "share", "higher")
+    assert shares.startswith("a is better than b: 0.93 against 0.43, difference 0.50, p = 0.012, 3 seeds")
+    assert "0.500 against 0.500, difference 0.000" in sentence(runs(0.5, 0.5), runs(0.5, 0.5), "share")
+    assert "0.0 against 1.0, difference 1.0, p = 0.500" in sentence(runs(0.0, 0.0), runs(1.0, 1.0), "share")
 
 
 def test_sentences_at_the_edges() -> None:
@@ -252,7 +403,7 @@ def test_the_seeds_that_are_needed_are_the_fewest_with_that_power() -> None:
     needed = statistics.seeds_needed(found, 0.01)
     assert needed is not None and found.mean is not None and found.deviation is not None
     effect = found.mean / found.deviation
-    assert statistics.t_power(effect, needed, 0.01) >= 0.8 > statistics.t_power(effect, needed - 1, 0.01)
+    assert student.t_power(effect, needed, 0.01) >= 0.8 > student.t_power(effect, needed - 1, 0.01)
 
 
 def test_the_seeds_that_are_needed_allow_for_the_other_open_pairs() -> None:
@@ -309,6 +460,10 @@ def test_failed_runs_come_last_in_the_ranks() -> None:
 # --- by simulation
 
 
+def normal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return random.normal(size=shape)
+
+
 def lognormal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.exp(random.normal(size=shape))
 
@@ -325,17 +480,48 @@ def coarse(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.round(random.normal(size=shape) * 2) / 2
 
 
+def positive(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return 1 + 0.2 * random.normal(size=shape).clip(-4, 4)
+
+
+def uneven_lognormal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.exp(0.1 * uneven(random, shape))
+
+
+def shares(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return random.binomial(10_000, random.beta(9, 1, shape)) / 10_000
+
+
+def rare_shares(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return random.binomial(10_000, random.beta(1, 3000, shape)) / 10_000
+
+
 @pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("draw", [np.random.Generator.normal, lognormal, shared_noise, uneven, coarse])
-def test_without_a_difference_few_studies_see_one(draw: Draw, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("draw", "scale"),
+    [
+        *((draw, "plain") for draw in (normal, lognormal, shared_noise, uneven, coarse)),
+        *((draw, "log") for draw in (lognormal, positive, uneven_lognormal)),
+        *((draw, "share") for draw in (shares, rare_shares)),
+    ],
+)
+def test_without_a_difference_few_studies_see_one(
+    draw: Draw, scale: scales.Scale, seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(statistics, "seeds_needed", lambda difference, level: None)  # most of the time, and no verdict
-    random, studies = np.random.default_rng(seeds), 500
-    shape = (4, seeds)
-    values = [
-        random.normal(size=shape) if draw is np.random.Generator.normal else draw(random, shape) for _ in range(studies)
-    ]
-    false = sum(bool({"better", "worse"} & set(words(table(drawn)))) for drawn in values)
+    random, studies = np.random.default_rng(seeds), 400
+    values = [draw(random, (4, seeds)) for _ in range(studies)]
+    false = sum(bool({"better", "worse"} & set(words(table(drawn), scale=scale))) for drawn in values)
     assert false / studies <= 0.05 + 2.6 * math.sqrt(0.05 * 0.95 / studies)
+
+
+def test_the_log_scale_finds_what_spread_that_grows_with_the_distance_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "seeds_needed", lambda difference, level: None)
+    random, studies = np.random.default_rng(0), 60
+    sizes = np.array([[1.0], [3.0], [9.0], [27.0]])
+    values = [table(sizes * np.exp(0.2 * random.normal(size=(4, 3)))) for _ in range(studies)]
+    log, plain = (sum(words(drawn, scale=scale).count("better") for drawn in values) for scale in ("log", "plain"))
+    assert log > 1.5 * plain and log > 0.7 * 6 * studies
 
 
 @pytest.mark.parametrize(

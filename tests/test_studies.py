@@ -244,8 +244,10 @@ def test_mean_and_deviation_over_seeds() -> None:
     rows = [row("a", 0, 1.0), row("a", 1, 2.0), row("a", 2, 3.0), row("b", 0, 5.0), row("b", 1, None, "failed")]
     heads, body = outcomes.table([*rows, row("b", 2, None, "waiting")])
     assert heads[4:] == ["frechet_garment_10k_test (lower)"]
-    assert body[0][1] == "3/3" and body[0][4] == "2.000 ± 1.0"
+    assert body[0][1] == "3/3" and body[0][4] == "1.817 ± 1.0"  # the third root of 6, and 0.556 of it
     assert body[1][1] == "1/3, 1 failed" and body[1][4] == "5.000"
+    assert outcomes.notes(rows) == ["means over seeds ± deviation between seeds (frechet: geometric)"]
+    assert outcomes.notes([]) == []
     assert outcomes.values(rows, "frechet_garment_10k_test") == {"a": {0: 1, 1: 2, 2: 3}, "b": {0: 5, 1: None}}
 
 

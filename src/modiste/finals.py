@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from modiste import config, measures, outcomes, plan, records, runs, spaces, statistics, studies
+from modiste import config, measures, outcomes, plan, records, runs, scales, spaces, statistics, studies
 from modiste.errors import ModisteError
 from modiste.plan import Study
 from modiste.spaces import DISCRIMINATOR, Space
@@ -56,7 +56,9 @@ def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) ->
     if not any(value is not None for runs_of in table.values() for value in runs_of.values()):
         raise ModisteError(f"every finalist failed: {'; '.join(outcomes.failures(rows))}")
     target = next((row["floor"] for row in rows if row["score"] == score), None)
-    said = statistics.verdicts(table, better=space.better, target=target) if len(table) > 1 else []
+    said = []
+    if len(table) > 1:
+        said = statistics.verdicts(table, better=space.better, target=target, scale=space.scale)
     best, sentence = choose(space, table, trials, target)
     recipe = write_best(space, path, next(row for row in chosen if row["name"] == best), len(trials), score, table)
     return Final(folder.path, rows, score, [verdict.sentence for verdict in said], best, sentence, recipe)
@@ -112,7 +114,7 @@ def choose(
     space: Space, table: Mapping[str, Mapping[int, float | None]], trials: Sequence[Row], target: float | None
 ) -> tuple[str, str]:
     """The name of the finalist to take, and a sentence that says why."""
-    ranks = statistics.ranks(table, better=space.better, target=target)
+    ranks = statistics.ranks(table, better=space.better, target=target, scale=space.scale)
     able = [rank for rank in ranks if rank.summary.mean is not None]
     first = able[0]
     if len(able) == 1:
@@ -143,7 +145,8 @@ def write_best(
     """Write best.toml: the recipe at its own length, with the settings that the finalists were trained with."""
     changes = spaces.configuration(space, row["name"], row["settings"], trial=False).set
     recipe = config.override(config.load(space.recipe), changes)
-    summary = statistics.summary(table[row["name"]].values())
+    every = [value for seeds in table.values() for value in seeds.values()]
+    summary = statistics.summary(table[row["name"]].values(), scales.usable(space.scale, every))
     length = space.finalists.budget or space.budget or "its own length"
     prose = {
         "name": f"{space.name}-best",

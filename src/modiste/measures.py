@@ -20,6 +20,7 @@ from modiste.errors import ModisteError
 from modiste.features import Extractor, Features
 from modiste.neighbours import nearest
 from modiste.networks import Shape
+from modiste.scales import Scale
 from modiste.scores import Score
 
 Say = Callable[[str], None]
@@ -33,28 +34,34 @@ class Meaning:
 
     better: str
     words: str
+    scale: Scale = "plain"
+    """On which it is averaged and compared over training seeds: `log` for distances above 0, `share` in [0, 1]."""
 
 
 MEANINGS: dict[str, Meaning] = {
-    "frechet": Meaning("lower", "distance between real and generated features; real images get the floor"),
+    "frechet": Meaning("lower", "distance between real and generated features; real images get the floor", "log"),
     "frechet_infinite": Meaning("lower", "the same, extrapolated to endlessly many generated images"),
     "kernel": Meaning("lower", "squared kernel distance, unbiased; 0 = same distribution"),
     "inception_style": Meaning("higher", "sure of each image and varied over all; blind inside a class"),
-    "precision_k3": Meaning("higher", "share of generated images that look real"),
-    "recall_k3": Meaning("higher", "share of real images that the generator could make"),
+    "precision_k3": Meaning("higher", "share of generated images that look real", "share"),
+    "recall_k3": Meaning("higher", "share of real images that the generator could make", "share"),
     "density_k5": Meaning("higher", "how crowded real neighbourhoods are with generated images; can exceed 1"),
-    "coverage_k5": Meaning("higher", "share of real images with a generated one nearby; falls when modes are missing"),
-    "class_frechet": Meaning("lower", "mean Fréchet distance within classes, 32 dimensions"),
-    "label_agreement": Meaning("higher", "the judge sees the class that was asked for"),
-    "class_balance_tv": Meaning("lower", "classes too often or too seldom; 0 = all equally often"),
-    "two_sample_1nn": Meaning("near", "can a neighbour tell real from generated? 0.5 = no"),
-    "nearest_ratio_pixels": Meaning("near", "distance to training images over unseen real ones'; low = copies"),
-    "authenticity": Meaning("near", "share of images no closer to training images than those to each other"),
+    "coverage_k5": Meaning(
+        "higher", "share of real images with a generated one nearby; falls when modes are missing", "share"),
+    "class_frechet": Meaning("lower", "mean Fréchet distance within classes, 32 dimensions", "log"),
+    "label_agreement": Meaning("higher", "the judge sees the class that was asked for", "share"),
+    "class_balance_tv": Meaning("lower", "classes too often or too seldom; 0 = all equally often", "share"),
+    "two_sample_1nn": Meaning("near", "can a neighbour tell real from generated? 0.5 = no", "share"),
+    "nearest_ratio_pixels": Meaning("near", "distance to training images over unseen real ones'; low = copies", "log"),
+    "authenticity": Meaning("near", "share of images no closer to training images than those to each other", "share"),
     "data_copying": Meaning("near", "far below 0 = closer to training images than unseen real ones are"),
-    "near_duplicates_pixels": Meaning("near", "share nearer to a training image than 99 % of unseen real images are"),
-    "discriminator_accuracy_real": Meaning("near", "the run's discriminator on unseen real images; 0.5 = fooled"),
-    "discriminator_accuracy_fake": Meaning("near", "the run's discriminator on generated images; 0.5 = fooled"),
-    "classifier_accuracy": Meaning("higher", "a classifier trained on generated images, tested on real ones"),
+    "near_duplicates_pixels": Meaning(
+        "near", "share nearer to a training image than 99 % of unseen real images are", "share"),
+    "discriminator_accuracy_real": Meaning(
+        "near", "the run's discriminator on unseen real images; 0.5 = fooled", "share"),
+    "discriminator_accuracy_fake": Meaning(
+        "near", "the run's discriminator on generated images; 0.5 = fooled", "share"),
+    "classifier_accuracy": Meaning("higher", "a classifier trained on generated images, tested on real ones", "share"),
 }  # fmt: skip
 
 

@@ -8,14 +8,15 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from modiste import measures, records, runs, statistics
+from modiste import measures, records, runs, scales, statistics
 from modiste.config import content_hash
 from modiste.errors import ModisteError
 from modiste.plan import Planned
 from modiste.records import Record
+from modiste.scales import Scale
 
 Row = dict[str, Any]
 
@@ -120,10 +121,17 @@ def values(rows: Sequence[Row], score: str) -> dict[str, dict[int, float | None]
     return found
 
 
+def scale_of(score: str, table: Mapping[str, Mapping[int, float | None]]) -> Scale:
+    """The scale on which all of a score's values are averaged and compared: its own, or plain if that fits not all."""
+    wanted = measures.MEANINGS[measures.stem(score)].scale
+    return scales.usable(wanted, [value for seeds in table.values() for value in seeds.values()])
+
+
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Per configuration: runs finished and failed, cost, and mean ± deviation over seeds of the headline scores."""
     names = headline(rows)
     scores = {name: values(rows, name) for name in names}
+    used = {name: scale_of(name, scores[name]) for name in names}
     body = []
     for configuration in dict.fromkeys(row["configuration"] for row in rows):
         runs_here = {row["seed"]: row for row in rows if row["configuration"] == configuration}.values()
@@ -136,19 +144,26 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 f"{counts['finished']}/{len(runs_here)}" + (f", {counts['failed']} failed" if counts["failed"] else ""),
                 records.short(mean(images)) if images else "-",
                 records.short(mean(seconds)) if seconds else "-",
-                *(mean_and_deviation(scores[name][configuration].values()) for name in names),
+                *(mean_and_deviation(scores[name][configuration].values(), used[name]) for name in names),
             ]
         )
     better = {row["score"]: row["better"] for row in rows}
     return ["configuration", "runs", "images", "seconds", *(f"{name} ({better[name]})" for name in names)], body
 
 
-def mean_and_deviation(of: Iterable[float | None]) -> str:
+def mean_and_deviation(of: Iterable[float | None], scale: Scale) -> str:
     """`0.412 ± 0.006` over the seeds that have a value; one value alone, as it has no deviation."""
-    known = [value for value in of if value is not None]
-    if not known:
-        return "-"
-    return records.with_uncertainty(mean(known), stdev(known) if len(known) > 1 else None)
+    found = statistics.summary(of, scale)
+    return records.with_uncertainty(found.mean, found.deviation)
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What the printed table's means and deviations are, in a sentence; none without a score."""
+    kinds: dict[str, list[str]] = {}
+    for name in headline(rows):
+        kinds.setdefault(scales.MEANS[scale_of(name, values(rows, name))], []).append(measures.stem(name))
+    told = "; ".join(f"{', '.join(names)}: {kind}" for kind, names in kinds.items())
+    return [f"means over seeds ± deviation between seeds ({told})"] if told else []
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -159,7 +174,8 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         return []
     if len({row["seed"] for row in rows}) < 2:
         return ["with one seed no verdict is possible: the next seed may turn the order around; use --seeds 3 or more"]
-    found = statistics.verdicts(scores, better=next(row["better"] for row in rows if row["score"] == names[0]))
+    better = next(row["better"] for row in rows if row["score"] == names[0])
+    found = statistics.verdicts(scores, better=better, scale=scale_of(names[0], scores))
     return [f"by {names[0]}, over training seeds:", *(f"  {verdict.sentence}" for verdict in found)]
 
 

@@ -21,6 +21,7 @@ from modiste import config, measures, plan
 from modiste.config import Count, Name, Recipe, Section
 from modiste.errors import UsageError
 from modiste.plan import Changes, Configuration, Seed
+from modiste.scales import Scale
 
 DISCRIMINATOR = "discriminator_accuracy"
 WARNING = (
@@ -157,6 +158,11 @@ class Space(Section):
     def better(self) -> str:
         """Which way is better: lower, higher, or near (to the score of real images)."""
         return "lower" if self.objective == DISCRIMINATOR else measures.MEANINGS[self.objective].better
+
+    @property
+    def scale(self) -> Scale:
+        """On which the objective is averaged and compared over seeds; a distance from 0.5 may be 0 and stays plain."""
+        return "plain" if self.objective == DISCRIMINATOR else measures.MEANINGS[self.objective].scale
 
     @property
     def settings_count(self) -> float:

@@ -4,25 +4,37 @@ A table is {configuration: {seed: value}}; a value of None or NaN is a run that 
 that was not made. Seed k of every configuration is paired. A verdict is about one score: holding Holm's promise over
 several scores at once would take one more correction, so a study names the score that decides.
 
-How often the verdicts of a study are false when nothing differs, by simulation: 4 configurations, six pairs, 5 %
-promised, with 3, 5 and 10 seeds. Normal scores 5, 4, 4 %; lognormal 2, 1, 4 %; heavy tails 3, 3, 5 %; one configuration
-ten or a hundred times as scattered as another 4, 3, 3 %. The promise breaks where half of all runs collapse (15, 1,
-4 %): three seeds cannot know that. It also breaks where means are equal but one configuration is strongly skewed and
-another is hardly scattered (15, 23, 19 %): three to ten values show the typical run, not the mean of rare bad ones.
+A score has a scale (`scales`): logarithms for positive distances, angles for shares, itself for the rest. Everything
+here is computed on it and told in the score's units.
+
+How often a study has a false verdict when nothing differs, by simulation: 4 configurations, six pairs, 5 % promised,
+20,000 studies each with 3 and 5 seeds, 4,000 with 10. Normal scores 5, 5, 4 %; heavy tails (t of 3 degrees) 4, 3, 4 %;
+one configuration ten or a hundred times as scattered as the others 4, 4, 3 %. Lognormal scores of log deviation 1: as
+they are 2, 1, 4 %, as logarithms 5, 5, 4 %; normal ones of deviation 0.1 and 0.25 of the mean as logarithms 5, 4, 4 %.
+Shares of 10,000 images whose expectation varies between seeds, as angles: about 0.5 and 0.9 5, 5, 5 %, about 0.01 and
+0.999 5, 5, 5 % (as they are 3, 2, 4 %), about 0.0003 4, 4, 3 % (as they are 1, 2, 3 %).
+Logits with the count behind the share give the same.
+
+The promise breaks where half of all runs collapse (15, 1, 4 % on either scale): three seeds cannot know that; where
+shares about 0.01 have equal means and one is three times as scattered (6, 7, 7 %); and where a mean is asked for that
+is not the scale's: equal arithmetic means, one strongly skewed (log deviation 1 against 0.1), give 10, 12, 9 % as they
+are, and their logarithms truly differ. A geometric mean is about the typical run, not about rare bad ones.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modiste import scales
 from modiste.errors import ModisteError
+from modiste.scales import Scale
+from modiste.student import t_power, t_quantile, t_two_sided
 
 Runs = Mapping[int, float | None]
 Table = Mapping[str, Runs]
@@ -39,13 +51,21 @@ METHOD = (
     "Runs of equal seed share noise, data order and evaluation seeds and are compared in pairs: by the paired t test, "
     "or by trying all sign patterns where there are enough seeds for that to decide; by Welch's test where fewer than "
     "two seeds are shared. The p values of all pairs are corrected together by Holm's method; intervals of differences "
-    "are 95 %, each for itself. Failed runs are left out of means and tests and come last in the ranks."
+    "are 95 %, each for itself. Fréchet distances are averaged and tested as logarithms, since their spread grows with "
+    "their size: means are geometric, and two of them differ by a factor. Shares are averaged and tested as angles "
+    "asin √p, so that no interval leaves 0 to 1; their differences are told without an interval. Other scores, and "
+    "distances to a floor, are tested as they are; so is a score with a value that has no logarithm, as a distance of "
+    "0. Failed runs are left out of means and tests and come last in the ranks."
 )
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean, sample deviation (n - 1) and 95 % interval of the mean over the runs that finished; None: not known."""
+    """Mean, sample deviation (n - 1) and 95 % interval of the mean over the runs that finished; None: not known.
+
+    All in the score's units. On the log scale the mean is geometric; the deviation is that on the scale times the slope
+    of the way back, which is about the plain one while it is small against the mean.
+    """
 
     mean: float | None
     deviation: float | None
@@ -58,7 +78,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the first is than the second, positive when it is better, in the score's units."""
+    """How much better the first is than the second, positive when it is better, on the scale (`told`: in words)."""
 
     mean: float | None
     low: float | None
@@ -70,12 +90,26 @@ class Difference:
     test: str
     """`paired t`, `sign flips`, `Welch` or `none`."""
     means: tuple[float | None, float | None]
-    """Of the values used; with better = "near" their distance to the target."""
+    """Of the values used, in the score's units; with better = "near" their distance to the target."""
     counts: tuple[int, int]
     deviation: float | None
     """Of the difference at one seed."""
     left_out: tuple[int, ...]
     """Seeds that a paired test could not use, because a run failed or is missing on one side."""
+    scale: Scale = "plain"
+    """That of mean, interval and deviation: `plain` in the score's units, `log` a logarithm of a factor."""
+
+    @property
+    def told(self) -> tuple[float | None, float | None, float | None]:
+        """For a reader: a factor with its interval (log), a difference of shares (no interval), or as it is (plain)."""
+        first, second = self.means
+        if self.scale == "share":
+            apart = None if first is None or second is None else first - second
+            return apart if apart is None or self.mean is None else math.copysign(apart, self.mean), None, None
+        mean, low, high = (
+            None if value is None else scales.back(value, self.scale) for value in (self.mean, self.low, self.high)
+        )
+        return mean, low, high
 
 
 @dataclass(frozen=True)
@@ -109,8 +143,11 @@ class Rank:
 # --- one configuration
 
 
-def summary(values: Iterable[float | None]) -> Summary:
+def summary(values: Iterable[float | None], scale: Scale = "plain") -> Summary:
     """Mean, deviation and a 95 % interval of the mean over seeds; None and NaN are failed runs and left out.
+
+    Computed on the scale (if it holds all values) and given in the score's units, so that an interval of a distance is
+    above 0 and one of a share within [0, 1].
 
     Below eight values the interval is Student's, from eight on the bootstrap's percentiles, taken as far out as makes
     up for the few values (Hesterberg 2015, expanded percentiles; 10,000 resamples, seeded). Coverage of this choice by
@@ -119,75 +156,91 @@ def summary(values: Iterable[float | None]) -> Summary:
     the studentised bootstrap covers 91 % of strongly skewed ones with 10 values, but its intervals are ten times
     as long as these when one or two runs of ten collapsed.
     """
-    known = np.array([value for value in values if value is not None and math.isfinite(value)], dtype=np.float64)
-    count = len(known)
+    finished = [float(value) for value in values if value is not None and math.isfinite(value)]
+    count, scale = len(finished), scales.usable(scale, finished)
     if count < 2:
-        return Summary(float(known[0]) if count else None, None, None, None, count, "none")
-    mean, deviation, reach = float(known.mean()), _deviation(known), t_quantile((1 + CONFIDENCE) / 2, count - 1)
+        return Summary(finished[0] if count else None, None, None, None, count, "none")
+    known = np.array([scales.forward(value, scale) for value in finished])
+    middle, spread, reach = float(known.mean()), _deviation(known, scale), t_quantile((1 + CONFIDENCE) / 2, count - 1)
+    mean, deviation = scales.back(middle, scale), spread * scales.slope(middle, scale)
     if count < FEWEST_RESAMPLED:
-        half = reach * deviation / math.sqrt(count)
-        return Summary(mean, deviation, mean - half, mean + half, count, "Student t")
+        half = reach * spread / math.sqrt(count)
+        low, high = scales.back(middle - half, scale), scales.back(middle + half, scale)
+        return Summary(mean, deviation, low, high, count, "Student t")
     tail = 0.5 * math.erfc(reach * math.sqrt(count / (count - 1)) / math.sqrt(2))
     drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    low, high = np.quantile(known[drawn].mean(axis=1), [tail, 1 - tail])
-    return Summary(mean, deviation, float(low), float(high), count, "bootstrap")
+    ends = np.quantile(known[drawn].mean(axis=1), [tail, 1 - tail]).tolist()
+    return Summary(mean, deviation, scales.back(ends[0], scale), scales.back(ends[1], scale), count, "bootstrap")
 
 
-def _deviation(values: NDArray[np.float64]) -> float:
-    """The sample deviation, exactly 0 where only rounding differs."""
+def _deviation(values: NDArray[np.float64], scale: Scale) -> float:
+    """The sample deviation of values on the scale, exactly 0 where only rounding differs."""
     deviation = float(values.std(ddof=1))
-    return deviation if deviation > ROUNDING * float(np.abs(values).max()) else 0.0
+    return deviation if deviation > ROUNDING * scales.rounding(values, scale) else 0.0
 
 
 # --- two configurations
 
 
 def compare(
-    first: Runs, second: Runs, *, better: str, target: float | None = None, level: float = 1 - CONFIDENCE
+    first: Runs,
+    second: Runs,
+    *,
+    better: str,
+    target: float | None = None,
+    scale: Scale = "plain",
+    level: float = 1 - CONFIDENCE,
 ) -> Difference:
     """How much better the first is, with 95 % interval and two-sided p value, over the seeds that both have.
 
-    better: "lower", "higher", or "near" with a target, where distances to the target are compared. The test is chosen
+    better: "lower", "higher", or "near" with a target, where plain distances to the target are compared. Otherwise
+    values are compared on the scale, if it holds them all. The test is chosen
     by the number of seeds and never by the values. All 2^n sign patterns are tried where the least p value that this
     can give, 2^(1-n), is a quarter of `level` or less (8 seeds at 0.05); its interval is that of the means of subsets
     (Hartigan 1969). Below, where it could hardly ever or never decide (n = 3: p at least 0.25), the paired t test,
     which assumes differences about normal. With fewer than two common seeds Welch's test of all values (Welch 1947).
     Differences without any spread have no t value; their p value is the least that permuting could give.
     """
-    one, other = (_oriented(runs, better, target) for runs in (first, second))
+    scale = _fitting(scale, better, (first, second))
+    one, other = (_oriented(runs, better, target, scale) for runs in (first, second))
     common = sorted(one.keys() & other.keys())
     if len(common) < 2 <= min(len(one), len(other)):
-        return _welch(np.array(list(one.values())), np.array(list(other.values())), better)
+        return _welch(np.array(list(one.values())), np.array(list(other.values())), better, scale)
     left_out = tuple(sorted((first.keys() | second.keys()) - set(common)))
     pairs = len(common)
     if pairs < 2:
         seen = [[values[seed] for seed in common] or list(values.values()) for values in (one, other)]
-        means = [_shown(float(np.mean(values)), better) if values else None for values in seen]
+        means = [_shown(float(np.mean(values)), better, scale) if values else None for values in seen]
         mean = one[common[0]] - other[common[0]] if common else None
         counts = (len(seen[0]), len(seen[1]))
-        return Difference(mean, None, None, None, pairs, "none", (means[0], means[1]), counts, None, left_out)
+        return Difference(mean, None, None, None, pairs, "none", (means[0], means[1]), counts, None, left_out, scale)
     ahead, behind = (np.array([values[seed] for seed in common]) for values in (one, other))
     differences = ahead - behind
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     low: float | None
     high: float | None
-    if spread <= ROUNDING * float(np.abs(np.concatenate([ahead, behind])).max()):
+    if spread <= ROUNDING * scales.rounding(np.concatenate([ahead, behind]), scale):
+        mean = mean if abs(mean) > ROUNDING * scales.rounding(ahead, scale) else 0.0
         test, low, high, spread, p_value = "sign flips", None, None, 0.0, 2.0 ** (1 - pairs) if mean else 1.0
     elif pairs <= MOST_FLIPPED and 2.0 ** (1 - pairs) <= level / 4:
         test, (low, high, p_value) = "sign flips", _sign_flips(differences)
     else:
         test, (low, high, p_value) = "paired t", _t_test(mean, spread / math.sqrt(pairs), pairs - 1)
-    means_shown = (_shown(float(ahead.mean()), better), _shown(float(behind.mean()), better))
-    return Difference(mean, low, high, p_value, pairs, test, means_shown, (pairs, pairs), spread, left_out)
+    means_shown = (_shown(float(ahead.mean()), better, scale), _shown(float(behind.mean()), better, scale))
+    return Difference(mean, low, high, p_value, pairs, test, means_shown, (pairs, pairs), spread, left_out, scale)
 
 
-def _oriented(runs: Runs, better: str, target: float | None) -> dict[int, float]:
-    """The finished runs, turned so that higher is better."""
+def _fitting(scale: Scale, better: str, table: Iterable[Runs]) -> Scale:
+    """The scale on which all of these runs are compared: distances to a target have none."""
+    return "plain" if better == "near" else scales.usable(scale, [value for runs in table for value in runs.values()])
+
+
+def _oriented(runs: Runs, better: str, target: float | None, scale: Scale) -> dict[int, float]:
+    """The finished runs on the scale, turned so that higher is better."""
     known = {seed: float(value) for seed, value in runs.items() if value is not None and math.isfinite(value)}
-    if better == "higher":
-        return known
-    if better == "lower":
-        return {seed: -value for seed, value in known.items()}
+    if better in ("higher", "lower"):
+        sign = 1 if better == "higher" else -1
+        return {seed: sign * scales.forward(value, scale) for seed, value in known.items()}
     if better != "near":
         raise ModisteError(f"a score is better lower, higher or near, not {better!r}; say one of the three")
     if target is None or not math.isfinite(target):
@@ -195,8 +248,8 @@ def _oriented(runs: Runs, better: str, target: float | None) -> dict[int, float]
     return {seed: -abs(value - target) for seed, value in known.items()}
 
 
-def _shown(value: float, better: str) -> float:
-    return value if better == "higher" else -value + 0.0
+def _shown(value: float, better: str, scale: Scale) -> float:
+    return scales.back(value if better == "higher" else -value + 0.0, scale)
 
 
 def _t_test(mean: float, error: float, freedom: float) -> tuple[float, float, float]:
@@ -205,22 +258,22 @@ def _t_test(mean: float, error: float, freedom: float) -> tuple[float, float, fl
     return mean - half, mean + half, t_two_sided(mean / error, freedom)
 
 
-def _welch(one: NDArray[np.float64], other: NDArray[np.float64], better: str) -> Difference:
+def _welch(one: NDArray[np.float64], other: NDArray[np.float64], better: str, scale: Scale) -> Difference:
     """Two unpaired groups of unequal spread: Welch 1947."""
     mean, counts = float(one.mean() - other.mean()), (len(one), len(other))
-    deviations = _deviation(one), _deviation(other)
+    deviations = _deviation(one, scale), _deviation(other, scale)
     parts = [deviation**2 / count for deviation, count in zip(deviations, counts, strict=True)]
     error = math.sqrt(sum(parts))
     low: float | None
     high: float | None
     if error == 0:
-        same = abs(mean) <= ROUNDING * float(np.abs(one).max())
+        same = abs(mean) <= ROUNDING * scales.rounding(one, scale)
         low, high, p_value = None, None, 1.0 if same else min(1.0, 2 / math.comb(sum(counts), counts[0]))
     else:
         shares = [part**2 / (count - 1) for part, count in zip(parts, counts, strict=True)]
         low, high, p_value = _t_test(mean, error, sum(parts) ** 2 / sum(shares))
-    means = _shown(float(one.mean()), better), _shown(float(other.mean()), better)
-    return Difference(mean, low, high, p_value, 0, "Welch", means, counts, math.hypot(*deviations), ())
+    means = _shown(float(one.mean()), better, scale), _shown(float(other.mean()), better, scale)
+    return Difference(mean, low, high, p_value, 0, "Welch", means, counts, math.hypot(*deviations), (), scale)
 
 
 def _sign_flips(differences: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -247,18 +300,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdicts(table: Table, *, better: str, target: float | None = None, alpha: float = 0.05) -> list[Verdict]:
+def verdicts(
+    table: Table, *, better: str, target: float | None = None, scale: Scale = "plain", alpha: float = 0.05
+) -> list[Verdict]:
     """A verdict for every pair of configurations, in the table's order; false ones in at most alpha of all studies.
 
     Holm's correction runs over all pairs that can be tested. What is found of a difference of 5 deviations (between
     runs of one configuration, normal, no gain from pairing): with two configurations 85 % by 3 seeds and all by 5;
-    with four, of which one is off, 30 % by 3 seeds and 98 % by 5. Two seeds are tested and hardly ever suffice.
+    with four, of which one is off, 30 % by 3 seeds and 98 % by 5. Two seeds are tested and hardly ever suffice. Four
+    distances that grow by factors of three and vary by 20 %: 79 % by 3 seeds as logarithms, 44 % as they are.
     """
+    scale = _fitting(scale, better, table.values())
     couples = list(itertools.combinations(table, 2))
-    testable = math.comb(sum(len(_oriented(runs, better, target)) > 1 for runs in table.values()), 2)
+    testable = math.comb(sum(len(_oriented(runs, better, target, scale)) > 1 for runs in table.values()), 2)
     level = alpha / max(1, testable)
     found = {
-        (one, two): compare(table[one], table[two], better=better, target=target, level=level) for one, two in couples
+        (one, two): compare(table[one], table[two], better=better, target=target, scale=scale, level=level)
+        for one, two in couples
     }
     raw = [(couple, p) for couple, difference in found.items() if (p := difference.p_value) is not None]
     adjusted = dict(zip([couple for couple, _ in raw], holm([p for _, p in raw]), strict=True))
@@ -304,18 +362,15 @@ def _sentence(
     one: str, two: str, word: str, difference: Difference, p: float | None, needed: int | None, away: str, tests: int
 ) -> str:
     """The verdict for a reader; the difference is told without its sign, since the word says the direction."""
-    scale = difference.deviation or abs(difference.mean or 0.0)
-    places = min(8, max(0, 1 - math.floor(math.log10(scale)))) if scale else 3
-    mean_one, mean_two = ("-" if mean is None else f"{mean:,.{places}f}" for mean in difference.means)
+    number = _numbers(difference)
+    mean_one, mean_two = ("-" if mean is None else number(mean) for mean in difference.means)
     values = f"{mean_one} against {mean_two}{away}"
     if p is None or difference.mean is None:
         lacking = [name for name, mean in ((one, difference.means[0]), (two, difference.means[1])) if mean is None]
         reason = f": no run of {' and '.join(lacking)} has finished" if lacking else f" with only one seed: {values}"
         return f"no verdict is possible on {one} and {two}{reason}; train at least three seeds of each"
-    low, high = difference.low, difference.high
-    if low is not None and high is not None and difference.mean < 0:
-        low, high = -high, -low
-    span = "" if low is None or high is None else f" ({low:,.{places}f} to {high:,.{places}f})"
+    mean, low, high = (difference if difference.mean >= 0 else _turned(difference)).told
+    span = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
     first_count, second_count = difference.counts
     seeds = f"{first_count} seeds" if difference.pairs else f"{first_count} and {second_count} seeds, unpaired"
     if difference.left_out:
@@ -323,7 +378,8 @@ def _sentence(
         seeds += f" (without seed{'s' if len(difference.left_out) > 1 else ''} {numbers})"
     chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     chance += " after Holm's correction" if tests > 1 else ""
-    facts = f"{values}, difference {abs(difference.mean):,.{places}f}{span}, {chance}"
+    kind = "factor" if difference.scale == "log" else "difference"
+    facts = f"{values}, {kind} {number(mean or 0.0)}{span}, {chance}"
     if word != "cannot be told apart":
         return f"{one} is {word} than {two}: {facts}, {seeds}"
     outlook = f"about {needed} seeds would" if needed else f"no number of seeds up to {MOST_SEEDS} would"
@@ -333,16 +389,46 @@ def _sentence(
     )
 
 
+def _turned(difference: Difference) -> Difference:
+    """The same, told of the second against the first."""
+    low, high = (None if value is None else -value for value in (difference.high, difference.low))
+    mean = None if difference.mean is None else -difference.mean
+    return replace(difference, mean=mean, low=low, high=high)
+
+
+def _numbers(difference: Difference) -> Callable[[float], str]:
+    """How numbers of this difference are written: factors to three digits or what the spread leaves, others to its."""
+    spread = difference.deviation or 0.0
+    if difference.scale == "log":
+        digits = min(8, max(3, 1 - math.floor(math.log10(spread)))) if spread else 4
+        return lambda value: _digits(value, digits)
+    if difference.scale == "share":
+        spread *= max(scales.slope(scales.forward(mean or 0.0, "share"), "share") for mean in difference.means)
+    size = spread or abs(difference.told[0] or 0.0)
+    places = min(8, max(0, 1 - math.floor(math.log10(size)))) if size else 3
+    return lambda value: f"{value:,.{places}f}"
+
+
+def _digits(value: float, digits: int) -> str:
+    """A positive number with so many digits that count; in exponents where it would be very long."""
+    if not 1e-4 <= value < 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
+
+
 # --- ranks
 
 
-def ranks(table: Table, *, better: str, target: float | None = None, alpha: float = 0.05) -> list[Rank]:
+def ranks(
+    table: Table, *, better: str, target: float | None = None, scale: Scale = "plain", alpha: float = 0.05
+) -> list[Rank]:
     """The configurations from best to worst by mean rank over seeds, with groups that cannot be told apart.
 
     Ties share the mean of their ranks, and so do failed runs at the end. Only seeds that every configuration with
     any run has tried are ranked. The groups are the largest sets without a verdict in them (Piepho 2004).
     """
-    oriented = {name: _oriented(runs, better, target) for name, runs in table.items()}
+    fitting = _fitting(scale, better, table.values())
+    oriented = {name: _oriented(runs, better, target, fitting) for name, runs in table.items()}
     tried = [set(runs) for runs in table.values() if runs]
     seeds = sorted(set.intersection(*tried)) if tried else []
     places: dict[str, list[float]] = {name: [] for name in table}
@@ -360,11 +446,12 @@ def ranks(table: Table, *, better: str, target: float | None = None, alpha: floa
         return math.inf if rank is None else rank, -sum(known) / len(known) if known else math.inf
 
     names = sorted(table, key=order)
-    groups = _groups(names, verdicts(table, better=better, target=target, alpha=alpha))
+    groups = _groups(names, verdicts(table, better=better, target=target, scale=scale, alpha=alpha))
+    every = scales.usable(scale, [value for runs in table.values() for value in runs.values()])
     rows = []
     for name in names:
         failed = tuple(sorted(set(table[name]) - set(oriented[name])))
-        rows.append(Rank(name, means[name], summary(table[name].values()), groups[name], failed))
+        rows.append(Rank(name, means[name], summary(table[name].values(), every), groups[name], failed))
     return rows
 
 
@@ -377,53 +464,3 @@ def _groups(names: Sequence[str], pairs: Sequence[Verdict]) -> dict[str, tuple[i
             sets = [part for part in split if not any(part < other for other in split)]
     sets.sort(key=lambda held: sorted(names.index(name) for name in held))
     return {name: tuple(number for number, held in enumerate(sets, 1) if name in held) for name in names}
-
-
-# --- Student's t
-
-
-def t_two_sided(t: float, freedom: float) -> float:
-    """P(|T| >= |t|) of Student's t: the incomplete beta I_x(f/2, 1/2) at x = f / (f + t²)."""
-    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t), t * t / (freedom + t * t))
-
-
-def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
-    """The regularised incomplete beta I_x(a, b), rest = 1 - x, by its continued fraction (DLMF 8.17.22)."""
-    if x > (a + 1) / (a + b + 2):  # on the other side it converges within a few terms
-        return 1 - _incomplete_beta(b, a, rest, x)
-    if x <= 0:
-        return 0.0
-    fraction = 1.0
-    for m in reversed(range(100)):
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        even = (m + 1) * (b - m - 1) * x / ((a + 2 * m + 1) * (a + 2 * m + 2))
-        fraction = 1 + odd / (1 + even / fraction)
-    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(rest)
-    return math.exp(scale) / (a * fraction)
-
-
-@functools.lru_cache(maxsize=4096)
-def t_quantile(probability: float, freedom: float) -> float:
-    """The t >= 0 with P(T <= t) = probability, which is from 0.5 to below 1."""
-    below, above, tail = 0.0, 1.0, 2 * (1 - probability)
-    while t_two_sided(above, freedom) > tail:
-        below, above = above, 2 * above
-    while above - below > 1e-14 * above:
-        middle = (below + above) / 2
-        if middle in (below, above):
-            break
-        below, above = (middle, above) if t_two_sided(middle, freedom) > tail else (below, middle)
-    return (below + above) / 2
-
-
-def t_power(effect: float, count: int, level: float) -> float:
-    """The chance that a paired t test at that two-sided level finds an effect (mean over deviation) in its direction.
-
-    With S² = χ²/f the T is (Z + effect √n) / S, so the chance is the mean of Φ(effect √n - t S) over S.
-    """
-    freedom = count - 1
-    critical, shift = t_quantile(1 - level / 2, freedom), effect * math.sqrt(count)
-    grid = (np.arange(300) + 0.5) / 300 * (1 + 8 / math.sqrt(freedom))
-    weights = np.exp((freedom - 1) * np.log(grid) - freedom / 2 * (grid**2 - 1))
-    chances = np.array([math.erfc((critical * s - shift) / math.sqrt(2)) / 2 for s in grid.tolist()])
-    return float(weights @ chances / weights.sum())

@@ -124,7 +124,7 @@ def _print_study(folder: StudyFolder, as_json: bool) -> None:
         print(json.dumps({"study": str(folder.path), "finished": folder.finished, "rows": rows}, indent=2))
     else:
         print_table(*outcomes.table(rows))
-        for sentence in [*outcomes.failures(rows), *outcomes.verdicts(rows)]:
+        for sentence in [*outcomes.notes(rows), *outcomes.failures(rows), *outcomes.verdicts(rows)]:
             print(sentence)
         print(f"wrote {folder.path / 'records.csv'}")
         if not folder.finished:

@@ -152,9 +152,9 @@ def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None
         where = f" --storage {shlex.quote(storage)}" if storage and "@" not in storage else ""
         print(f"not finished; go on with:  modiste search {here}{where}")
         return
-    print(f"\nfinalists over training seeds (± is the deviation between seeds), {recipe} with the settings above:")
+    print(f"\nfinalists over training seeds, {recipe} with the settings above:")
     print_table(*outcomes.table(final.rows))
-    for sentence in [*outcomes.failures(final.rows), *final.verdicts, final.sentence]:
+    for sentence in [*outcomes.notes(final.rows), *outcomes.failures(final.rows), *final.verdicts, final.sentence]:
         print(sentence)
     print(f"wrote {final.recipe}; train it with:  {plan.shown(['train', str(final.recipe)])}")
 

@@ -6,7 +6,7 @@ import math
 import statistics as numbers
 from collections.abc import Sequence
 
-from modiste import charts, measures, outcomes, records, statistics
+from modiste import charts, measures, outcomes, records, scales, statistics
 from modiste.charts import Bar
 from modiste.report import words
 from modiste.report.content import Block, Bullets, Chart, Code, Fold, Gallery, Paragraph, Section, Table
@@ -118,24 +118,11 @@ def cost_rows(member: Member) -> list[list[str]]:
 # a study
 
 
-def by_seed(comparison: Comparison, score: str) -> dict[str, dict[int, float | None]]:
-    """A score by configuration and seed; None where the run failed, left out where it is still to come."""
-    found: dict[str, dict[int, float | None]] = {}
-    for configuration in comparison.configurations:
-        known = {
-            member.seed: member.record["scores"][score]["value"] if score in member.record["scores"] else None
-            for member in configuration.members
-            if member.record
-        }
-        failed = dict.fromkeys(member.seed for member in configuration.members if member.status == "failed")
-        found[configuration.name] = {**failed, **known}
-    return found
-
-
 def verdicts(comparison: Comparison, score: str) -> list[Verdict]:
     """What several seeds say of each pair of configurations."""
     better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
-    return statistics.verdicts(by_seed(comparison, score), better=better, target=floor if better == "near" else None)
+    target = floor if better == "near" else None
+    return statistics.verdicts(comparison.by_seed(score), better=better, target=target, scale=comparison.scale(score))
 
 
 def study_sentences(comparison: Comparison) -> list[str]:
@@ -149,13 +136,15 @@ def study_sentences(comparison: Comparison) -> list[str]:
             f"{done} of {len(comparison.members)} runs are finished and none is measured yet.",
             "So there is no answer yet.",
         ]
-    means = {one.name: mean for one in comparison.configurations if (mean := one.mean(score)) is not None}
+    found = {one.name: comparison.summary(one, score).mean for one in comparison.configurations}
+    means = {name: mean for name, mean in found.items() if mean is not None}
     ahead = min(means, key=means.__getitem__)
     seeds = sorted({member.seed for member in comparison.members if member.record})
     floor = records.short(comparison.part(score, "floor"))
+    kind = "geometric " if comparison.scale(score) == "log" else ""
     first = (
-        f"By the mean Fréchet distance over {len(seeds)} training seed{'s' if len(seeds) > 1 else ''}, {ahead} comes "
-        f"nearest to real images ({records.short(means[ahead])}; real images {floor}, "
+        f"By the {kind}mean of the Fréchet distance over {len(seeds)} training seed{'s' if len(seeds) > 1 else ''}, "
+        f"{ahead} comes nearest to real images ({records.short(means[ahead])}; real images {floor}, "
         f"a generator that learned nothing {records.short(comparison.part(score, 'ceiling'))})."
     )
     pairs = verdicts(comparison, score)
@@ -197,16 +186,25 @@ def study_table(comparison: Comparison) -> Table:
     rows = []
     for configuration in sorted(comparison.configurations, key=lambda one: placed.get(one.name, (math.inf, ""))[0]):
         rank = placed.get(configuration.name, (0.0, "-"))[1]
-        cells = [interval_text(configuration, score) for score in scores]
+        cells = [interval_text(comparison, configuration, score) for score in scores]
         rows.append([configuration.name, rank, *cells, *costs(configuration)])
     for name, part in (("real images (floor)", "floor"), ("trivial generator (ceiling)", "ceiling")):
         rows.append([name, "", *[records.short(comparison.part(score, part)) for score in scores], "", "", "", ""])
     ways = "; ".join(f"{words.title_of(score)}: {words.arrow(comparison.part(score, 'better'))}" for score in scores)
+    kinds = "; ".join(means_of(comparison, scores))
     caption = (
-        f"Means over training seeds with 95 % intervals. {ways}. Rank: mean rank over seeds by the first score; "
-        "configurations that share a letter cannot be told apart. Cost: per run."
+        f"Means over training seeds with 95 % intervals ({kinds}). {ways}. Rank: mean rank over seeds by the first "
+        "score; configurations that share a letter cannot be told apart. Cost: per run."
     )
     return Table(heads, rows, caption if scores else "")
+
+
+def means_of(comparison: Comparison, scores: Sequence[str]) -> list[str]:
+    """Which mean stands for which scores, a clause per kind of mean."""
+    named: dict[str, list[str]] = {}
+    for score in scores:
+        named.setdefault(scales.MEANS[comparison.scale(score)], []).append(words.title_of(score))
+    return [f"{words.listed(titles)}: {kind}" for kind, titles in named.items()]
 
 
 def headline(comparison: Comparison) -> list[str]:
@@ -217,7 +215,8 @@ def headline(comparison: Comparison) -> list[str]:
 def ranking(comparison: Comparison, score: str) -> dict[str, tuple[float, str]]:
     """Mean rank by name, for sorting and as text with the letters of its groups."""
     better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
-    found = statistics.ranks(by_seed(comparison, score), better=better, target=floor if better == "near" else None)
+    target = floor if better == "near" else None
+    found = statistics.ranks(comparison.by_seed(score), better=better, target=target, scale=comparison.scale(score))
     placed = {}
     order = list(dict.fromkeys(group for row in found for group in row.groups))
     for row in found:
@@ -227,9 +226,9 @@ def ranking(comparison: Comparison, score: str) -> dict[str, tuple[float, str]]:
     return placed
 
 
-def interval_text(configuration: Configuration, score: str) -> str:
+def interval_text(comparison: Comparison, configuration: Configuration, score: str) -> str:
     """`0.91 [0.85, 0.97]`; the mean alone where no interval is known."""
-    found = statistics.summary(configuration.values(score))
+    found = comparison.summary(configuration, score)
     if found.mean is None:
         return "-"
     if found.low is None or found.high is None:
@@ -262,8 +261,9 @@ def score_section(comparison: Comparison) -> Section | None:
     bars = [bar_chart(comparison, name) for kind in BARS if (name := comparison.of_kind(kind))]
     if comparison.is_study:
         text = (
-            "Bars are means over seeds, dots single seeds, whiskers 95 % intervals of the mean. The judge is the same "
-            "for all, a classifier of this data set: no number here can be compared with one of another judge."
+            "Bars are means over seeds as in the table, dots single seeds, whiskers 95 % intervals of the mean. The "
+            "judge is the same for all, a classifier of this data set: no number here can be compared with one of "
+            "another judge."
         )
     else:
         text = (
@@ -283,10 +283,10 @@ def bar_chart(comparison: Comparison, score: str) -> Chart:
     """Bars of one score over the configurations, with the line where real images stand."""
     rows = []
     for configuration in comparison.configurations:
-        values = configuration.values(score)
-        if not values:
+        values, mean = configuration.values(score), comparison.summary(configuration, score).mean
+        if mean is None:
             continue
-        rows.append(Bar(configuration.name, numbers.fmean(values), _whisker(comparison, configuration, score),
+        rows.append(Bar(configuration.name, mean, _whisker(comparison, configuration, score),
                         values if comparison.is_study else ()))  # fmt: skip
     floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
     name, better = words.title_of(score), words.arrow(comparison.part(score, "better"))
@@ -299,7 +299,7 @@ def bar_chart(comparison: Comparison, score: str) -> Chart:
 
 def _whisker(comparison: Comparison, configuration: Configuration, score: str) -> tuple[float, float] | None:
     if comparison.is_study:
-        found = statistics.summary(configuration.values(score))
+        found = comparison.summary(configuration, score)
         return None if found.low is None or found.high is None else (found.low, found.high)
     (member,) = configuration.measured
     assert member.record is not None
@@ -347,7 +347,7 @@ def _share(comparison: Comparison, configuration: Configuration, score: str) -> 
     floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
     logarithmic = measures.stem(score) in LOGARITHMIC
     least = max(numbers.fmean(errors), 1e-9)
-    mean = configuration.mean(score)
+    mean = comparison.summary(configuration, score).mean
     assert mean is not None
     return normalised(mean, floor, ceiling, logarithmic=logarithmic, least=least)
 
@@ -373,7 +373,7 @@ def all_scores(comparison: Comparison) -> Table:
     rows = [
         [
             f"{name} ({comparison.part(name, 'better')})",
-            *[interval_text(configuration, name) for configuration in configurations],
+            *[interval_text(comparison, configuration, name) for configuration in configurations],
             records.short(comparison.part(name, "floor")),
             records.short(comparison.part(name, "ceiling")),
         ]

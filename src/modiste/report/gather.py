@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import shlex
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modiste import measures, outcomes, records, runs
+from modiste import measures, outcomes, records, runs, statistics
 from modiste.config import Data
 from modiste.data import native, open_data
 from modiste.errors import UsageError
@@ -18,6 +17,8 @@ from modiste.networks import Shape, summary
 from modiste.outcomes import Row
 from modiste.records import Record
 from modiste.runs import Run
+from modiste.scales import Scale
+from modiste.statistics import Summary
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,6 @@ class Configuration:
         found = [one.record["scores"].get(score, {}).get("value") for one in self.measured if one.record]
         return [value for value in found if value is not None]
 
-    def mean(self, score: str) -> float | None:
-        """The mean over seeds."""
-        found = self.values(score)
-        return statistics.fmean(found) if found else None
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -128,6 +124,27 @@ class Comparison:
 
 
 def open_path(what: str | Path) -> Comparison:
+    def by_seed(self, score: str) -> dict[str, dict[int, float | None]]:
+        """A score by configuration and seed; None where the run failed, left out where it is still to come."""
+        found: dict[str, dict[int, float | None]] = {}
+        for configuration in self.configurations:
+            known = {
+                member.seed: member.record["scores"][score]["value"] if score in member.record["scores"] else None
+                for member in configuration.members
+                if member.record
+            }
+            failed = dict.fromkeys(member.seed for member in configuration.members if member.status == "failed")
+            found[configuration.name] = {**failed, **known}
+        return found
+
+    def scale(self, score: str) -> Scale:
+        """On which the score is averaged and compared over seeds, the same for all configurations."""
+        return outcomes.scale_of(score, self.by_seed(score))
+
+    def summary(self, configuration: Configuration, score: str) -> Summary:
+        """Mean and interval of a configuration's score over seeds, on the scale of all."""
+        return statistics.summary(configuration.values(score), self.scale(score))
+
     """The run or study in that folder; UsageError when it is neither."""
     path = Path(what)
     if runs.exists(path):

@@ -284,5 +284,5 @@ def _neighbour_right(eyes: Eyes, seen: Look) -> float:
 def _recorded(comparison: Comparison, name: str) -> str:
     score = comparison.of_kind("two_sample_1nn")
     configuration = next(one for one in comparison.configurations if one.name == name)
-    mean = configuration.mean(score) if score else None
+    mean = comparison.summary(configuration, score).mean if score else None
     return "-" if mean is None else f"{mean:.1%}"
