@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUDGET ?= 4min
 
-.PHONY: demo test test-slow test-gpu check lint bench bench-quality sanity compare setup clean
+.PHONY: demo test test-slow test-gpu check lint bench bench-quality sanity compare pretrained setup clean
 
 setup: $(READY)
 
@@ -64,6 +64,15 @@ compare: $(READY)
 	@for recipe in $(PUBLISHED) swift; do \
 	$(BIN)/modiste train $$recipe --budget $(EACH) --out runs/compare/$$recipe || exit $$?; done
 	@$(BIN)/modiste evaluate $(PUBLISHED:%=runs/compare/%) runs/compare/swift --markdown
+
+# The generator that ships: RUN's weights in float16, measured as they are kept, with their model card.
+CHECKPOINT ?= last
+SHIPPED := src/modiste/pretrained
+pretrained: $(READY)
+	@test -n "$(RUN)" || { echo "say which run: make pretrained RUN=runs/NAME [CHECKPOINT=best]" >&2; exit 2; }
+	@$(BIN)/modiste export $(RUN) --checkpoint $(CHECKPOINT) --pretrained --out $(SHIPPED)
+	@$(BIN)/modiste evaluate $(SHIPPED)
+	@$(BIN)/modiste export $(SHIPPED) --pretrained
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

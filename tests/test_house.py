@@ -164,6 +164,7 @@ def test_public_names() -> None:
         "augment",
         "evaluate",
         "export",
+        "export_pretrained",
         "load",
         "study",
         "train",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modiste.config import Recipe
     from modiste.errors import ModisteError
     from modiste.evaluation import evaluate
-    from modiste.exports import export
+    from modiste.exports import export, export_pretrained
     from modiste.sample import TrainedGenerator, load
     from modiste.studies import study
     from modiste.trainer import train
@@ -27,6 +27,7 @@ _HOMES = {
     "augment": "modiste.augmentation",
     "evaluate": "modiste.evaluation",
     "export": "modiste.exports",
+    "export_pretrained": "modiste.exports",
     "load": "modiste.sample",
     "study": "modiste.studies",
     "train": "modiste.trainer",
@@ -40,6 +41,7 @@ __all__ = [
     "augment",
     "evaluate",
     "export",
+    "export_pretrained",
     "load",
     "study",
     "train",

@@ -109,6 +109,7 @@ def evaluate(
         "not_measured": missing,
     }
     place = Path(out) if out else _place(what, subject, reference, checkpoint)
+    place.parent.mkdir(parents=True, exist_ok=True)
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
         picture = place.with_name(_picture_name(place.stem))
@@ -384,7 +385,7 @@ def _place(what: str | Path, subject: Subject, reference: Split, checkpoint: str
     """Where the record goes: the usual one under the name that other tools know, others under longer names."""
     variant = ("" if checkpoint == "last" else f"-{checkpoint}") + ("" if reference == "test" else f"-{reference}")
     if subject.run is not None and subject.facts["kind"] == "run":
-        return subject.run.path / f"metrics{variant}.json"
+        return subject.run.outputs / f"metrics{variant}.json"
     path = Path(what).expanduser().resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
 

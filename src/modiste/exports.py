@@ -1,4 +1,4 @@
-"""A trained generator for other programs: as ONNX, with the same pixels, beside its weights and a model card.
+"""A trained generator to hand on: as ONNX for other programs, or as a small run folder for Modiste itself.
 
     FOLDER/generator.onnx         noise [N, z_dim] (and labels [N] int64) -> images [N, C, H, W], float32 in [-1, 1]
            generator.safetensors  the weights of the run
@@ -6,7 +6,9 @@
            README.md              the model card, which model hubs show
            grid.png               its picture
 
-The folder is made beside its place, the ONNX model is run and compared with the network, and only then it is renamed.
+A pretrained run has its weights in float16, recipe.toml, manifest.json and the records of its scores instead of model
+and picture. Every folder is made beside its place, what lies in it is compared with the network, and only then it is
+renamed.
 """
 
 from __future__ import annotations
@@ -20,22 +22,25 @@ import json
 import shlex
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import __version__, config, data, onnx_models, records, runs, sample
+from modiste import __version__, config, data, onnx_models, records, runs, sample, subjects
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.report import methods, words
 
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
+PRETRAINED_FILES = ("README.md", "generator.json", "generator.safetensors", "manifest.json", "recipe.toml")
+MEASURED_FILES = ("metrics*.json", "audit-worst*.png")
 OPSET = 17
 """Old enough for every onnxruntime that the extra `onnx` allows, and for browsers; no generator needs a newer one."""
 COMPARED = 64
@@ -50,7 +55,7 @@ class Export(NamedTuple):
 
     folder: Path
     difference: int
-    """The largest difference between a pixel from onnxruntime and the network's own, of 255."""
+    """The largest difference between a pixel of what was written and the network's own, of 255."""
     measured: bool
     """Whether the model card has scores."""
 
@@ -64,7 +69,7 @@ def export(
     """
     _require_packages()
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
-    out = run.path / "onnx" if out is None else Path(out)
+    out = run.outputs / "onnx" if out is None else Path(out)
     refuse_strangers(out)
     weights = run.path / sample.CHECKPOINTS[checkpoint]
     if not weights.is_file():
@@ -90,6 +95,77 @@ def export(
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         runs.write_text(folder / "README.md", card(run, trained, checkpoint, measured, difference))
     return Export(out, difference, bool(measured))
+
+
+def export_pretrained(
+    run: str | Path | runs.Run, out: str | Path | None = None, checkpoint: Literal["last", "best"] = "last"
+) -> Export:
+    """A run's generator as a pretrained run: float16 weights with recipe, manifest, scores and model card.
+
+    RUN/pretrained unless `out` is given. Rounding changes the weights, so scores of the run are not taken along:
+    evaluate the new folder, and export it again, by default into itself, to have its scores in the card. Spectral
+    norms are worked out once and stored as plain weights. An earlier such folder is replaced, any other is refused.
+    """
+    run = run if isinstance(run, runs.Run) else runs.open_run(run)
+    in_itself = run.is_pretrained and not run.shipped
+    out = (run.path if in_itself else run.outputs / runs.PRETRAINED) if out is None else Path(out)
+    refuse_strangers(out, PRETRAINED_FILES, MEASURED_FILES)
+    name, weights = out.absolute().name, sample.CHECKPOINTS[checkpoint]
+    original = sample.TrainedGenerator(*runs.load_generator(run.path, weights), name)
+    content = halved(original.network, str(run.path / weights))
+    described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
+    described["network"]["generator_spectral"] = False
+    facts = {"checkpoint": checkpoint, "images_shown": subjects.images_shown(run, run.path / weights)}
+    with _made_beside(out) as folder:
+        runs.write_bytes(folder / "generator.safetensors", content)
+        runs.write_json(folder / "generator.json", described)
+        kept = sample.TrainedGenerator(*runs.load_generator(folder), name)
+        difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))
+        # In a run that is pretrained already the facts of its first rounding stand.
+        told = run.manifest.get(runs.PRETRAINED, {**facts, "weights": "float16", "difference": difference})
+        runs.write_text(folder / "recipe.toml", config.to_toml(_published_recipe(run.recipe)))
+        measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
+        for place, record in measured.items():
+            runs.write_json(folder / place, _published(record))
+            picture = run.path / Path(record.get("audit", {}).get("picture", "none")).name
+            if picture.is_file():
+                runs.write_bytes(folder / picture.name, picture.read_bytes())
+        runs.write_json(folder / "manifest.json", _published({**run.manifest, runs.PRETRAINED: told}))
+        text = card(runs.Run(folder), kept, checkpoint, measured, told["difference"], onnx=False)
+        runs.write_text(folder / "README.md", text)
+    return Export(out, told["difference"], bool(measured))
+
+
+def halved(generator: nn.Module, place: str) -> bytes:
+    """A generator's weights as safetensors in float16, spectral norms worked out; `place` is for the sentence."""
+    from safetensors.torch import save
+
+    network = copy.deepcopy(generator).cpu().float().eval()
+    _store_plain_weights(network)
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise ModisteError(
+            f"{place} has numbers beyond {torch.finfo(torch.float16).max:,.0f}, the largest in float16; "
+            "hand the run on as it is, or export it with --onnx"
+        )
+    content: bytes = save(tensors)
+    return content
+
+
+def _published(tree: Any) -> Any:
+    """JSON values as they may be published: an absolute path is its last part."""
+    if isinstance(tree, Mapping):
+        return {key: _published(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_published(value) for value in tree]
+    return last_part(tree) if isinstance(tree, str) else tree
+
+
+def _published_recipe(recipe: config.Recipe) -> config.Recipe:
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": last_part(recipe.data.name)})})
 
 
 def to_onnx(generator: nn.Module, shape: Shape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -144,8 +220,11 @@ def largest_difference(model: Path, trained: sample.TrainedGenerator) -> int:
     """The largest difference of 255 between pixels from onnxruntime and the network's own, for 64 seeds."""
     own = trained.sample_set(COMPARED)
     output = onnx_models.load(model).run(sample.seed_noise(range(COMPARED), trained.z_dim).numpy(), own.labels)
-    pixels = data.to_pixels(torch.from_numpy(output)).numpy()
-    return int(np.abs(pixels.astype(np.int16) - own.pixels).max())
+    return _largest(data.to_pixels(torch.from_numpy(output)).numpy(), own.pixels)
+
+
+def _largest(pixels: np.ndarray, others: np.ndarray) -> int:
+    return int(np.abs(pixels.astype(np.int16) - others).max())
 
 
 def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, str]:
@@ -160,33 +239,36 @@ def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, st
     return {**facts, "class_names": json.dumps(trained.class_names)} if trained.class_names else facts
 
 
-def measurements(run: runs.Run, weights_hash: str) -> list[records.Record]:
-    """The run's records that were measured on exactly these weights, metrics.json first."""
+def measurements(run: runs.Run, weights_hash: str) -> dict[str, records.Record]:
+    """The run's records that were measured on exactly these weights by their files' names, metrics.json first."""
     places = sorted(run.path.glob("metrics*.json"), key=lambda place: (place.name != "metrics.json", place.name))
-    found = [records.read(place) for place in places]
-    return [record for record in found if record["subject"].get("hash") == weights_hash]
+    found = {place.name: records.read(place) for place in places}
+    return {name: record for name, record in found.items() if record["subject"].get("hash") == weights_hash}
 
 
 def card(
     run: runs.Run,
     trained: sample.TrainedGenerator,
     checkpoint: str,
-    measured: list[records.Record],
+    measured: Mapping[str, records.Record],
     difference: int,
+    *,
+    onnx: bool = True,
 ) -> str:
-    """The model card as Markdown, with a head that model hubs read."""
+    """The model card as Markdown, with a head that model hubs read; without `onnx` that of a pretrained run."""
     import jinja2
 
     recipe, manifest = run.recipe, run.manifest
     tables = []
-    for record in measured:
+    for record in measured.values():
         rows = records.rows(record)
         tables.append(
             (methods.how(record["protocol"]), records.markdown(list(rows[0]), [[*row.values()] for row in rows]))
         )
-    best = manifest.get("best") if checkpoint == "best" else None
-    shown = best["images"] if best else run.log[-1]["images"] if run.log else 0
-    shortened = recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": last_part(recipe.data.name)})})
+    if run.is_pretrained:
+        checkpoint = manifest[runs.PRETRAINED]["checkpoint"]
+    program, *arguments = manifest.get("command") or ["modiste"]
+    command = ["modiste" if program == "__main__.py" else program, *map(last_part, arguments)]
     data_name = manifest["data"]["name"]
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
@@ -195,24 +277,28 @@ def card(
     return template.render(
         name=trained.source,
         recipe=recipe,
-        recipe_hash=config.content_hash(recipe),
-        recipe_toml=config.to_toml(shortened).strip(),
-        command=shlex.join(last_part(word) for word in manifest.get("command", [])),
+        recipe_hash=manifest.get("recipe_hash", config.content_hash(recipe)),
+        recipe_toml=config.to_toml(_published_recipe(recipe)).strip(),
+        command=shlex.join(command),
         manifest=manifest,
         duration=words.clock(manifest.get("seconds")),
-        shown=shown,
+        shown=subjects.images_shown(run, run.path / sample.CHECKPOINTS[checkpoint]) or 0,
         checkpoint=checkpoint,
         hub_name=next((hub for known, hub in HUB_NAMES.items() if data_name.startswith(known)), None),
         shape=trained.shape,
         z_dim=trained.z_dim,
         classes=trained.class_names,
         tables=tables,
-        alarms=list(dict.fromkeys(alarm for record in measured for alarm in record.get("alarms", []))),
+        alarms=list(dict.fromkeys(alarm for record in measured.values() for alarm in record.get("alarms", []))),
         limits=words.limits_of_data(data_name, bool(trained.shape.classes)),
         difference=difference,
         compared=COMPARED,
         pixels=PIXELS,
         version=__version__,
+        onnx=onnx,
+        pretrained=runs.PRETRAINED,
+        word=shlex.quote(trained.source),
+        class_word=shlex.quote(trained.class_names[-1].lower()) if trained.class_names else "",
     )
 
 
@@ -224,12 +310,13 @@ def last_part(word: str) -> str:
     return f"{key}={Path(value).name}" if equals and Path(value).is_absolute() else word
 
 
-def refuse_strangers(out: Path) -> None:
-    """UsageError unless the place is free, an empty folder or an earlier export."""
+def refuse_strangers(out: Path, files: Sequence[str] = FILES, also: Sequence[str] = ()) -> None:
+    """UsageError unless the place is free, an empty folder or an earlier export: these files, and those like `also`."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose another with --out")
     names = {entry.name for entry in out.iterdir()} if out.exists() else set()
-    strange = sorted(names - set(FILES)) or sorted(names if "generator.onnx" not in names else ())
+    strange = sorted(name for name in names - set(files) if not any(fnmatch(name, pattern) for pattern in also))
+    strange = strange or sorted(names if not names.issuperset(files) else ())
     if strange:
         raise UsageError(f"{out} holds other files ({strange[0]}) and is no export; choose a new folder with --out")
 

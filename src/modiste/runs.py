@@ -9,6 +9,9 @@
               best.safetensors       the one of the checkpoint that was chosen while training, if one was
               generator.json         how to build them
 
+A pretrained run is what of it is handed on: recipe.toml, manifest.json, generator.json, generator.safetensors in
+float16, metrics.json and README.md, the model card. One ships in the package and answers to the word `pretrained`.
+
 Every file is written beside its place and renamed into it. A state carries the hash of its bytes in its name, so that
 a damaged one is recognised. A lock that the operating system releases with the process keeps a second trainer out.
 """
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 STATES_KEPT = 2
 MADE_BEFORE_MANIFEST = ("samples", "state", "recipe.toml")  # all that a start cut off at once leaves
+PRETRAINED = "pretrained"
+SHIPPED = Path(__file__).with_name(PRETRAINED)
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,17 @@ class Run:
     """A run folder. All access to its files goes through this class and the functions below."""
 
     path: Path
+    shipped: bool = False
+    """Whether it was asked for by the word `pretrained`: its folder is the installed package's, never written to."""
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def outputs(self) -> Path:
+        """The folder for what is made of the run unless another is named: its own, for the shipped run one here."""
+        return Path("runs") / f"modiste-{PRETRAINED}" if self.shipped else self.path
 
     @property
     def recipe(self) -> config.Recipe:
@@ -70,6 +82,11 @@ class Run:
                 f"{self.path / 'manifest.json'} lacks {', '.join(sorted(missing))}; train anew with --fresh"
             )
         return manifest
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the folder holds a generator to use, and no state that training could go on from."""
+        return PRETRAINED in self.manifest
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -95,14 +112,42 @@ def exists(path: Path) -> bool:
     return (path / "manifest.json").is_file()
 
 
-def open_run(path: str | Path) -> Run:
-    """The run in that folder; UsageError when there is none."""
+def find_run(path: str | Path) -> Run | None:
+    """The run in that folder, or the shipped one for `pretrained` where no run of that name lies here; else None."""
     path = Path(path)
-    if not exists(path):
+    if exists(path):
+        return Run(path)
+    if path != Path(PRETRAINED):
+        return None
+    if not exists(SHIPPED):
+        raise ModisteError(
+            "this copy of Modiste ships without a pretrained generator; `modiste train swift` makes one in minutes"
+        )
+    return Run(SHIPPED, shipped=True)
+
+
+def open_run(path: str | Path) -> Run:
+    """The run that `find_run` finds; UsageError when there is none."""
+    path = Path(path)
+    run = find_run(path)
+    if run is None:
         near = sorted(other.name for other in path.parent.glob("*") if exists(other)) if path.parent.is_dir() else []
         there = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
         raise UsageError(f"{path} is not a run folder (it has no manifest.json){there}")
-    return Run(path)
+    return run
+
+
+def trainable(what: str, out: Path | None) -> str:
+    """What `train` was given, the shipped run as its folder; UsageError to go on with one that holds no state."""
+    run = None if what in config.shipped() else find_run(what)
+    if run is None or not run.is_pretrained:
+        return what
+    if out is None:
+        raise UsageError(
+            f"{what} is a generator made with the recipe {run.recipe.name}, without the state that training goes on "
+            f"from; train that recipe anew with `modiste train {what} --out runs/mine`"
+        )
+    return str(run.path)
 
 
 def create(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
@@ -135,7 +180,9 @@ def fresh_path(path: Path) -> Path:
 
 
 def refuse_strangers(path: Path) -> None:
-    """UsageError when a folder that is no run holds other people's files."""
+    """UsageError when a folder holds other people's files, or a pretrained run, instead of one that trains there."""
+    if exists(path) and Run(path).is_pretrained:
+        raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
     if not path.is_dir() or exists(path):
         return
     ours = (".lock", *MADE_BEFORE_MANIFEST)

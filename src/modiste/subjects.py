@@ -27,6 +27,7 @@ from modiste.errors import ModisteError, UsageError
 Checkpoint = Literal["last", "best"]
 
 KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
+CHECKPOINT_FILES = (".safetensors", ".pt")
 IMAGE_KEYS = (*readers.NPZ_IMAGES["train"], *readers.NPZ_IMAGES["test"], "arr_0")
 LABEL_KEYS = {  # the key of the labels that belong to the images under the other key
     **dict(zip(readers.NPZ_IMAGES["train"], readers.NPZ_LABELS["train"], strict=True)),
@@ -78,15 +79,16 @@ def open_subject(
     from_run = partial(_from_run, truncation=truncation, batch_norm=batch_norm)
     if count < 1 or seed < 0:
         raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
-    if not path.exists():
+    run = runs.find_run(path)
+    if run is None and not path.exists():
         raise UsageError(f"{path} does not exist; give {KINDS}")
     seeds = range(seed * count, (seed + 1) * count)
-    if (truncation is not None or batch_norm != "running") and not _is_of_a_run(path):
+    if (truncation is not None or batch_norm != "running") and not (run or path.suffix in CHECKPOINT_FILES):
         raise UsageError(
             f"truncation and batch-norm statistics are a run's to choose, and {path} is none; leave them out"
         )
-    if path.is_dir() and runs.exists(path):
-        return from_run(runs.Run(path), checkpoint, seeds, kind="run", path=path)
+    if run:
+        return from_run(run, checkpoint, seeds, kind="run", path=path)
     if checkpoint != "last":
         raise UsageError(f"checkpoint {checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
     if path.is_dir():
@@ -95,17 +97,13 @@ def open_subject(
         return _from_npz(path, count, seed)
     if path.suffix == ".onnx":
         return _from_onnx(path, seeds)
-    if path.suffix in (".safetensors", ".pt"):
+    if path.suffix in CHECKPOINT_FILES:
         folder = path.absolute().parent.parent if path.suffix == ".pt" else path.absolute().parent
         if not runs.exists(folder):
             raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
         inside = str(path.absolute().relative_to(folder))
         return from_run(runs.Run(folder), inside, seeds, kind="checkpoint", path=path)
     raise UsageError(f"{path} is not a kind of file that can be judged; give {KINDS}")
-
-
-def _is_of_a_run(path: Path) -> bool:
-    return (path.is_dir() and runs.exists(path)) or path.suffix in (".safetensors", ".pt")
 
 
 def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
@@ -157,11 +155,12 @@ def _from_run(
         "checkpoint": file.name,
         "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
         "weights": "ema" if recipe.train.ema_halflife_images else "raw",
+        **({"kept_as": "float16"} if run.is_pretrained else {}),
     }
     if sample.batch_norms(generator.network):
         standing = f"standing statistics of {sample.STANDING_BATCHES} batches of {sample.CHUNK}"
         facts["batch_norm"] = standing if batch_norm == "standing" else "running statistics"
-    shown = _images_shown(run, file)
+    shown = images_shown(run, file)
     if shown is not None:
         facts["images_shown"] = shown
     facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
@@ -169,6 +168,9 @@ def _from_run(
     if kind == "run" and manifest["status"] != "finished":
         warnings.append(f"the training of {path} is not finished (status {manifest['status']}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip
+    if run.shipped and path.exists():
+        warnings.append(f"{path} is the generator that ships with Modiste; to measure the {path} that lies here and "
+                        "is no run, give its full path")  # fmt: skip
 
     def make(seeds: range) -> Images:
         return generator.sample_set(seeds=seeds, truncation=truncation)
@@ -178,8 +180,11 @@ def _from_run(
     return replace(_subject(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
 
 
-def _images_shown(run: runs.Run, file: Path) -> int | None:
+def images_shown(run: runs.Run, file: Path) -> int | None:
     """How many training images the checkpoint has seen, where the run folder tells."""
+    if run.is_pretrained:
+        shown: int | None = run.manifest[runs.PRETRAINED]["images_shown"]
+        return shown
     if file.suffix == ".pt":
         images = file.name.partition("-")[0]
         return int(images) if images.isdecimal() else None

@@ -170,11 +170,11 @@ def settle(
         return build({**settings.model_dump(exclude_unset=True), **given}, "modiste augment"), generators, Path(what)
     if "ratio" in given and rare:
         raise UsageError("--ratio has no meaning with --rare, where synthetic images fill the rare classes; leave it")
-    if runs.exists(Path(what)):
+    if run := runs.find_run(what):
         if used := [word for word in words if word != "--rare"]:
             raise UsageError(f"{what} is a run, whose generator is made already; leave {used[0]} out")
-        dataset, generators, name = *_of_run(runs.open_run(what), given, rare), Path(what).resolve().name
-        given["run"] = str(what)
+        dataset, generators, name = *_of_run(run, given, rare), Path(what).resolve().name
+        given["run"] = str(run.path)
     else:
         dataset, name = _of_data(str(what), resize), Path(what).expanduser().name.removesuffix(".npz")
         generators = _generators(recipe or "swift", length, overrides or {})

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag
 from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.exports import Export
 
 app = typer.Typer()
 
@@ -20,27 +23,66 @@ app = typer.Typer()
 def export(
     run: Annotated[Path, Argument(help="A run folder.")],
     onnx: Annotated[bool, Option("--onnx", help="As an ONNX model (extra `onnx`).")] = False,
-    out: Annotated[Path | None, Option(help="The new folder; default `onnx` in the run.")] = None,
+    pretrained: Annotated[
+        bool, Option("--pretrained", help="As a small run folder: float16 weights, recipe, scores, model card.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        Option(
+            help="The new folder (of both, the folder for the two); default `onnx` or `pretrained` in "
+            "the run, and for a pretrained run itself."
+        ),
+    ] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a generator for other programs and for browsers, with its weights and a model card.
+    """Write a generator for other programs and browsers, or as a small run folder to hand on, with a model card.
 
     Example: modiste export runs/swift --onnx
     """
-    if not onnx:
-        raise UsageError("modiste export writes one format so far; ask for it with --onnx")
+    if not (onnx or pretrained):
+        raise UsageError("modiste export writes two formats; ask for --onnx, --pretrained or both")
     from modiste import exports
 
-    done = exports.export(run, out, checkpoint)
-    files = [done.folder / name for name in exports.FILES]
+    both = onnx and pretrained
+    done = {}
+    if pretrained:
+        done["pretrained"] = exports.export_pretrained(run, out / "pretrained" if out and both else out, checkpoint)
+    if onnx:
+        done["onnx"] = exports.export(run, out / "onnx" if out and both else out, checkpoint)
     if as_json:
-        facts = {"out": str(done.folder), "files": [str(file) for file in files]}
-        print(json.dumps({**facts, "largest_difference": done.difference, "measured": done.measured}, indent=2))
+        facts = [
+            {
+                "out": str(one.folder),
+                "files": [str(file) for file in sorted(one.folder.iterdir())],
+                "largest_difference": one.difference,
+                "measured": one.measured,
+            }
+            for one in done.values()
+        ]
+        print(json.dumps(facts if both else facts[0], indent=2))
         return
-    print(f"wrote {done.folder}")
-    for file in files:
-        print(f"  {file.name:<22} {file.stat().st_size:>12,} bytes")
+    for one in done.values():
+        print(f"wrote {one.folder}")
+        for file in sorted(one.folder.iterdir()):
+            print(f"  {file.name:<22} {file.stat().st_size:>12,} bytes")
+    if pretrained:
+        _print_pretrained(done["pretrained"])
+    if onnx:
+        _print_onnx(done["onnx"], run, checkpoint)
+
+
+def _print_pretrained(done: Export) -> None:
+    print(f"pixels of the float16 weights differ by at most {done.difference} of 255 from the network's own")
+    folder = shlex.quote(str(done.folder))
+    print("try next:")
+    if not done.measured:
+        print(f"  modiste evaluate {folder}   # the weights as they are kept")
+        print(f"  modiste export {folder} --pretrained   # then: writes the scores into the model card")
+    print(f"  modiste sample {folder} --count 64 --out grid.png")
+
+
+def _print_onnx(done: Export, run: Path, checkpoint: str) -> None:
     print(f"onnxruntime's pixels differ by at most {done.difference} of 255 from the network's own")
     best = " --checkpoint best" if checkpoint == "best" else ""
     print("try next:")

@@ -40,8 +40,9 @@ def train(
 
     Example: modiste train swift --budget 4min --out runs/mine
     """
-    from modiste import config
+    from modiste import config, runs
 
+    recipe = runs.trainable(recipe, out)
     changes = config.assignments(settings or [])
     if data is not None:
         changes["data.name"] = data
@@ -153,7 +154,7 @@ def sample(
         images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
     if watermark is not None:
         images = replace(images, pixels=mark.embed(images.pixels, watermark))
-    facts = {"Run": generator.source, "Recipe hash": str(runs.Run(run).manifest.get("recipe_hash", "unknown"))}
+    facts = {"Run": generator.source, "Recipe hash": str(runs.open_run(run).manifest.get("recipe_hash", "unknown"))}
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
     room.write(images, chosen, out, kind, columns, seal, facts)
     if as_json:

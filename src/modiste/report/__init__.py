@@ -79,7 +79,7 @@ def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30,
 
 
 def _place(comparison: Comparison, out: str | Path | None) -> Path:
-    place = Path(out) if out else comparison.path / "report.html"
+    place = Path(out) if out else comparison.outputs / "report.html"
     place = place / "report.html" if place.is_dir() else place.with_suffix(".html")
     place.parent.mkdir(parents=True, exist_ok=True)
     return place

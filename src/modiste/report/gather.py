@@ -63,7 +63,7 @@ class Configuration:
     @property
     def shown(self) -> Member | None:
         """The one whose pictures stand for all: the lowest seed that has a generator; chosen by number, not by look."""
-        made = [one for one in self.members if one.run and (one.path / "generator.safetensors").is_file()]
+        made = [one for one in self.members if one.run and (one.run.path / "generator.safetensors").is_file()]
         return min(made, key=lambda one: one.seed, default=None)
 
     @property
@@ -89,6 +89,12 @@ class Comparison:
     is_study: bool = False
     command: str = ""
     """What to type to make the study anew; empty for a single run."""
+
+    @property
+    def outputs(self) -> Path:
+        """The folder for the report unless another is named."""
+        run = self.members[0].run
+        return self.path if self.is_study or run is None else run.outputs
 
     @property
     def members(self) -> list[Member]:
@@ -147,8 +153,8 @@ def open_path(what: str | Path) -> Comparison:
 
     """The run or study in that folder; UsageError when it is neither."""
     path = Path(what)
-    if runs.exists(path):
-        return _single(path)
+    if run := runs.find_run(path):
+        return _single(run, path)
     if (path / "study.toml").is_file():
         return _study(path)
     raise UsageError(
@@ -157,10 +163,9 @@ def open_path(what: str | Path) -> Comparison:
     )
 
 
-def _single(path: Path) -> Comparison:
-    run = runs.open_run(path)
+def _single(run: Run, path: Path) -> Comparison:
     recipe, manifest = run.recipe, run.manifest
-    place = path / "metrics.json"
+    place = run.path / "metrics.json"
     member = Member(recipe.seed, path, run, records.read(place) if place.is_file() else None, str(manifest["status"]))
     return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
 
