@@ -123,10 +123,7 @@ def test_the_shortest_trainings_have_a_learning_rate_too(steps: int) -> None:
     assert len(losses) == steps and np.isfinite(losses).all()
 
 
-SHORT_OF_IT = pytest.mark.xfail(strict=True, reason="24 epochs gave 93.76 %; to be trained longer")
-
-
-@pytest.mark.parametrize(("name", "least"), [("garment", 0.945), pytest.param("second", 0.94, marks=SHORT_OF_IT)])
+@pytest.mark.parametrize(("name", "least"), [("garment", 0.945), ("second", 0.94)])
 def test_shipped_judges_are_sharp_enough(name: str, least: float) -> None:
     assert judge.load(name).card["measured"]["test"]["accuracy"] >= least
 

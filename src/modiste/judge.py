@@ -82,7 +82,7 @@ def _residual(channels: int) -> Iterator[nn.Module]:
 
 
 def _plain(channels: int) -> Iterator[nn.Module]:
-    widths = (channels, 32, 64, 64, 64, FEATURES, FEATURES)
+    widths = (channels, 48, 80, 80, 80, FEATURES, FEATURES)
     for k, (before, after) in enumerate(itertools.pairwise(widths)):
         side = 5 if k == 0 else 3
         yield from (Conv2d(before, after, side, 1, side // 2, bias=False), nn.BatchNorm2d(after), nn.SiLU())
