@@ -112,15 +112,21 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
 @app.command()
 def sample(
     run: Annotated[Path, Argument(help="A run folder.")],
-    out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz or a folder (IDX files if `idx` is in its name).")],
+    out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz, set.parquet or a folder (see --format).")],
     label: Annotated[str | None, Option("--class", help="A class by name or number; default all in turn.")] = None,
     count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
+    per_class: Annotated[int | None, Option(help="A set with so many images of every class.")] = None,
     seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
     interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
     truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
     batch_norm: Annotated[Literal["running", "standing"], Option(help="Batch norm's statistics.")] = "running",
-    kind: Annotated[str | None, Option("--format", help="png, gif, npz, folder or idx, whatever the name.")] = None,
+    kind: Annotated[
+        str | None, Option("--format", help="png, gif, npz, folder, idx, parquet or huggingface, whatever the name.")
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, Option("--keep-duplicates", help="Leave near-duplicates of training images in a set.")
+    ] = False,
     columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
     watermark: Annotated[str | None, Option(help="Mark the pixels with this secret; see `verify --key`.")] = None,
     sign: Annotated[bool, Option("--sign", help="Sign PNG files (C2PA; extra `provenance`).")] = False,
@@ -132,25 +138,36 @@ def sample(
 
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
-    from modiste import provenance, runs
+    from modiste import formats, provenance, runs
     from modiste import sample as room
     from modiste import watermark as mark
 
     if interpolate and seeds:
         raise UsageError("--interpolate has its two seeds already; leave --seeds out")
-    generator = room.load(run, checkpoint, batch_norm)
+    if per_class is not None and (interpolate or seeds or count or label):
+        raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
     kind = kind or room.format_of(out)
+    chosen = room.parse_seeds(seeds) if seeds else None
+    marks: dict[str, Any] = {
+        "watermark": watermark, "sign": sign, "certificate": certificate, "private_key": private_key,
+    }  # fmt: skip
+    if not interpolate and formats.is_set(kind, len(chosen) if chosen else count or 64, per_class):
+        count = count or (64 if chosen is None and per_class is None else None)
+        _write_set(
+            run, out, as_json, kind=kind, per_class=per_class, count=count, seeds=chosen, label=label,
+            truncation=truncation, checkpoint=checkpoint, batch_norm=batch_norm, keep_duplicates=keep_duplicates,
+            **marks,
+        )  # fmt: skip
+        return
+    generator = room.load(run, checkpoint, batch_norm)
     signed = sign or certificate is not None or private_key is not None
-    if signed and kind not in ("png", "folder"):
-        raise UsageError(f"{out} is written as {kind}, and only PNG files are signed; choose .png or a folder")
-    if watermark is not None and kind in ("png", "gif"):
-        raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
-    chosen: list[int] | None = None  # images between two seeds have none of their own
+    room.check_marks(out, kind, signed, watermark is not None)
     if interpolate:
         frames = count or (30 if kind == "gif" else 10)
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
-        chosen = room.parse_seeds(seeds) if seeds else list(range(count or 64))
+        count = generator.balanced(per_class) if per_class is not None else count
+        chosen = list(range(count or 64)) if chosen is None else chosen
         images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
     if watermark is not None:
         images = replace(images, pixels=mark.embed(images.pixels, watermark))
@@ -161,3 +178,18 @@ def sample(
         print(json.dumps({"out": str(out), "format": kind, "count": len(images), "source": images.name}))
     else:
         print(f"wrote {len(images)} images to {out} ({kind})")
+
+
+def _write_set(run: Path, out: Path, as_json: bool, **wanted: Any) -> None:
+    from modiste import progress, sets
+
+    with progress.telling(f"a set of {run}") as say:
+        done = sets.write_set(run, out, say=say, **wanted)
+    removed, reason = len(done.search.removed), done.search.reason
+    if as_json:
+        facts = {"out": str(out), "format": done.kind, "count": done.count, "card": str(done.card)}
+        print(json.dumps({**facts, "near_duplicates_removed": None if reason else removed}))
+        return
+    print(f"wrote {done.count:,} images to {out} ({done.kind})")
+    print(f"  near-duplicates of training images: {f'not removed, {reason}' if reason else f'{removed:,} replaced'}")
+    print(f"  data card: {done.card}")

@@ -1,0 +1,272 @@
+"""Sets of images as the files that other programs read, made beside their place and renamed into it when all is well.
+
+    npz          one file: images uint8 [N, C, H, W], labels, class_names, seeds
+    folder       a PNG file per image, in one folder per class
+    idx          the two files of MNIST
+    parquet      one file: the columns image (PNG) and label, as Hugging Face's datasets reads them
+    huggingface  a folder with such a file in data/
+
+The card of a set, which says how it was made, is written by `sets`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import io
+import itertools
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from modiste import provenance, runs
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+
+FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
+SINGLE = ("npz", "parquet")
+"""The formats of which a set is one file; the others make a folder."""
+WITH_PNG = ("folder", "parquet", "huggingface")
+"""The formats whose images are PNG files, which can be signed and say what they are one by one."""
+SHARD = "data/train-00000-of-00001.parquet"
+TOLD_EVERY = 5_000
+ROW_GROUP = 1_000
+LEAST = 100
+"""Fewer images than this are a look at a generator and no set, unless so many of each class were asked for."""
+
+Say = Callable[[str], None]
+
+
+class Picture(NamedTuple):
+    """One image of a set as a PNG file."""
+
+    name: str
+    folder: str
+    """The name of its class as a folder's; empty without labels."""
+    content: bytes
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def is_set(kind: str, count: int, per_class: int | None) -> bool:
+    """Whether what is asked for is a set, which is searched for copies of training images and gets a card."""
+    return kind in FORMATS and (per_class is not None or kind == "huggingface" or count >= LEAST)
+
+
+def card_place(out: Path, kind: str) -> Path:
+    """Where a set's data card lies: README.md in a folder, set.npz.md beside set.npz."""
+    return out.with_name(f"{out.name}.md") if kind in SINGLE else out / "README.md"
+
+
+def check(out: Path, kind: str, channels: int, seeds: Sequence[int] | None = None) -> None:
+    """UsageError or ModisteError for what would fail in the end, so that nothing is generated in vain."""
+    if kind not in FORMATS:
+        raise UsageError(f"no format of a set is named {kind!r}; choose one of {', '.join(FORMATS)}")
+    if kind in ("parquet", "huggingface"):
+        _pyarrow()
+    if kind == "idx" and channels != 1:
+        raise UsageError("IDX files hold grey images; write colour images as .npz or a folder")
+    if kind == "folder" and seeds is not None and len(set(seeds)) < len(seeds):
+        raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
+    if kind in SINGLE:
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file and not a folder; choose a new folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
+
+
+def write(
+    images: Images,
+    seeds: Sequence[int] | None,
+    out: Path,
+    kind: str,
+    seal: provenance.Seal | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
+    check(out, kind, images.pixels.shape[1], seeds)
+    with beside(out) as place:
+        fill(place, images, seeds, out, kind, seal, facts)
+        settle(place, out, kind)
+
+
+@contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, where a set is made; in the end it is gone, and so are parents that nothing is in."""
+    place = out.absolute().with_name(f".{out.absolute().name}.writing")
+    made = [folder for folder in place.parents if not folder.exists()]
+    try:
+        with runs.place_named(out):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # what holds the set stays
+                folder.rmdir()
+
+
+def fill(
+    place: Path,
+    images: Images,
+    seeds: Sequence[int] | None,
+    out: Path,
+    kind: str,
+    seal: provenance.Seal | None = None,
+    facts: Mapping[str, str] | None = None,
+    say: Say = lambda _: None,
+) -> None:
+    """Write the files of a set that will be `out` into the folder `place`.
+
+    `seal` marks PNG files with these facts, title, seed and class, and .npz files as synthetic; give it for generated
+    images alone.
+    """
+    facts = {"Title": images.name, **(facts or {})}
+    with runs.place_named(out):
+        if kind == "npz":
+            _save(place / out.name, _npz(images, seeds, seal is not None))
+        elif kind == "idx":
+            for name, content in _idx_files(images):
+                _save(place / name, content)
+        elif kind == "folder":
+            for one in _told(_pictures(images, seeds, seal, facts), len(images), say):
+                (place / one.folder).mkdir(exist_ok=True)
+                (place / one.folder / one.name).write_bytes(one.content)
+        else:
+            file = place / (SHARD if kind == "huggingface" else out.name)
+            file.parent.mkdir(exist_ok=True)
+            _write_parquet(file, images, _told(_pictures(images, seeds, seal, facts), len(images), say))
+
+
+def settle(place: Path, out: Path, kind: str) -> None:
+    """Rename what lies in the folder `place` into `out`, a card of a single file beside it."""
+    with runs.place_named(out):
+        out = out.absolute()  # `.` cannot be removed by that name
+        if kind == "folder" and hasattr(os, "sync"):
+            os.sync()  # once for all of its files: 9 ms for each of 60,000 would be nine minutes
+        runs.settle_names(place)
+        if kind in SINGLE:
+            for file in sorted(place.iterdir(), key=lambda file: file.name == out.name):  # the set last
+                file.replace(out.parent / file.name)
+        else:
+            if out.exists():
+                out.rmdir()
+            place.rename(out)
+        runs.settle_names(out.parent)
+
+
+def write_card(place: Path, out: Path, kind: str, text: str) -> None:
+    """Write the data card of a set that is being made in the folder `place`."""
+    with runs.place_named(out):
+        _save(place / card_place(out, kind).name, text.encode())
+
+
+def _save(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _npz(images: Images, seeds: Sequence[int] | None, synthetic: bool) -> bytes:
+    arrays: dict[str, Any] = {"images": images.pixels}
+    if seeds is not None:
+        arrays["seeds"] = np.asarray(seeds)
+    if images.labels is not None:
+        arrays |= {"labels": images.labels, "class_names": np.array(images.class_names)}
+    if synthetic:
+        arrays[provenance.SOURCE_KEY] = np.array(provenance.SOURCE_TYPE)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:
+    """The layout of MNIST: big-endian magic number, sizes, bytes (LeCun's IDX)."""
+    count, _, height, width = images.pixels.shape
+    header = struct.pack(">iiii", 0x0803, count, height, width)
+    yield "train-images-idx3-ubyte.gz", gzip.compress(header + images.pixels.tobytes(), mtime=0)
+    if images.labels is not None:
+        labels = struct.pack(">ii", 0x0801, count) + images.labels.astype(np.uint8).tobytes()
+        yield "train-labels-idx1-ubyte.gz", gzip.compress(labels, mtime=0)
+
+
+def _pictures(
+    images: Images, seeds: Sequence[int] | None, seal: provenance.Seal | None, facts: Mapping[str, str]
+) -> Iterator[Picture]:
+    seeds = range(len(images)) if seeds is None else seeds
+    for k, (pixels, seed) in enumerate(zip(images.pixels, seeds, strict=True)):
+        folder, own = "", {**facts, "Seed": str(seed)}
+        if images.labels is not None:
+            label = int(images.labels[k])
+            folder = class_folder(images.class_names[label], label)
+            own["Class"] = images.class_names[label] or str(label)
+        content = png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+        yield Picture(f"{seed:06d}.png", folder, seal(content, own) if seal else content)
+
+
+def class_folder(name: str, label: int) -> str:
+    """The folder of a class, which is below the set's whatever the class is called, and not hidden."""
+    return name.replace("/", "-").replace("\\", "-").lstrip(".") or str(label)
+
+
+def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture]:
+    for k, picture in enumerate(pictures):
+        if k and k % TOLD_EVERY == 0:
+            say(f"{k:,} of {count:,} images written")
+        yield picture
+
+
+def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture]) -> None:
+    """The layout that Hugging Face's datasets takes for images: a struct of bytes and path, features in the schema."""
+    arrow, parquet = _pyarrow()
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    columns = [("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))]
+    if images.labels is not None:
+        features["label"] = {"names": list(images.class_names), "_type": "ClassLabel"}
+        columns.append(("label", arrow.int64()))
+    schema = arrow.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    with file.open("wb") as opened:
+        with parquet.ParquetWriter(opened, schema) as writer:
+            for start in range(0, len(images), ROW_GROUP):
+                some = itertools.islice(pictures, ROW_GROUP)
+                table: dict[str, Any] = {"image": [{"bytes": one.content, "path": one.name} for one in some]}
+                if images.labels is not None:
+                    table["label"] = images.labels[start : start + ROW_GROUP]
+                writer.write_table(arrow.table(table, schema=schema))
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def parquet_sizes(place: Path) -> tuple[int, int]:
+    """Bytes of a Hugging Face set's file in the folder `place`, as it lies there and unpacked."""
+    _, parquet = _pyarrow()
+    file = place / SHARD
+    told = parquet.read_metadata(file)
+    return file.stat().st_size, sum(told.row_group(k).total_byte_size for k in range(told.num_row_groups))
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ModisteError(
+            f"Parquet files need the package pyarrow ({error}); pip install 'modiste[parquet]'"
+        ) from None

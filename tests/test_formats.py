@@ -1,0 +1,150 @@
+"""Files of sets: what other programs find in them, and that a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modiste import formats, provenance
+from modiste.data import Images
+from modiste.errors import ModisteError, UsageError
+
+NAMES = ("T-shirt/top", "Trouser", "Sneaker")
+
+
+def images(count: int = 7, channels: int = 1, labelled: bool = True) -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, channels, 8, 8), dtype=np.uint8)
+    return Images(pixels, np.arange(count) % 3 if labelled else None, NAMES if labelled else (), "noise")
+
+
+def decoded(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as picture:
+        return np.asarray(picture)
+
+
+def test_parquet_holds_what_hugging_face_takes_for_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(formats, "ROW_GROUP", 3)
+    made = images(channels=3)
+    formats.write(made, range(10, 17), tmp_path / "set.parquet", "parquet", provenance.stamp, {"Run": "tiny"})
+    table = parquet.read_table(tmp_path / "set.parquet")
+    assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
+    assert str(table.schema.field("label").type) == "int64"
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features == {"image": {"_type": "Image"}, "label": {"names": list(NAMES), "_type": "ClassLabel"}}
+    rows = table.to_pylist()
+    assert [row["label"] for row in rows] == [0, 1, 2, 0, 1, 2, 0]
+    assert [row["image"]["path"] for row in rows] == [f"{seed:06d}.png" for seed in range(10, 17)]
+    for row, pixels, seed in zip(rows, made.pixels, range(10, 17), strict=True):
+        assert np.array_equal(decoded(row["image"]["bytes"]), pixels.transpose(1, 2, 0))
+        said = provenance.read_metadata(row["image"]["bytes"])
+        assert said["Synthetic"] == "true" and said["Seed"] == str(seed) and said["Run"] == "tiny"
+
+
+def test_a_set_without_labels_has_no_column_for_them(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    formats.write(images(labelled=False), None, tmp_path / "hub", "huggingface")
+    table = parquet.read_table(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
+    assert table.column_names == ["image"] and table.num_rows == 7
+    assert "label" not in json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
+        "hub/data/train-00000-of-00001.parquet"
+    ]
+
+
+def test_without_pyarrow_one_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ModisteError, match=r"pip install 'modiste\[parquet\]'"):
+        formats.write(images(), None, tmp_path / "set.parquet", "parquet")
+    assert not list(tmp_path.iterdir())
+
+
+PLACES = {"npz": "set.npz", "folder": "pictures", "idx": "idx", "parquet": "set.parquet", "huggingface": "hub"}
+
+
+@pytest.mark.parametrize("kind", formats.FORMATS)
+def test_a_full_disk_leaves_nothing_behind(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind in ("parquet", "huggingface"):
+        pytest.importorskip("pyarrow")
+    out = tmp_path / "new" / "deep" / PLACES[kind]
+    for at in (0, 1):  # while the files are written, and when they are settled
+
+        def full(descriptor: int, left: list[int] = [at]) -> None:  # noqa: B006
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        if at and kind == "folder":  # whose files are brought to the disk at once
+            monkeypatch.setattr(os, "sync", lambda: full(0))
+        with pytest.raises(ModisteError, match=r"cannot write .*No space left.*make room") as failure:
+            formats.write(images(), None, out, kind)
+        assert str(failure.value).count("\n") == 0
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", formats.FORMATS)
+def test_a_file_that_grows_beyond_what_is_allowed_too(kind: str, tmp_path: Path) -> None:
+    if kind in ("parquet", "huggingface"):
+        pytest.importorskip("pyarrow")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, most))
+    try:
+        with pytest.raises(ModisteError, match=r"cannot write .*File too large.*make room"):
+            formats.write(images(), None, tmp_path / PLACES[kind], kind)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_a_failure_leaves_an_earlier_set_as_it_was(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / PLACES[kind]
+    formats.write(images(4), None, out, kind)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ModisteError, match=r"is not empty" if kind == "folder" else r"No space left"):
+        formats.write(images(5), None, out, kind)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_place_that_cannot_be_had_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(ModisteError, match=r"cannot write .*file/set\.npz: Not a directory.*choose a place"):
+        formats.write(images(), None, tmp_path / "file" / "set.npz", "npz")
+    with pytest.raises(UsageError, match=r"is a folder and npz is one file"):
+        formats.write(images(), None, tmp_path, "npz")
+    with pytest.raises(UsageError, match=r"no format of a set is named 'tar'"):
+        formats.write(images(), None, tmp_path / "set.tar", "tar")
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(ModisteError, match=r"cannot write .*set: Permission denied.*choose a place") as failure:
+        formats.write(images(), None, tmp_path / "set", "folder")
+    assert failure.value.exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "huggingface"])
+def test_an_empty_folder_may_be_filled(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "huggingface":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    formats.write(images(), None, Path(), kind)
+    assert any((tmp_path / "here").iterdir()) and [path.name for path in tmp_path.iterdir()] == ["here"]
