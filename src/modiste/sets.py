@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from modiste import (
     config,
     data,
+    exports,
     formats,
     measures,
     memorisation,
@@ -267,7 +268,12 @@ def _facts_of_run(run: runs.Run, trained: sample.TrainedGenerator, order: Order)
     """What the card says of the generator, with the scores that were measured on it as it is sampled here."""
     weights = run.path / sample.CHECKPOINTS[order.checkpoint]
     weights_hash = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
-    measured = _measured(run, weights_hash, order)
+    measured = [
+        record
+        for record in exports.measurements(run, weights_hash).values()
+        if record["subject"].get("truncation") == order.truncation
+        and str(record["subject"].get("batch_norm", "")).startswith("standing") == (order.batch_norm == "standing")
+    ]
     tables = []
     for record in measured:
         rows = records.rows(record)
