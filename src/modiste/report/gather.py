@@ -124,12 +124,6 @@ class Comparison:
         """The full name of the first score of that kind, which is the judge's; None if nothing was measured so."""
         return next((name for name in self.score_names if measures.stem(name) == kind), None)
 
-    def part(self, score: str, part: str) -> Any:
-        """Floor, ceiling or direction of a score, equal in all records of one protocol; from the first that has it."""
-        return next((record["scores"][score][part] for record in self.records if score in record["scores"]), None)
-
-
-def open_path(what: str | Path) -> Comparison:
     def by_seed(self, score: str) -> dict[str, dict[int, float | None]]:
         """A score by configuration and seed; None where the run failed, left out where it is still to come."""
         found: dict[str, dict[int, float | None]] = {}
@@ -151,6 +145,12 @@ def open_path(what: str | Path) -> Comparison:
         """Mean and interval of a configuration's score over seeds, on the scale of all."""
         return statistics.summary(configuration.values(score), self.scale(score))
 
+    def part(self, score: str, part: str) -> Any:
+        """Floor, ceiling or direction of a score, equal in all records of one protocol; from the first that has it."""
+        return next((record["scores"][score][part] for record in self.records if score in record["scores"]), None)
+
+
+def open_path(what: str | Path) -> Comparison:
     """The run or study in that folder; UsageError when it is neither."""
     path = Path(what)
     if run := runs.find_run(path):
