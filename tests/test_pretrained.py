@@ -223,6 +223,13 @@ def test_export_writes_here(shipped: Path, call: Call) -> None:
     assert copied == (shipped / "generator.safetensors").read_bytes()
 
 
+def test_report_writes_here(shipped: Path, closet: Path, call: Call) -> None:
+    shutil.copy(closet, "closet.npz")  # the recipe has only the name of a data set of one's own
+    assert call("report", "pretrained")[0] == 0
+    page = Path("runs/modiste-pretrained/report.html").read_text()
+    assert "modiste evaluate pretrained" in page and str(shipped) not in page
+
+
 def test_a_run_of_that_name_comes_first(shipped: Path, made: Path, call: Call) -> None:
     assert runs.open_run("pretrained").shipped
     mine = Path(shutil.copytree(made, "pretrained"))
