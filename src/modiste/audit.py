@@ -416,9 +416,10 @@ def _least_convincing(images: Images, made: Features, reference: Reference) -> f
         rows.append((float(chance[unsure].mean()) if len(unsure) else 0.0, class_name, tiles))
     if len(rows) > MOST_CLASSES:
         rows = sorted(rows, key=lambda row: row[0])[:MOST_CLASSES]
-    group = "asked for" if images.labels is not None else "that the judge sees"
+    asked = images.labels is not None
+    group = "asked for (framed: the judge sees another class)" if asked else "that the judge sees"
     return figures.TileRows(
-        f"Least convincing images of each class {group} (framed: the judge sees another class)",
+        f"Least convincing images of each class {group}",
         (
             "The judge is least sure: what it sees, and its probability of the class",
             "Farthest from real images of the class: what the judge sees, and the distance",
