@@ -62,7 +62,8 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, "--dry-run", *(["--no-calibration"] if words[1] == "study" else [])]
     if words[1] == "report":  # the README's studies are not there
         return [*words[:2], "runs/mine"]
-    return ["toy" if word == "fashion-mnist" else "16" if word == "1000" else word for word in words]
+    small = {"fashion-mnist": "toy", "1000": "16", "6000": "2"}
+    return [small.get(word, word) for word in words]
 
 
 def save_closet(folder: Path) -> None:

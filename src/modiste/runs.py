@@ -137,7 +137,7 @@ def open_run(path: str | Path) -> Run:
     return run
 
 
-def trainable(what: str, out: Path | None) -> str:
+def trainable(what: str, out: str | Path | None) -> str:
     """What `train` was given, the shipped run as its folder; UsageError to go on with one that holds no state."""
     run = None if what in config.shipped() else find_run(what)
     if run is None or not run.is_pretrained:

@@ -131,6 +131,7 @@ def is_first_process() -> bool:
 def settle(recipe: Recipe | str | Path, out: str | Path | None, overrides: Mapping[str, Any]) -> tuple[Recipe, Path]:
     """The recipe with its overrides, and the run folder: `out`, or runs/NAME (runs/NAME-seedK for another seed)."""
     if not isinstance(recipe, Recipe):
+        recipe = runs.trainable(str(recipe), out)
         if recipe not in config.shipped() and runs.exists(Path(recipe)):
             out = recipe if out is None else out
             recipe = runs.open_run(recipe).recipe

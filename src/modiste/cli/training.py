@@ -40,9 +40,8 @@ def train(
 
     Example: modiste train swift --budget 4min --out runs/mine
     """
-    from modiste import config, runs
+    from modiste import config
 
-    recipe = runs.trainable(recipe, out)
     changes = config.assignments(settings or [])
     if data is not None:
         changes["data.name"] = data
