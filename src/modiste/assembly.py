@@ -203,7 +203,7 @@ def batches(
     return batch_at
 
 
-def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
+def check_fit(recipe: Recipe, dataset: Images) -> None:
     """UsageError unless batch, data, processes and networks fit each other."""
     count, batch_size = len(dataset), recipe.train.batch_size
     if count < batch_size:
@@ -211,6 +211,7 @@ def check_fit(recipe: Recipe, dataset: Images, team: Team) -> None:
             f"train.batch_size = {batch_size} is larger than {dataset.name} with {count} images; "
             f"use --set train.batch_size={count} or less"
         )
+    team = processes.planned(choose_device(recipe.train.device), recipe.train.processes)
     parts = team.size * recipe.train.accumulate
     if batch_size % parts:
         raise UsageError(

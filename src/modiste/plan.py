@@ -25,7 +25,6 @@ from modiste.config import Count, Data, Name, Recipe, Section
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.networks import summary
-from modiste.processes import Team
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -261,7 +260,7 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
             recipe, _ = trainer.settle(one.recipe, out, changes)
             dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, data.open_data(recipe.data))
             recipe = config.resolve(recipe, len(dataset))
-            assembly.check_fit(recipe, dataset, Team())
+            assembly.check_fit(recipe, dataset)
         except UsageError as error:
             raise UsageError(f"{one.name}: {error}") from None
         native = data.native(recipe.data)

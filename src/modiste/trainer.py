@@ -82,7 +82,7 @@ def train(
         console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
         dataset = data.open_data(recipe.data)
         recipe = config.resolve(recipe, len(dataset))
-        assembly.check_fit(recipe, dataset, team)
+        assembly.check_fit(recipe, dataset)
         if team.is_first:
             runs.refuse_strangers(path)
             stack.enter_context(runs.locked(path))

@@ -29,7 +29,6 @@ from modiste.augmentation.subsets import Budget, Parts
 from modiste.config import Count, Data, Recipe, Section
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
-from modiste.processes import Team
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -260,7 +259,7 @@ def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Im
         images, _ = subsets.split(parts, piece.seed)
         indices = subsets.choose(images, piece.budget, piece.seed, settings.rare)
         subset = images.select(indices)
-        assembly.check_fit(fitted(recipe, len(subset)), subset, Team())
+        assembly.check_fit(fitted(recipe, len(subset)), subset)
         found[piece.name] = subset, indices.tolist()
     return found
 

@@ -68,12 +68,11 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
     from modiste import assembly, config, trainer
     from modiste import data as data_room
     from modiste.networks import summary
-    from modiste.processes import Team
 
     recipe, path = trainer.settle(name, out, changes)
     dataset = data_room.open_data(recipe.data)
     recipe = config.resolve(recipe, len(dataset))
-    assembly.check_fit(recipe, dataset, Team())
+    assembly.check_fit(recipe, dataset)
     operations = summary.training_flops(recipe, assembly.image_shape(recipe, dataset))
     images = recipe.train.images or 0
     print(config.to_toml(recipe))
