@@ -358,6 +358,7 @@ def describe_machine() -> dict[str, Any]:
 
     from modiste import __version__
 
+    name = Path(sys.argv[0]).name
     return {
         "modiste": __version__,
         "python": platform.python_version(),
@@ -365,7 +366,7 @@ def describe_machine() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "platform": platform.platform(),
         "git_commit": _git_commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["modiste" if name == "__main__.py" else name, *sys.argv[1:]],
     }
 
 
