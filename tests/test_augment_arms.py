@@ -52,7 +52,7 @@ def test_a_subset_keeps_the_classes_shares_and_nests(garments: Images) -> None:
 
 
 def test_rare_classes_have_a_tenth(garments: Images) -> None:
-    rare = subsets.class_numbers(["bag", "6"], garments.class_names)
+    rare = subsets.rare_classes(["bag", "6"], garments)
     assert rare == (6, 8)
     assert counts(garments.select(subsets.choose(garments, "all", 0, rare))) == [30] * 6 + [3, 30, 3, 30]
     assert counts(garments.select(subsets.choose(garments, 164, 0, rare))) == [20] * 6 + [2, 20, 2, 20]
@@ -62,7 +62,7 @@ def test_rare_classes_have_a_tenth(garments: Images) -> None:
         subsets.choose(garments, 40, 0, rare)
     for words, complaint in ((["hat"], "'hat' is no class"), (["shirt", "s"], "'s' fits several classes")):
         with pytest.raises(UsageError, match=complaint):
-            subsets.class_numbers(words, garments.class_names)
+            subsets.rare_classes(words, garments)
 
 
 def test_without_test_images_five_seeds_test_every_image_once(garments: Images) -> None:

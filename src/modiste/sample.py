@@ -97,7 +97,8 @@ class TrainedGenerator:
         """The images of these noises, all of one class or each of the class that its seed falls on."""
         labels = None
         if self.shape.classes:
-            fixed = None if label is None else self.class_index(label)
+            names = self.class_names or tuple(map(str, range(self.shape.classes)))
+            fixed = None if label is None else data.class_number(label, names, self.source)
             labels = np.array([seed % self.shape.classes if fixed is None else fixed for seed in seeds], dtype=np.int64)
         elif label is not None:
             raise UsageError(
@@ -117,21 +118,6 @@ class TrainedGenerator:
     @property
     def z_dim(self) -> int:
         return int(self.network.z_dim)  # type: ignore[arg-type]
-
-    def class_index(self, label: int | str) -> int:
-        """The class of that name (any case, or an unambiguous part of it) or number; UsageError names the classes."""
-        names = [name.lower() for name in self.class_names]
-        if str(label).isdecimal() and int(label) < self.shape.classes:
-            return int(label)
-        word = str(label).lower()
-        matches = [k for k, name in enumerate(names) if name == word] or [
-            k for k, name in enumerate(names) if word in name
-        ]
-        if len(matches) == 1:
-            return matches[0]
-        problem = "fits several classes" if matches else "is no class"
-        known = ", ".join(f"{k} {name}" for k, name in enumerate(self.class_names)) or f"0 to {self.shape.classes - 1}"
-        raise UsageError(f"{label!r} {problem} of {self.source}; its classes are {known}")
 
 
 CHECKPOINTS = {"last": "generator.safetensors", "best": "best.safetensors"}

@@ -180,7 +180,7 @@ def settle(
     path = Path("augment") / name if out is None else Path(out)
     parts = subsets.open_parts(dataset)
     images = subsets.split(parts, 0)[0]
-    numbers = subsets.class_numbers(rare, images.class_names) if rare else ()
+    numbers = subsets.rare_classes(rare, images) if rare else ()
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
     given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, _cores() // jobs)

@@ -145,21 +145,12 @@ def balanced(images: Images) -> Images:
     return images.select(np.concatenate([np.arange(len(labels)), *more]))
 
 
-def class_numbers(words: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
-    """The classes of these names (any case, or an unambiguous part) or numbers; UsageError names the classes."""
-    names = [name.lower() for name in class_names]
-    found = []
-    for word in (word.strip().lower() for word in words):
-        fitting = [k for k, name in enumerate(names) if name == word] or [
-            k for k, name in enumerate(names) if word == str(k) or (word and word in name)
-        ]
-        if len(fitting) != 1:
-            known = ", ".join(f"{k} {name}" for k, name in enumerate(class_names))
-            raise UsageError(f"{word!r} {'fits several classes' if fitting else 'is no class'}; there are {known}")
-        found.append(fitting[0])
-    if len(set(found)) >= len(names):
+def rare_classes(words: Sequence[str], images: Images) -> tuple[int, ...]:
+    """The sorted numbers of the classes of these names or numbers; UsageError where they are all classes."""
+    found = {data.class_number(word, images.class_names, images.name) for word in words}
+    if len(found) == len(images.class_names):
         raise UsageError("every class was named as rare; leave at least one as it is")
-    return tuple(sorted(set(found)))
+    return tuple(sorted(found))
 
 
 def _labels(images: Images) -> NDArray[np.int64]:

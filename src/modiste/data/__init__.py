@@ -15,6 +15,7 @@ from modiste.data.fashion_mnist import PUBLISHED
 from modiste.data.images import (
     Images,
     batch_indices,
+    class_number,
     describe,
     digest,
     resized,
@@ -28,6 +29,7 @@ __all__ = [
     "Images",
     "Part",
     "batch_indices",
+    "class_number",
     "describe",
     "digest",
     "has_test",
@@ -80,10 +82,11 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
 def native(data: Data) -> Data:
     """The same data set whole and as it is, which is what generated images are judged against.
 
-    Without a limited count, and without resizing: only a folder of pictures, which may differ in size, keeps it.
+    Without a limited count, and without resizing: only pictures in a folder or in Parquet files, which may differ in
+    size, keep it.
     """
     path = Path(data.name).expanduser()
-    keeps_resize = path.is_dir() and readers.idx_file(path, "train", "images") is None
+    keeps_resize = path.suffix == ".parquet" or (path.is_dir() and not readers.idx_file(path, "train", "images"))
     return Data(name=data.name, resize=data.resize if keeps_resize else None, resize_filter=data.resize_filter)
 
 
@@ -120,9 +123,9 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
     if data.name in PUBLISHED:
         return fashion_mnist.open_published(PUBLISHED[data.name], split, progress)
     path = Path(data.name).expanduser()
-    if not path.exists() and path.suffix != ".npz" and len(path.parts) == 1:
+    if not path.exists() and path.suffix not in (".npz", ".parquet") and len(path.parts) == 1:
         raise UsageError(
-            f"no data set is named {data.name!r}; use {', '.join(PUBLISHED)}, toy, a folder or a .npz file"
+            f"no data set is named {data.name!r}; use {', '.join(PUBLISHED)}, toy, a folder, a .npz or .parquet file"
         )
     images = readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
     return fashion_mnist.recognised(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +87,11 @@ def digest(images: Images) -> str:
     return sha.hexdigest()
 
 
+def class_folder(name: str, label: int) -> str:
+    """The folder of a class, which is below the set's whatever the class is called, and not hidden."""
+    return name.replace("/", "-").replace("\\", "-").lstrip(".") or str(label)
+
+
 def resized(pixels: Pixels, side: int, resample: str) -> Pixels:
     """Images uint8 [N, C, side, side], antialiased by a Pillow filter; each side is scaled on its own."""
     rows = [np.asarray(scaled(_picture(image), side, resample)) for image in pixels]
@@ -138,3 +144,16 @@ def _permutation(dataset_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     order = generator.permutation(dataset_size).astype(np.int64)
     order.flags.writeable = False
     return order
+
+
+def class_number(word: int | str, class_names: Sequence[str], place: str) -> int:
+    """The class of that name (any case, or an unambiguous part of it) or number; UsageError names those of `place`."""
+    names, wanted = [name.lower() for name in class_names], str(word).strip().lower()
+    fitting = [k for k, name in enumerate(names) if name == wanted]
+    fitting = fitting or [k for k in range(len(names)) if wanted == str(k)]
+    fitting = fitting or [k for k, name in enumerate(names) if wanted and wanted in name]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = "fits several classes" if fitting else "is no class"
+    known = ", ".join(f"{k} {name}" for k, name in enumerate(class_names))
+    raise UsageError(f"{word!r} {problem} of {place}; its classes are {known}")
