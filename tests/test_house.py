@@ -18,6 +18,7 @@ ORDER = [
     "data.images",
     "data.download",
     "data.toy",
+    "data.parquet",
     "data.readers",
     "data.fashion_mnist",
     "data",

@@ -12,7 +12,6 @@ The card of a set, which says how it was made, is written by `sets`.
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import itertools
 import json
@@ -29,7 +28,9 @@ from PIL import Image
 
 from modiste import provenance, runs
 from modiste.data import Images
-from modiste.errors import ModisteError, UsageError
+from modiste.data.images import class_folder
+from modiste.data.parquet import pyarrow
+from modiste.errors import UsageError
 
 FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
 SINGLE = ("npz", "parquet")
@@ -76,7 +77,7 @@ def check(out: Path, kind: str, channels: int, seeds: Sequence[int] | None = Non
     if kind not in FORMATS:
         raise UsageError(f"no format of a set is named {kind!r}; choose one of {', '.join(FORMATS)}")
     if kind in ("parquet", "huggingface"):
-        _pyarrow()
+        pyarrow()
     if kind == "idx" and channels != 1:
         raise UsageError("IDX files hold grey images; write colour images as .npz or a folder")
     if kind == "folder" and seeds is not None and len(set(seeds)) < len(seeds):
@@ -222,11 +223,6 @@ def _pictures(
         yield Picture(f"{seed:06d}.png", folder, seal(content, own) if seal else content)
 
 
-def class_folder(name: str, label: int) -> str:
-    """The folder of a class, which is below the set's whatever the class is called, and not hidden."""
-    return name.replace("/", "-").replace("\\", "-").lstrip(".") or str(label)
-
-
 def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture]:
     for k, picture in enumerate(pictures):
         if k and k % TOLD_EVERY == 0:
@@ -236,7 +232,7 @@ def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture
 
 def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture]) -> None:
     """The layout that Hugging Face's datasets takes for images: a struct of bytes and path, features in the schema."""
-    arrow, parquet = _pyarrow()
+    arrow, parquet = pyarrow()
     features: dict[str, Any] = {"image": {"_type": "Image"}}
     columns = [("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))]
     if images.labels is not None:
@@ -257,16 +253,7 @@ def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture]) -> N
 
 def parquet_sizes(place: Path) -> tuple[int, int]:
     """Bytes of a Hugging Face set's file in the folder `place`, as it lies there and unpacked."""
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow()
     file = place / SHARD
     told = parquet.read_metadata(file)
     return file.stat().st_size, sum(told.row_group(k).total_byte_size for k in range(told.num_row_groups))
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise ModisteError(
-            f"Parquet files need the package pyarrow ({error}); pip install 'modiste[parquet]'"
-        ) from None

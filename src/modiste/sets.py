@@ -27,6 +27,7 @@ from modiste import (
 )
 from modiste import watermark as mark
 from modiste.data import Images
+from modiste.data.images import class_folder
 from modiste.errors import ModisteError, UsageError
 from modiste.neighbours import nearest
 from modiste.networks import Shape
@@ -304,7 +305,7 @@ def card(images: Images, seeds: Sequence[int], search: Search, order: Order, out
     if images.labels is not None:
         each = np.bincount(images.labels, minlength=len(images.class_names))
         counts = [
-            {"number": number, "name": name, "folder": formats.class_folder(name, number), "count": int(of)}
+            {"number": number, "name": name, "folder": class_folder(name, number), "count": int(of)}
             for number, (name, of) in enumerate(zip(images.class_names, each, strict=True))
         ]
     environment = jinja2.Environment(

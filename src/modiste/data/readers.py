@@ -1,12 +1,14 @@
-"""Images from files: IDX (the format of MNIST and its kin), .npz archives and folders of pictures."""
+"""Images from files: IDX (the format of MNIST and its kin), .npz archives, folders of pictures, Parquet files."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import re
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from modiste.data import parquet
 from modiste.data.images import Images, Labels, Pixels, scaled
 from modiste.errors import ModisteError
 
@@ -38,24 +41,28 @@ MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names 
 
 
 def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
-    """The images of one split of a folder (IDX files or pictures) or of a .npz file."""
+    """The images of one split of a folder (IDX files, pictures or Parquet files), a .npz file or a .parquet file."""
     if not path.exists():
         raise ModisteError(f"{path} does not exist; check the path of the data")
     if path.is_file() and path.suffix == ".npz":
         return read_npz(path, split)
+    if path.is_file() and path.suffix == ".parquet":
+        return read_parquet(path, split, resize)
     if not path.is_dir():
-        raise ModisteError(f"{path} is neither a folder nor a .npz file; give one of these")
+        raise ModisteError(f"{path} is neither a folder nor a .npz or .parquet file; give one of these")
     if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
         return read_idx_folder(path, split)
+    if parquet.files(path):
+        return read_parquet(path, split, resize)
     return read_pictures(path, split, resize)
 
 
 def has_test_split(path: Path) -> bool:
-    """Whether the folder or .npz file brings its own test images."""
-    if path.is_file():
+    """Whether the folder or file brings its own test images."""
+    if path.suffix == ".npz" and path.is_file():
         with open_npz(path) as archive:
             return any(key in archive.files for key in NPZ_IMAGES["test"])
-    return idx_file(path, "test", "images") is not None or (path / "test").is_dir()
+    return bool(idx_file(path, "test", "images") or (path / "test").is_dir() or parquet.files(path, "test"))
 
 
 # IDX
@@ -243,17 +250,18 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
-def stacked(files: list[Path], resize: Resize | None = None) -> Pixels:
-    """All pictures as uint8 [N, C, H, W]; without resize they must be square and of one size."""
+def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = None) -> Pixels:
+    """All pictures as uint8 [N, C, H, W]; without resize they must be of one size."""
     rows: list[NDArray[np.uint8]] = []
+    first = ""
     for file in files:
-        picture = _open_picture(file)
+        picture, first = _open_picture(file), first or file.name
         if resize is not None:
             picture = scaled(picture, *resize)
         row = np.asarray(picture)
         if rows and row.shape[:2] != rows[0].shape[:2]:
             raise ModisteError(
-                f"{file} is {_size(row)} pixels but {files[0].name} is {_size(rows[0])}; "
+                f"{file} is {_size(row)} pixels but {first} is {_size(rows[0])}; "
                 "set data.resize to bring all pictures to one size"
             )
         if row.ndim == 3 and (row == row[:, :, :1]).all():
@@ -269,10 +277,10 @@ def _size(row: NDArray[np.uint8]) -> str:
     return f"{row.shape[1]} x {row.shape[0]}"
 
 
-def _open_picture(file: Path) -> Image.Image:
+def _open_picture(file: Path | parquet.Picture) -> Image.Image:
     """The picture in mode L or RGB, upright; transparent parts are laid over black."""
     try:
-        with Image.open(file) as opened:
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:
             picture = ImageOps.exif_transpose(opened)
             picture.load()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -286,3 +294,20 @@ def _open_picture(file: Path) -> Image.Image:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
     return picture.convert("RGB")
+
+
+# Parquet files
+
+
+def read_parquet(path: Path, split: Split, resize: Resize | None = None) -> Images:
+    """The pictures in a Parquet file or in the files data/train-*.parquet and data/test-*.parquet of a folder.
+
+    They are taken in their order and by the rules of `read_pictures`; classes are named by Hugging Face's metadata.
+    """
+    files = parquet.files(path, split)
+    if not files:
+        raise ModisteError(f"{path} has no {split} images; in a folder, name their files data/{split}-*.parquet")
+    has_labels, names = parquet.classes(parquet.files(path))
+    labels = parquet.labels(files) if has_labels else None
+    name = path.stem if path.is_file() else path.resolve().name
+    return labelled(stacked(parquet.pictures(files), resize), labels, names, name)

@@ -1,0 +1,153 @@
+"""Parquet files of pictures in the layout of Hugging Face's datasets: the columns `image` (bytes, path) and `label`.
+
+Pictures come out as the files they were, a few at a time: `readers` decodes them, `provenance` asks what they say.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modiste.data.images import class_folder
+from modiste.errors import ModisteError
+
+IMAGE, LABEL = "image", "label"
+SPLITS = ("train", "test")
+BATCH = 1000
+"""Pictures in memory at once."""
+
+
+class Picture(NamedTuple):
+    """One row: a picture as the file that it was, in PNG or another format."""
+
+    file: Path
+    row: int
+    name: str
+    """The class's folder and the name kept with it; of a picture without a name, its place."""
+    content: bytes
+
+    def __str__(self) -> str:
+        return f"{self.file}[{self.row}]"
+
+
+def pyarrow() -> tuple[Any, Any]:
+    """The packages pyarrow and pyarrow.parquet; ModisteError if they are not installed."""
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ModisteError(
+            f"Parquet files need the package pyarrow ({error}); pip install 'modiste[parquet]'"
+        ) from None
+
+
+def files(path: Path, split: str | None = None) -> list[Path]:
+    """The Parquet files at a path, in the order of their names, all or those of one split; none if there are none.
+
+    They are the file itself, which is a train split, or those in a folder's data/, or train and test files in the
+    folder; their names start with the split (train-00000-of-00001.parquet).
+    """
+    if path.is_file():
+        return [path] if path.suffix == ".parquet" and split != "test" else []
+    found = _inside(path / "data") or [file for file in _inside(path) if _split(file) in SPLITS]
+    return [file for file in found if split in (None, _split(file))]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*.parquet") if file.is_file() and not file.name.startswith("."))
+
+
+def _split(file: Path) -> str:
+    return re.split(r"[-.]", file.name, maxsplit=1)[0]
+
+
+def classes(parts: Sequence[Path]) -> tuple[bool, tuple[str, ...] | None]:
+    """Whether these files of one set have labels, and the names of the classes if their schema tells them."""
+    told = []
+    for file in parts:
+        with _opened(file) as opened:
+            told.append((LABEL in opened.schema_arrow.names, _class_names(opened.schema_arrow.metadata)))
+        if told[-1] != told[0]:
+            raise ModisteError(f"{file} has other labels or class names than {parts[0].name}; take both from one set")
+    return told[0]
+
+
+def _class_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...] | None:
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return tuple(map(str, features[LABEL]["names"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def labels(parts: Sequence[Path]) -> NDArray[Any]:
+    """The column of labels [N] of files that have one, as it is."""
+    found = []
+    for file in parts:
+        with _opened(file) as opened:
+            found.append(opened.read(columns=[LABEL]).column(LABEL).to_numpy())
+    return np.concatenate(found)
+
+
+def pictures(parts: Sequence[Path]) -> Iterator[Picture]:
+    """The pictures of these files in turn, undecoded."""
+    count = 0
+    for file in parts:
+        with _opened(file) as opened:
+            schema = opened.schema_arrow
+            _check(file, schema)
+            names = _class_names(schema.metadata) or ()
+            columns = [IMAGE, LABEL] if LABEL in schema.names else [IMAGE]
+            rows = (row for batch in opened.iter_batches(BATCH, columns=columns) for row in batch.to_pylist())
+            for k, row in enumerate(rows):
+                image = row[IMAGE] or {}
+                content, name = image.get("bytes"), image.get("path") or ""
+                if content is None:
+                    known = f", only the path {name!r}" if name else ""
+                    raise ModisteError(f"{file}[{k}] has no bytes{known}; write the pictures themselves into the file")
+                yield Picture(file, k, _name(name, row.get(LABEL), names) or f"{file.name}[{k}]", content)
+                count += 1
+    if not count:
+        raise ModisteError(f"{parts[0]} holds no pictures; write it again")
+
+
+def _name(kept: str, label: object, names: Sequence[str]) -> str:
+    if not kept or "/" in kept or not isinstance(label, int):
+        return kept
+    return f"{class_folder(names[label] if 0 <= label < len(names) else '', label)}/{kept}"
+
+
+def _check(file: Path, schema: Any) -> None:
+    """ModisteError for a file without a column of pictures as bytes."""
+    types = pyarrow()[0].types
+    if IMAGE not in schema.names:
+        raise ModisteError(
+            f"{file} has no column {IMAGE}: its columns are {', '.join(schema.names) or 'none'}; "
+            f"name the column of pictures {IMAGE}"
+        )
+    kind = schema.field(IMAGE).type
+    inner = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else None
+    if inner is None or not (types.is_binary(inner) or types.is_large_binary(inner)):
+        raise ModisteError(
+            f"{file}: the column {IMAGE} holds {kind}; write pictures as a struct of bytes (PNG) and path, "
+            "as Hugging Face's datasets does"
+        )
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """The opened Parquet file; what is wrong with it is a sentence."""
+    arrow, parquet = pyarrow()
+    try:
+        with parquet.ParquetFile(file) as opened:
+            yield opened
+    except (OSError, ValueError, arrow.ArrowException) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ")
+        raise ModisteError(f"{file} is not a readable Parquet file ({reason}); write or fetch it again") from None
