@@ -13,7 +13,7 @@ import scipy.stats
 from PIL import Image
 
 import modiste
-from modiste import audit, data, figures, records, scores
+from modiste import audit, data, figures, provenance, records, scores
 from modiste.audit import FEWER, MORE, copies, disparity, manifold_by_class, of_frequencies
 from modiste.config import Data
 from modiste.data import toy
@@ -159,6 +159,7 @@ def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
     place = copied.with_name("copied.audit-worst.png")
     assert record["audit"]["picture"] == place.name and not list(copied.parent.glob(".*"))
+    assert provenance.read_metadata(place.read_bytes()) == {}  # nothing says where these images come from
     with Image.open(place) as opened:
         picture = np.asarray(opened.convert("L"))
     tile = 16 * 5  # dots at a magnification of five
@@ -170,6 +171,15 @@ def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     lower = picture[-4 * (tile + 60) :]  # the pairs
     windows = np.lib.stride_tricks.sliding_window_view(lower, (1, tile))[:, :, 0]
     assert (windows == first_copy[tile // 2]).all(-1).any(), "a copy is not among the nearest"
+
+
+def test_the_picture_says_that_it_is_synthetic_in_part(copied: Path, closet: Path) -> None:
+    with np.load(copied) as stored:
+        np.savez(copied, **stored, **{provenance.SOURCE_KEY: np.array(provenance.SOURCE_TYPE)})
+    modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
+    said = provenance.read_metadata(copied.with_name("copied.audit-worst.png").read_bytes())
+    assert said["Synthetic"] == "in part" and said["Title"] == "Audit of copied: the worst cases"
+    assert said["DigitalSourceType"] == provenance.COMPOSITE_TYPE
 
 
 def test_rows_of_tiles_show_pixels_as_they_are(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import modiste
-from modiste import provenance, sample, watermark
+from modiste import formats, provenance, sample, watermark
 from modiste.cli import app
 from modiste.config import Recipe
 from modiste.data import Images, toy
+from modiste.data.images import class_folder
 from modiste.errors import ModisteError, UsageError
 
 FACTS = {"Title": "two coats", "Recipe": "swift", "Seed": "7", "Class": "Châle"}
@@ -186,6 +187,111 @@ def test_the_verb(tmp_path: Path, garments: Images, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MODISTE_WATERMARK_KEY", "secret")
     told = CliRunner().invoke(app, ["verify", str(tmp_path / "set"), "--each", "--json"])
     assert json.loads(told.output)["watermark"]["p_value"] < 1e-6
+
+
+def test_a_composite_says_so(tmp_path: Path) -> None:
+    done = provenance.stamp(png(), {"Title": "both"}, provenance.COMPOSITE_TYPE)
+    texts = provenance.read_metadata(done)
+    assert texts["Synthetic"] == "in part" and texts["Title"] == "both"
+    assert texts["DigitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
+    with Image.open(io.BytesIO(done)) as picture:
+        assert (np.asarray(picture) == 77).all()
+        assert "compositeWithTrainedAlgorithmicMedia" in picture.info["XML:com.adobe.xmp"]
+    place = tmp_path / "set"
+    place.mkdir()
+    (place / "both.png").write_bytes(done)
+    report = provenance.verify(place)
+    assert (report["metadata"], report["synthetic"], report["in_part"]) == (1, 1, 1)
+    assert report["conclusion"].startswith("the file itself says that a trained model made part of it, in metadata")
+    told = CliRunner().invoke(app, ["verify", str(place), "--each"])
+    assert "both.png, metadata compositeWithTrainedAlgorithmicMedia, manifest absent" in told.output
+    assert "1 of 1 files say that they are synthetic (1 in part)" in told.output
+    (place / "whole.png").write_bytes(provenance.stamp(png(), FACTS))
+    assert provenance.verify(place)["conclusion"].startswith(
+        "2 of 2 files themselves say that a trained model made it "
+    )
+    assert "made it or part of it, in" in provenance.verify(place)["conclusion"]
+
+
+@pytest.mark.parametrize("word", ["compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"])
+def test_another_programs_composite_counts(word: str) -> None:
+    buffer = io.BytesIO()
+    xmp = f'<rdf:Description Iptc4xmpExt:DigitalSourceType="{provenance.COMPOSITE_TYPE.rpartition("/")[0]}/{word}"/>'
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", xmp=xmp.encode())
+    assert provenance.read_metadata(buffer.getvalue())["DigitalSourceType"].endswith("/" + word)
+
+
+def test_a_signed_composite_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("c2pa")
+    monkeypatch.setattr(provenance, "SOURCE_TYPE", provenance.COMPOSITE_TYPE)
+    done = provenance.sealer()(png(), FACTS)
+    monkeypatch.undo()
+    found = provenance.read_manifest(done)
+    assert found == provenance.Manifest("test certificate", True, provenance.TEST_NAME, in_part=True)
+    assert provenance._says({}, found) == "in part"
+
+
+def test_whether_any_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "set" / "hat").mkdir(parents=True)
+    (tmp_path / "set" / "a.png").write_bytes(b"not a picture")
+    (tmp_path / "set" / "hat" / "b.png").write_bytes(png())
+    assert not provenance.says_synthetic(tmp_path / "set")
+    (tmp_path / "set" / "hat" / "c.png").write_bytes(provenance.stamp(png(), FACTS))
+    assert provenance.says_synthetic(tmp_path / "set")
+
+
+def small(kind: str, out: Path, seal: provenance.Seal | None = None) -> Path:
+    """Six garments with labels as a set in that format."""
+    drawn = toy.draw(6, 16, 5)
+    formats.write(drawn, range(40, 46), out, kind, seal, {"Recipe": "swift"})
+    return out
+
+
+@pytest.mark.parametrize("kind", ["parquet", "huggingface"])
+def test_pictures_in_parquet_files_are_asked_one_by_one(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    stamped = provenance.verify(small(kind, tmp_path / "stamped.parquet", provenance.stamp), each=True)
+    assert (stamped["files"], stamped["images"], stamped["metadata"], stamped["synthetic"]) == (6, 6, 6, 6)
+    assert stamped["manifests"] == {"absent": 6}
+    first = stamped["each"][0]
+    drawn = toy.draw(6, 16, 5)
+    assert drawn.labels is not None
+    assert first["image"] == class_folder(drawn.class_names[drawn.labels[0]], 0) + "/000040.png"
+    assert first["metadata"]["Seed"] == "40" and first["manifest"] == "absent"
+    real = provenance.verify(small(kind, tmp_path / "real.parquet"), "secret")
+    assert (real["metadata"], real["synthetic"], real["watermark"]["count"]) == (0, 0, 6)
+    assert real["conclusion"].startswith("nothing found says that this is synthetic")
+
+
+def test_the_watermark_is_found_in_a_parquet_file(garments: Images, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    formats.write(garments, None, tmp_path / "set.parquet", "parquet", provenance.stamp)
+    report = provenance.verify(tmp_path / "set.parquet", "secret", each=True)
+    assert report["watermark"]["p_value"] < 1e-6 and len(report["each"]) == 60
+    assert 0 <= report["each"][59]["p_value"] <= 1
+    formats.write(garments, None, tmp_path / "plain.parquet", "parquet")
+    told = CliRunner().invoke(app, ["verify", str(tmp_path / "plain.parquet"), "--key", "secret"])
+    assert "0 of 60 files say" in told.output and "carry the watermark of this key" in told.output
+
+
+def test_a_picture_changed_inside_of_a_parquet_file_shows(tmp_path: Path) -> None:
+    pytest.importorskip("c2pa")
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = small("parquet", tmp_path / "set.parquet", provenance.sealer())
+    whole = provenance.verify(path)
+    assert whole["manifests"] == {"test certificate": 6} and whole["synthetic"] == 6
+    table = parquet.read_table(path)
+    rows = table["image"].to_pylist()
+    rows[2]["bytes"] = forged(rows[2]["bytes"])
+    parquet.write_table(table.set_column(0, "image", arrow.array(rows, table["image"].type)), path)
+    changed = provenance.verify(path, each=True)
+    assert changed["manifests"] == {"test certificate": 5, "invalid": 1}
+    assert changed["each"][2]["manifest"] == "invalid" and changed["each"][2]["metadata"]["Recipe"] == "quick"
+    assert "1 of 6 manifests are invalid" in changed["conclusion"]
+    rows[4]["bytes"] = rows[4]["bytes"][:60]
+    parquet.write_table(table.set_column(0, "image", arrow.array(rows, table["image"].type)), path)
+    with pytest.raises(ModisteError, match=r"set\.parquet\[4\]: this is no readable picture"):
+        provenance.verify(path)
 
 
 def test_wrong_use_of_verify_is_told(tmp_path: Path) -> None:

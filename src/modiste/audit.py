@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modiste import data, features, measures, memorisation, runs, scores
+from modiste import data, features, measures, memorisation, provenance, runs, scores
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.features import Extractor, Features
@@ -258,12 +258,20 @@ def _spaces(images: Images, made: Features, memory: Memory, judge: Extractor) ->
 
 
 def audit(
-    images: Images, name: str, reference: Reference, floor: Images, unseen: int, picture: Path, say: Say
+    images: Images,
+    name: str,
+    reference: Reference,
+    floor: Images,
+    unseen: int,
+    picture: Path,
+    generated: bool,
+    say: Say,
 ) -> dict[str, Any]:
     """The audit of these images as JSON values, for a record's key `audit`; the picture of the worst cases is written.
 
     `images` carry labels in the reference's numbering, or none. `floor` are real images that are not in the reference,
     of which the first `unseen` are new to the judge, too: agreement and frequency have their floor from these.
+    If the images are known to be `generated`, the picture says that it is synthetic in part.
     """
     check(reference)
     say("audit: classes")
@@ -288,7 +296,7 @@ def audit(
         result["memory"][space] = copies(near.generated.distances, near.unseen_distances)
     say("audit: picture of the worst cases")
     thresholds = {space: counted["threshold"] for space, counted in result["memory"].items()}
-    draw(picture, images, name, made, reference, spaces, thresholds)
+    draw(picture, images, name, made, reference, spaces, thresholds, generated)
     return result
 
 
@@ -362,6 +370,7 @@ def draw(
     reference: Reference,
     spaces: Mapping[str, Nearness],
     thresholds: Mapping[str, float],
+    generated: bool,
 ) -> None:
     """Write the picture of the worst cases: per class the least convincing images, and those nearest to training ones.
 
@@ -380,10 +389,13 @@ def draw(
             "Images nearest to a training image, each beside it (framed: as near as one in a hundred unseen real ones)"
         )
         sections.append(figures.TileRows(heading, (), rows))
-    buffer = io.BytesIO()
-    figure = figures.tile_rows(f"Audit of {name}: the worst cases", sections)
+    buffer, title = io.BytesIO(), f"Audit of {name}: the worst cases"
+    figure = figures.tile_rows(title, sections)
     figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
-    runs.write_bytes(place, buffer.getvalue())
+    content = buffer.getvalue()
+    if generated:  # beside real ones
+        content = provenance.stamp(content, {"Title": title}, provenance.COMPOSITE_TYPE)
+    runs.write_bytes(place, content)
 
 
 def _least_convincing(images: Images, made: Features, reference: Reference) -> figures.TileRows:

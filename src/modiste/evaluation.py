@@ -14,7 +14,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from modiste import assembly, data, features, losses, measures, networks, records, runs, sample, scores, subjects
+from modiste import (
+    assembly,
+    data,
+    features,
+    losses,
+    measures,
+    networks,
+    provenance,
+    records,
+    runs,
+    sample,
+    scores,
+    subjects,
+)
 from modiste import audit as audit_room
 from modiste import judge as judge_room
 from modiste.config import Data
@@ -113,7 +126,8 @@ def evaluate(
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
         picture = place.with_name(_picture_name(place.stem))
-        record["audit"] = audit_room.audit(images, subject.name, whole, held, new, picture, say)
+        known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(Path(what).expanduser())
+        record["audit"] = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
     records.write(place, record)
     return {**record, "written": str(place)}
 

@@ -17,6 +17,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +27,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from modiste import runs, watermark
-from modiste.data import readers
+from modiste.data import parquet, readers
 from modiste.data.download import cache_root
 from modiste.errors import ModisteError, UsageError
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's word for media made by a trained model (NewsCodes, digital source type); also what C2PA asks for."""
+COMPOSITE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+"""IPTC's word for a picture in which such media stand beside others."""
+PARTLY = (COMPOSITE_TYPE, "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic")
+"""The words of IPTC that say so of a part of a picture."""
+SOURCE_TYPES = (SOURCE_TYPE, *PARTLY)
 SOURCE_KEY = "digital_source_type"  # in .npz files
 TEST_NAME = "Modiste test certificate, proves nothing"
 TEST_DAYS = 3650
@@ -47,18 +53,21 @@ Seal = Callable[[bytes, Mapping[str, str]], bytes]
 # metadata
 
 
-def stamp(png: bytes, facts: Mapping[str, str]) -> bytes:
-    """The PNG file with these facts, `Synthetic: true`, and the digital source type also as XMP; pixels untouched."""
+def stamp(png: bytes, facts: Mapping[str, str], source_type: str = SOURCE_TYPE) -> bytes:
+    """The PNG file with these facts, `Synthetic: true`, and the digital source type also as XMP; pixels untouched.
+
+    With COMPOSITE_TYPE it says `Synthetic: in part`.
+    """
     texts = {
         "Software": f"Modiste {_version()}",
-        "Synthetic": "true",
-        "DigitalSourceType": SOURCE_TYPE,
+        "Synthetic": "in part" if source_type in PARTLY else "true",
+        "DigitalSourceType": source_type,
         **facts,
         "XML:com.adobe.xmp": (
             '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
             '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
             'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-            f"Iptc4xmpExt:DigitalSourceType={quoteattr(SOURCE_TYPE)}/></rdf:RDF></x:xmpmeta>"
+            f"Iptc4xmpExt:DigitalSourceType={quoteattr(source_type)}/></rdf:RDF></x:xmpmeta>"
             '<?xpacket end="w"?>'
         ),
     }
@@ -83,9 +92,9 @@ def read_metadata(content: bytes) -> dict[str, str]:
     xmp = info.pop("xmp", b"")
     xmp = info.pop("XML:com.adobe.xmp", "") or (xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else xmp)
     texts = {str(key): str(text) for key, text in info.items() if isinstance(text, str)}
-    if SOURCE_TYPE.rpartition("/")[2] in str(xmp):
-        texts.setdefault("DigitalSourceType", SOURCE_TYPE)
-    says_so = texts.get("DigitalSourceType") == SOURCE_TYPE or texts.get("Synthetic", "").lower() == "true"
+    if known := next((word for word in SOURCE_TYPES if word.rpartition("/")[2] in str(xmp)), None):
+        texts.setdefault("DigitalSourceType", known)
+    says_so = texts.get("DigitalSourceType") in SOURCE_TYPES or texts.get("Synthetic", "").lower() == "true"
     return texts if says_so else {}
 
 
@@ -98,9 +107,10 @@ class Manifest:
 
     state: State
     synthetic: bool = False
-    """Whether it says that a trained model made the image."""
+    """Whether it says that a trained model made the image, or a part of it."""
     issuer: str = ""
     reason: str = ""
+    in_part: bool = False
 
 
 def sealer(certificate: Path | None = None, private_key: Path | None = None) -> Seal:
@@ -174,12 +184,13 @@ def read_manifest(content: bytes) -> Manifest:
         if assertion["label"].startswith("c2pa.actions")
         for action in assertion["data"].get("actions", [])
     ]
-    synthetic = any(action.get("digitalSourceType") == SOURCE_TYPE for action in actions)
+    told = {action.get("digitalSourceType") for action in actions}
+    synthetic, in_part = not told.isdisjoint(SOURCE_TYPES), SOURCE_TYPE not in told and not told.isdisjoint(PARTLY)
     if state not in ("Valid", "Trusted"):
         failures = store.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
         reasons = [failure["code"] for failure in failures if failure["code"] != "signingCredential.untrusted"]
-        return Manifest("invalid", synthetic, issuer, ", ".join(reasons))
-    return Manifest("test certificate" if issuer == TEST_NAME else "valid", synthetic, issuer)
+        return Manifest("invalid", synthetic, issuer, ", ".join(reasons), in_part)
+    return Manifest("test certificate" if issuer == TEST_NAME else "valid", synthetic, issuer, in_part=in_part)
 
 
 def _c2pa() -> Any:
@@ -299,21 +310,21 @@ def _make_credentials() -> str:
 
 
 def verify(path: Path, key: str | None = None, *, each: bool = False) -> dict[str, Any]:
-    """What a picture, a folder of pictures or IDX files, or an .npz file says of its making, as JSON values.
+    """What a picture, a folder of pictures or IDX files, an .npz or Parquet file says of its making, as JSON values.
 
-    `files`, `images`; `metadata` and `manifests` as counts; with a key `watermark`; with `each` the same per image.
+    `files`, `images`; `metadata` and `manifests` as counts; `synthetic`, and how many of these `in_part`; with a key
+    `watermark`; with `each` the same per image. Pictures inside of Parquet files count as files.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist; give a picture, a folder of pictures or an .npz file")
+        raise UsageError(f"{path} does not exist; give a picture, a folder of pictures, an .npz or a Parquet file")
     if path.is_dir() and runs.exists(path):
         raise UsageError(f"{path} is a run, not images; make some with `modiste sample {path} --out images`")
     pixels, files, said = _gather(path)
     report: dict[str, Any] = {"path": str(path), "files": len(said), "images": len(pixels)}
     report["metadata"] = sum(bool(texts) for texts, _ in said)
     report["manifests"] = dict(Counter(manifest.state for _, manifest in said))
-    report["synthetic"] = sum(
-        bool(texts) or (manifest.synthetic and manifest.state != "invalid") for texts, manifest in said
-    )
+    kinds = Counter(_says(texts, manifest) for texts, manifest in said)
+    report["synthetic"], report["in_part"] = kinds["synthetic"] + kinds["in part"], kinds["in part"]
     report["notes"] = sorted({manifest.reason for _, manifest in said if manifest.reason})
     if key is not None:
         found = watermark.detect(pixels, key)
@@ -335,6 +346,15 @@ def verify(path: Path, key: str | None = None, *, each: bool = False) -> dict[st
     return report | {"conclusion": conclusion(report)}
 
 
+def _says(texts: Mapping[str, str], manifest: Manifest) -> str:
+    """What metadata, or else a manifest that holds, says of a file: synthetic, in part, or nothing."""
+    if texts:
+        return "in part" if texts.get("DigitalSourceType") in PARTLY else "synthetic"
+    if not manifest.synthetic or manifest.state == "invalid":
+        return ""
+    return "in part" if manifest.in_part else "synthetic"
+
+
 def _gather(path: Path) -> tuple[watermark.Pixels, list[str], list[tuple[dict[str, str], Manifest]]]:
     """Pixels, a name per image, and what each file says."""
     nothing = Manifest("absent")
@@ -343,27 +363,49 @@ def _gather(path: Path) -> tuple[watermark.Pixels, list[str], list[tuple[dict[st
         return pixels, [f"{idx.name}[{k}]" for k in range(len(pixels))], [({}, nothing)]
     if path.suffix == ".npz":
         images = readers.read_npz(path, "train").pixels
-        with readers.open_npz(path) as archive:
-            says = SOURCE_KEY in archive.files and str(readers.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
-        texts = {"DigitalSourceType": SOURCE_TYPE} if says else {}
+        texts = {"DigitalSourceType": SOURCE_TYPE} if says_synthetic(path) else {}
         return images, [f"{path.name}[{k}]" for k in range(len(images))], [(texts, nothing)]
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in readers.PICTURES)
+    if kept := parquet.files(path):  # read twice, so that never all of the files' bytes are in memory
+        names, said = [], []
+        for one in parquet.pictures(kept):
+            names.append(one.name)
+            said.append(_asked(one.content, one))
+        return np.ascontiguousarray(readers.stacked(parquet.pictures(kept))), names, said
+    files = [path] if path.is_file() else _pictures(path)
     if not files:
         raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}); give another folder")
-    said = []
-    for file in files:
-        content = file.read_bytes()
-        try:
-            said.append((read_metadata(content), read_manifest(content)))
-        except ModisteError as error:
-            raise ModisteError(f"{file}: {error}") from None
+    said = [_asked(file.read_bytes(), file) for file in files]
     names = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
     return np.ascontiguousarray(readers.stacked(files)), names, said
 
 
+def says_synthetic(path: Path) -> bool:
+    """Whether the metadata of an .npz file, or of any picture in a folder, says that it is synthetic."""
+    if path.suffix == ".npz":
+        with readers.open_npz(path) as archive:
+            return SOURCE_KEY in archive.files and str(readers.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
+    for file in _pictures(path):
+        with suppress(ModisteError, OSError):  # a broken picture says nothing
+            if read_metadata(file.read_bytes()):
+                return True
+    return False
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in readers.PICTURES)
+
+
+def _asked(content: bytes, place: object) -> tuple[dict[str, str], Manifest]:
+    try:
+        return read_metadata(content), read_manifest(content)
+    except ModisteError as error:
+        raise ModisteError(f"{place}: {error}") from None
+
+
 def conclusion(report: Mapping[str, Any]) -> str:
     """One sentence: what the findings of `verify` allow to say, and what they do not."""
-    mark, files, synthetic = report.get("watermark"), report["files"], report["synthetic"]
+    mark, files = report.get("watermark"), report["files"]
+    synthetic, in_part = report["synthetic"], report["in_part"]
     broken = report["manifests"].get("invalid", 0)
     changed = f"; {broken:,} of {files:,} manifests are invalid, so those files were changed after signing"
     end = changed if broken else ""
@@ -385,4 +427,5 @@ def conclusion(report: Mapping[str, Any]) -> str:
         if report["manifests"].get("test certificate")
         else "in metadata that anyone can add or remove"
     )
-    return f"{share} that a trained model made it, {worth}{without}{end}"
+    made = "part of it" if in_part == synthetic else "it or part of it" if in_part else "it"
+    return f"{share} that a trained model made {made}, {worth}{without}{end}"

@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def verify(
-    what: Annotated[Path, Argument(help="A picture, a folder of pictures or IDX files, or an .npz file.")],
+    what: Annotated[Path, Argument(help="A picture, a folder of pictures or IDX files, an .npz or .parquet file.")],
     key: Annotated[
         str | None,
         Option(envvar="MODISTE_WATERMARK_KEY", help="The secret text of the watermark to look for in the pixels."),
@@ -36,7 +36,8 @@ def verify(
         return
     manifests = ", ".join(f"{count:,} {state}" for state, count in sorted(report["manifests"].items()))
     print(f"{report['path']}: {report['images']:,} images in {report['files']:,} files")
-    print(f"  metadata   {report['metadata']:,} of {report['files']:,} files say that they are synthetic")
+    part = f" ({report['in_part']:,} in part)" if report["in_part"] else ""
+    print(f"  metadata   {report['metadata']:,} of {report['files']:,} files say that they are synthetic{part}")
     print(f"  manifests  {manifests}")
     for note in report["notes"]:
         print(f"             {note}")
@@ -45,7 +46,9 @@ def verify(
     for row in report.get("each", []):
         parts = [row["image"]]
         if "manifest" in row:
-            parts += ["metadata" if row["metadata"] else "no metadata", f"manifest {row['manifest']}"]
+            source = row["metadata"].get("DigitalSourceType", "").rpartition("/")[2]
+            said = f"metadata {source}".rstrip() if row["metadata"] else "no metadata"
+            parts += [said, f"manifest {row['manifest']}"]
         if "p_value" in row:
             parts.append(f"p {row['p_value']:.2g}")
         print("  " + ", ".join(parts))
