@@ -119,12 +119,16 @@ def test_images_without_texture_and_of_odd_sizes_are_taken(real: np.ndarray) -> 
     plain = np.full((3, 1, 28, 28), 128, np.uint8)
     assert np.array_equal(watermark.embed(plain, "secret"), plain)
     assert watermark.detect(plain, "secret") == watermark.Detection(1.0, 0.0, 3, (0, 0))
-    for height, width in ((8, 8), (20, 31), (64, 64)):
+    for height, width in ((10, 10), (20, 31), (64, 64)):
         image = np.random.default_rng(2).integers(1, 255, (4, 3, height, width), dtype=np.uint8)
         done = watermark.embed(image, "secret", 8.0)
         assert done.shape == image.shape
         found = watermark.detect_each(done, "secret")
         assert [one.count for one in found] == [1] * 4
+    small = np.full((3, 1, 8, 9), 128, np.uint8)
+    with pytest.raises(UsageError, match="images of 8 x 9 pixels have no room for a watermark; from 10 x 10"):
+        watermark.embed(small, "secret")
+    assert watermark.detect(small, "secret").p_value == 1.0
 
 
 @pytest.mark.parametrize(("key", "strength", "says"), [("", 2.0, "key is empty"), ("k", 0.0, "not above 0")])

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from modiste.errors import UsageError
 
-STRENGTH = 2.5
-BAND = (8.0, 18.0)
+STRENGTH = 2.0
+BAND = (12.0, 20.0)
 """Frequencies of the pattern, in half waves per side: below lie the shapes, above what JPEG throws away."""
 TEXTURE = 8.0
 """Local deviation, in grey levels, from which on the pattern has its full strength."""
@@ -46,6 +46,8 @@ SHIFTS: tuple[tuple[int, int], ...] = ((0, 0), (0, -1), (0, 1), (-1, 0), (-1, -1
 PRICES = np.array([2.0] + [16.0] * 8)
 """What p-values are multiplied by for it (a weighted Bonferroni rule, the inverse prices add up to 1): most images
 have not moved."""
+PRIOR_IMAGES = 100
+"""How many images' worth of one power for all waves the detector starts from."""
 TAIL_FACTOR = 3.178
 CHUNK_PIXELS = 400_000
 
@@ -76,6 +78,10 @@ def embed(pixels: Pixels, key: str, strength: float = STRENGTH) -> Pixels:
     _check(pixels, key)
     if not strength > 0:
         raise UsageError(f"the watermark's strength {strength} is not above 0; typical values are 1 to 4")
+    if not _band(*pixels.shape[2:]).any():
+        raise UsageError(
+            f"images of {pixels.shape[2]} x {pixels.shape[3]} pixels have no room for a watermark; from 10 x 10 they do"
+        )
     done = [_embed(part, key, strength) for part in _chunks(pixels)]
     return np.concatenate(done) if done else pixels.copy()
 
@@ -85,15 +91,20 @@ def detect(pixels: Pixels, key: str) -> Detection:
     _check(pixels, key)
     band = _band(*pixels.shape[2:])
     sums: dict[int, Floats] = {}
+    power = np.zeros((len(SHIFTS), int(band.sum())))
     for part in _chunks(pixels):
         grey = _grey(part)
         cells, found = _cells(grey), _coefficients(grey, band, SHIFTS)
+        power += (found**2).sum(0)
         for cell in np.unique(cells).tolist():
             sums[cell] = sums.get(cell, 0.0) + found[cells == cell].sum(0)
+    # A wave counts less the more of it the images have anyway. That may depend on the images, but not on the key.
+    usual = power.sum(1, keepdims=True) / max(1, power.shape[1])
+    weights = 1 / (power + PRIOR_IMAGES / max(1, len(pixels)) * usual + 1e-12)
     fit, squares = np.zeros(len(SHIFTS)), np.zeros(len(SHIFTS))
     for cell, total in sums.items():
-        fit += total @ _signs(key, cell, band)
-        squares += (total**2).sum(1)
+        fit += (weights * total) @ _signs(key, cell, band)
+        squares += ((weights * total) ** 2).sum(1)
     return _detection(fit, squares, len(pixels))
 
 
