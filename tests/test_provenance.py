@@ -322,3 +322,7 @@ def test_what_sample_writes_says_that_it_is_synthetic(tmp_path: Path, tiny: Reci
         app, ["sample", str(run.path), "--out", str(tmp_path / "a.png"), "--watermark", "secret"]
     )
     assert isinstance(wrong.exception, UsageError) and "marks single images" in str(wrong.exception)
+    sampled("--out", str(tmp_path / "film.gif"))
+    for picture in (run.path / "progress.gif", tmp_path / "film.gif", run.grids[-1]):
+        assert provenance.read_metadata(picture.read_bytes())["DigitalSourceType"] == provenance.SOURCE_TYPE
+    assert not provenance.read_metadata(sample.gif([Image.new("L", (4, 4))], synthetic=False))

@@ -45,7 +45,7 @@ class Data(Section):
     """Which images the run sees."""
 
     name: str = "fashion-mnist"
-    """fashion-mnist, mnist, kmnist, toy, a folder (IDX files or images) or a .npz file."""
+    """fashion-mnist, mnist, kmnist, toy, a folder (IDX files or images), an .npz or .parquet file."""
     split: Literal["train", "fit"] = "train"
     """train: all training images; fit: without the 5,000 that are held out for choosing checkpoints."""
     count: Count | None = None

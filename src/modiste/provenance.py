@@ -89,6 +89,9 @@ def read_metadata(content: bytes) -> dict[str, str]:
             info = dict(picture.info)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         raise ModisteError(f"this is no readable picture ({error}); replace or remove it") from None
+    comment = info.get("comment", b"")  # GIF files have no other place for words
+    if isinstance(comment, bytes) and comment.decode("latin-1") in SOURCE_TYPES:
+        info["DigitalSourceType"] = comment.decode("latin-1")
     xmp = info.pop("xmp", b"")
     xmp = info.pop("XML:com.adobe.xmp", "") or (xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else xmp)
     texts = {str(key): str(text) for key, text in info.items() if isinstance(text, str)}

@@ -212,6 +212,12 @@ def fixed_noise(z_dim: int, classes: int) -> tuple[Tensor, np.ndarray | None, in
     return noise.repeat(classes, 1), np.repeat(np.arange(classes), 10), 10
 
 
+def fixed_grid(generator: nn.Module, z_dim: int, classes: int, title: str) -> bytes:
+    """The grid that stands for a generator (see `fixed_noise`), as a PNG file that says it is synthetic."""
+    noise, labels, columns = fixed_noise(z_dim, classes)
+    return provenance.stamp(png(grid(generate(generator, noise, labels), columns)), {"Title": title})
+
+
 def grid(pixels: np.ndarray, columns: int) -> Image.Image:
     """One picture of images uint8 [N, C, H, W] in rows, enlarged by a whole factor; brightness is never rescaled."""
     count, channels, height, width = pixels.shape
@@ -228,13 +234,16 @@ def grid(pixels: np.ndarray, columns: int) -> Image.Image:
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
 
 
-def gif(frames: Sequence[Image.Image], seconds: float = 6.0) -> bytes:
-    """An endless animation of that length whose last frame stands for two seconds more."""
+def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = True) -> bytes:
+    """An endless animation of that length whose last frame stands for two seconds more; a comment says `synthetic`."""
     each = max(40, round(1000 * seconds / len(frames)))
     buffer = io.BytesIO()
     durations = [each] * (len(frames) - 1) + [each + 2000]
     first, *rest = [frame.convert("L") if frame.mode == "L" else frame.convert("RGB") for frame in frames]
-    first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    comment = provenance.SOURCE_TYPE if synthetic else ""
+    first.save(
+        buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=comment.encode()
+    )
     return buffer.getvalue()
 
 
@@ -286,8 +295,8 @@ def write(
 ) -> None:
     """Write images as one grid (png), as an animation (gif) or as a set in one of `formats.FORMATS`.
 
-    `seal` marks PNG and .npz files as synthetic, PNG files with these facts, seed and class too; give it for generated
-    images alone.
+    `seal` marks PNG, GIF and .npz files as synthetic, PNG files with these facts, seed and class too; give it for
+    generated images alone.
     """
     if kind not in FORMATS:
         raise UsageError(f"no format is named {kind!r}; choose one of {', '.join(FORMATS)}")
@@ -299,7 +308,8 @@ def write(
         picture = png(_class_rows(images, columns))
         runs.write_bytes(out, seal(picture, {"Title": images.name, **(facts or {})}) if seal else picture)
     else:
-        runs.write_bytes(out, gif([grid(image[None], 1) for image in images.pixels], seconds=0.1 * len(images.pixels)))
+        frames = [grid(image[None], 1) for image in images.pixels]
+        runs.write_bytes(out, gif(frames, seconds=0.1 * len(frames), synthetic=seal is not None))
 
 
 def _class_rows(images: Images, columns: int | None) -> Image.Image:

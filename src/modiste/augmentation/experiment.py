@@ -175,7 +175,9 @@ def settle(
         dataset, generators, name = *_of_run(run, given, rare), Path(what).resolve().name
         given["run"] = str(run.path)
     else:
-        dataset, name = _of_data(str(what), resize), Path(what).expanduser().name.removesuffix(".npz")
+        path_given = Path(what).expanduser()
+        name = path_given.stem if path_given.suffix in (".npz", ".parquet") else path_given.name
+        dataset = _of_data(str(what), resize)
         generators = _generators(recipe or "swift", length, overrides or {})
     path = Path("augment") / name if out is None else Path(out)
     parts = subsets.open_parts(dataset)

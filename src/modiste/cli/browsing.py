@@ -27,7 +27,7 @@ app.add_typer(recipes_app, name="recipes")
 @app.command()
 def data(
     name: Annotated[
-        str, Argument(help="fashion-mnist, mnist, kmnist, toy, a folder or a .npz file.")
+        str, Argument(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")
     ] = "fashion-mnist",
     out: Annotated[Path | None, Option(help="Where the pictures go; default runs/data-NAME.")] = None,
     label_issues: Annotated[

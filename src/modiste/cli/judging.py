@@ -141,7 +141,7 @@ def _print_audit(found: list[dict[str, Any]], markdown: bool) -> None:
 
 @judge_app.command("train")
 def judge_train(
-    data: Annotated[str, Option(help="A data set with labels: a name, folder or .npz file.")] = "fashion-mnist",
+    data: Annotated[str, Option(help="A data set with labels: name, folder, .npz or .parquet.")] = "fashion-mnist",
     out: Annotated[Path | None, Option(help="FILE.safetensors; default your cache, where evaluate finds it.")] = None,
     kind: Annotated[
         Literal["residual", "plain"], Option(help="The judge's network, or the second one's.")

@@ -24,7 +24,7 @@ app = typer.Typer()
 def train(
     recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to go on with.")],
     out: Annotated[Path | None, Option(help="The run folder; default runs/NAME.")] = None,
-    data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder or a .npz file.")] = None,
+    data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
     seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
     budget: Annotated[str | None, Option(help="Stop after so much training time: 90s, 5min, 1h.")] = None,
