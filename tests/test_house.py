@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,21 @@ def test_every_module_has_its_place_and_imports_only_upwards() -> None:
             edges += 1
             assert ORDER.index(other) < ORDER.index(name), f"{name} imports {other}"
     assert edges > 40
+
+
+def test_the_architecture_page_has_every_room_in_this_order() -> None:
+    page = (SOURCE.parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w/]+(?:\.py|/))` \|", page, re.MULTILINE)
+    places: list[int] = []
+    named: set[str] = set()
+    for row in rows:
+        name = row.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        here = {one for one in ORDER if one == name or (row.endswith("/") and f"{one}.".startswith(name))}
+        assert here or (SOURCE / row).is_dir(), f"ARCHITECTURE.md has {row}, which is nowhere"
+        places += [max(map(ORDER.index, here))] if here else []
+        named |= here
+    assert places == sorted(places)
+    assert set(ORDER) - named == {"__main__"}
 
 
 def test_there_is_no_drawer_and_no_long_file() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from modiste import config, losses, networks, plan
+from modiste import config, losses, networks, plan, spaces
 from modiste.errors import UsageError
 
 
@@ -162,3 +163,12 @@ def test_the_command_of_a_study_is_what_one_would_type() -> None:
     assert typed(seeds=(0, 2)) == "modiste study diaz --seeds 0,2 --out studies/mine"
     of_file = "modiste study studies/mine/study.toml --out studies/mine"
     assert typed(about="another question") == of_file and typed(name="other") == of_file
+
+
+def test_the_examples_of_the_page_on_comparisons_are_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "comparing.md").read_text(encoding="utf-8")
+    study, space = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.toml").write_text(study, encoding="utf-8")
+    assert [one.name for one in plan.configurations(plan.load(tmp_path / "mine.toml"))] == ["swift", "long-noise"]
+    (tmp_path / "space.toml").write_text(space, encoding="utf-8")
+    assert len(spaces.load(tmp_path / "space.toml").space) == 2
