@@ -166,6 +166,21 @@ def test_finished_runs_are_reused_and_seeds_can_be_added(file: Path, here: list[
     assert len(here) == 6
 
 
+def test_records_by_another_judge_are_made_anew_beside_new_ones(file: Path, here: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    modiste.study(file, out, seeds=1, console=QUIET)
+    place = out / "runs/lr_generator-0.002-seed0/metrics.json"
+    record = json.loads(place.read_text())
+    first = next(iter(record["protocol"]["extractors"].values()))
+    first["hash"] = "of a judge that was replaced"
+    place.write_text(json.dumps(record))
+    modiste.study(out, console=QUIET)
+    assert len(here) == 2  # nothing new to compare it with
+    modiste.study(out, seeds=2, console=QUIET)
+    assert here[2:] == [f"lr_generator-{rate}-seed1" for rate in ("0.0001", "0.002")] + ["lr_generator-0.002-seed0"]
+    assert len({row["protocol_hash"] for row in timeless(out)}) == 1
+
+
 def test_another_study_does_not_fit_into_the_folder(file: Path, here: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     modiste.study(file, out, seeds=1, console=QUIET)

@@ -53,6 +53,13 @@ def measured(run: Planned, judging: Mapping[str, Any]) -> Record | None:
     return record if fitting else None
 
 
+def judged_alike(one: Record, other: Record) -> bool:
+    """Whether no network of the same name and input differs between the two records."""
+    first, second = (record["protocol"]["extractors"] for record in (one, other))
+    shared = [(first[name], second[name]) for name in first.keys() & second.keys()]
+    return all(a.get("hash") == b.get("hash") for a, b in shared if a.get("input") == b.get("input"))
+
+
 def protocol_hash(record: Record) -> str:
     """16 hexadecimal digits over all of a protocol that must agree before two records stand in one table."""
     protocol = {key: value for key, value in record["protocol"].items() if key not in records.OWN}

@@ -29,6 +29,7 @@ from modiste import config, outcomes, plan, progress, records, runs, tracking, t
 from modiste.errors import ModisteError, UsageError
 from modiste.outcomes import Row
 from modiste.plan import Planned, Study
+from modiste.records import Record
 from modiste.workers import Errand
 
 FORMAT = 1
@@ -115,24 +116,35 @@ def study(
         for run in planned:
             if tracker and found[run.name]:
                 tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
-        errands = [_errand(run, path, asked.threads) for run in todo]
-        with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
-            if ray:
-                results = workers.on_ray(ray, errands, jobs, asked.threads or 1, stopped, glance)
-            else:
-                results = workers.locally(errands, jobs, stopped, glance)
-            for number, outcome in results:
-                run = todo[number]
-                if outcome == workers.INTERRUPTED:
-                    continue
-                record = None if outcome else outcomes.measured(run, judging)
-                if record is None:
-                    outcome = outcome or f"its record does not fit its weights; see {errands[number].log}"
-                rows[run.name] = outcomes.rows_of(asked.name, run, record, outcome)
-                outcomes.write(path, [row for run in planned for row in rows[run.name]])
-                if tracker and record:
-                    tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
-                say(f"{run.name}: {'failed: ' + outcome if outcome else _first_score(rows[run.name])}")
+
+        def carry_out(todo: Sequence[Planned]) -> list[Record]:
+            errands, new = [_errand(run, path, asked.threads) for run in todo], []
+            with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
+                if ray:
+                    results = workers.on_ray(ray, errands, jobs, asked.threads or 1, stopped, glance)
+                else:
+                    results = workers.locally(errands, jobs, stopped, glance)
+                for number, outcome in results:
+                    run = todo[number]
+                    if outcome == workers.INTERRUPTED:
+                        continue
+                    record = None if outcome else outcomes.measured(run, judging)
+                    if record is None:
+                        outcome = outcome or f"its record does not fit its weights; see {errands[number].log}"
+                    else:
+                        new.append(record)
+                    rows[run.name] = outcomes.rows_of(asked.name, run, record, outcome)
+                    outcomes.write(path, [row for run in planned for row in rows[run.name]])
+                    if tracker and record:
+                        tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
+                    say(f"{run.name}: {'failed: ' + outcome if outcome else _first_score(rows[run.name])}")
+            return new
+
+        new = carry_out(todo)
+        kept = [(run, record) for run in planned if (record := found[run.name])]
+        if old := [run for run, record in kept if not all(outcomes.judged_alike(record, one) for one in new)]:
+            console.print(f"{len(old)} runs were judged by other networks than the new ones, and are judged again")
+            carry_out(old)
     return StudyFolder(path)
 
 
