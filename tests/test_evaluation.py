@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import modiste
-from modiste import config, data, evaluation, features, judge, measures, records
+from modiste import audit_tables, config, data, evaluation, features, judge, measures, records
 from modiste.config import Data, Recipe
 from modiste.data import toy
 from modiste.errors import ModisteError, UsageError
@@ -247,6 +247,24 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     (reason,) = [text for text in record["not_measured"].values() if "judge" in text]
     assert "modiste judge train" in reason
     assert record["protocol"]["floor"] == "bare fit first-90%" and "discriminator_accuracy" in record["not_measured"]
+
+
+def test_images_the_judge_learned_from_are_no_floor_of_its_agreement(fresh: Path, closet: Path, tmp_path: Path) -> None:
+    """The closet without its test images: its judge knows every image that is not held out."""
+    with np.load(closet) as stored:
+        bare = save(tmp_path / "bare.npz", stored["images"], stored["labels"])
+    record = measured(fresh, bare, reference="heldout", audit=True)
+    agreement = record["scores"]["label_agreement_bare_60"]
+    assert agreement["value"] > 0.5 and agreement["floor"] is None
+    assert [name for name, score in record["scores"].items() if score["floor"] is None] == ["label_agreement_bare_60"]
+    assert "floor of label_agreement" in record["not_measured"] and len(records.rows(record)) == len(record["scores"])
+    audited = record["audit"]
+    assert audited["protocol"]["floor_count_new_to_the_judge"] == 0
+    assert audited["scores"]["frequency"]["floors"] == audited["scores"]["label_agreement"]["floors"] == [None] * 10
+    assert audited["disparity"]["frequency"]["floor"] is None is audited["disparity"]["label_agreement"]["floor"]
+    assert all(row[4] == "-" for row in audit_tables.per_class(audited)[1])
+    with pytest.raises(UsageError, match=r"bare\.npz has no test images; use --reference heldout"):
+        measured(fresh, bare, reference="train")
 
 
 def test_copies_raise_alarms(closet: Path, fresh: Path, tmp_path: Path) -> None:

@@ -226,4 +226,7 @@ def test_missing_classes_and_too_little_variety_raise_alarms() -> None:
     agreement = "label_agreement_garment_10k"
     assert alarmed(agreement, score(0.95, 0.945, 0.1, "higher", 0.002)) == []
     assert "little variety" in alarmed(agreement, score(0.99, 0.945, 0.1, "higher", 0.002))[0]
+    assert (
+        alarmed(agreement, score(0.99, None, 0.1, "higher", 0.002)) == []
+    )  # no real images that the judge does not know
     assert alarmed("frechet_garment_10k_test", score(400.0, 0.5, 400.0, "lower")) == []

@@ -47,6 +47,7 @@ MORE, FEWER, ALIKE = (
     "fewer than unseen real images show",
     "as many as unseen real images show",
 )
+ALL_KNOWN = "the judge learned from every real image outside of the reference, so none are new to it"
 
 
 # --- classes
@@ -74,9 +75,11 @@ def verdict_scores(predicted: Labels, labels: Labels | None, classes: int) -> di
 
     frequency: the share of all images in which the judge sees the class. label_agreement: the share of the images with
     that label in which it does; None for a class without images, and left out where images have no labels.
+    Without any image every value is None.
     """
+    seen = [int((predicted == label).sum()) for label in range(classes)]
     found: dict[str, list[Score | None]] = {
-        FREQUENCY: [scores.share_score(int((predicted == label).sum()), len(predicted)) for label in range(classes)]
+        FREQUENCY: [scores.share_score(hits, len(predicted)) if len(predicted) else None for hits in seen]
     }
     if labels is not None:
         right = [predicted[labels == label] == label for label in range(classes)]
@@ -270,7 +273,7 @@ def audit(
     """The audit of these images as JSON values, for a record's key `audit`; the picture of the worst cases is written.
 
     `images` carry labels in the reference's numbering, or none. `floor` are real images that are not in the reference,
-    of which the first `unseen` are new to the judge, too: agreement and frequency have their floor from these.
+    of which the first `unseen` are new to the judge, too: agreement and frequency have their floor from these, if any.
     If the images are known to be `generated`, the picture says that it is synthetic in part.
     """
     check(reference)
@@ -285,6 +288,8 @@ def audit(
         "not_measured": {} if images.labels is not None else {AGREEMENT: "the images come without labels"},
         "picture": picture.name,
     }
+    if not unseen:
+        result["not_measured"]["floors of frequency, label_agreement"] = ALL_KNOWN
     spaces: dict[str, Nearness] = {}
     if reference.memory is None:
         reason = f"the generator has seen the {reference.part} images, so none are left to compare with"
@@ -332,7 +337,7 @@ def _by_class(
 
 
 def _shares(labels: Labels, classes: int) -> list[float]:
-    return [float(share) for share in np.bincount(labels, minlength=classes) / len(labels)]
+    return [float(share) for share in np.bincount(labels, minlength=classes) / max(1, len(labels))]
 
 
 def _disparity(key: str, row: Sequence[Score | None], due: Sequence[float], count: int) -> Disparity | None:

@@ -85,7 +85,7 @@ def evaluate(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
     )
     dataset = _dataset(subject, data_name)
-    if reference == "test" and not data.has_test(dataset):
+    if reference != "heldout" and not data.has_test(dataset):  # they are the floor of train
         data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
         raise UsageError(
             f"{dataset.name} has no test images; use --reference heldout, or add the folders train and test"
@@ -106,7 +106,7 @@ def evaluate(
     floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
     ceilings = _ceilings(dataset, whole, len(images), say)
     rows = {name: _row(name, score, floor.get(name), ceilings.get(name)) for name, score in found.scores.items()}
-    missing |= {**found.missing, **_not_measured(subject, whole, images, classifier)}
+    missing |= {**found.missing, **_not_measured(rows, whole, images, classifier)}
     opponent = _discriminator(subject, reference, say) if checkpoint == "last" else {}
     if not opponent:
         missing["discriminator_accuracy"] = "only the last state of a run comes with its discriminator"
@@ -201,6 +201,8 @@ def _floor(
     blank = replace(whole, memory=None)
     found = _cached_suite(real, blank, "real images (floor)", say)
     if len(real) > new:  # the judge knows the others: it agrees with their labels better than with new ones
+        found = {name: score for name, score in found.items() if measures.stem(name) != "label_agreement"}
+    if 0 < new < len(real):
         unseen = _cached_suite(real.select(slice(new)), blank, "real images (floor)", say, measures.class_scores)
         found |= {name: score for name, score in unseen.items() if measures.stem(name) == "label_agreement"}
     if whole.memory is not None:  # images that the generator learned from would look like copies of themselves
@@ -218,7 +220,7 @@ def _floor_images(dataset: Data, reference: Split, count: int) -> tuple[Images, 
     known = [images.labels for images in sets if images.labels is not None]
     labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
     name = " and ".join(images.name for images in sets)
-    return Images(pixels, labels, sets[0].class_names, name), min(count, len(sets[0]))
+    return Images(pixels, labels, sets[0].class_names, name), 0 if parts[0] == "fit" else min(count, len(sets[0]))
 
 
 def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str, dict[str, Score]]:
@@ -379,7 +381,9 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
     return {name: _row(name, Score(value, error, details), floor, chance)}
 
 
-def _not_measured(subject: Subject, whole: Reference, images: Images, classifier: bool) -> dict[str, str]:
+def _not_measured(
+    rows: Mapping[str, Mapping[str, Any]], whole: Reference, images: Images, classifier: bool
+) -> dict[str, str]:
     """Scores of the suite that these images do not allow, with the reason."""
     missing = {}
     if whole.classes == 0:
@@ -388,6 +392,8 @@ def _not_measured(subject: Subject, whole: Reference, images: Images, classifier
         )
     elif images.labels is None and whole.images.labels is not None:
         missing["label_agreement"] = "the images come without labels"
+    elif any(measures.stem(name) == "label_agreement" and row["floor"] is None for name, row in rows.items()):
+        missing["floor of label_agreement"] = audit_room.ALL_KNOWN
     if whole.memory is None:
         missing["memorisation"] = f"the generator has seen the {whole.part} images, so none are left to compare with"
     if not classifier:

@@ -104,7 +104,7 @@ def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) 
     """What a careful reader would notice in a record's scores, in sentences; empty when there is nothing."""
     said = []
     for name, score in scores.items():
-        kind, value, details = measures.stem(name), score["value"], score["details"]
+        kind, value, floor, details = measures.stem(name), score["value"], score["floor"], score["details"]
         if kind == "near_duplicates_pixels":
             near, expected = details["near"], details["expected_near"]
             if details["exact"]:
@@ -116,14 +116,14 @@ def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) 
                 )
         elif kind == "data_copying" and value < -3:
             said.append(f"images are closer to training images than unseen real ones are (C_T = {value:.1f})")
-        elif kind == "authenticity" and value < score["floor"] - 5 * score["uncertainty"]:
-            said.append(f"fewer images are new ({value:.1%}) than of unseen real ones ({score['floor']:.1%})")
+        elif kind == "authenticity" and floor is not None and value < floor - 5 * score["uncertainty"]:
+            said.append(f"fewer images are new ({value:.1%}) than of unseen real ones ({floor:.1%})")
         elif kind == "class_balance_tv":
             frequencies = zip(class_names, details["frequencies"], strict=True)
             missing = [label for label, share in frequencies if share < 0.1 / len(class_names)]
             if missing and details["images"] >= 20 * len(class_names):
                 said.append(f"classes that are hardly ever made: {', '.join(missing)}")
-        elif kind == "label_agreement" and value > score["floor"] + 3 * score["uncertainty"]:
+        elif kind == "label_agreement" and floor is not None and value > floor + 3 * score["uncertainty"]:
             said.append("the judge is surer of these images than of real ones, which speaks of little variety")
     return said
 
