@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import modiste
 from modiste import config, runs
@@ -20,12 +21,15 @@ TIMES = ("seconds", "images_per_second")
 
 
 def content(run: runs.Run) -> dict[str, Any]:
-    """All that must be the same in two equal runs: state, log without times, grids, generators."""
+    """All that must be the same in two equal runs: state, log without times, grids' pixels, generators."""
     state, notes = runs.load_state(run)
     assert state is not None and not notes
     del state["seconds"]
     log = [{key: value for key, value in record.items() if key not in TIMES} for record in run.log]
-    grids = {grid.name: grid.read_bytes() for grid in run.grids}
+    grids = {}
+    for file in run.grids:
+        with Image.open(file) as grid:
+            grids[file.name] = grid.tobytes()  # the pixels alone: its title names the run
     generators = {file.name: file.read_bytes() for file in run.path.glob("*.safetensors")}
     return {"state": state, "log": log, "grids": grids, "generators": generators}
 
