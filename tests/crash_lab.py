@@ -63,7 +63,7 @@ def train_and_die_in_write(which: int) -> Callable[[], None]:
             nonlocal count
             count += 1
             if count == which:
-                path.with_name(f".{path.name}.writing").write_bytes(content[: len(content) // 2])
+                runs.beside(path).write_bytes(content[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             write_bytes(path, content)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,42 @@ def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monke
     with pytest.raises(ModisteError, match=r"cannot write .*file: No space left on device.*make room"):
         runs.write_text(place, "new")
     assert place.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [place]
+
+
+def test_several_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    place, texts = tmp_path / "file", [str(writer) * 5000 for writer in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(runs.write_text, place, text) for _ in range(20) for text in texts]
+        while not all(one.done() for one in writing):
+            assert not place.exists() or place.read_text(encoding="utf-8") in texts
+    assert all(one.exception() is None for one in writing) and list(tmp_path.iterdir()) == [place]
+
+
+def test_a_start_sweeps_out_what_killed_writers_left_and_nothing_of_living_ones(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    own, killed = f"{os.getpid()}-{runs.THIS_PROCESS}-7", f"{ended.pid}-0a1b-7"
+    reused = f"{os.getpid()}-0a1b-7"  # a killed process's number, which this one was given
+    for mark in (own, f"{os.getppid()}-0a1b-7", killed, reused, "older"):
+        (run.path / "state" / f".1.pt.{mark}.writing").touch()
+        (run.path / f".set.{mark}.writing" / "a coat").mkdir(parents=True)
+        (run.path / f".set.{mark}.writing" / "a coat" / "1.png").touch()
+    with runs.locked(run.path):
+        left = {path.name.removesuffix(".writing") for path in run.path.rglob("*.writing")}
+    assert left == {f"{name}.{mark}" for name in (".1.pt", ".set") for mark in (own, f"{os.getppid()}-0a1b-7")}
+    assert runs.beside(tmp_path / "x").name.startswith(f".x.{own[:-1]}")
+
+
+def test_what_is_nobodys_is_no_stranger(tmp_path: Path) -> None:
+    for name in ("samples", ".set.1-a-0.writing", "recipe.toml"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".lock").touch()
+    runs.refuse_others(tmp_path, "study folder", ("recipe.*",))
+    (tmp_path / "samples" / "mine.png").touch()
+    with pytest.raises(UsageError, match=r"holds other files \(samples\) and is no study folder; choose another"):
+        runs.refuse_others(tmp_path, "study folder", ("recipe.*",))
+    runs.refuse_others(tmp_path / "new", "study folder", ())
 
 
 def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:

@@ -200,6 +200,21 @@ def test_another_study_does_not_fit_into_the_folder(file: Path, here: list[str],
         studies.open_study(tmp_path / "mine")
 
 
+def test_a_start_that_was_cut_off_is_made_again(
+    file: Path, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise ModisteError("no room")
+
+        patch.setattr(runs, "write_json", full)
+        with pytest.raises(ModisteError, match="no room"):
+            modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
+    assert (tmp_path / "out/runs").is_dir() and not (tmp_path / "out/plan.json").exists() and here == []
+    assert modiste.study(file, tmp_path / "out", seeds=1, console=QUIET).finished
+
+
 def test_a_failed_run_is_kept_with_its_reason_and_stops_nothing(file: Path, here: list[str], tmp_path: Path) -> None:
     study = plan.revise(plan.load(file), grid={"train.lr_discriminator": (1e30, 2e-4)}, seeds=1)
     folder = modiste.study(study, tmp_path / "out", console=QUIET)
@@ -396,6 +411,12 @@ def test_the_reason_is_the_last_line_or_the_signal(tmp_path: Path) -> None:
     assert workers.reason(tmp_path / "log", 0, -signal.SIGKILL) == "killed by SIGKILL, perhaps for want of memory"
     (tmp_path / "log").write_text("before\n")
     assert workers.reason(tmp_path / "log", 7, 3) == "exit code 3"
+
+
+def test_a_run_folder_that_cannot_be_held_is_a_reason_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "run" / ".lock").mkdir(parents=True)
+    errand = Errand(tmp_path / "run", (("train", "swift"),), tmp_path / "log", tmp_path)
+    assert workers.carry_out(errand).startswith(f"cannot use {tmp_path / 'run'} for this training: ")
 
 
 def test_processes_that_a_killed_study_left_are_waited_for(tmp_path: Path) -> None:

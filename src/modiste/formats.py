@@ -11,6 +11,7 @@ The card of a set, which says how it was made, is written by `sets`.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import io
 import itertools
@@ -110,11 +111,11 @@ def write(
 @contextmanager
 def beside(out: Path) -> Iterator[Path]:
     """A new folder beside `out`, where a set is made; in the end it is gone, and so are parents that nothing is in."""
-    place = out.absolute().with_name(f".{out.absolute().name}.writing")
+    place = runs.beside(out.absolute())
     made = [folder for folder in place.parents if not folder.exists()]
     try:
         with runs.place_named(out):
-            shutil.rmtree(place, ignore_errors=True)
+            runs.sweep(place.parent.glob(f".{glob.escape(out.absolute().name)}.*.writing"))
             place.mkdir(parents=True)
         yield place
     finally:

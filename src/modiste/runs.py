@@ -21,13 +21,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import pickle
 import platform
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -45,7 +49,8 @@ if TYPE_CHECKING:
     from modiste.networks import Shape
 
 STATES_KEPT = 2
-MADE_BEFORE_MANIFEST = ("samples", "state", "recipe.toml")  # all that a start cut off at once leaves
+THIS_PROCESS = uuid.uuid4().hex[:8]  # the number of a process that was killed may be given to this one
+WRITES = itertools.count()
 PRETRAINED = "pretrained"
 SHIPPED = Path(__file__).with_name(PRETRAINED)
 
@@ -183,17 +188,29 @@ def refuse_strangers(path: Path) -> None:
     """UsageError when a folder holds other people's files, or a pretrained run, instead of one that trains there."""
     if exists(path) and Run(path).is_pretrained:
         raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
-    if not path.is_dir() or exists(path):
-        return
-    ours = (".lock", *MADE_BEFORE_MANIFEST)
-    strange = sorted(entry.name for entry in path.iterdir() if not entry.match(".*.writing") and entry.name not in ours)
+    if not exists(path):
+        refuse_others(path, "run folder", ("recipe.toml",))
+
+
+def refuse_others(path: Path, what: str, ours: Sequence[str]) -> None:
+    """UsageError when a folder holds entries unlike `ours` (patterns) and is therefore no `what`, as "run folder".
+
+    Locks, empty folders and what was not written to the end are let pass: a start that is cut off leaves them.
+    """
+    known = (".lock", ".*.writing", *ours)
+    entries = [entry for entry in path.iterdir() if not any(map(entry.match, known))] if path.is_dir() else []
+    strange = sorted(entry.name for entry in entries if not entry.is_dir() or any(entry.iterdir()))
     if strange:
-        raise UsageError(f"{path} holds other files ({strange[0]}) and is no run folder; choose another with --out")
+        raise UsageError(f"{path} holds other files ({strange[0]}) and is no {what}; choose another with --out")
+
+
+class InUse(ModisteError):
+    """Another process holds the folder."""
 
 
 @contextmanager
 def held(path: Path, work: str) -> Iterator[None]:
-    """Hold a folder, made if need be, for this process; ModisteError when another one holds it or it cannot be had.
+    """Hold a folder, made if need be, for this process; InUse when another one holds it, ModisteError when none can.
 
     `work` is what goes on there, for the sentence: a training, a study.
     """
@@ -202,7 +219,7 @@ def held(path: Path, work: str) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise ModisteError(f"{path} is in use by another {work}; wait for it, or choose another --out") from None
+        raise InUse(f"{path} is in use by another {work}; wait for it, or choose another --out") from None
     except OSError as error:
         raise ModisteError(f"cannot use {path} for this {work}: {error.strerror}; choose another with --out") from None
     try:
@@ -215,9 +232,30 @@ def held(path: Path, work: str) -> Iterator[None]:
 def locked(path: Path) -> Iterator[None]:
     """Hold a run folder, and sweep out what a process that was killed inside a write has left there."""
     with held(path, "training"):
-        for leftover in path.rglob(".*.writing"):
-            leftover.unlink(missing_ok=True)
+        sweep(path.rglob(".*.writing"))
         yield
+
+
+def sweep(unfinished: Iterable[Path]) -> None:
+    """Remove these files and folders, named by `beside`, but for those that a living process is still writing."""
+    for path in list(unfinished):
+        if not _has_living_writer(path):
+            with suppress(OSError):  # it is in nobody's way
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _has_living_writer(path: Path) -> bool:
+    """Whether the process that a name of `beside` tells of is alive on this machine."""
+    told = re.search(r"\.(\d{1,9})-(\w+)-\d+\.writing$", path.name)
+    if told is None or os.name != "posix":  # elsewhere the question would end the process
+        return False
+    if int(told[1]) == os.getpid():
+        return told[2] == THIS_PROCESS
+    try:
+        os.kill(int(told[1]), 0)
+    except OSError as error:
+        return error.errno == errno.EPERM  # it is another user's
+    return True
 
 
 def append_log(run: Run, record: Mapping[str, Any]) -> None:
@@ -233,12 +271,9 @@ def rewind(run: Run, images: int) -> None:
     records = [json.dumps(record) + "\n" for record in run.log if record["images"] <= images]
     if (run.path / "log.jsonl").exists():
         write_text(run.path / "log.jsonl", "".join(records))
-    for grid in run.grids:
-        if int(grid.stem) > images:
-            grid.unlink()
-    for state in states(run):
-        if int(state.name.partition("-")[0]) > images:
-            state.unlink()
+    for file in (*run.grids, *states(run)):
+        if int(file.stem.partition("-")[0]) > images:
+            file.unlink()
 
 
 def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
@@ -302,12 +337,8 @@ def save_generator(run: Run, generator: nn.Module, name: str = "generator") -> N
 
 def describe_generator(run: Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
     """Write generator.json: the network's settings, its image shape and the names of its classes."""
-    tree = {
-        "network": network.model_dump(mode="json"),
-        "shape": asdict(shape),
-        "class_names": list(class_names),
-    }
-    write_json(run.path / "generator.json", tree)
+    described = {"network": network.model_dump(mode="json"), "shape": asdict(shape)}
+    write_json(run.path / "generator.json", {**described, "class_names": list(class_names)})
 
 
 def load_generator(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, Shape, tuple[str, ...]]:
@@ -399,19 +430,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that at every instant the old content or the new one is there, never a part."""
-    beside = path.with_name(f".{path.name}.writing")
+    place = beside(path)
     with place_named(path):
         try:
-            with beside.open("wb") as file:
+            with place.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            place.replace(path)
             settle_names(path.parent)
-        except BaseException:
+        finally:
             with suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
+                place.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """A hidden place beside that path, no other writer's, for what is renamed into it when it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{THIS_PROCESS}-{next(WRITES)}.writing")
 
 
 def settle_names(folder: Path) -> None:

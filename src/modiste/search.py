@@ -33,7 +33,7 @@ from modiste.finals import Final
 from modiste.spaces import Space
 from modiste.trials import Search
 
-MADE_FIRST = (".lock", "recipes", "optuna.db", "optuna.db-journal", "runs", "logs", ".space.toml.writing")
+MADE_FIRST = ("recipes", "optuna.db", "optuna.db-journal")
 """What a start that was cut off at once leaves in the folder."""
 
 Row = dict[str, Any]
@@ -111,10 +111,8 @@ def _optuna() -> Any:
 def _open(space: Space, path: Path, url: str | None, console: Console) -> Search:
     """The search in that folder and storage, made if it is not there; UsageError if another one is."""
     optuna, own = _optuna(), path / "optuna.db"
-    if path.is_dir() and not (path / "space.toml").is_file():
-        strange = sorted(entry.name for entry in path.iterdir() if entry.name not in MADE_FIRST)
-        if strange:
-            raise UsageError(f"{path} holds other files ({strange[0]}) and is no search; choose another with --out")
+    if not (path / "space.toml").is_file():
+        runs.refuse_others(path, "search", MADE_FIRST)
     if url is None and not own.is_file() and (path / "space.toml").is_file():
         raise UsageError(f"{path} has no optuna.db, as its storage is elsewhere; name it again with --storage")
     if url is not None and own.is_file():
@@ -176,7 +174,7 @@ def _storage(optuna: Any, url: str) -> Any:
 
 @contextmanager
 def _locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the folder for a moment; not with the lock of run folders, which sweeps up what others are writing."""
+    """Hold the folder for a moment; not with the lock of run folders, which sweeps up what was left in its runs."""
     path.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(path / f".{what}"):
         yield

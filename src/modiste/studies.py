@@ -194,14 +194,9 @@ def cores() -> int:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the study folder; not with the lock of run folders, which sweeps up what others are writing."""
-    if path.is_dir() and not (path / "plan.json").is_file():
-        ours = (".lock", "study.toml", "recipes", "logs", ".plan.json.writing", ".study.toml.writing")
-        strange = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
-        if strange:
-            raise UsageError(
-                f"{path} holds other files ({strange[0]}) and is no study folder; choose another with --out"
-            )
+    """Hold the study folder; not with the lock of run folders, which sweeps up what was left in its runs."""
+    if not (path / "plan.json").is_file():
+        runs.refuse_others(path, "study folder", ("study.toml", "recipes"))
     with runs.held(path, "study"):
         yield
 

@@ -80,7 +80,10 @@ class Stop:
 def carry_out(errand: Errand, stop: Stop | None = None) -> str:
     """Carry out the commands: an empty text when all went well, INTERRUPTED, or the reason why one failed."""
     stop = stop or Stop()
-    wait_until_free(errand.folder, stop)
+    try:
+        wait_until_free(errand.folder, stop)
+    except ModisteError as error:
+        return str(error)
     for command in errand.commands:
         if stop.came:
             return INTERRUPTED
@@ -111,7 +114,7 @@ def carry_out(errand: Errand, stop: Stop | None = None) -> str:
 def wait_until_free(folder: Path, stop: Stop) -> None:
     """Wait while another process trains in that run folder; it does the same work and may do it to the end."""
     while folder.is_dir() and not stop.came:
-        with suppress(ModisteError), runs.locked(folder):
+        with suppress(runs.InUse), runs.held(folder, "training"):
             return
         time.sleep(GLANCE_SECONDS)
 

@@ -15,7 +15,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modiste import data, progress, runs, sample, trainer, workers
+from modiste import data, progress, provenance, runs, sample, trainer, workers
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -141,10 +141,10 @@ def _finished(piece: Piece, settings: Settings) -> bool:
 
 def _errand(piece: Piece, path: Path, settings: Settings, recipe: Recipe, images: int) -> Errand:
     """What is left to do for a piece, in the commands that a person would type."""
-    batch = experiment.fitted(recipe, images).train.batch_size
     train = ["train", str(path / "recipe.toml"), "--data", str(piece.folder / "subset.npz")]
     train += ["--out", str(piece.generator), "--seed", str(piece.seed)]
-    train += ["--set", f"train.batch_size={batch}"] if batch != recipe.train.batch_size else []
+    for key, value in experiment.fitting(recipe, images).items():
+        train += ["--set", f"{key}={value}"]
     measure = ("augment", str(path), "--only", piece.name)
     trained = runs.exists(piece.generator) and runs.Run(piece.generator).manifest["status"] == "finished"
     log = path / "logs" / f"{piece.name}.log"
@@ -161,7 +161,7 @@ def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
         raise UsageError(f"{path} has no piece {name!r}; there are {', '.join(made)}")
     piece = made[name]
     with filelock.FileLock(piece.folder / ".lock"):  # the process of an experiment that was killed does the same work
-        real, (_, test) = piece.subset, subsets.split(subsets.open_parts(settings.data), piece.seed)
+        real, (_, test) = piece.subset, subsets.split(experiment.opened(settings, path), piece.seed)
         steps, flip = settings.steps or arms.default_steps(len(real)), settings.flip
         plain = experiment.all_arms(settings)[1]
         judge_network = functools.cache(
@@ -203,21 +203,15 @@ def synthetic_set(
     images = sample.load(piece.generator).sample_set(seeds=range(start, start + made))
     if kind != "none":
         images = arms.filtered(images, kind, settings.keep, judge_network(), real)
-    sample.write(images, None, place, "npz")
+    sample.write(images, None, place, "npz", seal=provenance.stamp)
     return images
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the experiment's folder, which is new, empty or an experiment's."""
-    if path.is_dir() and not experiment.is_experiment(path):
-        ours = (".lock", "logs", "recipe.toml")
-        strange = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
-        # Folders of pieces without any file are what a start on a full disk leaves.
-        strange = [name for name in strange if not (path / name).is_dir() or any((path / name).iterdir())]
-        strange = [name for name in strange if not name.endswith(".writing")]
-        if strange:
-            raise UsageError(f"{path} holds other files ({strange[0]}) and is no experiment; choose another with --out")
+    if not experiment.is_experiment(path):
+        runs.refuse_others(path, "experiment", ("recipe.toml",))
     with runs.held(path, "experiment"):
         yield
 
