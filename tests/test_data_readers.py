@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from modiste.config import Data
-from modiste.data import open_data
+from modiste.data import native, open_data
 from modiste.errors import ModisteError
 
 
@@ -132,6 +132,17 @@ def test_unusable_npz_files_say_why(tmp_path, arrays, message):
     np.savez(tmp_path / "set.npz", **arrays)
     with pytest.raises(ModisteError, match=message):
         read(tmp_path / "set.npz")
+
+
+def test_only_images_that_are_not_square_are_judged_resized(tmp_path):
+    for name, width in (("wide", 6), ("square", 4)):
+        np.savez(tmp_path / f"{name}.npz", images=np.zeros((2, 4, width), np.uint8))
+    write_idx(tmp_path / "idx")
+    sizes = {
+        name: native(Data(name=str(tmp_path / name), resize=8)).resize for name in ("wide.npz", "square.npz", "idx")
+    }
+    assert sizes == {"wide.npz": 8, "square.npz": None, "idx": None}
+    assert native(Data(name="toy", resize=8)).resize is None is native(Data(name=str(tmp_path / "wide.npz"))).resize
 
 
 def test_a_file_that_is_no_npz(tmp_path):

@@ -83,10 +83,13 @@ def native(data: Data) -> Data:
     """The same data set whole and as it is, which is what generated images are judged against.
 
     Without a limited count, and without resizing: only pictures in a folder or in Parquet files, which may differ in
-    size, keep it.
+    size, and images that are not square keep it.
     """
     path = Path(data.name).expanduser()
     keeps_resize = path.suffix == ".parquet" or (path.is_dir() and not readers.idx_file(path, "train", "images"))
+    if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
+        height, width = readers.read_path(path, "train").pixels.shape[2:]
+        keeps_resize = height != width
     return Data(name=data.name, resize=data.resize if keeps_resize else None, resize_filter=data.resize_filter)
 
 
