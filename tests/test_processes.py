@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,25 @@ def test_each_process_takes_the_device_of_its_number(monkeypatch: pytest.MonkeyP
     assert team == processes.Team(1, 2)
     with processes.joined(team, "cuda", lambda folder: []):
         assert called == [1, "nccl"]
+
+
+def test_a_launcher_of_one_process_leaves_the_others_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchrun --nproc-per-node 1 does, and clusters that set nothing but WORLD_SIZE."""
+    called: list[object] = []
+
+    @contextmanager
+    def partners(team: processes.Team, _: object) -> Iterator[str]:
+        called.append(team)
+        yield "store"
+
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setattr(processes, "_partners", partners)
+    monkeypatch.setattr(processes.dist, "init_process_group", lambda *_, **how: called.append(how))
+    monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: None)
+    assert processes.planned("cuda", 2) == processes.Team(0, 1)
+    team = processes.planned("cpu", 2)
+    with processes.joined(team, "cpu", lambda folder: []):
+        assert called == [processes.Team(0, 2), {"store": "store", "rank": 0, "world_size": 2}]
 
 
 def test_the_first_process_starts_the_others(tiny: Recipe, tmp_path: Path) -> None:

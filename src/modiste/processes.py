@@ -53,8 +53,14 @@ PATIENCE_SECONDS = 30.0
 
 def planned(device: str, wanted: int) -> Team:
     """The place that this process will have once joined: as launched, else the first of `wanted` on the CPU."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    return Team(int(os.environ.get("RANK", "0")), started if started > 1 else wanted if device == "cpu" else 1)
+    if _ranks_started() > 1:
+        return Team(int(os.environ["RANK"]), _ranks_started())
+    return Team(0, wanted if device == "cpu" else 1)
+
+
+def _ranks_started() -> int:
+    """How many ranks torchrun, a cluster or the first rank has started; 1 also where a launcher started this alone."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -69,7 +75,7 @@ def joined(team: Team, device: str, partner: Callable[[Path], Sequence[str]]) ->
         yield
         return
     with ExitStack() as stack:
-        if "WORLD_SIZE" not in os.environ:
+        if _ranks_started() == 1:
             store = stack.enter_context(_partners(team, partner))
             dist.init_process_group("gloo", store=store, rank=team.rank, world_size=team.size)
         elif RENDEZVOUS in os.environ:
