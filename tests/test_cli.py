@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import modiste
-from modiste import cli, config
+from modiste import cli, config, trainer
 from modiste.config import Recipe
 from modiste.data import toy
 
@@ -302,6 +303,12 @@ def test_evaluate_warns_on_standard_error(call: Any, garments: list[Path], close
     assert outcome.code == 0 and json.loads(outcome.out)["protocol"]["generated"] == 60
     outcome = call("evaluate", garments[0], "--data", closet, "--count", 90)
     assert "warning: " in outcome.err and "holds 60 images and 90 were asked for" in outcome.err
+
+
+def test_memory_that_runs_out_is_one_sentence(call: Any, recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "train", lambda *_, **__: torch.empty(2**52))
+    outcome = call("train", recipe_file)
+    assert outcome.code == 1 and "more memory than there is" in outcome.err and outcome.err.count("\n") == 1
 
 
 def test_a_judge_is_trained_found_and_shown(

@@ -146,6 +146,19 @@ def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path
     assert runs.open_run(tmp_path / "run").manifest["status"] == "failed"
 
 
+def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "step", lambda *_: torch.empty(2**52))
+        with pytest.raises(ModisteError, match=r"needs more memory than there is \(after 0 images\); .*accumulate"):
+            modiste.train(tiny, tmp_path / "run")
+        manifest = runs.Run(tmp_path / "run").manifest
+        assert manifest["status"] == "failed" and "more memory" in manifest["reason"]
+        patch.setattr(trainer, "step", lambda *_: torch.ones(2) @ torch.ones(3))
+        with pytest.raises(RuntimeError, match="size"):  # for whoever has to mend it
+            modiste.train(tiny, tmp_path / "run")
+    assert modiste.train(tiny, tmp_path / "run", overrides={}).manifest["status"] == "finished"
+
+
 @pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"])
 def test_every_game_trains_in_both_precisions(game: str, tiny: Recipe, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
@@ -294,6 +307,53 @@ def test_the_best_is_looked_for_after_so_many_images_and_at_the_end(
     monkeypatch.setattr(selection, "make_selector", choosing(values, every_images=150))
     log = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 400}).log
     assert [record["images"] for record in log if "frechet_any_heldout" in record] == [160, 320, 400] and not values
+
+
+def test_the_last_is_judged_where_a_budget_ends_within_a_tick(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = trainer.save
+
+    def slow(session: trainer.Session, state: updates.State, clock: trainer.Clock) -> None:
+        save(session, state, clock)
+        clock._start -= 1e6 * (state.images == 160)
+
+    monkeypatch.setattr(trainer, "save", slow)
+    monkeypatch.setattr(selection, "make_selector", choosing([3.0, 2.0], every_images=10**6))
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.budget_seconds": 1e6})
+    assert [(record["images"], record.get("frechet_any_heldout")) for record in run.log] == [(80, None), (160, 3.0)]
+    assert run.manifest["best"] == {"images": 160, "frechet_any_heldout": 3.0} and run.manifest["status"] == "finished"
+    best, last = (run.path / f"{name}.safetensors" for name in ("best", "generator"))
+    assert best.read_bytes() == last.read_bytes()
+
+
+@pytest.mark.parametrize("function", ["save_state", "save_generator"])
+def test_the_generator_kept_is_the_one_the_log_tells_of_wherever_a_training_is_killed(
+    function: str, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after 160 images, before the state is saved or before the best is kept; what follows is not repeated."""
+    images = 80 if function == "save_state" else 160
+    expected = modiste.train(tiny, tmp_path / "expected", overrides={"train.images": images})
+    function_before = getattr(runs, function)
+
+    class Killed(BaseException):
+        pass
+
+    def dying(run: runs.Run, *rest: object) -> object:
+        if run.log and run.log[-1]["images"] == 160 and (function == "save_state" or "best" in rest):
+            raise Killed
+        return function_before(run, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selection, "make_selector", choosing([3.0, 1.0], every_images=80))
+        patch.setattr(runs, function, dying)
+        with pytest.raises(Killed):
+            modiste.train(tiny, tmp_path / "run")
+    monkeypatch.setattr(selection, "make_selector", choosing([7.0, 8.0, 9.0], every_images=80))
+    run = modiste.train(tiny, tmp_path / "run")
+    assert run.manifest["best"] == {"images": images, "frechet_any_heldout": 3.0 if images == 80 else 1.0}
+    kept, wanted = run.path / "best.safetensors", expected.path / "generator.safetensors"
+    assert kept.read_bytes() == wanted.read_bytes()
 
 
 def test_scores_by_another_judge_are_not_compared(

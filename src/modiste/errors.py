@@ -16,3 +16,9 @@ class UsageError(ModisteError):
     """A wrong request: an unknown name, a key that does not exist, a value out of range."""
 
     exit_code = 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, or PyTorch's, which tells of a processor's and a GPU's in its own words."""
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "can't allocate memory" in said or "out of memory" in said

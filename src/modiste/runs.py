@@ -266,11 +266,15 @@ def append_log(run: Run, record: Mapping[str, Any]) -> None:
         os.fsync(log.fileno())
 
 
+def write_log(run: Run, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the log by these records."""
+    write_text(run.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+
+
 def rewind(run: Run, images: int) -> None:
     """Drop what log, samples and (damaged) states tell of images after that position, before training goes on there."""
-    records = [json.dumps(record) + "\n" for record in run.log if record["images"] <= images]
     if (run.path / "log.jsonl").exists():
-        write_text(run.path / "log.jsonl", "".join(records))
+        write_log(run, [record for record in run.log if record["images"] <= images])
     for file in (*run.grids, *states(run)):
         if int(file.stem.partition("-")[0]) > images:
             file.unlink()

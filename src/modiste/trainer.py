@@ -27,7 +27,7 @@ from rich.console import Console
 from modiste import assembly, config, data, health, processes, progress, runs, sample, selection
 from modiste.config import Recipe
 from modiste.data import Images
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError, UsageError, is_out_of_memory
 from modiste.networks import Shape
 from modiste.processes import Team
 from modiste.progress import Listener
@@ -105,17 +105,30 @@ def train(
             watch = watch.and_also(stack.enter_context(follow(session.run)))
         try:
             status = loop(session, state, watch)
-        except ModisteError as error:
-            if isinstance(error, Diverged):
-                good = runs.states(session.run)
-                error = Diverged(f"{error}; the last good state is {good[0] if good else 'the start'}")
+        except (ModisteError, MemoryError, RuntimeError) as error:
+            failure = _in_a_sentence(error, session.run, state.images)
+            if failure is None:
+                raise
             if team.is_first:
-                runs.update_manifest(session.run, status="failed", end=runs.now(), reason=str(error))
-            raise error from None
+                runs.update_manifest(session.run, status="failed", end=runs.now(), reason=str(failure))
+            raise failure from None
         if team.is_first:
             _finish(session.run, state, status)
         processes.wait(team)
         return session.run
+
+
+def _in_a_sentence(error: Exception, run: runs.Run, images: int) -> ModisteError | None:
+    """What ended a training, for the user; None for what only a traceback tells."""
+    if isinstance(error, Diverged):
+        good = runs.states(run)
+        return Diverged(f"{error}; the last good state is {good[0] if good else 'the start'}")
+    if is_out_of_memory(error):
+        return ModisteError(
+            f"the training in {run.path} needs more memory than there is (after {images:,} images); go on when more is "
+            "free, or train anew with --fresh and a larger train.accumulate, a smaller train.batch_size or network"
+        )
+    return error if isinstance(error, ModisteError) else None
 
 
 def _partner(recipe: Recipe, path: Path, folder: Path) -> list[str]:
@@ -174,6 +187,8 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
         tick(session, state, clock, watch, last=True)
     elif not over:
         save(session, state, clock)
+    if over and team.is_first:
+        judge_late(session, state)
     return "finished" if over else "interrupted"
 
 
@@ -207,6 +222,8 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch, la
         for sentence in health.diagnose(run.log):
             watch.say(f"note: {sentence}")
     save(session, state, clock)
+    if team.is_first:
+        keep_best(run, state)
     clock.tick_start, clock.tick_images = clock.seconds, state.images
 
 
@@ -224,18 +241,32 @@ def tick_record(session: Session, images: int, sums: Mapping[str, float], clock:
 
 
 def select(session: Session, state: State, last: bool) -> dict[str, float]:
-    """The generator's score on held-out images where one is due; the best generator so far is kept beside the last.
-
-    What was best before is read in the log, which a resumed run has in common with one that was never stopped.
-    """
+    """The generator's score on held-out images where one is due."""
     selector, log = session.selector, session.run.log
     if selector is None or not (last or selector.due(log[-1]["images"] if log else 0, state.images)):
         return {}
-    value = selector.score(state.ema)
-    before = selection.best(log)
-    if before is None or before[0] != selector.name or value < before[1][before[0]]:
-        runs.save_generator(session.run, state.ema, "best")
-    return {selector.name: value}
+    return {selector.name: selector.score(state.ema)}
+
+
+def keep_best(run: runs.Run, state: State) -> None:
+    """Keep the generator of this moment beside the last where the log has none better.
+
+    Done when log and state are saved, and once more for the state of a resumed run: so the one kept is always the one
+    that the log tells of, wherever the training was killed.
+    """
+    best = selection.best(run.log)
+    if best is not None and best[1]["images"] == state.images:
+        runs.save_generator(run, state.ema, "best")
+
+
+def judge_late(session: Session, state: State) -> None:
+    """Judge the last generator after all where the budget ended within its tick, which did not know it was the last."""
+    log = session.run.log
+    if log and not any(key.endswith("_heldout") for key in log[-1]):
+        score = select(session, state, last=True)
+        if score:
+            runs.write_log(session.run, [*log[:-1], log[-1] | score])
+            keep_best(session.run, state)
 
 
 def draw_grid(session: Session, state: State) -> None:
@@ -376,6 +407,8 @@ def _prepare(
     rules = assembly.make_rules(recipe, state, team, device, opened.manifest["precision"])
     if opened.saved is not None:
         restore(state, opened.saved, team)
+        if team.is_first:
+            keep_best(runs.Run(opened.path), state)
     batch_at = assembly.batches(recipe, dataset, shape, team, device)
     selector = selection.make_selector(recipe, shape) if team.is_first else None
     run = runs.Run(opened.path)

@@ -11,7 +11,7 @@ from typer import Option
 
 from modiste import __version__
 from modiste.cli import augmenting, browsing, comparing, exporting, judging, reporting, searching, training, verifying
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, is_out_of_memory
 
 app = typer.Typer(
     name="modiste",
@@ -35,7 +35,9 @@ def main() -> NoReturn:
     except ModisteError as error:
         print(f"modiste: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         print(
             "modiste: this needs more memory than there is; ask for fewer images or a smaller network", file=sys.stderr
         )
