@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from modiste import augmentation, cli, config, data, runs, sample, trainer, workers
+from modiste import augmentation, cli, config, data, provenance, runs, sample, trainer, workers
 from modiste.augmentation import arms, experiment
 from modiste.config import Data, Recipe
 from modiste.errors import ModisteError, UsageError
@@ -84,6 +84,7 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
     assert runs.Run(folder / "generator").recipe.seed == 1
     written = data.open_data(Data(name=str(folder / "synthetic.npz")))
     assert written.labels is not None and np.bincount(written.labels).tolist() == [5] * 10
+    assert provenance.says_synthetic(folder / "synthetic.npz") and not provenance.says_synthetic(folder / "subset.npz")
     for name in ("report.md", "accuracy.png", "accuracy.svg", "records.csv", "records.jsonl"):
         assert (tmp_path / "whole" / name).stat().st_size > 200
     assert whole.answer
