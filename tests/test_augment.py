@@ -121,7 +121,7 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
 
 
 def test_rare_classes_variants_and_a_small_budget(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
-    """Ten labels are fewer than the recipe's batch of 16, and every filter has a set of its own."""
+    """Ten labels are fewer than the recipe's batch of 18 in 3 parts, and every filter has a set of its own."""
     found = experiment_of(closet, recipe, tmp_path / "rare", budgets=("all",), seeds=(0,), rare=["bag", "shirt"])
     rows = {row["arm"]: row for row in found.rows}
     assert list(rows) == [*ARMS[:2], arms.REPEATS, *ARMS[2:]]
@@ -130,11 +130,13 @@ def test_rare_classes_variants_and_a_small_budget(closet: Path, recipe: Path, tm
     expected = np.mean([rows[arms.BOTH]["per_class"][name] for name in ("Shirt", "Bag")])
     assert rows[arms.BOTH]["rare"] == pytest.approx(expected)
 
-    changes = {"filter": ["none", "confidence"], "keep": 0.25, "ratio": [0.25, 0.5]}
+    changes: dict[str, Any] = {"filter": ["none", "confidence"], "keep": 0.25, "ratio": [0.25, 0.5]}
+    changes["overrides"] = {"train.batch_size": 18, "train.accumulate": 3}
     found = experiment_of(closet, recipe, tmp_path / "ten", budgets=(10,), seeds=(0,), **changes)
     assert len(found.rows) == 2 + 2 * (2 * 2 + 1)
     folder = tmp_path / "ten/10-seed0"
-    assert runs.Run(folder / "generator").recipe.train.batch_size == 8
+    trained = runs.Run(folder / "generator").recipe.train
+    assert (trained.batch_size, trained.accumulate) == (8, 1)
     assert len(data.open_data(Data(name=str(folder / "synthetic-confidence.npz")))) == 50
     assert "What ratio and filter change" in (tmp_path / "ten/report.md").read_text()
 

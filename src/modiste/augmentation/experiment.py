@@ -261,16 +261,16 @@ def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Im
         images, _ = subsets.split(parts, piece.seed)
         indices = subsets.choose(images, piece.budget, piece.seed, settings.rare)
         subset = images.select(indices)
-        assembly.check_fit(fitted(recipe, len(subset)), subset)
+        assembly.check_fit(config.override(recipe, fitting(recipe, len(subset))), subset)
         found[piece.name] = subset, indices.tolist()
     return found
 
 
-def fitted(recipe: Recipe, images: int) -> Recipe:
-    """The recipe with a batch that so few images can fill: the largest power of two, where its own is too large."""
+def fitting(recipe: Recipe, images: int) -> dict[str, int]:
+    """What to change for a batch that so few images can fill: the largest power of two, where its own is too large."""
     if recipe.train.batch_size <= images:
-        return recipe
-    return config.override(recipe, {"train.batch_size": 2 ** (images.bit_length() - 1), "train.accumulate": 1})
+        return {}
+    return {"train.batch_size": 2 ** (images.bit_length() - 1), "train.accumulate": 1}
 
 
 def prepare(
