@@ -278,6 +278,33 @@ def test_folds_where_there_are_no_test_images(closet: Path, recipe: Path, tmp_pa
     assert len(set(subsets)) == 2
 
 
+def test_data_that_changed_are_refused(closet: Path, tiny: Recipe, tmp_path: Path) -> None:
+    """A subset drawn before could have images of a fold that is drawn from other data."""
+    images, place = data.open_data(Data(name=str(closet))), tmp_path / "mine.npz"
+    new, old = tmp_path / "new", tmp_path / "old"
+    arrays = {"images": images.pixels, "labels": images.labels, "class_names": np.array(images.class_names)}
+    settings = experiment.Settings(data=Data(name=str(place), split="train"), budgets=(40,), seeds=(0,))
+    tested = {"x_test": images.pixels[:50], "y_test": arrays["labels"][:50]}
+
+    def prepare(out: Path, **changes: Any) -> None:
+        np.savez(place, **{**arrays, **changes})
+        experiment.prepare(settings, tiny, out, experiment.chosen(settings, tiny, out))
+
+    for out in (new, old):
+        prepare(out)
+    (old / "data.json").unlink()  # as experiments were that know nothing of digests
+    prepare(old)
+    for changes in ({"images": images.pixels[::-1]}, {"x_test": images.pixels[:9], "y_test": arrays["labels"][:9]}):
+        for out in (new, old):
+            with pytest.raises(UsageError, match=r"mine\.npz are not those that .* was begun with"):
+                prepare(out, **changes)
+            with pytest.raises(UsageError, match="was begun with"):
+                augmentation.measure_piece(out, "40-seed0")
+    prepare(tmp_path / "tested", **tested)
+    with pytest.raises(UsageError, match="was begun with"):
+        prepare(tmp_path / "tested", **{**tested, "x_test": images.pixels[1:51]})
+
+
 @pytest.mark.slow
 def test_pieces_in_processes_of_their_own(
     closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 augment/NAME/settings.toml         everything that was asked
              recipe.toml           how the generators are trained
+             data.json             digests of the images to choose from and of the test images
              300-seed0/subset.npz  the budget's images of that seed, all that its generator and judge may see
                        subset.json their indices in the data
                        generator/  the run folder
@@ -255,7 +256,7 @@ def all_arms(settings: Settings) -> list[arms.Arm]:
 
 def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Images, list[int]]]:
     """The images of every piece by its name, with their indices; all is checked here, before anything is written."""
-    parts: Parts = subsets.open_parts(settings.data)
+    parts = opened(settings, path)
     found = {}
     for piece in pieces(settings, path):
         images, _ = subsets.split(parts, piece.seed)
@@ -264,6 +265,26 @@ def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Im
         assembly.check_fit(config.override(recipe, fitting(recipe, len(subset))), subset)
         found[piece.name] = subset, indices.tolist()
     return found
+
+
+def opened(settings: Settings, path: Path) -> Parts:
+    """The images to choose from and to test on; UsageError unless they are those that the experiment began with.
+
+    Else a fold drawn from others could hold images of a subset drawn before. An experiment without data.json, as they
+    were made once, is taken as it is.
+    """
+    parts, place = subsets.open_parts(settings.data), path / "data.json"
+    if is_experiment(path) and place.is_file() and place.read_text(encoding="utf-8") != _digests(parts):
+        raise UsageError(
+            f"the images of {settings.data.name} are not those that {path} was begun with; put those back, or start "
+            "another experiment with --out"
+        )
+    return parts
+
+
+def _digests(parts: Parts) -> str:
+    of_test = data.digest(parts.test) if parts.test is not None else None
+    return json.dumps({"images": data.digest(parts.images), "test": of_test}) + "\n"
 
 
 def fitting(recipe: Recipe, images: int) -> dict[str, int]:
@@ -289,6 +310,8 @@ def prepare(
         ) from None
     runs.write_text(path / "recipe.toml", config.to_toml(recipe))
     runs.write_text(path / "settings.toml", tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    if not (path / "data.json").is_file():
+        runs.write_text(path / "data.json", _digests(subsets.open_parts(settings.data)))
     made = pieces(settings, path)
     for piece in made:
         subset, indices = found[piece.name]
