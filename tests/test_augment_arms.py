@@ -261,6 +261,22 @@ def test_verdicts_tables_and_the_answer(tmp_path: Path) -> None:
     assert len((tmp_path / "records.csv").read_text().splitlines()) == 51
 
 
+def test_a_budget_whose_seeds_have_different_counts_is_one_point(tmp_path: Path) -> None:
+    """Folds of 101 images per class leave 800 or 810 of all to a seed."""
+    rows = made_up({"100": {REAL: -0.05, CLASSICAL: 0, MIXED: 0}, "all": {REAL: 0.05, CLASSICAL: 0.1, MIXED: 0.1}})
+    for one in rows:
+        if one["budget"] == "all":
+            one.update(images=810 if one["seed"] else 800, steps=1708 if one["seed"] else 1697)
+    (axes,) = gains.learning_curve(rows).axes
+    assert axes.get_xticks().tolist() == [100, 808]
+    lines = [np.asarray(line[0].get_ydata(), float) for line in axes.containers]
+    of_real = [one["accuracy"] for one in rows if one["arm"] == REAL]
+    assert lines[0].tolist() == pytest.approx([100 * np.mean(of_real[:5]), 100 * np.mean(of_real[5:])])
+    assert gains.answer(rows, gains.decisive(rows), tmp_path)[1].startswith("with all 800 to 810 labels ")
+    settings = Settings(data=Data(name="toy"), budgets=(100, "all"))
+    assert "## 800 to 810 labels, 1,697 to 1,708 steps per arm" in gains.report(tmp_path, settings, rows)
+
+
 def test_no_use_no_verdict_and_harm() -> None:
     none = made_up({"100": {REAL: 0, CLASSICAL: 0, MIXED: 0, BOTH: 0, ALONE: -0.3}})
     assert gains.answer(none, gains.decisive(none), Path("x"))[-1] == "no gain is shown at any budget; do not use it"

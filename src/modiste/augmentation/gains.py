@@ -162,8 +162,7 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
     about = "the rare classes' accuracy" if has_rare(rows) else "accuracy"
     for budget in _distinct(rows, "budget"):
         here = [gain for gain in gains if gain.budget == budget and gain.arm not in WITHOUT_SYNTHETIC]
-        count = next(row["images"] for row in rows if row["budget"] == budget)
-        lead = f"with {'all ' if budget == 'all' else ''}{count:,} labels"
+        lead = f"with {'all ' if budget == 'all' else ''}{spread(rows, budget, 'images')} labels"
         winners = [arm for arm in _distinct(rows, "arm") if _wins(rows, here, budget, arm)]
         if winners:
             helpful.append(lead)
@@ -209,6 +208,13 @@ def _distinct(rows: Iterable[Row], key: str) -> list[str]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
+def spread(rows: Iterable[Row], budget: str, key: str) -> str:
+    """A number of a budget, as `800`, or `800 to 810` where its seeds differ, as folds may by an image per class."""
+    numbers = [row[key] for row in rows if row["budget"] == budget]
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 # --- the folder's files
 
 
@@ -228,16 +234,20 @@ def write(folder: Path, settings: Settings, rows: Sequence[Row]) -> None:
 
 
 def learning_curve(rows: Sequence[Row]) -> Figure:
-    """Accuracy over the number of labels, a line per arm with 95 % intervals; a second panel for rare classes."""
+    """Accuracy over the number of labels, a line per arm with 95 % intervals; a second panel for rare classes.
+
+    A point per budget, at the mean of its seeds' labels.
+    """
     scores = ["accuracy", "rare"] if has_rare(rows) else ["accuracy"]
     figure = Figure(figsize=(6.5, 0.6 + 3.4 * len(scores)), dpi=figures.DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    arms, counts = _distinct(rows, "arm"), sorted({row["images"] for row in rows})
+    arms, labels_of = _distinct(rows, "arm"), _labels_of(rows)
+    budgets, counts = list(labels_of), np.array(list(labels_of.values()))
     colours = [colour for colour in figures.COLOURS if colour != "#F0E442"]  # yellow is too pale for a line
     for axes, score in zip(figure.subplots(len(scores), squeeze=False)[:, 0], scores, strict=True):
         for k, arm in enumerate(arms):
             here = [row for row in rows if row["arm"] == arm]
-            found = [statistics.summary([row[score] for row in here if row["images"] == count]) for count in counts]
+            found = [statistics.summary([row[score] for row in here if row["budget"] == each]) for each in budgets]
             known = [one.mean is not None for one in found]
             means, lows, highs = (
                 np.array([getattr(one, name) for one in found], np.float64)[known] * 100
@@ -245,7 +255,7 @@ def learning_curve(rows: Sequence[Row]) -> Figure:
             )
             aside = 1 + 0.03 * (k - (len(arms) - 1) / 2)  # intervals side by side
             axes.errorbar(
-                np.array(counts, np.float64)[known] * aside,
+                counts[known] * aside,
                 means,
                 yerr=np.nan_to_num([means - lows, highs - means]),
                 label=arm,
@@ -260,7 +270,7 @@ def learning_curve(rows: Sequence[Row]) -> Figure:
         axes.set_xlim(counts[0] / 1.4, counts[-1] * 1.4)
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(0.0, bottom), min(100.0, top))
-        axes.xaxis.set_major_locator(FixedLocator(counts))
+        axes.xaxis.set_major_locator(FixedLocator(counts.tolist()))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_ylabel(f"{SCORES[score]} on real test images, %", fontsize=figures.SMALL)
@@ -272,6 +282,13 @@ def learning_curve(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def _labels_of(rows: Sequence[Row]) -> dict[str, float]:
+    """The mean number of labelled images of every budget, the smallest first."""
+    budgets = _distinct(rows, "budget")
+    means = {each: float(np.mean([row["images"] for row in rows if row["budget"] == each])) for each in budgets}
+    return dict(sorted(means.items(), key=lambda one: one[1]))
+
+
 def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
     """The experiment as a page of Markdown."""
     said = answer(rows, decisive(rows), folder)
@@ -279,8 +296,8 @@ def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
     parts = [f"# Do synthetic images help on {settings.data.name}?", "", *(f"- {line}" for line in said), ""]
     parts += ["![accuracy over labels](accuracy.svg)", "", "## How it was measured", "", _method(settings, rows), ""]
     for budget in _distinct(rows, "budget"):
-        here = next(row for row in rows if row["budget"] == budget)
-        parts += [f"## {here['images']:,} labels, {here['steps']:,} steps per arm", ""]
+        labels, steps = (spread(rows, budget, key) for key in ("images", "steps"))
+        parts += [f"## {labels} labels, {steps} steps per arm", ""]
         for score in scores:
             parts += [records.markdown(*table(rows, compared(rows, score), budget, score)), ""]
         parts += ["Per class, in points (95 % intervals, each for itself and not corrected):", ""]
@@ -293,7 +310,7 @@ def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
 
 
 def _method(settings: Settings, rows: Sequence[Row]) -> str:
-    tested = rows[0]["tested"]
+    tested = spread(rows, rows[0]["budget"], "tested")
     source = f"The generator is that of {settings.run}." if settings.run else (
         "Every budget and seed trained a generator of its own (`recipe.toml`) on the budget's images alone."
     )  # fmt: skip
@@ -306,7 +323,7 @@ def _method(settings: Settings, rows: Sequence[Row]) -> str:
         f"order of the real images and the number of steps; in mixed arms {mixing}. Filters: "
         f"{', '.join([*(['none'] if 'none' in settings.filter else []), *kept])}; the judge that filters is the "
         f"classifier of the arm {CLASSICAL}, which saw the budget's images alone. Classical augmentation: shifts by up "
-        f"to a fourteenth of the side, random erasing{', mirroring' if settings.flip else ''}. Tested on {tested:,} "
+        f"to a fourteenth of the side, random erasing{', mirroring' if settings.flip else ''}. Tested on {tested} "
         "real images that nothing else saw; nothing was selected on them. Intervals and tests are over seeds (other "
         "labelled images, another generator, other initial weights), paired by seed, and corrected by Holm's method "
         "over all comparisons of a kind; they do not cover the choice of the test images."
