@@ -212,6 +212,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "few": (["--budgets", "8"], "with 8 labels the class"),
     "words": (["--budgets", "many"], "'many' are no numbers of images"),
     "rare": (["--rare", "hat"], "'hat' is no class"),
+    "as many": (["--rare", "bag", "--budgets", "10"], "the rare classes have as many images as any other"),
     "both": (["--rare", "bag", "--ratio", "0.3"], "--ratio has no meaning with --rare"),
     "ratio": (["--ratio", "1.5"], "ratio = 1.5 is not possible"),
     "shares": (["--ratio", "half"], "'half' are no numbers"),

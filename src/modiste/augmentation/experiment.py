@@ -262,9 +262,22 @@ def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Im
         images, _ = subsets.split(parts, piece.seed)
         indices = subsets.choose(images, piece.budget, piece.seed, settings.rare)
         subset = images.select(indices)
+        _check_rare(settings.rare, subset)
         assembly.check_fit(config.override(recipe, fitting(recipe, len(subset))), subset)
         found[piece.name] = subset, indices.tolist()
     return found
+
+
+def _check_rare(rare: Sequence[int], subset: Images) -> None:
+    """UsageError where classes that were named as rare are not, so that there is nothing for synthetic images to do."""
+    if not rare:
+        return
+    assert subset.labels is not None
+    if not subsets.missing_to_balance(subset.labels, len(subset.class_names))[list(rare)].any():
+        raise UsageError(
+            f"with {len(subset)} labels the rare classes have as many images as any other, so nothing is left to "
+            "fill; ask for more with --budgets, or name other classes with --rare"
+        )
 
 
 def opened(settings: Settings, path: Path) -> Parts:
