@@ -118,6 +118,8 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
         experiment_of(closet, recipe, tmp_path / "cut", steps=5)
     with pytest.raises(UsageError, match="only --seeds and --budgets can be given, not --steps"):
         augmentation.augment(tmp_path / "cut", steps=5, console=QUIET)
+    with pytest.raises(UsageError, match="only --seeds and --budgets can be given, not --out"):
+        augmentation.augment(tmp_path / "cut", tmp_path / "elsewhere", console=QUIET)
 
 
 def test_rare_classes_variants_and_a_small_budget(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:

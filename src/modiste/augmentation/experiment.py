@@ -160,6 +160,7 @@ def settle(
     making = {"recipe": recipe, "length": length, "set": overrides, "resize": resize, "rare": rare}
     words = [f"--{key}" for key, value in making.items() if value]
     if is_experiment(Path(what)):
+        words += ["--out"] if out is not None else []
         words += [f"--{key}" for key in given if key not in CHANGEABLE]
         if words:
             raise UsageError(
