@@ -148,7 +148,10 @@ def test_an_audit_is_a_part_of_the_record(copied: Path, closet: Path) -> None:
     assert pixels["verdict"] == MORE and pixels["threshold"] > 0
     for key, row in found["scores"].items():
         assert len(row["values"]) == len(row["uncertainties"]) == len(row["floors"]) == 10, key
-        assert found["disparity"][key]["index"] >= 0 and found["disparity"][key]["floor"] >= 0
+        due = row.get("due", [1.0] * 10)
+        for word, column in (("index", "values"), ("floor", "floors")):
+            seen = [value / share for value, share in zip(row[column], due, strict=True) if value is not None]
+            assert found["disparity"][key][word] == pytest.approx(np.std(seen) / np.mean(seen)), (key, word)
     agreement = record["scores"]["label_agreement_closet_60"]["details"]["per_class"]
     assert found["scores"]["label_agreement"]["values"] == agreement
     assert sum(found["scores"]["frequency"]["values"]) == pytest.approx(1)
