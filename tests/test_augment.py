@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from modiste import augmentation, cli, config, data, provenance, runs, sample, trainer, workers
+from modiste import augmentation, cli, config, data, provenance, runs, sample, studies, trainer, workers
 from modiste.augmentation import arms, experiment
 from modiste.config import Data, Recipe
 from modiste.errors import ModisteError, UsageError
@@ -313,7 +313,7 @@ def test_pieces_in_processes_of_their_own(
     closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at a time they give what one process gives."""
-    one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=experiment._cores())
+    one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=studies.cores())
     monkeypatch.undo()
-    two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=experiment._cores())
+    two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=studies.cores())
     assert two.rows == one.rows

@@ -15,7 +15,6 @@ augment/NAME/settings.toml         everything that was asked
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError
 
-from modiste import assembly, config, data, plan, runs, sample
+from modiste import assembly, config, data, plan, runs, sample, studies
 from modiste.augmentation import arms, subsets
 from modiste.augmentation.subsets import Budget, Parts
 from modiste.config import Count, Data, Recipe, Section
@@ -187,7 +186,7 @@ def settle(
     numbers = subsets.rare_classes(rare, images) if rare else ()
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
-    given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, _cores() // jobs)
+    given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // jobs)
     settings = build({"data": dataset.model_dump(), "rare": numbers, **given}, "modiste augment")
     return settings, generators, path
 
@@ -235,10 +234,6 @@ def _generators(recipe: str | Path, length: str | None, overrides: Mapping[str, 
 def _budgets(images: Images, rare: Sequence[int]) -> tuple[Budget, ...]:
     most = len(subsets.choose(images, "all", 0, rare))
     return (*(budget for budget in subsets.BUDGETS if len(images.class_names) <= budget < most), "all")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pieces(settings: Settings, path: Path) -> list[Piece]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from modiste import measures, outcomes, records, runs, statistics
 from modiste.config import Data
-from modiste.data import native, open_data
+from modiste.data import native
 from modiste.errors import UsageError
 from modiste.networks import Shape, summary
 from modiste.outcomes import Row
@@ -218,12 +218,6 @@ def command_of(run: Run) -> str:
     if command and command[0] in ("modiste", "__main__.py"):
         return shlex.join(["modiste", *command[1:]])
     return f"modiste train {shlex.quote(str(run.path / 'recipe.toml'))}"
-
-
-def names_of_classes(comparison: Comparison) -> tuple[str, ...]:
-    """The names of the data set's classes; empty where it has none."""
-    dataset = comparison.dataset
-    return open_data(dataset, part="heldout").class_names if dataset else ()
 
 
 def peaks(log: Sequence[dict[str, Any]], key: str = "loss_g", most: int = 3) -> list[tuple[float, float]]:
