@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from modiste.config import Data
-from modiste.data import native, open_data
+from modiste.data import has_test, native, open_data
 from modiste.errors import ModisteError
 
 
@@ -189,6 +189,18 @@ def test_train_and_test_folders_are_splits(tmp_path):
     assert read(tmp_path, "test").pixels[:, 0, 0, 0].tolist() == [100, 101]
     picture(tmp_path / "test" / "glove" / "a.png")
     with pytest.raises(ModisteError, match="glove is no class of"):
+        read(tmp_path, "test")
+
+
+def test_an_empty_test_folder_is_no_test_split(tmp_path):
+    picture(tmp_path / "test" / "hat" / "a.png")
+    assert not has_test(Data(name=str(tmp_path)))  # test alone is a class
+    for name in ("hat", "sock"):
+        picture(tmp_path / "train" / name / "a.png")
+    assert has_test(Data(name=str(tmp_path)))
+    (tmp_path / "test" / "hat" / "a.png").unlink()
+    assert not has_test(Data(name=str(tmp_path))) and read(tmp_path).class_names == ("hat", "sock")
+    with pytest.raises(ModisteError, match=r"test holds no pictures .*; fill or remove it"):
         read(tmp_path, "test")
 
 

@@ -62,7 +62,14 @@ def has_test_split(path: Path) -> bool:
     if path.suffix == ".npz" and path.is_file():
         with open_npz(path) as archive:
             return any(key in archive.files for key in NPZ_IMAGES["test"])
-    return bool(idx_file(path, "test", "images") or (path / "test").is_dir() or parquet.files(path, "test"))
+    if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
+        return idx_file(path, "test", "images") is not None
+    if parquet.files(path):
+        return bool(parquet.files(path, "test"))
+    test = path / "test"
+    if not (test.is_dir() and (path / "train").is_dir()):
+        return False
+    return any(_pictures(folder, required=False) for folder in (test, *(test / name for name in _class_folders(test))))
 
 
 # IDX
@@ -229,6 +236,8 @@ def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None
     if loose and names:
         raise ModisteError(f"{loose[0]} lies beside class folders such as {names[0]}; move it into its class")
     files += [(rank, 0, file) for rank, file in enumerate(loose)]
+    if not files:
+        raise ModisteError(f"{root} holds no pictures ({', '.join(PICTURES)}); fill or remove it")
     files.sort(key=lambda entry: entry[:2])
     labels = np.array([label for _, label, _ in files], np.int64) if names else None
     return [file for _, _, file in files], labels, tuple(names)
