@@ -83,6 +83,21 @@ def test_standing_statistics_are_the_means_over_generated_batches(conditioning: 
     assert not np.array_equal(generator.sample(5), make(conditioning).sample(5))
 
 
+def test_standing_statistics_change_nothing_but_statistics() -> None:
+    network = Network(z_dim=8, generator_widths=(8, 4), generator_spectral=True)
+    generator = networks.build_generator(network, networks.Shape(1, 16)).eval()
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    assert any(name.endswith(".u") for name in before)  # of a spectral norm
+    sample.stand(generator, 0, "it")
+    changed = {name for name, tensor in generator.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed and {name.rpartition(".")[2] for name in changed} <= {
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    }
+    assert not any(part.training for part in generator.modules())
+
+
 def test_without_batch_norm_there_are_no_standing_statistics() -> None:
     network = networks.build_generator(
         Network(z_dim=8, generator_widths=(8, 4), generator_norm="none"), networks.Shape(1, 16)

@@ -155,14 +155,15 @@ def stand(network: nn.Module, classes: int, name: str) -> None:
         raise UsageError(f"{name} has no batch norm, so there are no standing statistics; leave the option out")
     random = torch.Generator().manual_seed(0)
     before = [norm.momentum for norm in norms]
-    network.train()
+    for norm in norms:  # and nothing else: in training a spectral norm moves its vectors, and so the weights
+        norm.train()
     for number in range(STANDING_BATCHES):
         for norm in norms:
             norm.momentum = 1 / (number + 1)  # a running mean over all batches so far
         labels = torch.randint(classes, (CHUNK,), generator=random) if classes else None
         network(torch.randn(CHUNK, int(network.z_dim), generator=random), labels)  # type: ignore[arg-type]
-    network.eval()
     for norm, momentum in zip(norms, before, strict=True):
+        norm.eval()
         norm.momentum = momentum
 
 
