@@ -210,7 +210,32 @@ def test_a_conditional_run_against_other_data(run: Path, tmp_path: Path) -> None
     other = save(tmp_path / "things.npz", images.pixels, images.labels, names)
     record = modiste.evaluate(run, count=60, data_name=str(other), reference="heldout", out=tmp_path / "m.json")
     assert "the labels of" in record["subject"]["warnings"][0]
-    assert "discriminator_accuracy_fake" in record["scores"] and "frechet_random_60_heldout" in record["scores"]
+    assert "frechet_random_60_heldout" in record["scores"]
+    missing = record["not_measured"]
+    assert missing["memorisation"] == "things.npz does not hold the images that tiny learned from"
+    assert "other classes" in missing["discriminator_accuracy"]
+    assert not [name for name in record["scores"] if name.startswith(("nearest_", "authenticity", "discriminator"))]
+
+
+def test_data_that_moved_and_are_not_square(tmp_path: Path) -> None:
+    """--data names them where they are now: every score stays, those of memory and of the discriminator too."""
+    images = toy.draw(100, 16, 80)
+    narrow = save(tmp_path / "narrow.npz", images.pixels[..., 2:14], images.labels)
+    recipe = Recipe(
+        name="narrow",
+        data=Data(name=str(narrow), resize=16, count=80, split="fit"),
+        network=config.Network(z_dim=8, generator_widths=(8, 4), discriminator_widths=(4, 8), conditioning="one-hot"),
+        train=config.Train(images=32, batch_size=16, tick_images=16, precision="float32"),
+        evaluate=config.Evaluate(every_images=16, count=20),
+    )
+    place = modiste.train(recipe, tmp_path / "run").path
+    before = modiste.evaluate(place, count=20, reference="heldout")
+    moved = narrow.rename(tmp_path / "moved.npz")
+    after = modiste.evaluate(place, count=20, reference="heldout", data_name=str(moved))
+    assert after["scores"] == before["scores"] and after["not_measured"].keys() == before["not_measured"].keys()
+    assert {"frechet_random_20_heldout", "nearest_ratio_pixels_20", "discriminator_accuracy_real"} <= after[
+        "scores"
+    ].keys()
 
 
 def test_classes_in_another_order_are_matched_by_name(fresh: Path, closet: Path, tmp_path: Path) -> None:

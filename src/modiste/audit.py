@@ -292,8 +292,7 @@ def audit(
         result["not_measured"]["floors of frequency, label_agreement"] = ALL_KNOWN
     spaces: dict[str, Nearness] = {}
     if reference.memory is None:
-        reason = f"the generator has seen the {reference.part} images, so none are left to compare with"
-        result["not_measured"]["memory"] = reason
+        result["not_measured"]["memory"] = reference.no_memory
     else:
         say("audit: nearest training images")
         spaces = _spaces(images, made, reference.memory, reference.judge)

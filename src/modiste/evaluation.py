@@ -7,6 +7,7 @@ reference (the floor of every score), and those of two generators that learned n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from modiste import audit as audit_room
 from modiste import (
-    assembly,
     data,
     features,
     losses,
@@ -28,7 +29,6 @@ from modiste import (
     scores,
     subjects,
 )
-from modiste import audit as audit_room
 from modiste import judge as judge_room
 from modiste.config import Data
 from modiste.data import Images
@@ -40,6 +40,7 @@ from modiste.scores import Score
 from modiste.subjects import Subject
 
 DISCRIMINATOR_IMAGES = 2_000
+NO_OPPONENT = "only the last state of a run comes with its discriminator"
 CLASSIFIER_SEEDS = 2 * 10**9
 CLASSIFIER_EPOCHS = 5
 
@@ -84,7 +85,7 @@ def evaluate(
     subject = subjects.open_subject(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
     )
-    dataset = _dataset(subject, data_name)
+    dataset, strangers = _dataset(subject, data_name)
     if reference != "heldout" and not data.has_test(dataset):  # they are the floor of train
         data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
         raise UsageError(
@@ -95,9 +96,9 @@ def evaluate(
     if classifier and images.labels is None:
         raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")
     extractors, missing = _extractors(dataset, real, judge, inception)
-    train, unseen = _training(subject, dataset, reference)
+    train, unseen, reason = _training(subject, dataset, reference, strangers)
     whole = measures.make_reference(
-        real, reference, extractors, train=train, unseen=unseen, count=len(images), seed=seed
+        real, reference, extractors, train=train, unseen=unseen, no_memory=reason, count=len(images), seed=seed
     )
     if audit:
         audit_room.check(whole)
@@ -107,9 +108,9 @@ def evaluate(
     ceilings = _ceilings(dataset, whole, len(images), say)
     rows = {name: _row(name, score, floor.get(name), ceilings.get(name)) for name, score in found.scores.items()}
     missing |= {**found.missing, **_not_measured(rows, whole, images, classifier)}
-    opponent = _discriminator(subject, reference, say) if checkpoint == "last" else {}
-    if not opponent:
-        missing["discriminator_accuracy"] = "only the last state of a run comes with its discriminator"
+    opponent, reason = _discriminator(subject, dataset, reference, say) if checkpoint == "last" else ({}, NO_OPPONENT)
+    if reason:
+        missing["discriminator_accuracy"] = reason
     rows |= opponent
     if classifier:
         rows |= _classifier(subject, images, dataset, say)
@@ -132,10 +133,20 @@ def evaluate(
     return {**record, "written": str(place)}
 
 
-def _dataset(subject: Subject, data_name: str | None) -> Data:
-    if data_name is not None:
-        return data.native(Data(name=data.settled_name(data_name)))
-    return data.native(subject.run.recipe.data) if subject.run else Data()
+def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
+    """The data set to judge against, whole; and why the run it comes from cannot be asked for copies of it, if so."""
+    name = None if data_name is None else data.settled_name(data_name)
+    if subject.run is None:
+        return data.native(Data() if name is None else Data(name=name)), ""
+    used = subject.run.recipe.data
+    own = used if name is None else used.model_copy(update={"name": name})
+    if own == used and not Path(own.name).expanduser().exists():  # known by its name, under which it does not change
+        return data.native(own), ""
+    with suppress(ModisteError):  # of a set that cannot be opened, the caller says so
+        if data.digest(data.open_data(own)) == subject.run.manifest["data"]["digest"]:
+            return data.native(own), ""
+    reason = f"{Path(own.name).name} does not hold the images that {subject.run.name} learned from"
+    return data.native(own if name is None else Data(name=name)), reason
 
 
 def _labelled_alike(subject: Subject, real: Images) -> tuple[Images, list[str]]:
@@ -183,14 +194,18 @@ def _given(path: Path, real: Images) -> Extractor:
     return features.from_judge(judge, features.word(path.stem))
 
 
-def _training(subject: Subject, dataset: Data, reference: Split) -> tuple[Images | None, Images | None]:
-    """The images the generator learned from, and real ones that it did not see; none where all have been seen."""
+def _training(
+    subject: Subject, dataset: Data, reference: Split, strangers: str
+) -> tuple[Images | None, Images | None, str]:
+    """The images the generator learned from, and real ones that it did not see; or none of both, and why."""
     used = subject.run.recipe.data if subject.run else Data(split="fit" if reference == "heldout" else "train")
     part = used.split
+    if strangers:
+        return None, None, strangers
     if reference == "train" or (reference == "heldout" and part == "train"):
-        return None, None
+        return None, None, f"the generator has seen the {reference} images, so none are left to compare with"
     train = data.open_data(dataset.model_copy(update={"count": used.count}), part=part)
-    return train, data.open_data(dataset, part=reference)
+    return train, data.open_data(dataset, part=reference), ""
 
 
 def _floor(
@@ -313,19 +328,27 @@ def _versions() -> dict[str, str]:
     return {key: described[key] for key in ("modiste", "torch", "numpy")}
 
 
-def _discriminator(subject: Subject, reference: Split, say: Say) -> dict[str, Any]:
-    """How often the run's discriminator, in eval mode, is right about reference and about generated images."""
-    run = subject.run
+def _discriminator(subject: Subject, dataset: Data, reference: Split, say: Say) -> tuple[dict[str, Any], str]:
+    """How often the run's discriminator, in eval mode, is right about reference and generated images; or why not."""
+    run, made = subject.run, subject.images
     saved = runs.load_state(run)[0] if run is not None and subject.facts["kind"] == "run" else None
     if run is None or saved is None:
-        return {}
+        return {}, NO_OPPONENT
     say("the run's discriminator")
-    recipe = run.recipe
-    real = data.open_data(recipe.data, part=reference).select(slice(DISCRIMINATOR_IMAGES))
-    discriminator = networks.build_discriminator(recipe.network, assembly.image_shape(recipe, real))
+    recipe, conditional = run.recipe, made.labels is not None
+    try:
+        real = data.open_data(recipe.data.model_copy(update={"name": dataset.name}), part=reference)
+    except ModisteError as error:
+        return {}, str(error)
+    real = real.select(slice(DISCRIMINATOR_IMAGES))
+    if conditional:
+        real, _ = subjects.match_labels(real, made.class_names)
+    if (conditional and real.labels is None) or real.pixels.shape[1:] != made.pixels.shape[1:]:
+        return {}, f"the run's discriminator knows images of other classes, colours or sizes than {real.name}"
+    _, channels, size, _ = made.pixels.shape
+    discriminator = networks.build_discriminator(recipe.network, networks.Shape(channels, size, len(made.class_names)))
     discriminator.load_state_dict(saved["discriminator"])
     discriminator.eval()
-    conditional = recipe.network.conditioning != "none"
 
     @torch.inference_mode()
     def logits(of: Images) -> torch.Tensor:
@@ -336,7 +359,7 @@ def _discriminator(subject: Subject, reference: Split, say: Say) -> dict[str, An
             found.append(discriminator(data.to_unit(torch.from_numpy(some.pixels)), labels))
         return torch.cat(found)
 
-    on_real, on_fake = logits(real), logits(subject.images.select(slice(DISCRIMINATOR_IMAGES)))
+    on_real, on_fake = logits(real), logits(made.select(slice(DISCRIMINATOR_IMAGES)))
     on_real, on_fake = losses.adversarial_logit(on_real), losses.adversarial_logit(on_fake)
     boundary = float(losses.adversarial(recipe.loss).boundary(on_real, on_fake))
     both = scores.discriminator_accuracy(on_real.numpy(), on_fake.numpy(), boundary)
@@ -345,7 +368,7 @@ def _discriminator(subject: Subject, reference: Split, say: Say) -> dict[str, An
     return {
         name: {**_row(name, score, Score(0.5), {"never_fooled": Score(1.0)})}
         for name, score in zip(names, both, strict=True)
-    }
+    }, ""
 
 
 def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> dict[str, Any]:
@@ -395,7 +418,7 @@ def _not_measured(
     elif any(measures.stem(name) == "label_agreement" and row["floor"] is None for name, row in rows.items()):
         missing["floor of label_agreement"] = audit_room.ALL_KNOWN
     if whole.memory is None:
-        missing["memorisation"] = f"the generator has seen the {whole.part} images, so none are left to compare with"
+        missing["memorisation"] = whole.no_memory
     if not classifier:
         missing["classifier_accuracy"] = "takes minutes; --classifier adds it"
     return missing

@@ -96,6 +96,8 @@ class Reference:
     count: int
     """Of the images to be measured, for the names of scores; floor and ceiling go by the same names."""
     seed: int = 0
+    no_memory: str = ""
+    """Why there is none."""
 
     @property
     def count_word(self) -> str:
@@ -118,6 +120,7 @@ def make_reference(
     *,
     train: Images | None = None,
     unseen: Images | None = None,
+    no_memory: str = "",
     count: int,
     seed: int = 0,
 ) -> Reference:
@@ -126,7 +129,7 @@ def make_reference(
     memory = None
     if train is not None and unseen is not None:
         memory = make_memory(train, unseen, extractors[0])
-    return Reference(part, images, tuple(extractors), seen, memory, count, seed)
+    return Reference(part, images, tuple(extractors), seen, memory, count, seed, no_memory)
 
 
 def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
