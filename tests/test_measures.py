@@ -14,6 +14,7 @@ from modiste.config import Data
 from modiste.data import Images, toy
 from modiste.features import Extractor
 from modiste.measures import Reference
+from modiste.neighbours import nearest
 from modiste.networks import Shape
 
 
@@ -213,3 +214,12 @@ def test_the_memory_is_computed_once(
 def test_pixels_are_compared_at_the_judges_size(extractors: tuple[Extractor, ...]) -> None:
     rows = measures.flat(Images(np.full((3, 3, 32, 32), 51, np.uint8), None, (), "large"), extractors[0].shape)
     assert rows.shape == (3, 256) and rows.dtype == np.float32 and np.allclose(rows, 0.2)
+
+
+def test_distances_are_kept_for_each_number_of_channels() -> None:
+    colour = replace(fresh(), pixels=np.random.default_rng(0).integers(0, 256, (200, 3, 16, 16), np.uint8))
+    train, unseen = colour.select(slice(150)), colour.select(slice(150, 200))
+    for channels in (3, 1):
+        shape = Shape(channels, 16)
+        expected = nearest(measures.flat(unseen, shape), measures.flat(train, shape)).distances[:, 0]
+        np.testing.assert_array_equal(measures.unseen_to_train(train, unseen, shape), expected)

@@ -154,7 +154,7 @@ def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
 
 def unseen_to_train(train: Images, unseen: Images, shape: Shape) -> NDArray[np.float64]:
     """Distances [N] of unseen real images to their nearest training image, in pixels of that shape; kept on disk."""
-    key = {"train": data.digest(train), "size": shape.size, "unseen": data.digest(unseen)}
+    key = {"train": data.digest(train), "size": shape.size, "channels": shape.channels, "unseen": data.digest(unseen)}
     return features.remembered_array(key, lambda: nearest(flat(unseen, shape), flat(train, shape)).distances[:, 0])
 
 
