@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import modiste
-from modiste import audit_tables, config, data, evaluation, features, judge, measures, records
+from modiste import audit_tables, config, data, evaluation, features, judge, measures, records, subjects
 from modiste.config import Data, Recipe
 from modiste.data import toy
 from modiste.errors import ModisteError, UsageError
@@ -360,6 +360,23 @@ def test_a_classifier_learns_from_generated_images(
     assert any(re.match(r"learning from generated images: epoch 1 of 1, loss \d", text) for text in said)
     made = modiste.evaluate(run, count=60, classifier=True)["scores"]["classifier_accuracy"]
     assert made["details"]["images"] == 270  # as many as the training part has, whatever the count
+
+
+def test_a_classifier_sees_no_more_generated_images_than_real_ones(
+    closet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = toy.draw(600, 16, 60)
+    assert images.labels is not None
+    images = images.select(np.argsort(images.labels, kind="stable"))  # as files of other tools may be
+    seen: list[data.Images] = []
+    monkeypatch.setattr(evaluation, "CLASSIFIER_EPOCHS", 9)  # no other test's floor in the cache
+    monkeypatch.setattr(judge, "learn", lambda images, **_: seen.append(images))
+    monkeypatch.setattr(judge, "accuracy", lambda *_: 0.5)
+    subject = subjects.Subject("sorted", images, {})
+    row = evaluation._classifier(subject, images, Data(name=str(closet)), print)["classifier_accuracy"]
+    real, made = seen
+    assert len(real) == len(made) == row["details"]["images"] == 270
+    assert made.labels is not None and np.bincount(made.labels).min() > 10
 
 
 def test_a_classifier_needs_labels_and_says_so_at_once(closet: Path, tmp_path: Path) -> None:

@@ -374,7 +374,8 @@ def _discriminator(subject: Subject, dataset: Data, reference: Split, say: Say) 
 def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> dict[str, Any]:
     """Accuracy on real images of a classifier that learned from generated ones (Ravuri & Vinyals 2019).
 
-    As many generated images as the training part has, a few epochs; the floor is the same with real images.
+    As many generated images as the training part has, or all if there are fewer; a few epochs. The floor is the same
+    with as many real images.
     """
     part: data.Part = "test" if data.has_test(dataset) else "heldout"
     real, test = data.open_data(dataset, part="fit"), data.open_data(dataset, part=part)
@@ -387,6 +388,9 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
     made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
     if len(real) > len(made):
         real = real.select(slice(len(made)))
+    if len(made) > len(real):  # drawn, since a file may be sorted by class
+        drawn = np.random.Generator(np.random.PCG64(0)).permutation(len(made))[: len(real)]
+        made = made.select(np.sort(drawn))
 
     def learned(images: Images, about: str) -> float:
         def tell(epoch: int, loss: float, *_: Any) -> None:
