@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import json
@@ -272,6 +273,31 @@ def test_an_earlier_export_is_replaced_and_anything_else_is_refused(run: Path, t
     assert (only_a_page / "README.md").read_text() == (place / "notes.txt").read_text() == "mine"
     with pytest.raises(UsageError, match="is a file"):
         exports.export(run, place / "notes.txt")
+
+
+def test_an_earlier_export_survives_whatever_becomes_of_its_successor(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = exports.export(run, tmp_path / "model").folder
+    (place / "README.md").write_text("old")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name.endswith(".writing"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing)
+        with pytest.raises(ModisteError, match=r"cannot write .*model: Input/output error"):
+            exports.export(run, place)
+    assert (place / "README.md").read_text() == "old" and names(tmp_path) == ["model", "small"]
+    place.rename(tmp_path / ".model.replaced")  # as a process leaves it that is killed between two renamings
+    with monkeypatch.context() as patch:
+        patch.setattr(exports, "largest_difference", lambda *_: 2)
+        with pytest.raises(ModisteError, match="differs"):
+            exports.export(run, place)
+    assert (place / "README.md").read_text() == "old" and names(tmp_path) == ["model", "small"]
 
 
 def test_what_is_missing_is_one_sentence(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,14 @@ def test_parquet_holds_what_hugging_face_takes_for_images(tmp_path: Path, monkey
         assert said["Synthetic"] == "true" and said["Seed"] == str(seed) and said["Run"] == "tiny"
 
 
+def test_pictures_of_no_seed_name_none(tmp_path: Path) -> None:
+    formats.write(images(3), None, tmp_path / "walk", "folder", provenance.stamp)
+    files = sorted((tmp_path / "walk").rglob("*.png"), key=lambda file: file.name)
+    assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
+    told = [provenance.read_metadata(file.read_bytes()) for file in files]
+    assert all(one["Synthetic"] == "true" and "Seed" not in one for one in told)
+
+
 def test_a_set_without_labels_has_no_column_for_them(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     formats.write(images(labelled=False), None, tmp_path / "hub", "huggingface")

@@ -20,11 +20,8 @@ import inspect
 import io
 import json
 import shlex
-import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from fnmatch import fnmatch
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import __version__, config, data, onnx_models, records, runs, sample, subjects
+from modiste import __version__, config, data, formats, onnx_models, records, runs, sample, subjects
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.report import methods, words
@@ -70,12 +67,13 @@ def export(
     _require_packages()
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     out = run.outputs / "onnx" if out is None else Path(out)
+    formats.recover(out)
     refuse_strangers(out)
     weights = run.path / sample.CHECKPOINTS[checkpoint]
     if not weights.is_file():
         raise UsageError(f"{run.path} has no {weights.name} yet; train on, or choose another --checkpoint")
     content = weights.read_bytes()
-    with _made_beside(out) as folder:
+    with formats.beside(out) as folder:
         # The network is built from the copies: what is exported, compared and drawn is what lies in the folder.
         runs.write_bytes(folder / "generator.safetensors", content)
         runs.write_bytes(folder / "generator.json", (run.path / "generator.json").read_bytes())
@@ -94,6 +92,7 @@ def export(
         runs.write_bytes(folder / "grid.png", picture)
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         runs.write_text(folder / "README.md", card(run, trained, checkpoint, measured, difference))
+        formats.replace(folder, out)
     return Export(out, difference, bool(measured))
 
 
@@ -106,9 +105,11 @@ def export_pretrained(
     evaluate the new folder, and export it again, by default into itself, to have its scores in the card. Spectral
     norms are worked out once and stored as plain weights. An earlier such folder is replaced, any other is refused.
     """
+    formats.recover(run.path if isinstance(run, runs.Run) else Path(run))  # which may have been exported into itself
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     in_itself = run.is_pretrained and not run.shipped
     out = (run.path if in_itself else run.outputs / runs.PRETRAINED) if out is None else Path(out)
+    formats.recover(out)
     refuse_strangers(out, PRETRAINED_FILES, MEASURED_FILES)
     name, weights = out.absolute().name, sample.CHECKPOINTS[checkpoint]
     original = sample.TrainedGenerator(*runs.load_generator(run.path, weights), name)
@@ -116,7 +117,7 @@ def export_pretrained(
     described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
     described["network"]["generator_spectral"] = False
     facts = {"checkpoint": checkpoint, "images_shown": subjects.images_shown(run, run.path / weights)}
-    with _made_beside(out) as folder:
+    with formats.beside(out) as folder:
         runs.write_bytes(folder / "generator.safetensors", content)
         runs.write_json(folder / "generator.json", described)
         kept = sample.TrainedGenerator(*runs.load_generator(folder), name)
@@ -133,6 +134,7 @@ def export_pretrained(
         runs.write_json(folder / "manifest.json", _published({**run.manifest, runs.PRETRAINED: told}))
         text = card(runs.Run(folder), kept, checkpoint, measured, told["difference"], onnx=False)
         runs.write_text(folder / "README.md", text)
+        formats.replace(folder, out)
     return Export(out, told["difference"], bool(measured))
 
 
@@ -314,29 +316,8 @@ def refuse_strangers(out: Path, files: Sequence[str] = FILES, also: Sequence[str
     """UsageError unless the place is free, an empty folder or an earlier export: these files, and those like `also`."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose another with --out")
-    names = {entry.name for entry in out.iterdir()} if out.exists() else set()
-    strange = sorted(name for name in names - set(files) if not any(fnmatch(name, pattern) for pattern in also))
-    strange = strange or sorted(names if not names.issuperset(files) else ())
-    if strange:
-        raise UsageError(f"{out} holds other files ({strange[0]}) and is no export; choose a new folder with --out")
-
-
-@contextmanager
-def _made_beside(out: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `out` when all went well, and is gone when not."""
-    out = out.absolute()  # `.` has no name to put another one beside
-    beside, old = (out.with_name(f".{out.name}.{state}") for state in ("made", "old"))
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
-        yield beside
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            out.rename(old)
-        beside.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    whole = all((out / name).is_file() for name in files)
+    runs.refuse_others(out, "export", (*files, *also) if whole else ())
 
 
 def _require_packages() -> None:

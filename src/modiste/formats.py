@@ -137,8 +137,8 @@ def fill(
 ) -> None:
     """Write the files of a set that will be `out` into the folder `place`.
 
-    `seal` marks PNG files with these facts, title, seed and class, and .npz files as synthetic; give it for generated
-    images alone.
+    `seal` marks PNG files with these facts, title, class and, where it was given, seed, and .npz files as synthetic;
+    give it for generated images alone.
     """
     facts = {"Title": images.name, **(facts or {})}
     with runs.place_named(out):
@@ -172,6 +172,35 @@ def settle(place: Path, out: Path, kind: str) -> None:
                 out.rmdir()
             place.rename(out)
         runs.settle_names(out.parent)
+
+
+def replace(place: Path, out: Path) -> None:
+    """Rename the folder `place` into `out`, from which an earlier folder moves aside until that is done."""
+    out = out.absolute()  # `.` has no name to put another one beside
+    with runs.place_named(out):
+        runs.settle_names(place)
+        aside = _aside(out)
+        if out.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            out.rename(aside)
+        try:
+            place.rename(out)
+        except BaseException:
+            recover(out)
+            raise
+        runs.settle_names(out.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover(out: Path) -> None:
+    """Put the folder back that a `replace` has moved aside which was killed there."""
+    out = out.absolute()
+    if not out.exists() and _aside(out).is_dir():
+        _aside(out).rename(out)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.replaced")
 
 
 def write_card(place: Path, out: Path, kind: str, text: str) -> None:
@@ -213,15 +242,15 @@ def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:
 def _pictures(
     images: Images, seeds: Sequence[int] | None, seal: provenance.Seal | None, facts: Mapping[str, str]
 ) -> Iterator[Picture]:
-    seeds = range(len(images)) if seeds is None else seeds
-    for k, (pixels, seed) in enumerate(zip(images.pixels, seeds, strict=True)):
-        folder, own = "", {**facts, "Seed": str(seed)}
+    numbers = range(len(images)) if seeds is None else seeds
+    for k, (pixels, number) in enumerate(zip(images.pixels, numbers, strict=True)):
+        folder, own = "", {**facts, **({} if seeds is None else {"Seed": str(number)})}
         if images.labels is not None:
             label = int(images.labels[k])
             folder = class_folder(images.class_names[label], label)
             own["Class"] = images.class_names[label] or str(label)
         content = png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
-        yield Picture(f"{seed:06d}.png", folder, seal(content, own) if seal else content)
+        yield Picture(f"{number:06d}.png", folder, seal(content, own) if seal else content)
 
 
 def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture]:
