@@ -147,8 +147,7 @@ def _print_experiment(found: Experiment, as_json: bool) -> None:
                           "rows": rows}, indent=2))  # fmt: skip
         return
     for budget in dict.fromkeys(row["budget"] for row in rows):
-        images = next(row["images"] for row in rows if row["budget"] == budget)
-        print(f"{images:,} labels:")
+        print(f"{gains.spread(rows, budget, 'images')} labels:")
         for score in scores:
             print_table(*gains.table(rows, compared[score], budget, score))
         print("per class, in points against real + classical:")
