@@ -1,4 +1,4 @@
-"""Weight gradients by matrix products are the gradients that PyTorch gives."""
+"""Cheaper convolutions give the maps and gradients that PyTorch gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import modiste
 from modiste import assembly, config, data, runs, updates
-from modiste.networks.convolution import Conv2d, ConvTranspose2d, weight_gradient
+from modiste.networks.convolution import Conv2d, ConvTranspose2d, DoublingConv2d, HalvingConv2d, weight_gradient
 from modiste.processes import Team
 
 LAYERS = [
@@ -61,6 +61,38 @@ def test_without_autocast_the_layer_is_pytorchs_and_twice_differentiable() -> No
     values = torch.randn(2, 2, 5, 5, requires_grad=True)
     assert torch.equal(layer(values), plain(values))
     (slope,) = torch.autograd.grad(layer(values).square().sum(), values, create_graph=True)
+    slope.square().sum().backward()
+    assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("kind", [DoublingConv2d, HalvingConv2d])
+def test_training_in_float32_takes_a_shorter_way_to_the_same_maps_and_gradients(
+    kind: type[DoublingConv2d | HalvingConv2d], layout: torch.memory_format
+) -> None:
+    layer = kind(5, 7).to(memory_format=layout)
+    plain = nn.Conv2d(5, 7, 3, padding=1)
+    plain.load_state_dict(layer.state_dict())
+    whole = {
+        DoublingConv2d: lambda maps: plain(nn.functional.interpolate(maps, scale_factor=2)),
+        HalvingConv2d: lambda maps: nn.functional.avg_pool2d(plain(maps), 2),
+    }[kind]
+    found, expected = [], []
+    for way, results in ((layer, found), (whole, expected)):
+        maps = torch.randn(3, 5, 6, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+        output = way(maps.requires_grad_(True))
+        output.square().sum().backward()
+        results += [output, maps.grad]
+    found += [layer.weight.grad, layer.bias.grad]
+    expected += [plain.weight.grad, plain.bias.grad]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert torch.equal(layer.eval()(maps), whole(maps))  # sampling takes the plain way
+
+
+def test_the_shorter_way_can_be_differentiated_twice() -> None:
+    layer, maps = HalvingConv2d(2, 3), torch.randn(2, 2, 6, 6, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(maps).square().sum(), maps, create_graph=True)
     slope.square().sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks import Shape
-from modiste.networks.convolution import Conv2d
+from modiste.networks.convolution import Conv2d, DoublingConv2d, HalvingConv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
     SelfAttention,
@@ -125,8 +125,7 @@ def up_block(network: Network, channels: int, width: int, classes: int) -> Resid
         [
             *generator_norm(network, channels, classes),
             rectifier(network.generator_slope),
-            nn.Upsample(scale_factor=2),
-            Conv2d(channels, width, 3, padding=1, bias=bias),
+            DoublingConv2d(channels, width, bias=bias),
             *generator_norm(network, width, classes),
             rectifier(network.generator_slope),
             Conv2d(width, width, 3, padding=1, bias=bias),
@@ -143,8 +142,7 @@ def first_block(network: Network, channels: int, width: int, halve: bool) -> Res
         [
             Conv2d(channels, width, 3, padding=1),
             rectifier(network.leaky_slope),
-            Conv2d(width, width, 3, padding=1, bias=bias),
-            *means(halve),
+            last_in_branch(width, bias, halve),
         ],
         [*means(halve), Conv2d(channels, width, 1, bias=bias)],
     )
@@ -158,16 +156,20 @@ def down_block(network: Network, channels: int, width: int, halve: bool) -> Resi
             *activated(network, channels),
             Conv2d(channels, width, 3, padding=1, bias=bias),
             *activated(network, width),
-            Conv2d(width, width, 3, padding=1, bias=bias),
-            *means(halve),
+            last_in_branch(width, bias, halve),
         ],
         # SNGAN takes the means behind the convolution: the same numbers for four times the work.
         [*means(halve), Conv2d(channels, width, 1, bias=bias)] if halve or channels != width else [],
     )
 
 
+def last_in_branch(width: int, bias: bool, halve: bool) -> nn.Module:
+    """The second convolution of a discriminator's block, with means over 2 x 2 positions where it halves the side."""
+    return HalvingConv2d(width, width, bias) if halve else Conv2d(width, width, 3, padding=1, bias=bias)
+
+
 def means(halve: bool) -> list[nn.Module]:
-    """Mean pooling over 2 x 2 positions, where a block halves the side."""
+    """A shortcut's mean pooling over 2 x 2 positions, where the block halves the side."""
     return [nn.AvgPool2d(2)] if halve else []
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.networks import Shape
-from modiste.networks.convolution import Conv2d
+from modiste.networks.convolution import Conv2d, DoublingConv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
     class_head,
@@ -46,13 +46,13 @@ class Generator(nn.Module):
         self.classes = 0 if network.conditioning == "none" else shape.classes
         norm = network.generator_norm == "batch"
         self.dense = nn.Linear(network.z_dim + self.classes, first * start * start, bias=not norm)
-        # A repeated pixel and a convolution, since a sub-pixel convolution here is slower and has twice the weights.
+        # Repeated positions and a convolution, since a sub-pixel one here is slower and has twice the weights.
         layers: list[nn.Module] = [nn.Unflatten(1, (first, start, start))]
         channels = first
         for position, width in enumerate([first, *further]):
-            if position:
-                if position < len(further):
-                    layers.append(nn.Upsample(scale_factor=2))
+            if 0 < position < len(further):
+                layers.append(DoublingConv2d(channels, width, bias=not norm))
+            elif position:
                 layers.append(Conv2d(channels, width, 3, padding=1, bias=not norm))
             if norm:
                 layers.append(nn.BatchNorm2d(width))
