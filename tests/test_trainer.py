@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -176,6 +177,15 @@ def test_a_budget_ends_the_training_and_keeps_its_result(tiny: Recipe, tmp_path:
     assert manifest["status"] == "finished" and 0 < manifest["images"] < 10**9 and 0.3 <= manifest["seconds"] < 30
     assert run.log[-1]["images"] == manifest["images"] and (run.path / "progress.gif").is_file()
     assert len(modiste.load(run).sample(3)) == 3
+
+
+def test_a_budget_shorter_than_the_first_grid_buys_a_step(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "draw_grid", lambda session, state: time.sleep(0.3))
+    changes = {"train.images": 10**9, "train.tick_images": 10**9, "train.budget_seconds": 0.2}
+    run = modiste.train(tiny, tmp_path / "run", overrides=changes)
+    assert run.log and run.log[-1]["images"] >= 16 and (run.path / "generator.safetensors").is_file()
 
 
 def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -> None:

@@ -162,11 +162,11 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
     """Train to the last image, to the end of the budget or until asked to stop: "finished" or "interrupted"."""
     train, rules, team = session.recipe.train, session.rules, session.team
     total_images, budget_seconds = train.images or 0, train.budget_seconds or math.inf
-    clock = Clock(state.seconds, state.images)
     state.generator.train()
     state.discriminator.train()
     if state.images == 0:
         draw_grid(session, state)
+    clock = Clock(state.seconds, state.images)  # not before the grid: a budget, however short, buys at least one step
     while True:
         # Is it over, or does somebody want it to be? All ranks must agree.
         over = state.images >= total_images or processes.any_of(

@@ -99,7 +99,7 @@ def class_head(network: Network, features: int, classes: int) -> Callable[[Tenso
 class SelfAttention(nn.Module):
     """gamma o + x, where o at one position mixes values of all positions (Zhang et al. 2019, equations 1 to 3).
 
-    As in BigGAN keys and values keep the largest of 2 x 2 positions, and values have half of the channels. Gamma
+    As in its authors' code keys and values keep the largest of 2 x 2 positions, and values have half of the channels. Gamma
     starts at 0, with which the layer gives back its input. Written out, since the kernels for fused attention cannot
     be differentiated twice, which gradient penalties need.
     """
