@@ -1,4 +1,4 @@
-"""Time to quality: how long each house recipe trains until it is as good as the best published system after an hour.
+"""Time to quality: how long each house recipe trains until it is as good as a published system after an hour.
 
 Both sides are judged by their own training logs: the Fréchet distance of 2,000 generated images to the held-out ones,
 which every training measures now and then (`evaluate.every_images`), beside the training seconds of that tick.
@@ -88,7 +88,9 @@ def show(result: Mapping[str, Any], console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, and print the table or JSON."""
-    parser = argparse.ArgumentParser(description="How soon the house recipes are as good as the best published system.")
+    parser = argparse.ArgumentParser(
+        description="How soon the house recipes are as good as a published system after an hour."
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="training of the published system (default 60)")
     parser.add_argument("--house-minutes", type=float, default=10.0, help="training of each house recipe (default 10)")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="folder of the runs")

@@ -114,6 +114,11 @@ def test_resampling_keeps_constant_maps_up_to_the_border():
         assert torch.equal(Resample(smaller, up=False)(large), small)
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_buffers_can_be_broadcast_between_gpus(up):
+    assert Resample(7, up=up).matrix.is_contiguous()
+
+
 def test_parameters_are_counted_by_hand():
     def block(width, group):
         inner = 2 * width

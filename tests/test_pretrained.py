@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -191,6 +192,14 @@ def test_a_record_says_that_the_weights_were_rounded(made: Path, packed: Path) -
 
 
 # the word
+
+
+def test_the_one_that_ships_is_measured_and_says_so_in_its_card() -> None:
+    run = runs.open_run("pretrained")
+    digest = hashlib.sha256((run.path / "generator.safetensors").read_bytes()).hexdigest()[:16]
+    (record,) = exports.measurements(run, digest).values()
+    value = record["scores"]["frechet_garment_10k_test"]["value"]
+    assert f"{value:.4g}" in (run.path / "README.md").read_text(encoding="utf-8")
 
 
 def test_sample_from_anywhere_without_writing_into_the_package(shipped: Path, made: Path, call: Call) -> None:

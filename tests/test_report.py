@@ -258,13 +258,14 @@ def test_a_study_that_has_just_begun_has_a_page_too(made: Path, tmp_path: Path) 
     assert 'http-equiv="refresh" content="7"' in page and "there is no answer yet" in page
 
 
-def test_watching_ends_with_the_whole_report(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", ["finished", "interrupted"])
+def test_watching_ends_with_the_whole_report(end: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs.update_manifest(runs.Run(run), status="running")
     live: list[str] = []
 
     def sleep(seconds: float) -> None:
         live.append((run / "report.html").read_text())
-        runs.update_manifest(runs.Run(run), status="finished")
+        runs.update_manifest(runs.Run(run), status=end)
 
     monkeypatch.setattr(report.time, "sleep", sleep)
     assert report.watch(run, seconds=3).finished

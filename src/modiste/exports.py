@@ -242,8 +242,12 @@ def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, st
 
 
 def measurements(run: runs.Run, weights_hash: str) -> dict[str, records.Record]:
-    """The run's records that were measured on exactly these weights by their files' names, metrics.json first."""
-    places = sorted(run.path.glob("metrics*.json"), key=lambda place: (place.name != "metrics.json", place.name))
+    """The run's records that were measured on exactly these weights by their files' names, metrics.json first.
+
+    For the shipped run also those that were measured here.
+    """
+    places = [place for folder in dict.fromkeys((run.outputs, run.path)) for place in folder.glob("metrics*.json")]
+    places.sort(key=lambda place: (place.name != "metrics.json", place.name))
     found = {place.name: records.read(place) for place in places}
     return {name: record for name, record in found.items() if record["subject"].get("hash") == weights_hash}
 

@@ -382,7 +382,10 @@ def load_generator(folder: Path, weights: str = "generator.safetensors") -> tupl
             generator.load_state_dict(load(file.read_bytes()))
     except (SafetensorError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise ModisteError(f"{file} cannot be loaded ({reason}); resume the training to write it again") from None
+        raise ModisteError(
+            f"{file} cannot be loaded ({reason}); resume the training to write it again, "
+            "or use the version of Modiste that manifest.json names"
+        ) from None
     return generator.eval(), shape, class_names
 
 

@@ -34,7 +34,7 @@ from modiste.progress import Listener
 from modiste.selection import Selector
 from modiste.updates import METER, Batch, Diverged, Rules, State, step
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 
 @dataclass(frozen=True)

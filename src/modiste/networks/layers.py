@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -99,9 +100,9 @@ def class_head(network: Network, features: int, classes: int) -> Callable[[Tenso
 class SelfAttention(nn.Module):
     """gamma o + x, where o at one position mixes values of all positions (Zhang et al. 2019, equations 1 to 3).
 
-    As in its authors' code keys and values keep the largest of 2 x 2 positions, and values have half of the channels. Gamma
-    starts at 0, with which the layer gives back its input. Written out, since the kernels for fused attention cannot
-    be differentiated twice, which gradient penalties need.
+    As in its authors' code keys and values keep the largest of 2 x 2 positions, and values have half of the channels.
+    Gamma starts at 0, with which the layer gives back its input. Written out, since the kernels for fused attention
+    cannot be differentiated twice, which gradient penalties need.
     """
 
     def __init__(self, features: int) -> None:
@@ -149,6 +150,16 @@ def one_hot(labels: Tensor | None, classes: int, like: Tensor) -> Tensor:
 def join_vector(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     """[N, Z + classes]: noise beside one-hot labels (Mirza & Osindero 2014), or just noise for classes 0."""
     return torch.cat([noise, one_hot(labels, classes, noise)], dim=1) if classes else noise
+
+
+def join_scaled(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """[N, Z + classes]: noise beside one-hot labels times the root of their number; just noise for classes 0.
+
+    As long a vector for the class as for so many numbers of noise, or it would be lost among them at first.
+    """
+    if not classes:
+        return noise
+    return torch.cat([noise, math.sqrt(classes) * one_hot(labels, classes, noise)], dim=1)
 
 
 def join_maps(images: Tensor, labels: Tensor | None, classes: int) -> Tensor:

@@ -25,9 +25,9 @@ from modiste.networks.layers import (
     SpectralNorm,
     class_head,
     join_maps,
+    join_scaled,
     joined_to_image,
     normalise_spectrally,
-    one_hot,
     output_activation,
     rectifier,
 )
@@ -80,7 +80,8 @@ class Resample(nn.Module):
     def __init__(self, smaller: int, *, up: bool) -> None:
         super().__init__()
         doubled = F.interpolate(torch.eye(smaller)[None], scale_factor=2, mode="linear")[0].T  # U
-        self.register_buffer("matrix", doubled if up else doubled.T / 2, persistent=False)
+        matrix = doubled if up else doubled.T / 2
+        self.register_buffer("matrix", matrix.contiguous(), persistent=False)  # NCCL broadcasts no views
 
     def forward(self, maps: Tensor) -> Tensor:
         count, channels, side, _ = maps.shape
@@ -121,10 +122,8 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, pixels, output_activation(network))
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.classes:
-            # As long a vector for the class as for so many numbers of noise, as in the slim family.
-            noise = torch.cat([noise, math.sqrt(self.classes) * one_hot(labels, self.classes, noise)], dim=1)
-        images: Tensor = self.layers(self.basis(self.scales(noise)[:, :, None, None]))
+        scales = self.scales(join_scaled(noise, labels, self.classes))
+        images: Tensor = self.layers(self.basis(scales[:, :, None, None]))
         return images
 
 

@@ -107,7 +107,7 @@ class Comparison:
     @property
     def finished(self) -> bool:
         """Whether no training goes on and none is waiting."""
-        return all(member.status in ("finished", "failed") for member in self.members)
+        return all(member.status in ("finished", "failed", "interrupted") for member in self.members)
 
     @property
     def dataset(self) -> Data | None:
