@@ -252,39 +252,41 @@ class Recipe(Section):
         return self
 
 
-def shipped() -> list[str]:
-    """Names of the recipes in the package, sorted."""
-    folder = resources.files("modiste") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+def shipped(kind: str = "recipe") -> list[str]:
+    """Names of the recipes, studies or search spaces in the package, sorted."""
+    entries = (resources.files("modiste") / FOLDERS[kind]).iterdir()
+    return sorted(entry.name.removesuffix(".toml") for entry in entries if entry.name.endswith(".toml"))
 
 
 def source_text(name_or_path: str | Path) -> str:
     """The recipe's file as its author wrote it, comments included."""
-    return _read(name_or_path)[0]
+    return read_toml(name_or_path)[0]
 
 
 def load(name_or_path: str | Path) -> Recipe:
     """The recipe of that shipped name, or of that TOML file."""
-    text, place = _read(name_or_path)
+    text, place = read_toml(name_or_path)
     tree = parsed(text, place)
     tree.setdefault("name", Path(place).stem)
     return build(tree, place)
 
 
-def _read(name_or_path: str | Path) -> tuple[str, str]:
+def read_toml(name_or_path: str | Path, kind: str = "recipe") -> tuple[str, str]:
+    """The text of the user's file or of the package's recipe, study or search space, and the place that errors name."""
     name, path = str(name_or_path), Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         try:
             return path.read_text(encoding="utf-8-sig"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UsageError(f"cannot read the recipe file {path}: {reason}; check the path") from None
-    if name not in shipped():
+            raise UsageError(f"cannot read the {kind} file {path}: {reason}; check the path") from None
+    known = shipped(kind)
+    if name not in known:
+        listed = "`modiste recipes` lists them" if kind == "recipe" else f"there are {', '.join(known)}"
         raise UsageError(
-            f"no recipe is named {name!r}{nearest(name, shipped())}; `modiste recipes` lists them, "
-            "or give the path of a .toml file"
+            f"no {kind} is named {name!r}{nearest(name, known)}; {listed}, or give the path of a .toml file"
         )
-    return (resources.files("modiste") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
+    return (resources.files("modiste") / FOLDERS[kind] / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"
 
 
 def parsed(text: str, place: str) -> dict[str, Any]:
@@ -391,6 +393,8 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return flat | {f"{section}.{key}": value for section in SECTIONS for key, value in tree[section].items()}
 
 
+FOLDERS = {"recipe": "recipes", "study": "study_plans", "search space": "search_spaces"}
+"""Where the package keeps its TOML files, by their kind."""
 SECTIONS: dict[str, type[Section]] = {
     "data": Data,
     "network": Network,

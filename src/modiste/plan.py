@@ -13,7 +13,6 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,30 +118,18 @@ class Planned:
 
 def shipped() -> list[str]:
     """Names of the studies in the package, sorted."""
-    folder = resources.files("modiste") / "study_plans"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return config.shipped("study")
 
 
 def load(name_or_path: str | Path) -> Study:
     """The study of that shipped name, of that TOML file, or of that study folder."""
-    name, path = str(name_or_path), Path(name_or_path)
-    if name not in shipped() and (path / "study.toml").is_file():
-        path = path / "study.toml"
-    if path.suffix == ".toml" or path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UsageError(f"cannot read the study file {path}: {reason}; check the path") from None
-        study = build({"name": path.stem, **config.parsed(text, str(path))}, str(path))
-        return _with_recipes(study, {recipe: _beside(recipe, path.parent) for recipe in recipe_names(study)})
-    if name not in shipped():
-        raise UsageError(
-            f"no study is named {name!r}{config.nearest(name, shipped())}; there are {', '.join(shipped())}, "
-            "or give the path of a .toml file"
-        )
-    text = (resources.files("modiste") / "study_plans" / f"{name}.toml").read_text(encoding="utf-8")
-    return build({"name": name, **config.parsed(text, f"{name}.toml")}, f"{name}.toml")
+    if str(name_or_path) not in shipped() and (Path(name_or_path) / "study.toml").is_file():
+        name_or_path = Path(name_or_path) / "study.toml"
+    text, place = config.read_toml(name_or_path, "study")
+    study = build({"name": Path(place).stem, **config.parsed(text, place)}, place)
+    if place != str(Path(name_or_path)):  # the package's own, whose recipes are the package's
+        return study
+    return _with_recipes(study, {recipe: _beside(recipe, Path(place).parent) for recipe in recipe_names(study)})
 
 
 def recipe_names(study: Study) -> list[str]:

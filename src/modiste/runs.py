@@ -382,10 +382,8 @@ def load_generator(folder: Path, weights: str = "generator.safetensors") -> tupl
             generator.load_state_dict(load(file.read_bytes()))
     except (SafetensorError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise ModisteError(
-            f"{file} cannot be loaded ({reason}); resume the training to write it again, "
-            "or use the version of Modiste that manifest.json names"
-        ) from None
+        remedy = "resume the training to write it again, with the version that manifest.json names"
+        raise ModisteError(f"{file} cannot be loaded ({reason}); {remedy}") from None
     return generator.eval(), shape, class_names
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -180,30 +179,15 @@ class Space(Section):
 
 def shipped() -> list[str]:
     """Names of the spaces in the package, sorted."""
-    folder = resources.files("modiste") / "search_spaces"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return config.shipped("search space")
 
 
 def load(name_or_path: str | Path) -> Space:
     """The space of that shipped name, of that TOML file, or of that search's folder."""
-    name, path = str(name_or_path), Path(name_or_path)
-    if name not in shipped() and (path / "space.toml").is_file():
-        path = path / "space.toml"
-    if path.suffix == ".toml" or path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UsageError(f"cannot read the space file {path}: {reason}; check the path") from None
-        tree = {"name": path.stem, **config.parsed(text, str(path))}
-        return build(tree, str(path), path.parent)
-    if name not in shipped():
-        raise UsageError(
-            f"no search space is named {name!r}{config.nearest(name, shipped())}; there are {', '.join(shipped())}, "
-            "or give the path of a .toml file"
-        )
-    text = (resources.files("modiste") / "search_spaces" / f"{name}.toml").read_text(encoding="utf-8")
-    return build({"name": name, **config.parsed(text, f"{name}.toml")}, f"{name}.toml")
+    if str(name_or_path) not in shipped() and (Path(name_or_path) / "space.toml").is_file():
+        name_or_path = Path(name_or_path) / "space.toml"
+    text, place = config.read_toml(name_or_path, "search space")
+    return build({"name": Path(place).stem, **config.parsed(text, place)}, place, Path(place).parent)
 
 
 def build(tree: Mapping[str, Any], place: str, beside: Path | None = None) -> Space:
