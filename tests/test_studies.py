@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -449,6 +450,16 @@ def test_a_study_killed_five_times_ends_with_the_undisturbed_table(file: Path, t
     subprocess.run([*words, str(tmp_path / "killed")], check=True, timeout=600)
     whole, killed = timeless(tmp_path / "whole"), timeless(tmp_path / "killed")
     assert {row["status"] for row in whole} == {"finished"} and killed == whole
+
+
+def test_a_training_that_judges_itself_is_predicted_longer(file: Path, tmp_path: Path) -> None:
+    run = plan.expand(plan.load(file), tmp_path / "out")[0]
+    seconds = []
+    for every in (0, 100):
+        changes = {"train.images": 250, "evaluate.every_images": every, "evaluate.count": 50}
+        changed = replace(run, recipe=config.override(run.recipe, changes))
+        seconds.append(forecast._row(changed, 10.0, 1, 20.0, 1000)["training_seconds"])
+    assert seconds == [25, 25 + 3 * 20 * 50 / 1000]  # after 100, 200 and the last 250 images
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def table(study: Study, planned: Sequence[Planned], jobs: int, calibrate: bool, 
                 trial = Path(folder) / name
                 speed, size = _trial(first[name], trial, study.threads)
                 judging = _judging_seconds(trial, study) if judging is None else judging
-            rows.append(_row(first[name], speed, size, judging))
+            rows.append(_row(first[name], speed, size, judging, study.evaluate.count))
     runs_each = len(study.seed_list)
     seconds = [row["seconds"] for row in rows]
     sizes = [row["bytes"] for row in rows]
@@ -56,9 +56,13 @@ def table(study: Study, planned: Sequence[Planned], jobs: int, calibrate: bool, 
     }
 
 
-def _row(run: Planned, speed: float | None, size: int | None, judging: float | None) -> dict[str, Any]:
-    train = run.recipe.train
+def _row(run: Planned, speed: float | None, size: int | None, judging: float | None, count: int) -> dict[str, Any]:
+    """`judging` are the seconds of an evaluation of so many images; a training judges itself on fewer now and then."""
+    train, itself = run.recipe.train, run.recipe.evaluate
     longest = (train.images or 0) / speed if speed else None
+    if longest is not None and judging is not None and itself.every_images:
+        times = (train.images or 0) // itself.every_images + 1
+        longest += times * judging * itself.count / count
     known = [seconds for seconds in (longest, train.budget_seconds) if seconds is not None]
     training = min(known) if known else None
     return {
