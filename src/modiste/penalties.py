@@ -46,8 +46,11 @@ def between(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def around(real: Tensor) -> Tensor:
-    """Real images moved by uniform noise in [0, s/2], s the deviation of the batch's pixels (Kodali et al. 2017)."""
-    return real + torch.rand_like(real) * real.std() / 2
+    """Points on the way from each real image to it plus uniform noise in [0, s/2], s the deviation of the batch's pixels.
+
+    As in the authors' code of DRAGAN; their paper has normal noise (Kodali et al. 2017, section 2.3).
+    """
+    return between(real, real + torch.rand_like(real) * real.std() / 2)
 
 
 def consistency(discriminator: Discriminator, real: Tensor, labels: Tensor | None) -> Tensor:
