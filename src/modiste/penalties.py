@@ -46,7 +46,7 @@ def between(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def around(real: Tensor) -> Tensor:
-    """Points on the way from each real image to it plus uniform noise in [0, s/2], s the deviation of the batch's pixels.
+    """Points between each real image and it plus uniform noise in [0, s/2], s the deviation of the batch's pixels.
 
     As in the authors' code of DRAGAN; their paper has normal noise (Kodali et al. 2017, section 2.3).
     """
