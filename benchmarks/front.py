@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from modiste import data, runs, sample
+from modiste import data, provenance, runs, sample
 from modiste.config import Data
 
 COLUMNS = 9
@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--out", type=Path, default=Path("docs/front.png"))
     options = parser.parse_args()
-    runs.write_bytes(options.out, sample.png(picture(options.run, options.data)))
+    facts = {"Title": "Generated garments beside real ones"}
+    content = sample.png(picture(options.run, options.data))
+    runs.write_bytes(options.out, provenance.stamp(content, facts, provenance.COMPOSITE_TYPE))
     print(f"wrote {options.out}")
 
 

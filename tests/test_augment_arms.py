@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste.augmentation import arms, gains, subsets
+from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import ALONE, BOTH, CLASSICAL, MIXED, REAL, REPEATS
 from modiste.augmentation.experiment import Settings
 from modiste.augmentation.subsets import Parts
@@ -63,6 +63,21 @@ def test_rare_classes_have_a_tenth(garments: Images) -> None:
     for words, complaint in ((["hat"], "'hat' is no class"), (["shirt", "s"], "'s' fits several classes")):
         with pytest.raises(UsageError, match=complaint):
             subsets.rare_classes(words, garments)
+
+
+def test_a_class_too_small_to_be_rare_is_named(garments: Images) -> None:
+    assert garments.labels is not None
+    few = garments.select(np.flatnonzero((garments.labels != 6) | (np.arange(300) < 80)))
+    with pytest.raises(UsageError, match=r"of the 8 images of the class 'Shirt' a tenth is none; leave it out"):
+        subsets.choose(few, "all", 0, (6, 8))
+
+
+def test_the_usual_budgets_leave_every_class_an_image(garments: Images) -> None:
+    assert experiment._budgets(garments, ()) == (100, "all")
+    assert garments.labels is not None
+    others = np.repeat(np.flatnonzero(garments.labels != 2), 5)
+    scarce = garments.select(np.append(others, 2))  # one image of a class, 1,350 of the others
+    assert counts(scarce)[2] == 1 and experiment._budgets(scarce, ()) == (1000, "all")
 
 
 def test_without_test_images_five_seeds_test_every_image_once(garments: Images) -> None:

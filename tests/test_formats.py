@@ -50,6 +50,13 @@ def test_parquet_holds_what_hugging_face_takes_for_images(tmp_path: Path, monkey
         assert said["Synthetic"] == "true" and said["Seed"] == str(seed) and said["Run"] == "tiny"
 
 
+@pytest.mark.parametrize("kind", formats.SINGLE)
+def test_one_file_has_the_ending_by_which_readers_know_it(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"{kind} is one file, .*; name it .*set\.{kind}"):
+        formats.check(tmp_path / "set", kind, 1)
+    formats.check(tmp_path / f"set.{kind}", kind, 1)
+
+
 def test_pictures_of_no_seed_name_none(tmp_path: Path) -> None:
     formats.write(images(3), None, tmp_path / "walk", "folder", provenance.stamp)
     files = sorted((tmp_path / "walk").rglob("*.png"), key=lambda file: file.name)

@@ -294,6 +294,16 @@ def test_a_picture_changed_inside_of_a_parquet_file_shows(tmp_path: Path) -> Non
         provenance.verify(path)
 
 
+def test_pictures_of_several_sizes_are_asked_without_a_key(tmp_path: Path) -> None:
+    for side in (4, 6):
+        picture = provenance.stamp(formats.png(Image.fromarray(np.zeros((side, side), np.uint8))), {})
+        (tmp_path / f"{side}.png").write_bytes(picture)
+    report = provenance.verify(tmp_path, each=True)
+    assert report["images"] == report["synthetic"] == len(report["each"]) == 2
+    with pytest.raises(ModisteError, match=r"4\.png is 4 x 4"):
+        provenance.verify(tmp_path, "key")
+
+
 def test_wrong_use_of_verify_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         provenance.verify(tmp_path / "nothing")

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from modiste import cli, config, evaluation, outcomes, records, report, runs, sample, trainer
+from modiste import cli, config, evaluation, outcomes, provenance, records, report, runs, sample, trainer
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import UsageError
 from modiste.report import answers, gather, pages, pictures, showing
@@ -153,6 +153,18 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == titles
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.split("\n\n")[4].splitlines() if "|" in line}
     assert len(widths) <= 1
+
+
+def test_pictures_with_generated_images_say_so(written: report.Written) -> None:
+    said = {}
+    for file in (written.html.parent / "report_files").glob("*.png"):
+        said[file.stem] = provenance.read_metadata(file.read_bytes()).get("DigitalSourceType")
+    for ending in showing.STAGES:
+        assert {said[name] for name in said if name.endswith(f"-{ending}")} == {provenance.SOURCE_TYPE}
+    assert {said[name] for name in said if name.endswith("-predictions")} == {provenance.SOURCE_TYPE}
+    assert said["real-nearest"] is None and said["class-1"] is None
+    nearest = {said[name] for name in said if name.endswith("-nearest") and name != "real-nearest"}
+    assert nearest == {provenance.COMPOSITE_TYPE}
 
 
 def test_the_second_report_has_the_same_bytes(written: report.Written) -> None:

@@ -86,6 +86,8 @@ def check(out: Path, kind: str, channels: int, seeds: Sequence[int] | None = Non
     if kind in SINGLE:
         if out.is_dir():
             raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
+        if out.suffix != f".{kind}":
+            raise UsageError(f"{kind} is one file, and no reader would know {out} for one; name it {out}.{kind}")
         return
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose a new folder")

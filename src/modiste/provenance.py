@@ -322,14 +322,15 @@ def verify(path: Path, key: str | None = None, *, each: bool = False) -> dict[st
         raise UsageError(f"{path} does not exist; give a picture, a folder of pictures, an .npz or a Parquet file")
     if path.is_dir() and runs.exists(path):
         raise UsageError(f"{path} is a run, not images; make some with `modiste sample {path} --out images`")
-    pixels, files, said = _gather(path)
-    report: dict[str, Any] = {"path": str(path), "files": len(said), "images": len(pixels)}
+    files, said, opened = _gather(path)
+    pixels = opened() if key is not None else None  # without a key pictures may have any size
+    report: dict[str, Any] = {"path": str(path), "files": len(said), "images": len(files)}
     report["metadata"] = sum(bool(texts) for texts, _ in said)
     report["manifests"] = dict(Counter(manifest.state for _, manifest in said))
     kinds = Counter(_says(texts, manifest) for texts, manifest in said)
     report["synthetic"], report["in_part"] = kinds["synthetic"] + kinds["in part"], kinds["in part"]
     report["notes"] = sorted({manifest.reason for _, manifest in said if manifest.reason})
-    if key is not None:
+    if key is not None and pixels is not None:
         found = watermark.detect(pixels, key)
         report["watermark"] = {
             "p_value": found.p_value,
@@ -339,10 +340,10 @@ def verify(path: Path, key: str | None = None, *, each: bool = False) -> dict[st
         }
     if each:
         rows: list[dict[str, Any]] = [{"image": file} for file in files]
-        if len(said) == len(pixels):
+        if len(said) == len(files):
             for row, (texts, manifest) in zip(rows, said, strict=True):
                 row |= {"metadata": texts, "manifest": manifest.state, "issuer": manifest.issuer}
-        if key is not None:
+        if key is not None and pixels is not None:
             for row, found in zip(rows, watermark.detect_each(pixels, key), strict=True):
                 row["p_value"] = found.p_value
         report["each"] = rows
@@ -358,28 +359,28 @@ def _says(texts: Mapping[str, str], manifest: Manifest) -> str:
     return "in part" if manifest.in_part else "synthetic"
 
 
-def _gather(path: Path) -> tuple[watermark.Pixels, list[str], list[tuple[dict[str, str], Manifest]]]:
-    """Pixels, a name per image, and what each file says."""
+def _gather(path: Path) -> tuple[list[str], list[tuple[dict[str, str], Manifest]], Callable[[], watermark.Pixels]]:
+    """A name per image, what each file says, and what gives the pixels."""
     nothing = Manifest("absent")
     if path.is_dir() and (idx := readers.idx_file(path, "train", "images")):
         pixels = readers.read_idx_folder(path, "train").pixels
-        return pixels, [f"{idx.name}[{k}]" for k in range(len(pixels))], [({}, nothing)]
+        return [f"{idx.name}[{k}]" for k in range(len(pixels))], [({}, nothing)], lambda: pixels
     if path.suffix == ".npz":
         images = readers.read_npz(path, "train").pixels
         texts = {"DigitalSourceType": SOURCE_TYPE} if says_synthetic(path) else {}
-        return images, [f"{path.name}[{k}]" for k in range(len(images))], [(texts, nothing)]
+        return [f"{path.name}[{k}]" for k in range(len(images))], [(texts, nothing)], lambda: images
     if kept := parquet.files(path):  # read twice, so that never all of the files' bytes are in memory
         names, said = [], []
         for one in parquet.pictures(kept):
             names.append(one.name)
             said.append(_asked(one.content, one))
-        return np.ascontiguousarray(readers.stacked(parquet.pictures(kept))), names, said
+        return names, said, lambda: np.ascontiguousarray(readers.stacked(parquet.pictures(kept)))
     files = [path] if path.is_file() else _pictures(path)
     if not files:
         raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}); give another folder")
     said = [_asked(file.read_bytes(), file) for file in files]
     names = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
-    return np.ascontiguousarray(readers.stacked(files)), names, said
+    return names, said, lambda: np.ascontiguousarray(readers.stacked(files))
 
 
 def says_synthetic(path: Path) -> bool:
@@ -398,11 +399,13 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in readers.PICTURES)
 
 
-def _asked(content: bytes, place: object) -> tuple[dict[str, str], Manifest]:
+def _asked(content: bytes, place: Path | parquet.Picture) -> tuple[dict[str, str], Manifest]:
     try:
-        return read_metadata(content), read_manifest(content)
+        found = read_metadata(content), read_manifest(content)
     except ModisteError as error:
         raise ModisteError(f"{place}: {error}") from None
+    readers.open_picture(place)  # or an error: what cannot be looked at says nothing of itself
+    return found
 
 
 def conclusion(report: Mapping[str, Any]) -> str:

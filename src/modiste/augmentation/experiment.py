@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -187,7 +188,7 @@ def settle(
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
     given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // jobs)
-    settings = build({"data": dataset.model_dump(), "rare": numbers, **given}, "modiste augment")
+    settings = build({"data": dataset.model_dump(), "rare": numbers, **given}, "this experiment")
     return settings, generators, path
 
 
@@ -232,8 +233,15 @@ def _generators(recipe: str | Path, length: str | None, overrides: Mapping[str, 
 
 
 def _budgets(images: Images, rare: Sequence[int]) -> tuple[Budget, ...]:
+    """The usual budgets that leave every class an image, and all."""
     most = len(subsets.choose(images, "all", 0, rare))
-    return (*(budget for budget in subsets.BUDGETS if len(images.class_names) <= budget < most), "all")
+    found: list[Budget] = []
+    for budget in subsets.BUDGETS:
+        if budget < most:
+            with suppress(UsageError):  # a class would be left with no image
+                subsets.choose(images, budget, 0, rare)
+                found.append(budget)
+    return (*found, "all")
 
 
 def pieces(settings: Settings, path: Path) -> list[Piece]:

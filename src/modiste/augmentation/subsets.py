@@ -109,6 +109,9 @@ def choose(images: Images, budget: Budget, seed: int, rare: Sequence[int] = ()) 
             f"a budget of {budget:,} labels is larger than the {total:,} images of {images.name} to choose from"
             f"{' with classes made rare' if rare else ''}; ask for at most {total} with --budgets"
         )
+    if not there.all():
+        name, has = images.class_names[int(np.argmin(there))], int((labels == int(np.argmin(there))).sum())
+        raise UsageError(f"of the {has} images of the class {name!r} a tenth is none; leave it out of --rare")
     quota = there if budget == "all" else _quotas(weights, budget)
     if not quota.all():
         name = images.class_names[int(np.argmin(quota))]

@@ -264,7 +264,7 @@ def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = Non
     rows: list[NDArray[np.uint8]] = []
     first = ""
     for file in files:
-        picture, first = _open_picture(file), first or file.name
+        picture, first = open_picture(file), first or file.name
         if resize is not None:
             picture = scaled(picture, *resize)
         row = np.asarray(picture)
@@ -286,7 +286,7 @@ def _size(row: NDArray[np.uint8]) -> str:
     return f"{row.shape[1]} x {row.shape[0]}"
 
 
-def _open_picture(file: Path | parquet.Picture) -> Image.Image:
+def open_picture(file: Path | parquet.Picture) -> Image.Image:
     """The picture in mode L or RGB, upright; transparent parts are laid over black."""
     try:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:

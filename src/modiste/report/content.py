@@ -69,6 +69,8 @@ class Tiles:
     """Uint8 [N, C, H, W], as they are."""
     captions: Sequence[str]
     alt: str
+    source_type: str = ""
+    """What the file says of its making (modiste/provenance.py); empty where all pictures are real."""
     kind: ClassVar[str] = "tiles"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from modiste import __version__, charts, figures, runs, sample
+from modiste import __version__, charts, figures, provenance, runs, sample
 from modiste.report import pictures
 from modiste.report.content import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
 
@@ -100,7 +100,9 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
             yield f"*{_plain(block.caption)}*"
     elif isinstance(block, Tiles):
         figure = figures.image_grid(block.pixels, 10, block.captions)
-        yield _link(block.name, _small(charts.png(figure), 16), block.alt, folder, files)
+        content = _small(charts.png(figure), 16)
+        content = provenance.stamp(content, {"Title": block.alt}, block.source_type) if block.source_type else content
+        yield _link(block.name, content, block.alt, folder, files)
     elif isinstance(block, Gallery):
         for item in block.items:
             yield from _markdown(item, folder, files)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modiste import charts, data, features, figures, measures, sample, scores, survey
+from modiste import charts, data, features, figures, measures, provenance, sample, scores, survey
 from modiste.errors import ModisteError
 from modiste.report import pictures
 from modiste.report.content import Block, Cell, Chart, Fold, Gallery, Paragraph, Picture, Section, Table, Tiles
@@ -63,7 +63,8 @@ def _stage_pictures(
         scale = 2 if trained_shape(run).size <= 40 else 1
         caption = f"{configuration.name}, {about}" + (f", seed {member.seed}" if comparison.is_study else "")
         alt = f"{len(chosen)} images that {configuration.name} makes at the {about}"
-        yield Picture(f"{configuration.name}-{stage}", sample.png(sheet), alt, scale * sheet.width, caption)
+        content = provenance.stamp(sample.png(sheet), {"Title": caption})
+        yield Picture(f"{configuration.name}-{stage}", content, alt, scale * sheet.width, caption)
 
 
 def _width(run: Run, columns: int) -> int:
@@ -123,7 +124,8 @@ def neighbour_section(gaze: Gaze, say: Say) -> Section | None:
                 f"{name}: its first {len(first)} images above the nearest of {len(train):,} training images. Median "
                 f"distance of {len(generated)} images: {middle:.2f}; of unseen real ones: {real_middle:.2f}."
             ),
-            Tiles(f"{name}-nearest", first, captions, f"{name}, generated above nearest training image"),
+            Tiles(f"{name}-nearest", first, captions, f"{name}, generated above nearest training image",
+                  provenance.COMPOSITE_TYPE),
         ]  # fmt: skip
         if not unseen:
             chosen = pictures.first_of_each(tests, SHOWN)[:SHOWN]
@@ -206,7 +208,8 @@ def prediction_section(comparison: Comparison, gaze: Gaze) -> Section | None:
         ]
         fitted = features.fitted(seen.images.pixels[: 2 * SHOWN], gaze.eyes.judge.shape)
         blocks += [Paragraph(f"{name}: what the judge sees in its first {2 * SHOWN} images, and how sure it is."),
-                   Tiles(f"{name}-predictions", fitted, captions, f"{name}, the judge's verdict")]  # fmt: skip
+                   Tiles(f"{name}-predictions", fitted, captions, f"{name}, the judge's verdict",
+                         provenance.SOURCE_TYPE)]  # fmt: skip
         if asked is not None and len(seen.images.class_names) == len(names):
             matrices.append(_confusion(comparison, name, np.stack([asked, predicted]), names))
         shares.append(
