@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
-from modiste import assembly, config, exports, losses
+from modiste import assembly, config, exports, losses, runs, trainer
 from modiste.config import Recipe
 from modiste.data import Images, toy
 from modiste.networks import FAMILIES
@@ -58,13 +60,17 @@ def images_of(size: int, channels: int) -> Images:
 
 
 def trained(recipe: Recipe, dataset: Images, steps: int = STEPS) -> State:
+    state = assembly.make_state(recipe, assembly.image_shape(recipe, dataset), "cpu")
+    go_on(state, recipe, dataset, steps)
+    return state
+
+
+def go_on(state: State, recipe: Recipe, dataset: Images, steps: int) -> None:
     shape, team = assembly.image_shape(recipe, dataset), Team()
-    state = assembly.make_state(recipe, shape, "cpu")
     rules = assembly.make_rules(recipe, state, team, "cpu", "float32")
     batch_at = assembly.batches(recipe, dataset, shape, team, "cpu")
     for _ in range(steps):
         step(state, rules, team, batch_at)
-    return state
 
 
 def in_turn(family: str, game: str, conditioning: str, size: int) -> bool:
@@ -111,11 +117,26 @@ def cancels(game: str, key: str) -> bool:
     return key.startswith("logit") and key.endswith("bias") and game in ("relativistic", "wasserstein", "hinge")
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_exported_equals_what_was_trained(family: str, conditioning: str) -> None:
-    dataset = images_of(28, 1)
-    recipe = recipe_of(family, "hinge", conditioning, 28)
+# Every network with every conditioning; size, channels and game take turns.
+PAIRS = [
+    (family, conditioning, SIZES[(i + k) % 3], 1 + 2 * ((i + k // 2) % 2), list(losses.ADVERSARIAL)[(i + k) % 6])
+    for (i, family), (k, conditioning) in product(enumerate(FAMILIES), enumerate(CONDITIONINGS))
+]
+
+
+def test_pairs_take_every_turn() -> None:
+    for family in FAMILIES:
+        mine = [pair for pair in PAIRS if pair[0] == family]
+        assert {pair[2] for pair in mine} == {*SIZES} and {pair[3] for pair in mine} == {1, 3}
+    assert {pair[4] for pair in PAIRS} == {*losses.ADVERSARIAL}
+
+
+@pytest.mark.parametrize(("family", "conditioning", "size", "channels", "game"), PAIRS)
+def test_what_is_exported_equals_what_was_trained(
+    family: str, conditioning: str, size: int, channels: int, game: str
+) -> None:
+    dataset = images_of(size, channels)
+    recipe = recipe_of(family, game, conditioning, size)
     generator = trained(recipe, dataset, steps=3).ema.eval()
     session = onnxruntime.InferenceSession(
         exports.to_onnx(generator, assembly.image_shape(recipe, dataset), 4), providers=["CPUExecutionProvider"]
@@ -123,8 +144,33 @@ def test_what_is_exported_equals_what_was_trained(family: str, conditioning: str
     noise, labels = torch.randn(5, 4), torch.tensor([0, 3, 9, 9, 1]) if conditioning != "none" else None
     given = {"noise": noise.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
     (made,) = session.run(None, given)
+    assert made.shape == (5, channels, size, size)
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(made), generator(noise, labels), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("family", "conditioning", "size", "channels", "game"), PAIRS)
+def test_training_goes_on_from_its_file_as_if_it_had_not_stopped(
+    family: str, conditioning: str, size: int, channels: int, game: str, tmp_path: Path
+) -> None:
+    dataset, recipe = images_of(size, channels), recipe_of(family, game, conditioning, size)
+    state = trained(recipe, dataset, steps=3)
+    session: Any = SimpleNamespace(team=Team(), run=runs.Run(tmp_path))
+    clock: Any = SimpleNamespace(seconds=0.0)
+    (tmp_path / "state").mkdir()
+    trainer.save(session, state, clock)
+    saved, notes = runs.load_state(session.run)
+    assert saved is not None and not notes
+    again = assembly.make_state(recipe, assembly.image_shape(recipe, dataset), "cpu")
+    trainer.restore(again, saved, Team())
+    for one in (state, again):
+        go_on(one, recipe, dataset, steps=2)
+    assert again.images == state.images == 20
+    for name in ("generator", "discriminator", "ema"):
+        for (key, mine), other in zip(
+            getattr(again, name).state_dict().items(), getattr(state, name).state_dict().values(), strict=True
+        ):
+            assert torch.equal(mine, other), f"{name}.{key}"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,29 @@ PUBLISHED = {
     "bare-naich": (None, None, 200, None, None, None),
 }
 
+BASELINES = {
+    # name: (game, optimiser, learning rates of generator and discriminator, betas, batch, critic updates per update,
+    #        conditioning, what else the paper's method is), as in the papers or the authors' code that each file names
+    "wgan": ("wasserstein", "rmsprop", 5e-5, 5e-5, None, 64, 5, "none", {"loss.weight_clip": 0.01}),
+    "wgan-gp": ("wasserstein", "adam", 1e-4, 1e-4, (0.0, 0.9), 64, 5, "none",
+                {"loss.gradient_penalty_weight": 10.0, "network.discriminator_norm": "none"}),
+    "lsgan": ("least-squares", "adam", 2e-4, 2e-4, (0.5, 0.999), 64, 1, "none", {}),
+    "dragan": ("nonsaturating", "adam", 2e-4, 2e-4, (0.5, 0.999), 64, 1, "none",
+               {"loss.dragan_weight": 10.0, "network.discriminator_norm": "none"}),
+    "sngan": ("hinge", "adam", 2e-4, 2e-4, (0.0, 0.9), 64, 5, "none",
+              {"network.z_dim": 128, "network.discriminator_norm": "spectral", "train.images": 50_000 * 5 * 64}),
+    "acgan": ("nonsaturating", "adam", 2e-4, 2e-4, (0.5, 0.999), 100, 1, "auxiliary",
+              {"loss.class_weight": 1.0, "network.dropout": 0.5}),
+    "cgan-projection": ("hinge", "adam", 2e-4, 2e-4, (0.0, 0.9), 64, 5, "projection",
+                        {"network.z_dim": 128, "network.discriminator_norm": "spectral"}),
+    "sagan": ("hinge", "adam", 1e-4, 4e-4, (0.0, 0.9), 64, 1, "projection",
+              {"network.generator_spectral": True, "network.attention": (14,)}),
+    "biggan-small": ("hinge", "adam", 2e-4, 2e-4, (0.0, 0.999), 50, 4, "projection",
+                     {"network.generator_spectral": True, "network.init": "orthogonal"}),
+    "r3gan-small": ("relativistic", "adam", 2e-4, 2e-4, (0.0, 0.99), 256, 1, "projection",
+                    {"loss.r1_gamma": 1.0, "loss.r2_gamma": 1.0, "network.discriminator_norm": "none"}),
+}  # fmt: skip
+
 
 def shape_of(recipe):
     return Shape(1, recipe.data.resize or 28, 10)
@@ -50,6 +73,23 @@ def test_published_settings(name):
     ]
     assert train.lr_discriminator == train.lr_generator and train.tick_images == 60_000
     assert train.ema_halflife_images == 0 and recipe.loss.r1_gamma == 0  # none of the documents has them
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_settings_of_the_papers(name):
+    game, optimizer, lr_generator, lr_discriminator, betas, batch, updates, conditioning, rest = BASELINES[name]
+    recipe = config.load(name)
+    train = recipe.train
+    assert (recipe.loss.adversarial, train.optimizer, train.batch_size) == (game, optimizer, batch)
+    assert (train.lr_generator, train.lr_discriminator) == (lr_generator, lr_discriminator)
+    assert betas in (None, (train.beta1, train.beta2))
+    assert (train.discriminator_steps, recipe.network.conditioning) == (updates, conditioning)
+    for key, value in rest.items():
+        section, _, field = key.partition(".")
+        assert getattr(getattr(recipe, section), field) == value, key
+    free = {"loss.weight_clip", "loss.gradient_penalty_weight", "loss.dragan_weight", "loss.r1_gamma", "loss.r2_gamma"}
+    for key in free - rest.keys():  # a penalty that the paper does not have would make another baseline of it
+        assert not getattr(recipe.loss, key.partition(".")[2]), key
 
 
 def test_a_recipe_counts_its_epochs_in_images():
