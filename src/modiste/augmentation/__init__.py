@@ -197,10 +197,9 @@ def synthetic_set(
             f"{piece.generator} was trained on other images than {piece.folder / 'subset.npz'}, so its set would know "
             "labels outside the budget; move it away and run the experiment again"
         )
-    count, classes = experiment.synthetic_count(settings, real), len(real.class_names)
-    made = count if kind == "none" else -(-round(count / settings.keep) // classes) * classes
     start = piece.seed * experiment.SEED_STRIDE
-    images = sample.load(piece.generator).sample_set(seeds=range(start, start + made))
+    seeds = range(start, start + experiment.made_count(settings, real, kind))
+    images = sample.load(piece.generator).sample_set(seeds=seeds)
     if kind != "none":
         images = arms.filtered(images, kind, settings.keep, judge_network(), real)
     sample.write(images, None, place, "npz", seal=provenance.stamp)

@@ -35,8 +35,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 FEWEST_SYNTHETIC, MOST_SYNTHETIC = 1_000, 20_000
-SEED_STRIDE = 10**6  # between the first noise seeds of two pieces
+SEED_STRIDE = 10**6  # between the first noise seeds of two pieces, and so the most images of one
 CHANGEABLE = ("budgets", "seeds", "threads")
+POSSIBLE = {"keep": "a filter keeps a share from 0.05 to 1"}
+"""What settings may be, where that says more than the rule that was broken."""
 GENERATOR_FILES = ("recipe.toml", "generator.json", "generator.safetensors", "manifest.json")  # the last makes a run
 
 
@@ -60,8 +62,8 @@ class Settings(Section):
     """Shares of synthetic images in the batches of the arms that mix."""
     filter: Annotated[tuple[arms.Filter, ...], Field(min_length=1)] = ("none",)
     """Which synthetic images are kept."""
-    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """The share that a filter keeps."""
+    keep: Annotated[float, Field(ge=0.05, le=1)] = 0.5
+    """The share that a filter keeps; of the smallest, 20 images are made for each one kept."""
     count: Count | None = None
     """Synthetic images of a set; none: ten per real one, from 1,000 to 20,000."""
     steps: Count | None = None
@@ -126,7 +128,8 @@ def build(tree: Mapping[str, Any], place: str) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key, message = str(first["loc"][0]), first["msg"]
-        raise UsageError(f"{place}: {key} = {first['input']!r} is not possible: {message.lower()}") from None
+        said = POSSIBLE.get(key, message.lower())
+        raise UsageError(f"{place}: {key} = {first['input']!r} is not possible: {said}") from None
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:
@@ -267,6 +270,7 @@ def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Im
         indices = subsets.choose(images, piece.budget, piece.seed, settings.rare)
         subset = images.select(indices)
         _check_rare(settings.rare, subset)
+        _check_made(settings, subset)
         assembly.check_fit(config.override(recipe, fitting(recipe, len(subset))), subset)
         found[piece.name] = subset, indices.tolist()
     return found
@@ -281,6 +285,16 @@ def _check_rare(rare: Sequence[int], subset: Images) -> None:
         raise UsageError(
             f"with {len(subset)} labels the rare classes have as many images as any other, so nothing is left to "
             "fill; ask for more with --budgets, or name other classes with --rare"
+        )
+
+
+def _check_made(settings: Settings, subset: Images) -> None:
+    """UsageError where a set needs more images than a piece has noise seeds."""
+    made = max(made_count(settings, subset, kind) for kind in settings.filter)
+    if made > SEED_STRIDE:
+        raise UsageError(
+            f"{made:,} images would be made for one synthetic set, and {SEED_STRIDE:,} are the most; ask for fewer "
+            "with --count, or for a greater share of them with --keep"
         )
 
 
@@ -363,3 +377,9 @@ def synthetic_count(settings: Settings, real: Images) -> int:
         assert real.labels is not None
         asked = max(asked, classes * int(subsets.missing_to_balance(real.labels, classes).max()))
     return -(-asked // classes) * classes
+
+
+def made_count(settings: Settings, real: Images, kind: arms.Filter) -> int:
+    """Images that are made for that set, as many of each class: those that the filter drops too."""
+    count, classes = synthetic_count(settings, real), len(real.class_names)
+    return count if kind == "none" else -(-round(count / settings.keep) // classes) * classes
