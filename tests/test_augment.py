@@ -272,6 +272,14 @@ def test_the_plan_and_the_result_on_the_command_line(
     assert code == 0 and found["finished"] and len(found["rows"]) == 10 and len(found["gains"]) == 4
 
 
+def test_what_is_asked_for_twice_is_made_once(closet: Path, recipe: Path, tmp_path: Path) -> None:
+    twice = {"seeds": (0, 1, 0), "budgets": (40, 40), "ratio": [0.5, 0.5], "filter": ("none", "none")}
+    settings, _, path = experiment.settle(closet, tmp_path / "out", recipe=recipe, **twice)
+    assert (settings.seeds, settings.budgets, settings.ratio, settings.filter) == ((0, 1), (40,), (0.5,), ("none",))
+    assert [arm.name for arm in experiment.all_arms(settings)] == ARMS
+    assert [piece.name for piece in experiment.pieces(settings, path)] == ["40-seed0", "40-seed1"]
+
+
 def test_folds_where_there_are_no_test_images(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
     images = data.open_data(Data(name=str(closet)))
     sample.write(images, None, tmp_path / "mine.npz", "npz")

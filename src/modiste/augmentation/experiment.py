@@ -154,11 +154,12 @@ def settle(
 ) -> tuple[Settings, Recipe, Path]:
     """The settings, the generators' recipe and the folder: `out`, the experiment that `what` is, or augment/NAME.
 
-    `asked` are keys of Settings; those that are None are left to the experiment's folder, or to their defaults.
+    `asked` are keys of Settings, of lists every value once; those that are None are left to the experiment's folder, or
+    to their defaults.
     """
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} does nothing; give at least 1")
-    given = {key: tuple(value) if isinstance(value, (list, range)) else value
+    given = {key: tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple, range)) else value
              for key, value in asked.items() if value is not None}  # fmt: skip
     making = {"recipe": recipe, "length": length, "set": overrides, "resize": resize, "rare": rare}
     words = [f"--{key}" for key, value in making.items() if value]
