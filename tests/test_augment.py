@@ -212,19 +212,23 @@ def test_a_full_disk_leaves_no_half_written_set(
 BAD: dict[str, tuple[list[str], str]] = {
     "budget": (["--budgets", "40,271"], "a budget of 271 labels is larger than the 270 images"),
     "few": (["--budgets", "8"], "with 8 labels the class"),
+    "none": (["--budgets", "0"], "--budgets 0 is not possible: give numbers of images from 2 on, or all"),
     "words": (["--budgets", "many"], "'many' are no numbers of images"),
     "rare": (["--rare", "hat"], "'hat' is no class"),
     "as many": (["--rare", "bag", "--budgets", "10"], "the rare classes have as many images as any other"),
     "both": (["--rare", "bag", "--ratio", "0.3"], "--ratio has no meaning with --rare"),
-    "ratio": (["--ratio", "1.5"], "ratio = 1.5 is not possible"),
+    "ratio": (["--ratio", "1.5"], "--ratio 1.5 is not possible: give shares above 0 and below 1, as 0.25,0.5"),
+    "no ratio": (["--ratio", ","], "--ratio '' is not possible: give shares above 0"),
+    "seed": (["--seeds", "4294967296,"], "4294967296 is no seed; give seeds from 0 to 2147483647"),
+    "seeds": (["--seeds", "99999999999"], "--seeds 99999999999 is no possible count of seeds; give one from 1"),
     "shares": (["--ratio", "half"], "'half' are no numbers"),
-    "filter": (["--filter", "taste"], "filter = 'taste' is not possible"),
-    "keep": (["--keep", "1e-9"], "keep = 1e-09 is not possible: a filter keeps a share from 0.05 to 1"),
+    "filter": (["--filter", "taste"], "--filter taste is not possible: choose among none,"),
+    "keep": (["--keep", "1e-9"], "--keep 1e-09 is not possible: a filter keeps a share from 0.05 to 1"),
     "many": (["--count", "2000000"], "2,000,000 images would be made for one synthetic set"),
     "filtered": (["--count", "60000", "--filter", "none,distance", "--keep", "0.05"], "1,200,000 images would be made"),
     "recipe": (["--recipe", "noronha"], "noronha makes no labelled images"),
     "data": (["--set", "data.count=5"], "--set data.count is the experiment's to choose"),
-    "length": (["--length", "long"], "'long' is no length"),
+    "length": (["--length", "long"], "--length 'long' is no length; write it as 5min, 3 epochs or 60000 images"),
     "only": (["--only", "40-seed0"], "is no experiment"),
 }
 
@@ -234,7 +238,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     case: str, closet: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]], here: list[str]
 ) -> None:
     words, complaint = BAD[case]
-    code, _, said = call("augment", closet, *words, "--seeds", "1", "--out", tmp_path / "out")
+    code, _, said = call("augment", closet, "--seeds", "1", *words, "--out", tmp_path / "out")
     assert code == 2 and complaint in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists() and here == []
 
@@ -327,4 +331,16 @@ def test_pieces_in_processes_of_their_own(
     one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=studies.cores())
     monkeypatch.undo()
     two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=studies.cores())
+    assert two.rows == one.rows
+
+
+@pytest.mark.slow
+def test_pieces_on_ray(
+    closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Ray cluster of this machine they give what one process gives."""
+    pytest.importorskip("ray")
+    one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=studies.cores())
+    monkeypatch.undo()
+    two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=studies.cores(), ray="local")
     assert two.rows == one.rows

@@ -109,6 +109,15 @@ def test_seeds_mistyped(text: str) -> None:
         plan.parse_seeds(text)
 
 
+def test_seeds_out_of_range() -> None:
+    for text in ("0", "1001", "99999999999"):
+        with pytest.raises(UsageError, match=f"--seeds {text} is no possible count .* from 1 to 1,000, or the seeds"):
+            plan.parse_seeds(text)
+    assert plan.parse_seeds(f"0,{2**31 - 1}") == (0, 2**31 - 1)
+    with pytest.raises(UsageError, match=f"--seeds 0,{2**31}: {2**31} is no seed; give seeds from 0 to {2**31 - 1}"):
+        plan.parse_seeds(f"0,{2**31}")
+
+
 @pytest.mark.parametrize("name", plan.shipped())
 def test_shipped_studies_can_be_built(name: str) -> None:
     study = plan.load(name)

@@ -345,7 +345,9 @@ def test_the_command_prints_the_table(
     ("words", "said"),
     [
         (["study", "dias"], "did you mean 'diaz'"),
-        (["study", "diaz", "--seeds", "0"], "seeds = 0 is not possible"),
+        (["study", "diaz", "--seeds", "0"], "--seeds 0 is no possible count of seeds; give one from 1 to 1,000"),
+        (["study", "diaz", "--seeds", "99999999999"], "--seeds 99999999999 is no possible count of seeds; give one"),
+        (["search", "noronha", "--seeds", "99999999999"], "--seeds 99999999999 is no possible count of seeds; give"),
         (["study", "diaz", "--budget", "soon"], "'soon' is no length"),
         (["study", "diaz", "--set", "train.epoch=1"], "did you mean 'train.epochs'"),
     ],

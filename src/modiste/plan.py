@@ -26,6 +26,7 @@ from modiste.errors import UsageError
 from modiste.networks import summary
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+MOST_SEEDS = 1000
 
 
 def _dotted(tree: Any) -> Any:
@@ -82,7 +83,7 @@ class Study(Section):
     """Values by dotted key; every configuration is repeated with every combination of them."""
     set: Changes = Field(default_factory=dict)
     """Changes of all configurations alike."""
-    seeds: Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[Seed, ...], Field(min_length=1)] = 3
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | Annotated[tuple[Seed, ...], Field(min_length=1)] = 3
     """How many seeds (0, 1, ...), or a list of them."""
     budget: str | None = None
     """The length of every run: 5min, 3 epochs or 60000 images; none = as the recipes say."""
@@ -187,20 +188,31 @@ def parse_seeds(text: str) -> int | tuple[int, ...]:
     numbers = [part.strip() for part in text.split(",") if part.strip()]
     if not numbers or not all(number.isdecimal() for number in numbers):
         raise UsageError(f"--seeds {text!r} is neither a count such as 3 nor a list such as 0,2,5")
-    return int(numbers[0]) if "," not in text else tuple(map(int, numbers))
+    if "," not in text:
+        return checked_count(int(numbers[0]), ", or the seeds themselves with commas, as 0,2,5")
+    if too_large := [number for number in numbers if int(number) >= 2**31]:
+        raise UsageError(f"--seeds {text}: {too_large[0]} is no seed; give seeds from 0 to {2**31 - 1}")
+    return tuple(map(int, numbers))
 
 
-def budget_changes(text: str) -> dict[str, Any]:
-    """The recipe's keys that a budget sets: 5min, 3 epochs or 60000 images."""
+def checked_count(seeds: int, otherwise: str = "") -> int:
+    """That count of seeds; UsageError, with what may be given `otherwise`, where it is none or too large."""
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UsageError(f"--seeds {seeds} is no possible count of seeds; give one from 1 to {MOST_SEEDS:,}{otherwise}")
+    return seeds
+
+
+def budget_changes(text: str, what: str = "the budget") -> dict[str, Any]:
+    """The recipe's keys that a length sets: 5min, 3 epochs or 60000 images; `what` it is, for the error sentence."""
     match = re.fullmatch(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(epochs?|images)", text.strip().lower())
     if match is None:
         try:
             return {"train.budget_seconds": config.parse_seconds(text)}
         except UsageError:
-            raise UsageError(f"the budget {text!r} is no length; write it as 5min, 3 epochs or 60000 images") from None
+            raise UsageError(f"{what} {text!r} is no length; write it as 5min, 3 epochs or 60000 images") from None
     number = float(match[1].replace(",", "").replace("_", ""))
     if number <= 0 or (match[2] == "images" and number != int(number)):
-        raise UsageError(f"the budget {text!r} is no length; write it as 5min, 3 epochs or 60000 images")
+        raise UsageError(f"{what} {text!r} is no length; write it as 5min, 3 epochs or 60000 images")
     whole = int(number) if number == int(number) else number
     return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
 

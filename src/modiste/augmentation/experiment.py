@@ -37,7 +37,13 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 FEWEST_SYNTHETIC, MOST_SYNTHETIC = 1_000, 20_000
 SEED_STRIDE = 10**6  # between the first noise seeds of two pieces, and so the most images of one
 CHANGEABLE = ("budgets", "seeds", "threads")
-POSSIBLE = {"keep": "a filter keeps a share from 0.05 to 1"}
+POSSIBLE = {
+    "budgets": "give numbers of images from 2 on, or all, as 100,300,all",
+    "seeds": "give a count, or seeds from 0 to 2147483647",
+    "ratio": "give shares above 0 and below 1, as 0.25,0.5",
+    "filter": "choose among none, confidence and distance",
+    "keep": "a filter keeps a share from 0.05 to 1",
+}
 """What settings may be, where that says more than the rule that was broken."""
 GENERATOR_FILES = ("recipe.toml", "generator.json", "generator.safetensors", "manifest.json")  # the last makes a run
 
@@ -121,15 +127,15 @@ def read(path: Path) -> tuple[Settings, Recipe]:
     return settings, config.load(path / "recipe.toml")
 
 
-def build(tree: Mapping[str, Any], place: str) -> Settings:
-    """Settings from nested plain values; `place` is named in error sentences."""
+def build(tree: Mapping[str, Any], place: str | None = None) -> Settings:
+    """Settings from nested plain values; error sentences name the file that they are from (`place`), or the option."""
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        key, message = str(first["loc"][0]), first["msg"]
-        said = POSSIBLE.get(key, message.lower())
-        raise UsageError(f"{place}: {key} = {first['input']!r} is not possible: {said}") from None
+        key, value, said = str(first["loc"][0]), first["input"], first["msg"]
+        words = f"{place}: {key} = {value!r}" if place else f"--{key} {value if value != () else repr('')}"
+        raise UsageError(f"{words} is not possible: {POSSIBLE.get(key, said.lower())}") from None
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:
@@ -172,7 +178,7 @@ def settle(
                 f"not {words[0]}; start another one from its data with --out"
             )
         settings, generators = read(Path(what))
-        return build({**settings.model_dump(exclude_unset=True), **given}, "modiste augment"), generators, Path(what)
+        return build({**settings.model_dump(exclude_unset=True), **given}), generators, Path(what)
     if "ratio" in given and rare:
         raise UsageError("--ratio has no meaning with --rare, where synthetic images fill the rare classes; leave it")
     if run := runs.find_run(what):
@@ -192,7 +198,7 @@ def settle(
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
     given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // jobs)
-    settings = build({"data": dataset.model_dump(), "rare": numbers, **given}, "this experiment")
+    settings = build({"data": dataset.model_dump(), "rare": numbers, **given})
     return settings, generators, path
 
 
@@ -228,7 +234,7 @@ def _generators(recipe: str | Path, length: str | None, overrides: Mapping[str, 
     for key in ("data", "seed"):
         if taken := next((name for name in overrides if name.partition(".")[0] == key), None):
             raise UsageError(f"--set {taken} is the experiment's to choose; leave it out")
-    given = {**overrides, **(plan.budget_changes(length) if length else {})}
+    given = {**overrides, **(plan.budget_changes(length, "--length") if length else {})}
     settled = config.override(config.load(recipe), given)
     if settled.network.conditioning == "none":
         raise UsageError(f"the recipe {settled.name} makes no labelled images; use a conditional one, such as swift")

@@ -32,7 +32,7 @@ def search(
     ] = None,
     seed: Annotated[int | None, Option(help="Fixes which trials are made, and is their training seed.")] = None,
     finalists: Annotated[int | None, Option(min=0, help="Best trials to train over seeds; 0 = none.")] = None,
-    seeds: Annotated[int | None, Option(min=1, help="Training seeds of each finalist.")] = None,
+    seeds: Annotated[int | None, Option(help="How many training seeds each finalist has.")] = None,
     budget: Annotated[str | None, Option(help="Length of a trial: 5min, 3 epochs or 60000 images.")] = None,
     finalist_budget: Annotated[str | None, Option(help="Length of a finalist's run; default as a trial.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every run.")] = None,
@@ -43,7 +43,7 @@ def search(
 
     Example: modiste search noronha --trials 3
     """
-    from modiste import config, spaces
+    from modiste import config, plan, spaces
     from modiste import search as room
 
     if what is None:
@@ -53,7 +53,11 @@ def search(
         "trials": trials,
         "seed": seed,
         "budget": budget,
-        "finalists": {"count": finalists, "seeds": seeds, "budget": finalist_budget},
+        "finalists": {
+            "count": finalists,
+            "seeds": None if seeds is None else plan.checked_count(seeds),
+            "budget": finalist_budget,
+        },
         "set": config.assignments(settings or []),
     }
     if dry_run:
