@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,16 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     code, _, said = call("augment", closet, "--seeds", "1", *words, "--out", tmp_path / "out")
     assert code == 2 and complaint in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists() and here == []
+
+
+def test_without_ray_nothing_is_written(
+    closet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for words in (["augment", closet, "--budgets", "40", "--seeds", "1"], ["study", "diaz", "--set", "data.name=toy"]):
+        code, _, said = call(*words, "--ray", "local", "--out", tmp_path / "out")
+        assert code == 2 and "pip install 'modiste[ray]', or leave --ray out" in said and said.count("\n") == 1
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_used(

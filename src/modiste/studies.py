@@ -104,6 +104,8 @@ def study(
     console = console or Console(stderr=True)
     asked, path = settle(what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs)
     tracker = tracking.choose(track) if track else None
+    if ray:
+        workers.ray_package()
     with _locked(path), trainer.interruptible() as stopped:
         asked, planned = _prepare(asked, path, track)
         judging = asked.evaluate.model_dump(mode="json")

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from modiste import plan, runs
 from modiste.errors import ModisteError, UsageError
@@ -152,6 +153,14 @@ def locally(
             stop.now()
 
 
+def ray_package() -> Any:
+    """Ray; UsageError where it is not installed. To be asked for before anything is written."""
+    try:
+        return import_module("ray")
+    except ImportError:
+        raise UsageError("Ray is not installed; run pip install 'modiste[ray]', or leave --ray out") from None
+
+
 def on_ray(
     address: str,
     errands: Sequence[Errand],
@@ -164,10 +173,7 @@ def on_ray(
 
     A task whose worker dies is given to another one.
     """
-    try:
-        ray = import_module("ray")
-    except ImportError:
-        raise UsageError("Ray is not installed; run pip install 'modiste[ray]', or leave --ray out") from None
+    ray = ray_package()
     mine = not ray.is_initialized()
     if mine:
         try:

@@ -101,6 +101,8 @@ def augment(
     'no gain is shown at any budget; do not use it'
     """
     console = console or Console(stderr=True)
+    if ray:
+        workers.ray_package()
     settings, generators, path = experiment.settle(
         what, out, budgets=budgets, seeds=seeds, rare=rare, recipe=recipe, length=length, overrides=overrides,
         ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize, jobs=jobs,
