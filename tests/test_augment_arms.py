@@ -260,7 +260,8 @@ def test_verdicts_tables_and_the_answer(tmp_path: Path) -> None:
     said = gains.answer(rows, gains.decisive(rows), Path("augment/it"))
     assert said[0].startswith(f"with 100 labels synthetic images help: {BOTH} helps by ")
     assert "augment/it/100-seed*/synthetic*.npz" in said[0]
-    assert said[1].startswith("with all 300 labels no gain") and "do not use" in said[1]
+    assert said[1].startswith(f"with all 300 labels no gain over {CLASSICAL} could be shown, so do not use")
+    assert f": the best of 3 arms with them, {BOTH}, has " in said[1] and said[1].endswith("; 2 of the 3 harm")
     assert said[2] == "it helps with 100 labels, and nowhere else"
 
     heads, body = gains.table(rows, list(found.values()), "100", "accuracy")
@@ -304,7 +305,7 @@ def test_no_use_no_verdict_and_harm() -> None:
 
 def test_a_gain_over_harmful_classical_augmentation_is_no_gain() -> None:
     rows = made_up({"100": {REAL: 0.1, CLASSICAL: 0, MIXED: 0.05, BOTH: 0.05, ALONE: -0.3}})
-    assert "no gain" in gains.answer(rows, gains.decisive(rows), Path("x"))[0]
+    assert f"no gain over {REAL} could be shown" in gains.answer(rows, gains.decisive(rows), Path("x"))[0]
 
 
 def test_with_rare_classes_repeating_them_must_be_beaten_too() -> None:
@@ -312,7 +313,10 @@ def test_with_rare_classes_repeating_them_must_be_beaten_too() -> None:
     rows = made_up({"100": shifts}, rare=True)
     against = [(gain.arm, gain.against) for gain in gains.decisive(rows)]
     assert (BOTH, REPEATS) in against and (REPEATS, CLASSICAL) in against and (REAL, REPEATS) not in against
-    assert gains.answer(rows, gains.decisive(rows), Path("x"))[-1].startswith("no gain")
+    said = gains.answer(rows, gains.decisive(rows), Path("x"))
+    assert f"no gain over {REPEATS} could be shown" in said[0] and f"{BOTH}, has +3." in said[0]
+    assert "helps by 3." in said[0] and f" against {CLASSICAL}, harms by 1." in said[0] and said[0].endswith("1 of the 3 harms")
+    assert said[-1] == "no gain over repeating the rare images is shown at any budget; do not use it"
     better = made_up({"100": {**shifts, BOTH: 0.1}}, rare=True)
     said = gains.answer(better, gains.decisive(better), Path("x"))
     assert "of the rare classes' accuracy" in said[0] and said[-1] == "it helps with 100 labels"

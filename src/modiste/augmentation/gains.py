@@ -175,11 +175,7 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
                 f"the sets are {folder}/{budget}-seed*/synthetic*.npz"
             )
         elif any(gain.p_value is not None for gain in here):
-            found = "; ".join(
-                f"{gain.arm} {gain.verdict}{'' if gain.against == CLASSICAL else ', against ' + gain.against}"
-                for gain in here
-            )
-            said.append(f"{lead} no gain over {CLASSICAL} could be shown, so do not use the synthetic images: {found}")
+            said.append(f"{lead} {_refusal(rows, here, budget, about)}")
         else:
             said.append(f"{lead} no verdict is possible with one seed; ask for five with --seeds 5")
     if said and helpful:
@@ -187,8 +183,24 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
     elif said and any(gain.p_value is not None for gain in gains):
         mixed = [gain.word for gain in gains if gain.arm.partition(",")[0] in (MIXED, BOTH)]
         harm = all(word == "harms" for word in mixed)
-        said.append("it harms; do not use it" if harm else "no gain is shown at any budget; do not use it")
+        over = " over repeating the rare images" if has_rare(rows) else ""
+        said.append("it harms; do not use it" if harm else f"no gain{over} is shown at any budget; do not use it")
     return said
+
+
+def _refusal(rows: Sequence[Row], gains: Sequence[Gain], budget: str, about: str) -> str:
+    """Why not to use the synthetic images of a budget: its best arm with them, and how many such arms harm."""
+    score = "rare" if has_rare(rows) else "accuracy"
+    arms = list(dict.fromkeys(gain.arm for gain in gains))
+    best = max(arms, key=lambda arm: _mean(rows, budget, arm, score))
+    over = {gain.against: gain for gain in gains if gain.arm == best}
+    reason = next((against for against, gain in over.items() if gain.word != "helps"), REAL)
+    mean = 100 * (over[CLASSICAL].difference.mean or 0.0)
+    told = f"the best of {len(arms)} arms with them, {best}, has {mean:+.1f} points of {about} and "
+    told += ", ".join(f"{gain.verdict} against {against}" for against, gain in over.items())
+    harmful = sum(gain.word == "harms" for gain in gains if gain.against == CLASSICAL)
+    tail = f"; {harmful} of the {len(arms)} harm{'s' * (harmful == 1)}" if harmful else ""
+    return f"no gain over {reason} could be shown, so do not use the synthetic images: {told}{tail}"
 
 
 def _wins(rows: Sequence[Row], gains: Sequence[Gain], budget: str, arm: str) -> bool:
