@@ -287,9 +287,28 @@ def test_the_plan_and_the_result_on_the_command_line(
     assert code == 0 and found["finished"] and len(found["rows"]) == 10 and len(found["gains"]) == 4
 
 
+def test_the_data_are_opened_once(closet: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of many pictures takes minutes."""
+    small = {"data.name": str(closet), "data.resize": None, "data.split": "fit", "train.images": 32}
+    run = trainer.train(tiny, tmp_path / "run", overrides=small, console=QUIET)
+    parts: list[str | None] = []
+    open_data = data.open_data
+
+    def counted(settings: Data, part: data.Part | None = None) -> data.Images:
+        parts.append(part)
+        return open_data(settings, part=part)
+
+    monkeypatch.setattr(data, "open_data", counted)
+    monkeypatch.setattr(workers, "locally", lambda *_: iter(()))
+    for what, asked in ((closet, {"budgets": (40,)}), (run.path, {}), (tmp_path / "0", {})):
+        parts.clear()
+        augmentation.augment(what, None if what.name == "0" else tmp_path / str(len(asked)), console=QUIET, **asked)
+        assert parts == [None, "test"]
+
+
 def test_what_is_asked_for_twice_is_made_once(closet: Path, recipe: Path, tmp_path: Path) -> None:
     twice = {"seeds": (0, 1, 0), "budgets": (40, 40), "ratio": [0.5, 0.5], "filter": ("none", "none")}
-    settings, _, path = experiment.settle(closet, tmp_path / "out", recipe=recipe, **twice)
+    settings, _, path, _ = experiment.settle(closet, tmp_path / "out", recipe=recipe, **twice)
     assert (settings.seeds, settings.budgets, settings.ratio, settings.filter) == ((0, 1), (40,), (0.5,), ("none",))
     assert [arm.name for arm in experiment.all_arms(settings)] == ARMS
     assert [piece.name for piece in experiment.pieces(settings, path)] == ["40-seed0", "40-seed1"]
@@ -317,7 +336,8 @@ def test_data_that_changed_are_refused(closet: Path, tiny: Recipe, tmp_path: Pat
 
     def prepare(out: Path, **changes: Any) -> None:
         np.savez(place, **{**arrays, **changes})
-        experiment.prepare(settings, tiny, out, experiment.chosen(settings, tiny, out))
+        parts = experiment.opened(settings, out)
+        experiment.prepare(settings, tiny, out, parts, experiment.chosen(settings, tiny, out, parts))
 
     for out in (new, old):
         prepare(out)

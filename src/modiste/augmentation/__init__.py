@@ -103,13 +103,13 @@ def augment(
     console = console or Console(stderr=True)
     if ray:
         workers.ray_package()
-    settings, generators, path = experiment.settle(
+    settings, generators, path, parts = experiment.settle(
         what, out, budgets=budgets, seeds=seeds, rare=rare, recipe=recipe, length=length, overrides=overrides,
         ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize, jobs=jobs,
     )  # fmt: skip
-    found = experiment.chosen(settings, generators, path)
+    found = experiment.chosen(settings, generators, path, parts)
     with _locked(path), trainer.interruptible() as stopped:
-        made = experiment.prepare(settings, generators, path, found)
+        made = experiment.prepare(settings, generators, path, parts, found)
         todo = [piece for piece in made if not _finished(piece, settings)]
         if reused := len(made) - len(todo):
             console.print(f"{reused} of {len(made)} pieces are finished already", highlight=False)

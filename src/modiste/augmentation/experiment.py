@@ -157,8 +157,9 @@ def settle(
     rare: Sequence[str] | None = None,
     jobs: int = 1,
     **asked: Any,
-) -> tuple[Settings, Recipe, Path]:
-    """The settings, the generators' recipe and the folder: `out`, the experiment that `what` is, or augment/NAME.
+) -> tuple[Settings, Recipe, Path, Parts]:
+    """The settings, the generators' recipe, the folder (`out`, the experiment that `what` is, or augment/NAME) and
+    the opened images.
 
     `asked` are keys of Settings, of lists every value once; those that are None are left to the experiment's folder, or
     to their defaults.
@@ -178,7 +179,8 @@ def settle(
                 f"not {words[0]}; start another one from its data with --out"
             )
         settings, generators = read(Path(what))
-        return build({**settings.model_dump(exclude_unset=True), **given}), generators, Path(what)
+        settings = build({**settings.model_dump(exclude_unset=True), **given})
+        return settings, generators, Path(what), opened(settings, Path(what))
     if "ratio" in given and rare:
         raise UsageError("--ratio has no meaning with --rare, where synthetic images fill the rare classes; leave it")
     if run := runs.find_run(what):
@@ -193,13 +195,15 @@ def settle(
         generators = _generators(recipe or "swift", length, overrides or {})
     path = Path("augment") / name if out is None else Path(out)
     parts = subsets.open_parts(dataset)
+    if run and data.digest(parts.images) != run.manifest["data"]["digest"]:
+        raise UsageError(f"{dataset.name} is not what {what} was trained on any more; put its images back")
     images = subsets.split(parts, 0)[0]
     numbers = subsets.rare_classes(rare, images) if rare else ()
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
     given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // jobs)
     settings = build({"data": dataset.model_dump(), "rare": numbers, **given})
-    return settings, generators, path
+    return settings, generators, path, opened(settings, path, parts)
 
 
 def _of_data(what: str, resize: int | None) -> Data:
@@ -224,8 +228,6 @@ def _of_run(run: runs.Run, given: Mapping[str, Any], rare: Sequence[str] | None)
         raise UsageError(
             f"{run.path} has seen every image of {recipe.data.name}, and there are no test images; add some"
         )
-    if data.digest(data.open_data(recipe.data)) != manifest["data"]["digest"]:
-        raise UsageError(f"{recipe.data.name} is not what {run.path} was trained on any more; give back its {seen}")
     return recipe.data, recipe
 
 
@@ -268,9 +270,8 @@ def all_arms(settings: Settings) -> list[arms.Arm]:
     return arms.arms_for(settings.ratio, settings.filter, bool(settings.rare))
 
 
-def chosen(settings: Settings, recipe: Recipe, path: Path) -> dict[str, tuple[Images, list[int]]]:
+def chosen(settings: Settings, recipe: Recipe, path: Path, parts: Parts) -> dict[str, tuple[Images, list[int]]]:
     """The images of every piece by its name, with their indices; all is checked here, before anything is written."""
-    parts = opened(settings, path)
     found = {}
     for piece in pieces(settings, path):
         images, _ = subsets.split(parts, piece.seed)
@@ -305,13 +306,13 @@ def _check_made(settings: Settings, subset: Images) -> None:
         )
 
 
-def opened(settings: Settings, path: Path) -> Parts:
+def opened(settings: Settings, path: Path, parts: Parts | None = None) -> Parts:
     """The images to choose from and to test on; UsageError unless they are those that the experiment began with.
 
     Else a fold drawn from others could hold images of a subset drawn before. An experiment without data.json, as they
     were made once, is taken as it is.
     """
-    parts, place = subsets.open_parts(settings.data), path / "data.json"
+    parts, place = parts or subsets.open_parts(settings.data), path / "data.json"
     if is_experiment(path) and place.is_file() and place.read_text(encoding="utf-8") != _digests(parts):
         raise UsageError(
             f"the images of {settings.data.name} are not those that {path} was begun with; put those back, or start "
@@ -333,7 +334,7 @@ def fitting(recipe: Recipe, images: int) -> dict[str, int]:
 
 
 def prepare(
-    settings: Settings, recipe: Recipe, path: Path, found: Mapping[str, tuple[Images, list[int]]]
+    settings: Settings, recipe: Recipe, path: Path, parts: Parts, found: Mapping[str, tuple[Images, list[int]]]
 ) -> list[Piece]:
     """Write the settings and what `chosen` found for every piece, after checking them against what is there."""
     if is_experiment(path):
@@ -349,7 +350,7 @@ def prepare(
     runs.write_text(path / "recipe.toml", config.to_toml(recipe))
     runs.write_text(path / "settings.toml", tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
     if not (path / "data.json").is_file():
-        runs.write_text(path / "data.json", _digests(subsets.open_parts(settings.data)))
+        runs.write_text(path / "data.json", _digests(parts))
     made = pieces(settings, path)
     for piece in made:
         subset, indices = found[piece.name]

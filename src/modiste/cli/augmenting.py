@@ -103,11 +103,11 @@ def _shares(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"--ratio {text!r} are no numbers; write shares as 0.25,0.5") from None
 
 
-def _print_plan(settings: Any, recipe: Any, path: Path, as_json: bool) -> None:
+def _print_plan(settings: Any, recipe: Any, path: Path, parts: Any, as_json: bool) -> None:
     from modiste import config
     from modiste.augmentation import arms, experiment
 
-    found = experiment.chosen(settings, recipe, path)
+    found = experiment.chosen(settings, recipe, path, parts)
     names = [arm.name for arm in experiment.all_arms(settings)]
     rows: list[dict[str, Any]] = []
     for piece in experiment.pieces(settings, path):
