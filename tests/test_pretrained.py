@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import importlib.util
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +109,31 @@ def test_the_pictures_are_the_same_from_half_the_bytes(made: Path, packed: Path)
     assert not [name for name in tensors if "parametrizations" in name]  # spectral norm is worked out
     assert next(sample.load(packed).network.parameters()).dtype == torch.float32
     assert (packed / "generator.safetensors").stat().st_size < 2 * sum(map(torch.numel, floats)) + 4_000
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_a_full_disk_is_told_of_the_place_that_was_asked_for(
+    written: int, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of the files, and when they are settled; nothing is left behind."""
+    kinds = [(exports.export_pretrained, ["generator.safetensors", "generator.json", "recipe.toml", "manifest.json",
+                                          "README.md", ""])]  # fmt: skip
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
+        kinds += [(exports.export, ["generator.safetensors", "generator.json", "generator.onnx", "grid.png",
+                                    "README.md", ""])]  # fmt: skip
+    for export, files in kinds:
+        calls: list[int] = []
+
+        def full(descriptor: int, calls: list[int] = calls) -> None:
+            calls.append(descriptor)
+            if len(calls) > written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        place = re.escape(str(tmp_path / "out" / files[written]))
+        with pytest.raises(ModisteError, match=f"^cannot write {place}: No space left .*; make room and run it again$"):
+            export(made, tmp_path / "out")
+        assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_another_shape_or_number_are_refused(packed: Path) -> None:

@@ -211,6 +211,12 @@ def write_card(place: Path, out: Path, kind: str, text: str) -> None:
         _save(place / card_place(out, kind).name, text.encode())
 
 
+def write_file(place: Path, out: Path, name: str, content: str | bytes) -> None:
+    """Write a file of the folder `out`, which is being made in the folder `place`; text as UTF-8."""
+    with runs.place_named(out / name):
+        _save(place / name, content.encode() if isinstance(content, str) else content)
+
+
 def _save(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
