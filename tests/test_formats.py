@@ -8,13 +8,15 @@ import json
 import os
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from modiste import formats, provenance
+from modiste import data, formats, provenance
+from modiste.config import Data
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
 
@@ -55,6 +57,18 @@ def test_one_file_has_the_ending_by_which_readers_know_it(kind: str, tmp_path: P
     with pytest.raises(UsageError, match=rf"{kind} is one file, .*; name it .*set\.{kind}"):
         formats.check(tmp_path / "set", kind, 1)
     formats.check(tmp_path / f"set.{kind}", kind, 1)
+
+
+def test_idx_files_hold_256_classes_and_no_more(tmp_path: Path) -> None:
+    made = images(3)
+    many = replace(made, labels=np.array([0, 1, 255]), class_names=tuple(map(str, range(256))))
+    formats.write(many, None, tmp_path / "idx", "idx")
+    read = data.open_data(Data(name=str(tmp_path / "idx")))
+    assert read.labels is not None and read.labels.tolist() == [0, 1, 255]
+    more = replace(made, labels=np.array([0, 1, 256]), class_names=tuple(map(str, range(257))))
+    with pytest.raises(UsageError, match=r"one byte, and there are 257 classes; write \.npz"):
+        formats.write(more, None, tmp_path / "more", "idx")
+    assert not (tmp_path / "more").exists()
 
 
 def test_pictures_of_no_seed_name_none(tmp_path: Path) -> None:

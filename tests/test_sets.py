@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from modiste import config, data, formats, provenance, runs, sample, sets, subjects, trainer
@@ -316,6 +317,19 @@ def test_wrong_use_is_a_sentence_and_leaves_nothing(
     with pytest.raises(UsageError, match=re.escape(said)) as failure:
         sets.write_set(made, tmp_path / "new" / "set", **options)
     assert "\n" not in str(failure.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "said"), [("idx", tuple(map(str, range(257))), "one byte, and there are 257 classes")]
+)
+def test_classes_that_a_format_cannot_hold_are_refused_before_anything_is_made(
+    kind: str, names: tuple[str, ...], said: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Shape(1, 16, len(names))
+    monkeypatch.setattr(sample, "load", lambda *_: sample.TrainedGenerator(torch.nn.Identity(), shape, names, "it"))
+    with pytest.raises(UsageError, match=re.escape(said)):
+        sets.write_set(made, tmp_path / "out", kind=kind, per_class=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_line_makes_sets(call: Any, made: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ SINGLE = ("npz", "parquet")
 WITH_PNG = ("folder", "parquet", "huggingface")
 """The formats whose images are PNG files, which can be signed and say what they are one by one."""
 SHARD = "data/train-00000-of-00001.parquet"
+IDX_CLASSES = 256
 TOLD_EVERY = 5_000
 ROW_GROUP = 1_000
 LEAST = 100
@@ -73,7 +74,9 @@ def card_place(out: Path, kind: str) -> Path:
     return out.with_name(f"{out.name}.md") if kind in SINGLE else out / "README.md"
 
 
-def check(out: Path, kind: str, channels: int, seeds: Sequence[int] | None = None) -> None:
+def check(
+    out: Path, kind: str, channels: int, seeds: Sequence[int] | None = None, class_names: Sequence[str] = ()
+) -> None:
     """UsageError or ModisteError for what would fail in the end, so that nothing is generated in vain."""
     if kind not in FORMATS:
         raise UsageError(f"no format of a set is named {kind!r}; choose one of {', '.join(FORMATS)}")
@@ -81,6 +84,11 @@ def check(out: Path, kind: str, channels: int, seeds: Sequence[int] | None = Non
         pyarrow()
     if kind == "idx" and channels != 1:
         raise UsageError("IDX files hold grey images; write colour images as .npz or a folder")
+    if kind == "idx" and len(class_names) > IDX_CLASSES:
+        raise UsageError(
+            f"a label in IDX files is one byte, and there are {len(class_names):,} classes; write .npz, .parquet or a "
+            "folder"
+        )
     if kind == "folder" and seeds is not None and len(set(seeds)) < len(seeds):
         raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
     if kind in SINGLE:
@@ -104,7 +112,7 @@ def write(
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
-    check(out, kind, images.pixels.shape[1], seeds)
+    check(out, kind, images.pixels.shape[1], seeds, images.class_names)
     with beside(out) as place:
         fill(place, images, seeds, out, kind, seal, facts)
         settle(place, out, kind)

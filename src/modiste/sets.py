@@ -130,7 +130,7 @@ def write_set(
     order = Order(kind, per_class, count, seeds, label, truncation, checkpoint, batch_norm, keep_duplicates,
                   watermark is not None, signer)  # fmt: skip
     trained = sample.load(run, checkpoint, batch_norm)
-    formats.check(out, kind, trained.shape.channels, seeds)
+    formats.check(out, kind, trained.shape.channels, seeds, trained.class_names)
     wanted = _wanted(order, trained)
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
     facts = _facts_of_run(run, trained, order)
