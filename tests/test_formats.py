@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import resource
 import sys
 from dataclasses import replace
@@ -69,6 +70,25 @@ def test_idx_files_hold_256_classes_and_no_more(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"one byte, and there are 257 classes; write \.npz"):
         formats.write(more, None, tmp_path / "more", "idx")
     assert not (tmp_path / "more").exists()
+
+
+def test_folders_are_read_back_as_the_classes_that_they_hold(tmp_path: Path) -> None:
+    for names, said in (
+        (("a/b", "c", "a-b"), "'a/b' and 'a-b' would lie in one folder, a-b"),
+        ((".x", "x", "y"), "'.x' and 'x' would lie in one folder, x"),
+        (("", "0", "1"), "'' and '0' would lie in one folder, 0"),
+        (("test", "other", "train"), "the classes train and test would be read as two parts"),
+    ):
+        with pytest.raises(UsageError, match=f"{re.escape(said)}.*; write \\.npz or \\.parquet"):
+            formats.write(replace(images(), class_names=names), None, tmp_path / "no", "folder")
+        assert not (tmp_path / "no").exists()
+        formats.write(replace(images(), class_names=names), None, tmp_path / "set.npz", "npz")
+        assert data.open_data(Data(name=str(tmp_path / "set.npz"))).class_names == names
+    for names in (("A", "b", "b c"), ("test", "trail", "training"), ("other", "train", "training")):
+        out = tmp_path / "-".join(names)
+        formats.write(replace(images(), class_names=names), None, out, "folder")
+        read = data.open_data(Data(name=str(out)))
+        assert sorted(read.class_names) == sorted(names) and len(read) == 7
 
 
 def test_pictures_of_no_seed_name_none(tmp_path: Path) -> None:

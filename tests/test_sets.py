@@ -320,7 +320,11 @@ def test_wrong_use_is_a_sentence_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("kind", "names", "said"), [("idx", tuple(map(str, range(257))), "one byte, and there are 257 classes")]
+    ("kind", "names", "said"),
+    [
+        ("idx", tuple(map(str, range(257))), "one byte, and there are 257 classes"),
+        ("folder", ("a/b", "a-b"), "would lie in one folder"),
+    ],
 )
 def test_classes_that_a_format_cannot_hold_are_refused_before_anything_is_made(
     kind: str, names: tuple[str, ...], said: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,6 +92,8 @@ def check(
         )
     if kind == "folder" and seeds is not None and len(set(seeds)) < len(seeds):
         raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
+    if kind == "folder":
+        _check_folders(class_names)
     if kind in SINGLE:
         if out.is_dir():
             raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
@@ -101,6 +104,18 @@ def check(
         raise UsageError(f"{out} is a file and not a folder; choose a new folder")
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
+
+
+def _check_folders(class_names: Sequence[str]) -> None:
+    """UsageError where folders named after the classes would not be read as these classes."""
+    folders = [class_folder(name, label) for label, name in enumerate(class_names)]
+    remedy = "write .npz or .parquet, which keep the names as they are"
+    for folder, count in Counter(folders).items():
+        if count > 1:
+            both = " and ".join(repr(name) for name, its in zip(class_names, folders, strict=True) if its == folder)
+            raise UsageError(f"the classes {both} would lie in one folder, {folder}; {remedy}")
+    if {"train", "test"} <= set(folders):
+        raise UsageError(f"folders of the classes train and test would be read as two parts of a set; {remedy}")
 
 
 def write(
