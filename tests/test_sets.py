@@ -336,6 +336,21 @@ def test_classes_that_a_format_cannot_hold_are_refused_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_card_replaces_cards_of_earlier_sets_and_nothing_else(made: Path, tmp_path: Path) -> None:
+    first, out = sets.write_set(made, tmp_path / "set.npz", per_class=1), tmp_path / "set.npz"
+    again = sets.write_set(made, out, per_class=2)
+    assert first.card == again.card and "20 images by small" in card_of(again)
+    first.card.write_text("what I found in this set", encoding="utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match=r"would replace .*set\.npz\.md, which is no such card; move that away"):
+        sets.write_set(made, out, per_class=3)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    first.card.unlink()
+    first.card.mkdir()
+    with pytest.raises(UsageError, match="which is no such card"):
+        sets.write_set(made, out, per_class=3)
+
+
 def test_the_command_line_makes_sets(call: Any, made: Path, tmp_path: Path) -> None:
     code, out, _ = call("sample", made, "--per-class", 2, "--out", tmp_path / "idx", "--format", "idx")
     assert code == 0 and "wrote 20 images" in out and "README.md" in out and "training images: 0 replaced" in out

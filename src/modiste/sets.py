@@ -36,6 +36,8 @@ from modiste.report import methods, words
 BLOCK = 64 * sample.CHUNK
 MOST_TRIED = 4
 """Times as many images as asked for are made at most, to replace near-duplicates."""
+OUR_CARD = b"tags: [synthetic, gan, modiste]"
+"""By which a card is known (data_card.md)."""
 
 Say = Callable[[str], None]
 Make = Callable[..., Images]
@@ -131,6 +133,7 @@ def write_set(
                   watermark is not None, signer)  # fmt: skip
     trained = sample.load(run, checkpoint, batch_norm)
     formats.check(out, kind, trained.shape.channels, seeds, trained.class_names)
+    _refuse_other_card(formats.card_place(out, kind))
     wanted = _wanted(order, trained)
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
     facts = _facts_of_run(run, trained, order)
@@ -263,6 +266,14 @@ def _joined(parts: Sequence[Images]) -> Images:
 
 
 # the card
+
+
+def _refuse_other_card(place: Path) -> None:
+    """UsageError where something else than the card of an earlier set lies in the place of the card."""
+    if place.exists() and not (place.is_file() and OUR_CARD in place.read_bytes()):
+        raise UsageError(
+            f"the set's data card would replace {place}, which is no such card; move that away, or choose another --out"
+        )
 
 
 def _facts_of_run(run: runs.Run, trained: sample.TrainedGenerator, order: Order) -> dict[str, Any]:
