@@ -212,6 +212,28 @@ def test_every_format_is_balanced_marked_and_carded(
         assert provenance.verify(done.out)["synthetic"] == (1 if kind == "npz" else 30)
 
 
+def test_the_cards_commands_can_be_typed_where_the_set_was_made(
+    call: Any, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made, tmp_path / "here" / "runs" / "my run")
+    shutil.copytree(made, tmp_path / "there" / "small")
+    monkeypatch.chdir(tmp_path / "here")
+    for run, name in (
+        ("runs/my run", "'runs/my run'"),
+        (tmp_path / "here" / "runs" / "my run", "'runs/my run'"),
+        ("../there/small", "../there/small"),
+        (tmp_path / "there" / "small", "small"),  # but not where it lies on this machine
+    ):
+        card = card_of(sets.write_set(run, "set.npz", per_class=1))
+        (again,) = re.findall(r"The same again, .*: `(.*)`", card)
+        assert again == f"modiste sample {name} --per-class 1 --format npz --out set.npz"
+        assert f"`modiste evaluate {name}`" in card and str(tmp_path) not in card
+        if name != "small":
+            assert call(*shlex.split(again)[1:])[0] == 0
+    monkeypatch.chdir(tmp_path / "here" / "runs" / "my run")
+    assert "`modiste evaluate 'my run'`" in card_of(sets.write_set(".", tmp_path / "a.npz", per_class=1))
+
+
 def test_the_head_of_a_hugging_face_card_is_yaml_with_the_features(made: Path, tmp_path: Path) -> None:
     yaml, parquet = pytest.importorskip("yaml"), pytest.importorskip("pyarrow.parquet")
     done = sets.write_set(made, tmp_path / "hub", kind="huggingface", per_class=2)

@@ -293,6 +293,7 @@ def _facts_of_run(run: runs.Run, trained: sample.TrainedGenerator, order: Order)
         tables.append((methods.how(record["protocol"]), table))
     return {
         "run": run.path.absolute().name,
+        "typed": typed(run),
         "recipe": run.recipe,
         "recipe_hash": run.manifest.get("recipe_hash", config.content_hash(run.recipe)),
         "manifest": run.manifest,
@@ -331,10 +332,17 @@ def card(images: Images, seeds: Sequence[int], search: Search, order: Order, out
         search=search,
         order=order,
         file=out.name,
-        again=command(order, facts["run"], out),
-        evaluate=shlex.join(["modiste", "evaluate", facts["run"], *_sampling(order)]),
+        again=command(order, facts["typed"], out),
+        evaluate=shlex.join(["modiste", "evaluate", facts["typed"], *_sampling(order)]),
         **facts,
     )
+
+
+def typed(run: runs.Run) -> str:
+    """What to type for the run from here; for one outside the current folder its name alone: cards are handed on."""
+    path, here = run.path.absolute(), Path.cwd()
+    inside = not run.shipped and path != here and path.is_relative_to(here)
+    return str(path.relative_to(here)) if inside else path.name
 
 
 def command(order: Order, run: str, out: Path) -> str:
