@@ -176,6 +176,16 @@ def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     assert (windows == first_copy[tile // 2]).all(-1).any(), "a copy is not among the nearest"
 
 
+def test_no_picture_is_left_without_its_record(copied: Path, closet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
+    assert [path.name for path in copied.parent.iterdir()] == ["copied.npz"]
+
+
 def test_the_picture_says_that_it_is_synthetic_in_part(copied: Path, closet: Path) -> None:
     with np.load(copied) as stored:
         np.savez(copied, **stored, **{provenance.SOURCE_KEY: np.array(provenance.SOURCE_TYPE)})

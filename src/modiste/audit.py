@@ -10,13 +10,12 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modiste import data, features, measures, memorisation, provenance, runs, scores
+from modiste import data, features, measures, memorisation, provenance, scores
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.features import Extractor, Features
@@ -266,11 +265,11 @@ def audit(
     reference: Reference,
     floor: Images,
     unseen: int,
-    picture: Path,
+    picture: str,
     generated: bool,
     say: Say,
-) -> dict[str, Any]:
-    """The audit of these images as JSON values, for a record's key `audit`; the picture of the worst cases is written.
+) -> tuple[dict[str, Any], bytes]:
+    """The audit of these images as JSON values, for a record's key `audit`, and the PNG file that it names `picture`.
 
     `images` carry labels in the reference's numbering, or none. `floor` are real images that are not in the reference,
     of which the first `unseen` are new to the judge, too: agreement and frequency have their floor from these, if any.
@@ -286,7 +285,7 @@ def audit(
         **_by_class(images, made, reference, floor, held, unseen),
         "memory": {},
         "not_measured": {} if images.labels is not None else {AGREEMENT: "the images come without labels"},
-        "picture": picture.name,
+        "picture": picture,
     }
     if not unseen:
         result["not_measured"]["floors of frequency, label_agreement"] = ALL_KNOWN
@@ -300,8 +299,7 @@ def audit(
         result["memory"][space] = copies(near.generated.distances, near.unseen_distances)
     say("audit: picture of the worst cases")
     thresholds = {space: counted["threshold"] for space, counted in result["memory"].items()}
-    draw(picture, images, name, made, reference, spaces, thresholds, generated)
-    return result
+    return result, draw(images, name, made, reference, spaces, thresholds, generated)
 
 
 def _by_class(
@@ -367,7 +365,6 @@ def _protocol(reference: Reference, floor: Images, unseen: int, asked: bool) -> 
 
 
 def draw(
-    place: Path,
     images: Images,
     name: str,
     made: Features,
@@ -375,8 +372,8 @@ def draw(
     spaces: Mapping[str, Nearness],
     thresholds: Mapping[str, float],
     generated: bool,
-) -> None:
-    """Write the picture of the worst cases: per class the least convincing images, and those nearest to training ones.
+) -> bytes:
+    """The picture of the worst cases (PNG): per class the least convincing images, and those nearest to training ones.
 
     Images are shown as the judge sees them. Of more than MOST_CLASSES classes, those with the least sure images.
     """
@@ -399,7 +396,7 @@ def draw(
     content = buffer.getvalue()
     if generated:  # beside real ones
         content = provenance.stamp(content, {"Title": title}, provenance.COMPOSITE_TYPE)
-    runs.write_bytes(place, content)
+    return content
 
 
 def _least_convincing(images: Images, made: Features, reference: Reference) -> figures.TileRows:

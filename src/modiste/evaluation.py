@@ -124,12 +124,14 @@ def evaluate(
     }
     place = Path(out) if out else _place(what, subject, reference, checkpoint)
     place.parent.mkdir(parents=True, exist_ok=True)
+    drawn, picture = b"", place.with_name(_picture_name(place.stem))
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
-        picture = place.with_name(_picture_name(place.stem))
         known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(Path(what).expanduser())
-        record["audit"] = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
+        record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture.name, known, say)
     records.write(place, record)
+    if audit:  # no picture is without its record, whatever interrupts this
+        runs.write_bytes(picture, drawn)
     return {**record, "written": str(place)}
 
 
