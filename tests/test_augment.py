@@ -287,6 +287,18 @@ def test_the_plan_and_the_result_on_the_command_line(
     assert code == 0 and found["finished"] and len(found["rows"]) == 10 and len(found["gains"]) == 4
 
 
+def test_every_process_of_a_generators_training_has_a_core(
+    closet: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(workers, "locally", lambda errands, jobs, *_: asked.append(jobs) or iter(()))
+    monkeypatch.setattr(studies, "cores", lambda: 4)
+    for number, together, threads in ((1, 3, 1), (2, 2, 2)):
+        changes = {"overrides": {"train.processes": number, "train.device": "cpu"}, "jobs": 3}
+        found = experiment_of(closet, recipe, tmp_path / str(number), **changes)
+        assert asked.pop() == together and found.settings.threads == threads
+
+
 def test_the_data_are_opened_once(closet: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of many pictures takes minutes."""
     small = {"data.name": str(closet), "data.resize": None, "data.split": "fit", "train.images": 32}

@@ -249,6 +249,22 @@ def test_threads_are_divided_and_stay_as_they_were(
     assert runs.Run(tmp_path / "two/runs/lr_generator-0.002-seed0").manifest["threads"] == 3
 
 
+def test_every_process_of_a_run_has_a_core(
+    file: Path, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = plan.revise(plan.load(file), seeds=1, set={"train.processes": 2, "train.device": "cpu"})
+    study = study.model_copy(update={"threads": None})
+    asked: list[int] = []
+    monkeypatch.setattr(workers, "locally", lambda errands, jobs, *_: asked.append(jobs) or iter(()))
+    for cores, jobs, together, threads in ((2, 2, 1, 2), (8, 3, 3, 2), (6, 8, 3, 2), (1, 2, 1, 1), (5, 2, 2, 2)):
+        monkeypatch.setattr(studies, "cores", lambda cores=cores: cores)
+        assert studies.settle(study, tmp_path / "out", jobs=jobs)[0].threads == threads
+        modiste.study(study, tmp_path / f"{cores}-{jobs}", jobs=jobs)
+        assert asked.pop() == together
+        told = f"{together} at a time and not {jobs}: each has 2 processes, and there are {cores} cores"
+        assert (told in capsys.readouterr().err) == (together < jobs)
+
+
 def test_one_study_at_a_time_in_a_folder(file: Path, here: list[str], tmp_path: Path) -> None:
     modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out/.lock", "60"], stdout=subprocess.PIPE) as other:

@@ -34,6 +34,11 @@ def choose_device(wish: str) -> str:
     return wish
 
 
+def processes_of(recipe: Recipe) -> int:
+    """The processes of a training by this recipe here, where it is started alone."""
+    return processes.planned(choose_device(recipe.train.device), recipe.train.processes).size
+
+
 def choose_precision(wish: str, device: str) -> str:
     """float32 or bfloat16."""
     if wish != "auto":

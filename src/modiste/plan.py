@@ -241,6 +241,17 @@ def configurations(study: Study) -> list[Configuration]:
     return found
 
 
+def most_processes(study: Study, out: Path) -> int:
+    """Processes of the run that has most of them."""
+    found = []
+    for one in configurations(study):
+        try:
+            found.append(assembly.processes_of(trainer.settle(one.recipe, out, one.set)[0]))
+        except UsageError as error:
+            raise UsageError(f"{one.name}: {error}") from None
+    return max(found)
+
+
 def _word(value: Any) -> str:
     text = "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "none"

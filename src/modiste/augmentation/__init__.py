@@ -15,7 +15,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modiste import data, progress, provenance, runs, sample, trainer, workers
+from modiste import assembly, data, progress, provenance, runs, sample, studies, trainer, workers
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -108,6 +108,8 @@ def augment(
         ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize, jobs=jobs,
     )  # fmt: skip
     found = experiment.chosen(settings, generators, path, parts)
+    if ray in (None, "local"):
+        jobs = studies.at_a_time(jobs, 1 if settings.run else assembly.processes_of(generators), console)
     with _locked(path), trainer.interruptible() as stopped:
         made = experiment.prepare(settings, generators, path, parts, found)
         todo = [piece for piece in made if not _finished(piece, settings)]

@@ -201,7 +201,8 @@ def settle(
     numbers = subsets.rare_classes(rare, images) if rare else ()
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
-    given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // jobs)
+    together = studies.at_a_time(jobs, 1 if run else assembly.processes_of(generators))
+    given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // together)
     settings = build({"data": dataset.model_dump(), "rare": numbers, **given})
     return settings, generators, path, opened(settings, path, parts)
 

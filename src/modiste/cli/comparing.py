@@ -63,6 +63,8 @@ def study(
         if track:
             tracking.choose(track)
         planned = plan.expand(asked, path, track)
+        if ray in (None, "local"):
+            jobs = studies.at_a_time(jobs, plan.most_processes(asked, path))
         with progress.telling(asked.name) as say:
             predicted = forecast.table(asked, planned, jobs, calibration, say)
         _print_forecast(predicted, path, as_json)
