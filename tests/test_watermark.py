@@ -25,7 +25,7 @@ def real() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def marked(real: np.ndarray) -> np.ndarray:
-    return watermark.embed(real, "secret", 4.0)
+    return watermark.embed(real, "secret")  # at the strength that `sample --watermark` has
 
 
 def compressed(pixels: np.ndarray) -> np.ndarray:
