@@ -380,6 +380,8 @@ def test_the_command_line_makes_sets(call: Any, made: Path, tmp_path: Path) -> N
     assert json.loads(out)["card"] == str(tmp_path / "set.npz.md") and json.loads(out)["near_duplicates_removed"] == 0
     code, out, _ = call("sample", made, "--count", 99, "--out", tmp_path / "look.npz")
     assert code == 0 and not (tmp_path / "look.npz.md").exists()
+    code, out, _ = call("sample", made, "--count", 99, "--out", tmp_path / "set.npz")
+    assert code == 0 and not (tmp_path / "set.npz.md").exists()  # it spoke of other images
     code, out, _ = call("sample", made, "--per-class", 2, "--out", tmp_path / "grid.png")
     assert code == 0 and "wrote 20 images" in out
 

@@ -43,6 +43,8 @@ SHARD = "data/train-00000-of-00001.parquet"
 IDX_CLASSES = 256
 TOLD_EVERY = 5_000
 ROW_GROUP = 1_000
+OUR_CARD = b"tags: [synthetic, gan, modiste]"
+"""By which a card is known (data_card.md)."""
 LEAST = 100
 """Fewer images than this are a look at a generator and no set, unless so many of each class were asked for."""
 
@@ -126,11 +128,17 @@ def write(
     seal: provenance.Seal | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
+    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`.
+
+    The card of an earlier set in its place goes, since it would speak of other images.
+    """
     check(out, kind, images.pixels.shape[1], seeds, images.class_names)
     with beside(out) as place:
         fill(place, images, seeds, out, kind, seal, facts)
         settle(place, out, kind)
+    if is_card(card := card_place(out, kind)):
+        with runs.place_named(card):
+            card.unlink()
 
 
 @contextmanager

@@ -36,8 +36,6 @@ from modiste.report import methods, words
 BLOCK = 64 * sample.CHUNK
 MOST_TRIED = 4
 """Times as many images as asked for are made at most, to replace near-duplicates."""
-OUR_CARD = b"tags: [synthetic, gan, modiste]"
-"""By which a card is known (data_card.md)."""
 
 Say = Callable[[str], None]
 Make = Callable[..., Images]
@@ -270,7 +268,7 @@ def _joined(parts: Sequence[Images]) -> Images:
 
 def _refuse_other_card(place: Path) -> None:
     """UsageError where something else than the card of an earlier set lies in the place of the card."""
-    if place.exists() and not (place.is_file() and OUR_CARD in place.read_bytes()):
+    if place.exists() and not formats.is_card(place):
         raise UsageError(
             f"the set's data card would replace {place}, which is no such card; move that away, or choose another --out"
         )
