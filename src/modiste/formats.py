@@ -77,6 +77,11 @@ def card_place(out: Path, kind: str) -> Path:
     return out.with_name(f"{out.name}.md") if kind in SINGLE else out / "README.md"
 
 
+def is_card(place: Path) -> bool:
+    """Whether a set's data card of ours lies there."""
+    return place.is_file() and OUR_CARD in place.read_bytes()
+
+
 def check(
     out: Path, kind: str, channels: int, seeds: Sequence[int] | None = None, class_names: Sequence[str] = ()
 ) -> None:
