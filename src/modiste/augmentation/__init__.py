@@ -98,7 +98,7 @@ def augment(
 
     >>> found = augment("toy", budgets=[100, 300], seeds=range(5), length="60000 images")  # doctest: +SKIP
     >>> found.answer[-1]  # doctest: +SKIP
-    'no gain is shown at any budget; do not use it'
+    'no gain over real + classical is shown at any budget; do not use it'
     """
     console = console or Console(stderr=True)
     if ray:

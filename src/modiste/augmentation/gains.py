@@ -158,7 +158,7 @@ def per_class(rows: Sequence[Row], budget: str) -> tuple[list[str], list[list[st
 
 def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str]:
     """A sentence per budget, use it or do not, and one for all; empty while nothing is measured."""
-    said, helpful = [], []
+    said, helpful, unbeaten = [], [], []
     about = "the rare classes' accuracy" if has_rare(rows) else "accuracy"
     for budget in _distinct(rows, "budget"):
         here = [gain for gain in gains if gain.budget == budget and gain.arm not in WITHOUT_SYNTHETIC]
@@ -174,33 +174,38 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
                 f"Holm's correction, {gain.difference.pairs} seeds); "
                 f"the sets are {folder}/{budget}-seed*/synthetic*.npz"
             )
-        elif any(gain.p_value is not None for gain in here):
-            said.append(f"{lead} {_refusal(rows, here, budget, about)}")
+        elif tested := [gain for gain in here if gain.p_value is not None]:
+            rival, facts = _refusal(tested, about)
+            unbeaten.append(rival)
+            said.append(f"{lead} no gain over {rival} could be shown, so do not use the synthetic images: {facts}")
         else:
             said.append(f"{lead} no verdict is possible with one seed; ask for five with --seeds 5")
     if said and helpful:
         said.append(f"it helps {' and '.join(helpful)}" + ("" if len(helpful) == len(said) else ", and nowhere else"))
-    elif said and any(gain.p_value is not None for gain in gains):
+    elif unbeaten:
         mixed = [gain.word for gain in gains if gain.arm.partition(",")[0] in (MIXED, BOTH)]
+        over = f" over {unbeaten[0]}" if len(set(unbeaten)) == 1 else ""
         harm = all(word == "harms" for word in mixed)
-        over = " over repeating the rare images" if has_rare(rows) else ""
         said.append("it harms; do not use it" if harm else f"no gain{over} is shown at any budget; do not use it")
     return said
 
 
-def _refusal(rows: Sequence[Row], gains: Sequence[Gain], budget: str, about: str) -> str:
-    """Why not to use the synthetic images of a budget: its best arm with them, and how many such arms harm."""
-    score = "rare" if has_rare(rows) else "accuracy"
-    arms = list(dict.fromkeys(gain.arm for gain in gains))
-    best = max(arms, key=lambda arm: _mean(rows, budget, arm, score))
-    over = {gain.against: gain for gain in gains if gain.arm == best}
-    reason = next((against for against, gain in over.items() if gain.word != "helps"), REAL)
-    mean = 100 * (over[CLASSICAL].difference.mean or 0.0)
-    told = f"the best of {len(arms)} arms with them, {best}, has {mean:+.1f} points of {about} and "
-    told += ", ".join(f"{gain.verdict} against {against}" for against, gain in over.items())
-    harmful = sum(gain.word == "harms" for gain in gains if gain.against == CLASSICAL)
+def _refusal(tested: Sequence[Gain], about: str) -> tuple[str, str]:
+    """What the best arm with synthetic images does not beat, and why not to use them."""
+    arms = list(dict.fromkeys(gain.arm for gain in tested))
+    over_classical = {gain.arm: gain for gain in tested if gain.against == CLASSICAL}
+    best = max(over_classical, key=lambda arm: over_classical[arm].difference.mean or 0.0)
+    mine = [gain for gain in tested if gain.arm == best]
+    rival = next((gain.against for gain in mine if gain.word != "helps"), REAL)
+    found = [
+        f"{gain.verdict} against {gain.against}"
+        + (f" ({100 * (gain.difference.mean or 0.0):+.1f} points)" if "points" not in gain.verdict else "")
+        for gain in mine
+    ]
+    harmful = sum(gain.word == "harms" for gain in over_classical.values())
     tail = f"; {harmful} of the {len(arms)} harm{'s' * (harmful == 1)}" if harmful else ""
-    return f"no gain over {reason} could be shown, so do not use the synthetic images: {told}{tail}"
+    lead = f"in {about} the best of {len(arms)} arms with them, {best},"
+    return rival, f"{lead} {', and '.join(found)}{tail}"
 
 
 def _wins(rows: Sequence[Row], gains: Sequence[Gain], budget: str, arm: str) -> bool:
