@@ -294,6 +294,19 @@ def test_a_budget_whose_seeds_have_different_counts_is_one_point(tmp_path: Path)
     assert "## 800 to 810 labels, 1,697 to 1,708 steps per arm" in gains.report(tmp_path, settings, rows)
 
 
+def test_one_budget_is_drawn_arm_by_arm(tmp_path: Path) -> None:
+    shifts = {REAL: -0.05, CLASSICAL: 0, REPEATS: 0.05, MIXED: 0.0, BOTH: 0.1, ALONE: -0.3}
+    rows = made_up({"100": shifts}, rare=True)
+    picture = gains.side_by_side(rows)
+    assert [label.get_text() for label in picture.axes[0].get_yticklabels()] == list(shifts)
+    for axes, score in zip(picture.axes, ("accuracy", "rare"), strict=True):
+        points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+        means = [np.mean([row[score] for row in rows if row["arm"] == arm]) for arm in shifts]
+        assert points == pytest.approx([100 * mean for mean in means])
+    gains.write(tmp_path, Settings(data=Data(name="toy"), budgets=(100,)), rows)
+    assert "labelled real images; means over 5 seeds" in (tmp_path / "accuracy.svg").read_text()
+
+
 def test_no_use_no_verdict_and_harm() -> None:
     none = made_up({"100": {REAL: 0, CLASSICAL: 0, MIXED: 0, BOTH: 0, ALONE: -0.3}})
     said = gains.answer(none, gains.decisive(none), Path("x"))

@@ -244,7 +244,7 @@ def write(folder: Path, settings: Settings, rows: Sequence[Row]) -> None:
     lines.writerows([*(row[key] for key in COLUMNS), *row["per_class"].values()] for row in rows)
     runs.write_text(folder / "records.csv", text.getvalue())
     runs.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    picture = learning_curve(rows)
+    picture = learning_curve(rows) if len(_distinct(rows, "budget")) > 1 else side_by_side(rows)
     for ending in ("png", "svg"):
         figures.save(picture, folder / f"accuracy.{ending}")
     runs.write_text(folder / "report.md", report(folder, settings, rows))
@@ -299,6 +299,38 @@ def learning_curve(rows: Sequence[Row]) -> Figure:
     return figure
 
 
+def side_by_side(rows: Sequence[Row]) -> Figure:
+    """The arms of one budget below each other: mean accuracy with its 95 % interval, a second panel for rare classes.
+
+    A grey line marks real + classical, with which the others are compared.
+    """
+    scores = ["accuracy", "rare"] if has_rare(rows) else ["accuracy"]
+    arms = _distinct(rows, "arm")
+    figure = Figure(figsize=(2.6 + 3.2 * len(scores), 0.9 + 0.27 * len(arms)), dpi=figures.DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, score in zip(figure.subplots(1, len(scores), sharey=True, squeeze=False)[0], scores, strict=True):
+        for place, arm in enumerate(arms):
+            found = statistics.summary([row[score] for row in rows if row["arm"] == arm])
+            if found.mean is None:
+                continue
+            low, high = (found.mean if end is None else end for end in (found.low, found.high))
+            colour = figures.COLOURS[1] if arm in WITHOUT_SYNTHETIC else figures.COLOURS[0]
+            axes.plot([100 * low, 100 * high], [place, place], color=colour, lw=1.4)
+            axes.plot(100 * found.mean, place, "o", color=colour, ms=4.5)
+            if arm == CLASSICAL:
+                axes.axvline(100 * found.mean, color="0.75", lw=0.8, zorder=0)
+        axes.set_xlabel(f"{SCORES[score]}, %", fontsize=figures.SMALL)
+        axes.set_yticks(range(len(arms)), arms)
+        axes.tick_params(labelsize=figures.SMALL - 1)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.axes[0].invert_yaxis()
+    labels, count = spread(rows, rows[0]["budget"], "images"), len({row["seed"] for row in rows})
+    title = f"{labels} labelled real images; means over {count} seeds with 95 % intervals"
+    figure.suptitle(title, fontsize=figures.SMALL, x=0.01, ha="left")
+    return figure
+
+
 def _labels_of(rows: Sequence[Row]) -> dict[str, float]:
     """The mean number of labelled images of every budget, the smallest first."""
     budgets = _distinct(rows, "budget")
@@ -311,7 +343,7 @@ def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
     said = answer(rows, decisive(rows), folder)
     scores = ["accuracy", "rare"] if has_rare(rows) else ["accuracy"]
     parts = [f"# Do synthetic images help on {settings.data.name}?", "", *(f"- {line}" for line in said), ""]
-    parts += ["![accuracy over labels](accuracy.svg)", "", "## How it was measured", "", _method(settings, rows), ""]
+    parts += ["![accuracy of each arm](accuracy.svg)", "", "## How it was measured", "", _method(settings, rows), ""]
     for budget in _distinct(rows, "budget"):
         labels, steps = (spread(rows, budget, key) for key in ("images", "steps"))
         parts += [f"## {labels} labels, {steps} steps per arm", ""]
