@@ -105,6 +105,7 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
     cut = augmentation.Experiment(tmp_path / "cut")
     assert len(cut.rows) == 7 and not cut.finished
     set_before = (tmp_path / "cut/80-seed0/synthetic.npz").stat().st_mtime_ns
+    (tmp_path / "cut/80-seed1/subset.json").unlink()  # as if it had been killed between the two files of a subset
     monkeypatch.setattr(arms, "outcome", real_outcome)
     here.clear()
     again = augmentation.augment(tmp_path / "cut", console=QUIET)

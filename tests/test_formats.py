@@ -82,7 +82,7 @@ def test_folders_are_read_back_as_the_classes_that_they_hold(tmp_path: Path) -> 
         with pytest.raises(UsageError, match=f"{re.escape(said)}.*; write \\.npz or \\.parquet"):
             formats.write(replace(images(), class_names=names), None, tmp_path / "no", "folder")
         assert not (tmp_path / "no").exists()
-        formats.write(replace(images(), class_names=names), None, tmp_path / "set.npz", "npz")
+        formats.write(replace(images(), class_names=names), None, tmp_path / "set.npz", "npz", provenance.stamp)
         assert data.open_data(Data(name=str(tmp_path / "set.npz"))).class_names == names
     for names in (("A", "b", "b c"), ("test", "trail", "training"), ("other", "train", "training")):
         out = tmp_path / "-".join(names)
@@ -158,7 +158,7 @@ def test_a_file_that_grows_beyond_what_is_allowed_too(kind: str, tmp_path: Path)
 @pytest.mark.parametrize("kind", ["npz", "folder"])
 def test_a_failure_leaves_an_earlier_set_as_it_was(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / PLACES[kind]
-    formats.write(images(4), None, out, kind)
+    formats.write(images(4), None, out, kind, provenance.stamp)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def full(_: int) -> None:
@@ -168,6 +168,25 @@ def test_a_failure_leaves_an_earlier_set_as_it_was(kind: str, tmp_path: Path, mo
     with pytest.raises(ModisteError, match=r"is not empty" if kind == "folder" else r"No space left"):
         formats.write(images(5), None, out, kind)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("kind", formats.SINGLE)
+def test_one_file_replaces_earlier_sets_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / PLACES[kind]
+    formats.write(images(4), None, out, kind, provenance.stamp)
+    formats.write(images(5), None, out, kind, provenance.stamp)
+    assert len(data.open_data(Data(name=str(out)))) == 5
+    out.unlink()
+    formats.write(images(), None, out, kind)  # real images
+    for content in (out.read_bytes(), b"", b"words"):
+        out.write_bytes(content)
+        with pytest.raises(UsageError, match=r"exists and does not say that its images are synthetic.*choose another"):
+            formats.check(out, kind, 1)
+        with pytest.raises(UsageError, match=r"does not say"):
+            formats.write(images(), None, out, kind, provenance.stamp)
+        assert out.read_bytes() == content
 
 
 def test_a_place_that_cannot_be_had_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

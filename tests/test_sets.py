@@ -386,6 +386,20 @@ def test_the_command_line_makes_sets(call: Any, made: Path, tmp_path: Path) -> N
     assert code == 0 and "wrote 20 images" in out
 
 
+@pytest.mark.parametrize("count", [10, 100])
+def test_a_file_that_is_no_earlier_set_is_refused_before_anything_is_made(
+    count: int, call: Any, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "mine.npz"
+    np.savez(out, images=np.zeros((2, 16, 16), np.uint8))
+    before = out.read_bytes()
+    monkeypatch.setattr(sample, "generate", lambda *_: pytest.fail("images were generated"))
+    for way in ([], ["--interpolate", 1, 2]):
+        code, _, err = call("sample", made, "--count", count, "--out", out, *way)
+        assert code == 2 and "does not say that its images are synthetic" in err and err.count("\n") == 1
+        assert out.read_bytes() == before
+
+
 def test_what_cannot_be_made_is_one_sentence_on_the_command_line(
     call: Any, made: Path, made_without_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

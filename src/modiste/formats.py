@@ -32,7 +32,7 @@ from modiste import provenance, runs
 from modiste.data import Images
 from modiste.data.images import class_folder
 from modiste.data.parquet import pyarrow
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 
 FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
 SINGLE = ("npz", "parquet")
@@ -106,11 +106,22 @@ def check(
             raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
         if out.suffix != f".{kind}":
             raise UsageError(f"{kind} is one file, and no reader would know {out} for one; name it {out}.{kind}")
+        if out.exists() and not _says_synthetic(out):
+            raise UsageError(
+                f"{out} exists and does not say that its images are synthetic, so it is no earlier set to replace; "
+                "move it away, or choose another --out"
+            )
         return
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose a new folder")
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
+
+
+def _says_synthetic(file: Path) -> bool:
+    with suppress(ModisteError):  # what cannot be read is somebody's all the same
+        return provenance.says_synthetic(file)
+    return False
 
 
 def _check_folders(class_names: Sequence[str]) -> None:

@@ -384,10 +384,12 @@ def _gather(path: Path) -> tuple[list[str], list[tuple[dict[str, str], Manifest]
 
 
 def says_synthetic(path: Path) -> bool:
-    """Whether the metadata of an .npz file, or of any picture in a folder, says that it is synthetic."""
+    """Whether an .npz file, the first picture in a Parquet file or any in a folder says that it is synthetic."""
     if path.suffix == ".npz":
         with readers.open_npz(path) as archive:
             return SOURCE_KEY in archive.files and str(readers.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
+    if path.suffix == ".parquet":
+        return bool(read_metadata(next(parquet.pictures([path])).content))
     for file in _pictures(path):
         with suppress(ModisteError, OSError):  # a broken picture says nothing
             if read_metadata(file.read_bytes()):

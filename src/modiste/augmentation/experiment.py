@@ -356,6 +356,7 @@ def prepare(
     for piece in made:
         subset, indices = found[piece.name]
         if not (piece.folder / "subset.json").is_file():
+            (piece.folder / "subset.npz").unlink(missing_ok=True)  # of a preparation that was killed here
             sample.write(subset, None, piece.folder / "subset.npz", "npz")
             facts = {"data": subset.name, "budget": piece.budget, "seed": piece.seed, "digest": data.digest(subset)}
             runs.write_text(piece.folder / "subset.json", json.dumps({**facts, "indices": indices}) + "\n")

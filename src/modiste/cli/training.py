@@ -160,12 +160,14 @@ def sample(
     generator = room.load(run, checkpoint, batch_norm)
     signed = sign or certificate is not None or private_key is not None
     room.check_marks(out, kind, signed, watermark is not None)
+    if chosen is None and not interpolate:
+        chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
+    if kind in formats.FORMATS:
+        formats.check(out, kind, generator.shape.channels, chosen, generator.class_names)
     if interpolate:
         frames = count or (30 if kind == "gif" else 10)
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
-        count = generator.balanced(per_class) if per_class is not None else count
-        chosen = list(range(count or 64)) if chosen is None else chosen
         images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
     if watermark is not None:
         images = replace(images, pixels=mark.embed(images.pixels, watermark))
