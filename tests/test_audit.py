@@ -184,6 +184,11 @@ def test_no_picture_is_left_without_its_record(copied: Path, closet: Path, monke
     with pytest.raises(KeyboardInterrupt):
         modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
     assert [path.name for path in copied.parent.iterdir()] == ["copied.npz"]
+    monkeypatch.undo()
+    audited = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
+    picture = Path(audited["written"]).with_name(audited["audit"]["picture"])
+    assert picture.is_file()
+    assert "audit" not in modiste.evaluate(copied, count=60, data_name=str(closet)) and not picture.exists()
 
 
 def test_the_picture_says_that_it_is_synthetic_in_part(copied: Path, closet: Path) -> None:

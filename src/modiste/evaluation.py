@@ -129,8 +129,11 @@ def evaluate(
         held, new = _floor_images(dataset, reference, len(images))
         known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(Path(what).expanduser())
         record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture.name, known, say)
+    if place.is_file() and f'"{picture.name}"' in place.read_text(encoding="utf-8"):
+        with runs.place_named(picture):
+            picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
     records.write(place, record)
-    if audit:  # no picture is without its record, whatever interrupts this
+    if audit:  # last: no interruption leaves a picture without its record
         runs.write_bytes(picture, drawn)
     return {**record, "written": str(place)}
 
