@@ -373,6 +373,31 @@ def test_a_card_replaces_cards_of_earlier_sets_and_nothing_else(made: Path, tmp_
         sets.write_set(made, out, per_class=3)
 
 
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_wherever_a_set_is_killed_no_card_lies_beside_other_images(
+    moved: int, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "set.npz"
+    sets.write_set(made, out, per_class=1)
+    real, left = Path.replace, [moved]
+
+    def replace(path: Path, target: Path) -> Path:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    if moved < 2:
+        with pytest.raises(KeyboardInterrupt):
+            sets.write_set(made, out, per_class=2)
+    else:
+        sets.write_set(made, out, per_class=2)
+    card, count = tmp_path / "set.npz.md", len(data.open_data(Data(name=str(out))))
+    assert count == (20 if moved else 10)
+    assert card.exists() == (moved == 2) and (moved < 2 or "20 images by small" in card.read_text(encoding="utf-8"))
+
+
 def test_the_command_line_makes_sets(call: Any, made: Path, tmp_path: Path) -> None:
     code, out, _ = call("sample", made, "--per-class", 2, "--out", tmp_path / "idx", "--format", "idx")
     assert code == 0 and "wrote 20 images" in out and "README.md" in out and "training images: 0 replaced" in out
@@ -382,6 +407,9 @@ def test_the_command_line_makes_sets(call: Any, made: Path, tmp_path: Path) -> N
     assert code == 0 and not (tmp_path / "look.npz.md").exists()
     code, out, _ = call("sample", made, "--count", 99, "--out", tmp_path / "set.npz")
     assert code == 0 and not (tmp_path / "set.npz.md").exists()  # it spoke of other images
+    assert f"removed the data card of the earlier set: {tmp_path / 'set.npz.md'}" in out
+    code, out, _ = call("sample", made, "--count", 99, "--out", tmp_path / "set.npz", "--json")
+    assert code == 0 and json.loads(out)["removed_card"] is None
     code, out, _ = call("sample", made, "--per-class", 2, "--out", tmp_path / "grid.png")
     assert code == 0 and "wrote 20 images" in out
 

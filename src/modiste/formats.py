@@ -144,17 +144,11 @@ def write(
     seal: provenance.Seal | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`.
-
-    The card of an earlier set in its place goes, since it would speak of other images.
-    """
+    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
     check(out, kind, images.pixels.shape[1], seeds, images.class_names)
     with beside(out) as place:
         fill(place, images, seeds, out, kind, seal, facts)
         settle(place, out, kind)
-    if is_card(card := card_place(out, kind)):
-        with runs.place_named(card):
-            card.unlink()
 
 
 @contextmanager
@@ -207,14 +201,19 @@ def fill(
 
 
 def settle(place: Path, out: Path, kind: str) -> None:
-    """Rename what lies in the folder `place` into `out`, a card of a single file beside it."""
+    """Rename what lies in the folder `place` into `out`, a card of a single file beside it.
+
+    The card of an earlier set goes first, so that wherever this is stopped no card lies beside a set of other images.
+    """
     with runs.place_named(out):
         out = out.absolute()  # `.` cannot be removed by that name
         if kind == "folder" and hasattr(os, "sync"):
             os.sync()  # once for all of its files: 9 ms for each of 60,000 would be nine minutes
         runs.settle_names(place)
         if kind in SINGLE:
-            for file in sorted(place.iterdir(), key=lambda file: file.name == out.name):  # the set last
+            if is_card(card := card_place(out, kind)):
+                card.unlink()
+            for file in sorted(place.iterdir(), key=lambda file: file.name != out.name):  # the set first
                 file.replace(out.parent / file.name)
         else:
             if out.exists():

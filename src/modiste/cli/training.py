@@ -173,11 +173,16 @@ def sample(
         images = replace(images, pixels=mark.embed(images.pixels, watermark))
     facts = {"Run": generator.source, "Recipe hash": str(runs.open_run(run).manifest.get("recipe_hash", "unknown"))}
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
+    card = formats.card_place(out, kind)
+    removed = formats.is_card(card)
     room.write(images, chosen, out, kind, columns, seal, facts)
     if as_json:
-        print(json.dumps({"out": str(out), "format": kind, "count": len(images), "source": images.name}))
-    else:
-        print(f"wrote {len(images)} images to {out} ({kind})")
+        told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
+        print(json.dumps({**told, "removed_card": str(card) if removed else None}))
+        return
+    print(f"wrote {len(images)} images to {out} ({kind})")
+    if removed:
+        print(f"  removed the data card of the earlier set: {card}")
 
 
 def _write_set(run: Path, out: Path, as_json: bool, **wanted: Any) -> None:
