@@ -428,6 +428,15 @@ def test_a_file_that_is_no_earlier_set_is_refused_before_anything_is_made(
         assert out.read_bytes() == before
 
 
+@pytest.mark.parametrize("way", [[], ["--per-class", 2], ["--interpolate", 1, 2]])
+def test_an_unknown_format_is_refused_before_anything_is_made(
+    way: list[Any], call: Any, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "generate", lambda *_: pytest.fail("images were generated"))
+    code, _, err = call("sample", made, *way, "--out", tmp_path / "a", "--format", "tar")
+    assert code == 2 and "--format 'tar' is none; choose one of png, gif, npz" in err and not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_made_is_one_sentence_on_the_command_line(
     call: Any, made: Path, made_without_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -277,6 +277,12 @@ def format_of(out: Path) -> str:
     return "idx" if "idx" in out.name.lower() else "folder"
 
 
+def check_format(kind: str) -> None:
+    """UsageError for a format in which images are not written."""
+    if kind not in FORMATS:
+        raise UsageError(f"--format {kind!r} is none; choose one of {', '.join(FORMATS)}")
+
+
 def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
     """UsageError for a mark that this format cannot carry."""
     if signed and kind != "png" and kind not in formats.WITH_PNG:
@@ -299,8 +305,7 @@ def write(
     `seal` marks PNG, GIF and .npz files as synthetic, PNG files with these facts, seed and class too; give it for
     generated images alone.
     """
-    if kind not in FORMATS:
-        raise UsageError(f"no format is named {kind!r}; choose one of {', '.join(FORMATS)}")
+    check_format(kind)
     if kind in formats.FORMATS:
         formats.write(images, seeds, out, kind, seal, facts)
         return

@@ -145,6 +145,7 @@ def sample(
     if per_class is not None and (interpolate or seeds or count or label):
         raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
     kind = kind or room.format_of(out)
+    room.check_format(kind)
     chosen = room.parse_seeds(seeds) if seeds else None
     marks: dict[str, Any] = {
         "watermark": watermark, "sign": sign, "certificate": certificate, "private_key": private_key,
