@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -263,6 +264,53 @@ def test_every_process_of_a_run_has_a_core(
         assert asked.pop() == together
         told = f"{together} at a time and not {jobs}: each has 2 processes, and there are {cores} cores"
         assert (told in capsys.readouterr().err) == (together < jobs)
+
+
+class FakeRay(ModuleType):
+    """A cluster that carries out nothing and remembers what it was asked to keep free."""
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.room: dict[str, Any] = {}
+        self.asked: list[int] = []
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **room: Any) -> None:
+        self.room = room
+
+    def remote(self, *_: Any) -> Any:
+        return self
+
+    def options(self, num_cpus: int, max_retries: int) -> Any:
+        self.asked.append(num_cpus)
+        return SimpleNamespace(remote=lambda errand: errand.folder)
+
+    def wait(self, waiting: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return waiting[:1], waiting[1:]
+
+    def get(self, _: Any) -> str:
+        return workers.INTERRUPTED
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_a_cluster_keeps_a_core_free_for_every_process(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = plan.revise(plan.load(file), seeds=1, set={"train.device": "cpu"})
+    two = {"grid": {"train.processes": (1, 4)}}
+    for threads, changes, cores in ((1, {}, [1, 1]), (1, two, [1, 4]), (2, two, [2, 4]), (None, two, [1, 4])):
+        cluster = FakeRay()
+        monkeypatch.setitem(sys.modules, "ray", cluster)
+        asked = study.model_copy(update={"threads": threads, **changes})
+        out = tmp_path / f"{threads}-{len(changes)}"
+        modiste.study(asked, out, ray="auto", console=QUIET)
+        assert cluster.asked == cores and "num_cpus" not in cluster.room
+        modiste.study(asked, out, ray="local", console=QUIET)
+        assert cluster.room["num_cpus"] == max(cores)
 
 
 def test_one_study_at_a_time_in_a_folder(file: Path, here: list[str], tmp_path: Path) -> None:

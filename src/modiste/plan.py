@@ -116,6 +116,11 @@ class Planned:
         """CONFIGURATION-seedK, which is also the run folder's name."""
         return self.folder.name
 
+    @property
+    def processes(self) -> int:
+        """Those of its training."""
+        return assembly.processes_of(self.recipe)
+
 
 def shipped() -> list[str]:
     """Names of the studies in the package, sorted."""

@@ -125,7 +125,7 @@ def study(
             errands, new = [_errand(run, path, asked.threads) for run in todo], []
             with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
                 if ray:
-                    results = workers.on_ray(ray, errands, jobs, asked.threads or 1, stopped, glance)
+                    results = workers.on_ray(ray, errands, jobs, stopped, glance)
                 else:
                     results = workers.locally(errands, jobs, stopped, glance)
                 for number, outcome in results:
@@ -276,7 +276,8 @@ def _errand(run: Planned, path: Path, threads: int | None) -> Errand:
     commands = run.commands[1:] if outcomes.is_trained(run) else run.commands
     environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     log = path / "logs" / f"{run.name}.log"
-    return Errand(run.folder.absolute(), commands, log.absolute(), Path.cwd(), environment)
+    cores = max(threads or 1, run.processes)
+    return Errand(run.folder.absolute(), commands, log.absolute(), Path.cwd(), environment, cores)
 
 
 def share_done(run: Planned) -> float:

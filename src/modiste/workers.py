@@ -38,6 +38,8 @@ class Errand:
     log: Path
     working_folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    cores: int = 1
+    """Those that a cluster keeps free for it: one for every thread and every process."""
 
 
 class Stop:
@@ -165,7 +167,6 @@ def on_ray(
     address: str,
     errands: Sequence[Errand],
     jobs: int,
-    threads: int,
     stopped: Callable[[], bool],
     glance: Callable[[], None],
 ) -> Iterator[tuple[int, str]]:
@@ -177,14 +178,17 @@ def on_ray(
     mine = not ray.is_initialized()
     if mine:
         try:
-            room = {"num_cpus": jobs * threads, "include_dashboard": False} if address == "local" else {}
+            cores = jobs * max((one.cores for one in errands), default=1)
+            room = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **room)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"no Ray cluster answers at {address!r} ({error}); start one, or use --ray local"
             ) from None
-    task = ray.remote(carry_out).options(num_cpus=threads, max_retries=RAY_RETRIES)
-    waiting = {task.remote(one): k for k, one in enumerate(errands)}
+    task = ray.remote(carry_out)
+    waiting = {
+        task.options(num_cpus=one.cores, max_retries=RAY_RETRIES).remote(one): k for k, one in enumerate(errands)
+    }
     try:
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=1.0)

@@ -15,7 +15,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modiste import assembly, data, progress, provenance, runs, sample, studies, trainer, workers
+from modiste import data, progress, provenance, runs, sample, studies, trainer, workers
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -109,7 +109,7 @@ def augment(
     )  # fmt: skip
     found = experiment.chosen(settings, generators, path, parts)
     if ray in (None, "local"):
-        jobs = studies.at_a_time(jobs, 1 if settings.run else assembly.processes_of(generators), console)
+        jobs = studies.at_a_time(jobs, experiment.processes_of(settings.run, generators), console)
     with _locked(path), trainer.interruptible() as stopped:
         made = experiment.prepare(settings, generators, path, parts, found)
         todo = [piece for piece in made if not _finished(piece, settings)]
@@ -119,7 +119,7 @@ def augment(
         failed = {}
         with telling(console, path.name, todo, len(experiment.all_arms(settings))) as (glance, say):
             if ray:
-                results = workers.on_ray(ray, errands, jobs, settings.threads, stopped, glance)
+                results = workers.on_ray(ray, errands, jobs, stopped, glance)
             else:
                 results = workers.locally(errands, jobs, stopped, glance)
             for number, outcome in results:
@@ -154,7 +154,8 @@ def _errand(piece: Piece, path: Path, settings: Settings, recipe: Recipe, images
     log = path / "logs" / f"{piece.name}.log"
     environment = {"OMP_NUM_THREADS": str(settings.threads)}
     commands = (measure,) if trained else (tuple(train), measure)
-    return Errand(piece.generator.absolute(), commands, log.absolute(), Path.cwd(), environment)
+    cores = max(settings.threads, experiment.processes_of(settings.run, recipe))
+    return Errand(piece.generator.absolute(), commands, log.absolute(), Path.cwd(), environment, cores)
 
 
 def measure_piece(path: Path, name: str, say: Say | None = None) -> None:

@@ -201,10 +201,15 @@ def settle(
     numbers = subsets.rare_classes(rare, images) if rare else ()
     given.setdefault("budgets", _budgets(images, numbers) if "run" not in given else ("all",))
     given.setdefault("flip", images.class_names == data.CLASS_NAMES)
-    together = studies.at_a_time(jobs, 1 if run else assembly.processes_of(generators))
+    together = studies.at_a_time(jobs, processes_of(run, generators))
     given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // together)
     settings = build({"data": dataset.model_dump(), "rare": numbers, **given})
     return settings, generators, path, opened(settings, path, parts)
+
+
+def processes_of(run: runs.Run | str | None, generators: Recipe) -> int:
+    """The processes of the training of a piece's generator; that of a run is trained already."""
+    return 1 if run else assembly.processes_of(generators)
 
 
 def _of_data(what: str, resize: int | None) -> Data:
