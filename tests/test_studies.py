@@ -262,7 +262,7 @@ def test_every_process_of_a_run_has_a_core(
         assert studies.settle(study, tmp_path / "out", jobs=jobs)[0].threads == threads
         modiste.study(study, tmp_path / f"{cores}-{jobs}", jobs=jobs)
         assert asked.pop() == together
-        told = f"{together} at a time and not {jobs}: each has 2 processes, and there are {cores} cores"
+        told = f"{together} at a time and not {jobs}: each has up to 2 processes, and there are {cores} cores"
         assert (told in capsys.readouterr().err) == (together < jobs)
 
 
@@ -367,6 +367,19 @@ def test_the_table_opens_in_pandas(file: Path, here: list[str], tmp_path: Path) 
 
 
 # the command line
+
+
+def test_a_dry_run_says_that_fewer_go_on_at_a_time(
+    file: Path, closet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setattr(studies, "cores", lambda: 5)
+    words = ["--set", "train.processes=2", "--set", "train.device=cpu", "--seeds", 1, "--dry-run", "--jobs", 3]
+    recipe = ["--recipe", tmp_path / "tiny.toml", "--budgets", 40]
+    for verb in (["study", file, "--no-calibration"], ["augment", closet, *recipe]):
+        code, _, said = call(*verb, *words, "--out", tmp_path / "out")
+        assert code == 0 and "2 at a time and not 3: each has up to 2 processes, and there are 5 cores" in said
+        code, _, said = call(*verb, *words, "--out", tmp_path / "out", "--ray", "cluster:6379")
+        assert code == 0 and "at a time and not" not in said
 
 
 def test_the_list_and_the_dry_run(file: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:

@@ -216,11 +216,11 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
             f"train.batch_size = {batch_size} is larger than {dataset.name} with {count} images; "
             f"use --set train.batch_size={count} or less"
         )
-    team = processes.planned(choose_device(recipe.train.device), recipe.train.processes)
-    parts = team.size * recipe.train.accumulate
+    size = processes_of(recipe)
+    parts = size * recipe.train.accumulate
     if batch_size % parts:
         raise UsageError(
-            f"train.batch_size = {batch_size} cannot be split over {team.size} processes with "
+            f"train.batch_size = {batch_size} cannot be split over {size} processes with "
             f"{recipe.train.accumulate} parts each; make it a multiple of {parts}"
         )
     normalised = "batch" in (recipe.network.generator_norm, recipe.network.discriminator_norm)

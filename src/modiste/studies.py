@@ -109,7 +109,7 @@ def study(
     with _locked(path), trainer.interruptible() as stopped:
         asked, planned = _prepare(asked, path, track)
         if ray in (None, "local"):
-            jobs = at_a_time(jobs, plan.most_processes(asked, path), console)
+            jobs = at_a_time(jobs, max(run.processes for run in planned), console)
         judging = asked.evaluate.model_dump(mode="json")
         found = {run.name: outcomes.measured(run, judging) for run in planned}
         rows = {run.name: outcomes.rows_of(asked.name, run, found[run.name]) for run in planned}
@@ -192,10 +192,10 @@ def settle(
 
 
 def at_a_time(jobs: int, processes: int, console: Console | None = None) -> int:
-    """How many runs of so many processes go on at a time here: no more than have a core for every process."""
+    """How many runs of up to so many processes go on at a time here: no more than have a core for every process."""
     fitting = min(jobs, max(1, cores() // processes)) if processes > 1 else jobs
     if console and fitting < jobs:
-        told = f"each has {processes} processes, and there are {cores()} cores"
+        told = f"each has up to {processes} processes, and there are {cores()} cores"
         console.print(f"{fitting} at a time and not {jobs}: {told}", highlight=False, soft_wrap=True)
     return fitting
 

@@ -48,7 +48,8 @@ def augment(
     flip: Annotated[bool | None, Option("--flip/--no-flip", help="Whether a mirrored image keeps its label; default: "
                                         "only for Fashion-MNIST's classes.")] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
-    jobs: Annotated[int, Option(min=1, help="Pieces (a budget and a seed) at a time; they share the processor.")] = 1,
+    jobs: Annotated[int, Option(min=1, help="Pieces (a budget and a seed) at a time; they share the processor. "
+                             "Where trainings have several processes, no more than have a core for each.")] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
     only: Annotated[str | None, Option(help="Measure this piece of an experiment's folder, as its workers do: "
                                        "300-seed0.")] = None,
@@ -87,7 +88,14 @@ def augment(
         "resize": resize,
     }
     if dry_run:
-        _print_plan(*experiment.settle(what, out, jobs=jobs, **asked), as_json)
+        from rich.console import Console
+
+        from modiste import studies
+
+        found = experiment.settle(what, out, jobs=jobs, **asked)
+        if ray in (None, "local"):
+            studies.at_a_time(jobs, experiment.processes_of(found[0].run, found[1]), Console(stderr=True))
+        _print_plan(*found, as_json)
         return
     _print_experiment(augmentation.augment(what, out, jobs=jobs, ray=ray, **asked), as_json)
 

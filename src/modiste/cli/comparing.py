@@ -30,7 +30,14 @@ def study(
     budget: Annotated[str | None, Option(help="Length of each run: 5min, 3 epochs or 60000 images.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every configuration.")] = None,
     count: Annotated[int | None, Option(min=2, help="Generated images per evaluation; default 10,000.")] = None,
-    jobs: Annotated[int, Option(min=1, help="Runs at a time; they share the processor's threads.")] = 1,
+    jobs: Annotated[
+        int,
+        Option(
+            min=1,
+            help="Runs at a time; they share the processor's threads. Where runs have several processes, no more than "
+            "have a core for each of these.",
+        ),
+    ] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
     track: TrackOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan with time and disk; train nothing.")] = False,
@@ -58,13 +65,16 @@ def study(
         count=count,
     )
     if dry_run:
+        from rich.console import Console
+
         from modiste import forecast, progress, tracking
 
         if track:
             tracking.choose(track)
         planned = plan.expand(asked, path, track)
         if ray in (None, "local"):
-            jobs = studies.at_a_time(jobs, plan.most_processes(asked, path))
+            console = Console(stderr=True)
+            jobs = studies.at_a_time(jobs, max(run.processes for run in planned), console)
         with progress.telling(asked.name) as say:
             predicted = forecast.table(asked, planned, jobs, calibration, say)
         _print_forecast(predicted, path, as_json)
