@@ -221,8 +221,10 @@ def test_the_cards_commands_can_be_typed_where_the_set_was_made(
     for run, name in (
         ("runs/my run", "'runs/my run'"),
         (tmp_path / "here" / "runs" / "my run", "'runs/my run'"),
-        ("../there/small", "../there/small"),
-        (tmp_path / "there" / "small", "small"),  # but not where it lies on this machine
+        ("../here/runs/my run", "'runs/my run'"),
+        ("../there/small", "small"),  # but not where it lies on this machine
+        (tmp_path / "there" / "small", "small"),
+        (tmp_path / "here" / ".." / "there" / "small", "small"),
     ):
         card = card_of(sets.write_set(run, "set.npz", per_class=1))
         (again,) = re.findall(r"The same again, .*: `(.*)`", card)
@@ -232,6 +234,9 @@ def test_the_cards_commands_can_be_typed_where_the_set_was_made(
             assert call(*shlex.split(again)[1:])[0] == 0
     monkeypatch.chdir(tmp_path / "here" / "runs" / "my run")
     assert "`modiste evaluate 'my run'`" in card_of(sets.write_set(".", tmp_path / "a.npz", per_class=1))
+    monkeypatch.chdir(tmp_path / "here" / "runs" / "my run" / "samples")
+    card = card_of(sets.write_set("..", tmp_path / "b.npz", per_class=1))
+    assert "`modiste evaluate 'my run'`" in card and "10 images by my run" in card and "/.." not in card
 
 
 def test_the_head_of_a_hugging_face_card_is_yaml_with_the_features(made: Path, tmp_path: Path) -> None:

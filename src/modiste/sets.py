@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -290,7 +291,7 @@ def _facts_of_run(run: runs.Run, trained: sample.TrainedGenerator, order: Order)
         table = records.markdown(list(rows[0]), [[*row.values()] for row in rows])
         tables.append((methods.how(record["protocol"]), table))
     return {
-        "run": run.path.absolute().name,
+        "run": _plain(run.path).name,
         "typed": typed(run),
         "recipe": run.recipe,
         "recipe_hash": run.manifest.get("recipe_hash", config.content_hash(run.recipe)),
@@ -338,9 +339,14 @@ def card(images: Images, seeds: Sequence[int], search: Search, order: Order, out
 
 def typed(run: runs.Run) -> str:
     """What to type for the run from here; for one outside the current folder its name alone: cards are handed on."""
-    path, here = run.path.absolute(), Path.cwd()
+    path, here = _plain(run.path), Path.cwd()
     inside = not run.shipped and path != here and path.is_relative_to(here)
     return str(path.relative_to(here)) if inside else path.name
+
+
+def _plain(path: Path) -> Path:
+    """The path from the root, without `..` in it: that would name folders which are nobody's business."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def command(order: Order, run: str, out: Path) -> str:
@@ -352,7 +358,7 @@ def command(order: Order, run: str, out: Path) -> str:
         which += ["--seeds", spans(order.seeds)]
     keep = ["--keep-duplicates"] if order.keep_duplicates else []
     return shlex.join(["modiste", "sample", run, *which, *_sampling(order), *keep, "--format", order.kind,
-                       "--out", out.absolute().name])  # fmt: skip
+                       "--out", _plain(out).name])  # fmt: skip
 
 
 def _sampling(order: Order) -> list[str]:
