@@ -91,6 +91,17 @@ def test_folders_are_read_back_as_the_classes_that_they_hold(tmp_path: Path) -> 
         assert sorted(read.class_names) == sorted(names) and len(read) == 7
 
 
+def test_classes_of_which_there_are_no_images_get_no_folder(tmp_path: Path) -> None:
+    for names in (("test", "other", "train"), ("a/b", "c", "a-b")):
+        for labels in ([2] * 7, [0, 1] * 3 + [0]):
+            made, out = (
+                replace(images(), labels=np.array(labels), class_names=names),
+                tmp_path / f"{names[1]}{labels[0]}",
+            )
+            formats.write(made, None, out, "folder")
+            assert len(list(out.iterdir())) == len(set(labels)) and len(data.open_data(Data(name=str(out)))) == 7
+
+
 def test_pictures_of_no_seed_name_none(tmp_path: Path) -> None:
     formats.write(images(3), None, tmp_path / "walk", "folder", provenance.stamp)
     files = sorted((tmp_path / "walk").rglob("*.png"), key=lambda file: file.name)

@@ -361,6 +361,14 @@ def test_classes_that_a_format_cannot_hold_are_refused_before_anything_is_made(
     with pytest.raises(UsageError, match=re.escape(said)):
         sets.write_set(made, tmp_path / "out", kind=kind, per_class=1)
     assert not list(tmp_path.iterdir())
+    if kind == "folder":  # one class has a folder of its own
+        monkeypatch.setattr(sample, "generate", lambda _, noise, __: np.zeros((len(noise), 1, 16, 16), np.uint8))
+        network = torch.nn.Identity()
+        network.z_dim = 2  # type: ignore[assignment]
+        one = sample.TrainedGenerator(network, shape, names, "it")
+        monkeypatch.setattr(sample, "load", lambda *_: one)
+        sets.write_set(made, tmp_path / "out", kind=kind, count=100, label="a/b", keep_duplicates=True)
+        assert len(list((tmp_path / "out" / "a-b").iterdir())) == 100
 
 
 def test_a_card_replaces_cards_of_earlier_sets_and_nothing_else(made: Path, tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ import os
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from modiste import provenance, runs
@@ -83,9 +84,17 @@ def is_card(place: Path) -> bool:
 
 
 def check(
-    out: Path, kind: str, channels: int, seeds: Sequence[int] | None = None, class_names: Sequence[str] = ()
+    out: Path,
+    kind: str,
+    channels: int,
+    seeds: Sequence[int] | None = None,
+    class_names: Sequence[str] = (),
+    labels: NDArray[np.int64] | None = None,
 ) -> None:
-    """UsageError or ModisteError for what would fail in the end, so that nothing is generated in vain."""
+    """UsageError or ModisteError for what would fail in the end, so that nothing is generated in vain.
+
+    `labels` are those that the images will have, by default all.
+    """
     if kind not in FORMATS:
         raise UsageError(f"no format of a set is named {kind!r}; choose one of {', '.join(FORMATS)}")
     if kind in ("parquet", "huggingface"):
@@ -100,7 +109,7 @@ def check(
     if kind == "folder" and seeds is not None and len(set(seeds)) < len(seeds):
         raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
     if kind == "folder":
-        _check_folders(class_names)
+        _check_folders(class_names, range(len(class_names)) if labels is None else np.unique(labels).tolist())
     if kind in SINGLE:
         if out.is_dir():
             raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
@@ -124,15 +133,15 @@ def _says_synthetic(file: Path) -> bool:
     return False
 
 
-def _check_folders(class_names: Sequence[str]) -> None:
-    """UsageError where folders named after the classes would not be read as these classes."""
-    folders = [class_folder(name, label) for label, name in enumerate(class_names)]
+def _check_folders(class_names: Sequence[str], labels: Iterable[int]) -> None:
+    """UsageError where folders named after the classes of these labels would not be read as these classes."""
+    folders = {label: class_folder(class_names[label], label) for label in labels}
     remedy = "write .npz or .parquet, which keep the names as they are"
-    for folder, count in Counter(folders).items():
+    for folder, count in Counter(folders.values()).items():
         if count > 1:
-            both = " and ".join(repr(name) for name, its in zip(class_names, folders, strict=True) if its == folder)
+            both = " and ".join(repr(class_names[label]) for label, its in folders.items() if its == folder)
             raise UsageError(f"the classes {both} would lie in one folder, {folder}; {remedy}")
-    if {"train", "test"} <= set(folders):
+    if {"train", "test"} <= set(folders.values()):
         raise UsageError(f"folders of the classes train and test would be read as two parts of a set; {remedy}")
 
 
@@ -145,7 +154,7 @@ def write(
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
-    check(out, kind, images.pixels.shape[1], seeds, images.class_names)
+    check(out, kind, images.pixels.shape[1], seeds, images.class_names, images.labels)
     with beside(out) as place:
         fill(place, images, seeds, out, kind, seal, facts)
         settle(place, out, kind)

@@ -131,9 +131,10 @@ def write_set(
     order = Order(kind, per_class, count, seeds, label, truncation, checkpoint, batch_norm, keep_duplicates,
                   watermark is not None, signer)  # fmt: skip
     trained = sample.load(run, checkpoint, batch_norm)
-    formats.check(out, kind, trained.shape.channels, seeds, trained.class_names)
-    _refuse_other_card(formats.card_place(out, kind))
     wanted = _wanted(order, trained)
+    labels = trained.labels(label, wanted)
+    formats.check(out, kind, trained.shape.channels, seeds, trained.class_names, labels)
+    _refuse_other_card(formats.card_place(out, kind))
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
     facts = _facts_of_run(run, trained, order)
     with formats.beside(out) as place:

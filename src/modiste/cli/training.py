@@ -163,10 +163,11 @@ def sample(
     room.check_marks(out, kind, signed, watermark is not None)
     if chosen is None and not interpolate:
         chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
+    frames = count or (30 if kind == "gif" else 10)
     if kind in formats.FORMATS:
-        formats.check(out, kind, generator.shape.channels, chosen, generator.class_names)
+        labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
+        formats.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
     if interpolate:
-        frames = count or (30 if kind == "gif" else 10)
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
         images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
