@@ -310,8 +310,22 @@ def test_wrong_use_of_verify_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no pictures"):
         provenance.verify(tmp_path)
     (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(ModisteError, match=r"a\.png: this is no readable picture"):
+    with pytest.raises(ModisteError, match=r"a\.png: this is no readable picture \(unknown format\); replace"):
         provenance.verify(tmp_path / "a.png")
+    for name in ("a.txt", "train-images-idx3-ubyte"):
+        (tmp_path / name).write_bytes(b"\x00\x00\x08\x03not a picture")
+        with pytest.raises(UsageError, match=rf"{name} has an unknown format; give a picture, a folder .* IDX files"):
+            provenance.verify(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "a.tiff"):
+        Image.new("L", (40, 40)).save(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for name in ("a.png", "a.tiff"):
+        with pytest.raises(ModisteError, match=rf"{name}: this is no readable picture \(.*exceeds limit.*\); replace"):
+            provenance.verify(tmp_path / name)
 
 
 def test_what_sample_writes_says_that_it_is_synthetic(tmp_path: Path, tiny: Recipe) -> None:

@@ -87,8 +87,9 @@ def read_metadata(content: bytes) -> dict[str, str]:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             info = dict(picture.info)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise ModisteError(f"this is no readable picture ({error}); replace or remove it") from None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise ModisteError(f"this is no readable picture ({reason}); replace or remove it") from None
     comment = info.get("comment", b"")  # GIF files have no other place for words
     if isinstance(comment, bytes) and comment.decode("latin-1") in SOURCE_TYPES:
         info["DigitalSourceType"] = comment.decode("latin-1")
@@ -375,12 +376,27 @@ def _gather(path: Path) -> tuple[list[str], list[tuple[dict[str, str], Manifest]
             names.append(one.name)
             said.append(_asked(one.content, one))
         return names, said, lambda: np.ascontiguousarray(readers.stacked(parquet.pictures(kept)))
+    if path.is_file() and path.suffix.lower() not in readers.PICTURES:
+        _check_known(path)
     files = [path] if path.is_file() else _pictures(path)
     if not files:
         raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}); give another folder")
     said = [_asked(file.read_bytes(), file) for file in files]
     names = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
     return names, said, lambda: np.ascontiguousarray(readers.stacked(files))
+
+
+def _check_known(file: Path) -> None:
+    """UsageError for a file that is not even the beginning of a picture."""
+    try:
+        Image.open(file).close()
+    except UnidentifiedImageError:
+        raise UsageError(
+            f"{file} has an unknown format; give a picture, a folder of pictures or of IDX files, an .npz or a "
+            ".parquet file"
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what is wrong with it is said later
+        pass
 
 
 def says_synthetic(path: Path) -> bool:
