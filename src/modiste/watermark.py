@@ -90,6 +90,11 @@ def detect(pixels: Pixels, key: str) -> Detection:
     """Whether these images [N, C, H, W], taken together, carry the key's watermark: small p-values say yes."""
     _check(pixels, key)
     band = _band(*pixels.shape[2:])
+    if not band.any():
+        raise UsageError(
+            f"images of {pixels.shape[2]} x {pixels.shape[3]} pixels have no room for a watermark (from 10 x 10 they "
+            "do), so none can be looked for; ask without a key"
+        )
     sums: dict[int, Floats] = {}
     power = np.zeros((len(SHIFTS), int(band.sum())))
     for part in _chunks(pixels):
