@@ -121,7 +121,7 @@ def test_npz_splits_labels_and_names(tmp_path):
         ({"images": np.zeros((2, 4, 4))}, r"set.npz\[images\] holds float64.*save uint8"),
         ({"pictures": np.zeros((2, 4, 4), np.uint8)}, "its keys are pictures; name the array images"),
         ({"x": np.zeros((2, 4, 4, 7), np.uint8)}, r"the shape \[2, 4, 4, 7\]"),
-        ({"x": np.zeros((2, 4, 6), np.uint8)}, "6 x 4 pixels, not square; set data.resize"),
+        ({"x": np.zeros((2, 4, 6), np.uint8)}, "6 x 4 pixels, not square; resize them to a side length"),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 7], "class_names": ["a", "b"]}, "label 7 is out of range"),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 70_000]}, "label 70000 is out of range"),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0.5, 1.0]}, "labels are float64"),
@@ -218,7 +218,7 @@ def test_grey_stays_one_channel_and_colour_makes_three(tmp_path):
 def test_pictures_of_several_sizes_need_resize(tmp_path):
     picture(tmp_path / "1.png", 3)
     picture(tmp_path / "2.png", 3, size=(6, 5))
-    with pytest.raises(ModisteError, match=r"2.png is 6 x 5 pixels but 1.png is 4 x 4; set data.resize"):
+    with pytest.raises(ModisteError, match=r"2.png is 6 x 5 pixels but 1.png is 4 x 4; bring all pictures to one size"):
         read(tmp_path)
     assert read(tmp_path, resize=4).pixels.shape == (2, 1, 4, 4)
 

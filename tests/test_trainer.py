@@ -201,7 +201,7 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
         modiste.train(tiny, tmp_path / "run", overrides={"train.batch_size": 128})
     np.savez(tmp_path / "wide.npz", images=np.zeros((64, 8, 16), np.uint8))
     wide = {"data.name": str(tmp_path / "wide.npz"), "data.resize": None, "network.conditioning": "none"}
-    with pytest.raises(UsageError, match=r"16 x 8 pixels, not square; set data.resize"):
+    with pytest.raises(UsageError, match=r"16 x 8 pixels, not square; resize them .* data.resize=SIDE"):
         modiste.train(tiny, tmp_path / "run", overrides=wide)
     with pytest.raises(ModisteError, match=r"labels"):
         modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})

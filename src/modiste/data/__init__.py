@@ -75,7 +75,10 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
         name += f" {data.resize}px-{data.resize_filter}"
     elif images.pixels.shape[2] != images.pixels.shape[3]:
         height, width = images.pixels.shape[2:]
-        raise UsageError(f"{name}: images are {width} x {height} pixels, not square; set data.resize to a side length")
+        raise UsageError(
+            f"{name}: images are {width} x {height} pixels, not square; resize them to a side length with "
+            "`train --set data.resize=SIDE` or `--resize SIDE` of data, augment and judge train"
+        )
     return replace(images, name=name)
 
 
