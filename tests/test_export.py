@@ -312,6 +312,14 @@ def test_what_is_missing_is_one_sentence(run: Path, monkeypatch: pytest.MonkeyPa
     assert "onnx" not in names(run)
 
 
+def test_of_two_exports_none_is_written_without_the_packages(
+    run: Path, tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    code, _, said = call("export", run, "--onnx", "--pretrained", "--out", tmp_path / "both")
+    assert code == 1 and "pip install 'modiste[onnx]'" in said and not (tmp_path / "both").exists()
+
+
 def test_the_best_checkpoint_is_exported_as_such(run: Path) -> None:
     shutil.copy(run / "generator.safetensors", run / "best.safetensors")
     runs.update_manifest(runs.Run(run), best={"images": 32})

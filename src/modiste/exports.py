@@ -65,7 +65,7 @@ def export(
 
     An earlier export in that place is replaced, and a folder with anything else in it is refused.
     """
-    _require_packages()
+    require_packages()
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     out = run.outputs / "onnx" if out is None else Path(out)
     formats.recover(out)
@@ -331,7 +331,8 @@ def refuse_strangers(out: Path, files: Sequence[str] = FILES, also: Sequence[str
     runs.refuse_others(out, "export", (*files, *also) if whole else ())
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
+    """ModisteError where the packages are missing that an export to ONNX needs."""
     for name in ("onnx", "onnxruntime"):
         try:
             importlib.import_module(name)

@@ -45,6 +45,8 @@ def export(
     from modiste import exports
 
     both = onnx and pretrained
+    if onnx:
+        exports.require_packages()  # before the other export is written
     done = {}
     if pretrained:
         done["pretrained"] = exports.export_pretrained(run, out / "pretrained" if out and both else out, checkpoint)
