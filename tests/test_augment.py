@@ -226,8 +226,12 @@ BAD: dict[str, tuple[list[str], str]] = {
     "shares": (["--ratio", "half"], "'half' are no numbers"),
     "filter": (["--filter", "taste"], "--filter taste is not possible: choose among none,"),
     "keep": (["--keep", "1e-9"], "--keep 1e-09 is not possible: a filter keeps a share from 0.05 to 1"),
-    "many": (["--count", "2000000"], "2,000,000 images would be made for one synthetic set"),
-    "filtered": (["--count", "60000", "--filter", "none,distance", "--keep", "0.05"], "1,200,000 images would be made"),
+    "many": (["--count", "2000000", "--keep", "0.2"], "1,000,000 are the most; ask for fewer with --count\n"),
+    "filtered": (
+        ["--count", "60000", "--filter", "none,distance", "--keep", "0.05"],
+        "1,200,000 images would be made for one synthetic set, and 1,000,000 are the most; ask for fewer with --count, "
+        "or for a greater share of them with --keep",
+    ),
     "recipe": (["--recipe", "noronha"], "noronha makes no labelled images"),
     "data": (["--set", "data.count=5"], "--set data.count is the experiment's to choose"),
     "length": (["--length", "long"], "--length 'long' is no length; write it as 5min, 3 epochs or 60000 images"),
@@ -243,6 +247,26 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     code, _, said = call("augment", closet, "--seeds", "1", *words, "--out", tmp_path / "out")
     assert code == 2 and complaint in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists() and here == []
+
+
+def test_experiments_of_smaller_shares_are_opened_still(
+    closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a filter could keep any share; what is told of too many images is what their folders let be changed."""
+    monkeypatch.setattr(workers, "locally", lambda *_: iter(()))
+    experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.5)
+    place = tmp_path / "old" / "settings.toml"
+    place.write_text(place.read_text(encoding="utf-8").replace("keep = 0.5", "keep = 0.01"), encoding="utf-8")
+    assert augmentation.augment(tmp_path / "old", console=QUIET).settings.keep == 0.01
+    assert experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.01).settings.keep == 0.01
+    with pytest.raises(UsageError, match=r"holds another experiment \(keep: 0\.01 -> 0\.02"):
+        experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.02)
+    place.write_text(place.read_text(encoding="utf-8").replace("keep = 0.01", "keep = 1e-9"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"ask for smaller budgets with --budgets, or start another experiment$"):
+        augmentation.augment(tmp_path / "old", console=QUIET)
+    monkeypatch.setattr(experiment, "SEED_STRIDE", 9)
+    with pytest.raises(UsageError, match=r"ask for smaller budgets with --budgets$"):
+        experiment_of(closet, recipe, tmp_path / "new", budgets=(80,), rare=["bag"], count=1)
 
 
 def test_without_ray_nothing_is_written(

@@ -36,6 +36,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 FEWEST_SYNTHETIC, MOST_SYNTHETIC = 1_000, 20_000
 SEED_STRIDE = 10**6  # between the first noise seeds of two pieces, and so the most images of one
+LEAST_KEPT = 0.05  # 20 images are made for each one kept
 CHANGEABLE = ("budgets", "seeds", "threads")
 POSSIBLE = {
     "budgets": "give numbers of images from 2 on, or all, as 100,300,all",
@@ -68,8 +69,8 @@ class Settings(Section):
     """Shares of synthetic images in the batches of the arms that mix."""
     filter: Annotated[tuple[arms.Filter, ...], Field(min_length=1)] = ("none",)
     """Which synthetic images are kept."""
-    keep: Annotated[float, Field(ge=0.05, le=1)] = 0.5
-    """The share that a filter keeps; of the smallest, 20 images are made for each one kept."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The share that a filter keeps; of new experiments at least LEAST_KEPT."""
     count: Count | None = None
     """Synthetic images of a set; none: ten per real one, from 1,000 to 20,000."""
     steps: Count | None = None
@@ -204,6 +205,8 @@ def settle(
     together = studies.at_a_time(jobs, processes_of(run, generators))
     given["threads"] = read(path)[0].threads if is_experiment(path) else max(1, studies.cores() // together)
     settings = build({"data": dataset.model_dump(), "rare": numbers, **given})
+    if settings.keep < LEAST_KEPT and not is_experiment(path):
+        raise UsageError(f"--keep {settings.keep} is not possible: {POSSIBLE['keep']}")
     return settings, generators, path, opened(settings, path, parts)
 
 
@@ -284,7 +287,7 @@ def chosen(settings: Settings, recipe: Recipe, path: Path, parts: Parts) -> dict
         indices = subsets.choose(images, piece.budget, piece.seed, settings.rare)
         subset = images.select(indices)
         _check_rare(settings.rare, subset)
-        _check_made(settings, subset)
+        _check_made(settings, subset, is_experiment(path))
         assembly.check_fit(config.override(recipe, fitting(recipe, len(subset))), subset)
         found[piece.name] = subset, indices.tolist()
     return found
@@ -302,14 +305,20 @@ def _check_rare(rare: Sequence[int], subset: Images) -> None:
         )
 
 
-def _check_made(settings: Settings, subset: Images) -> None:
-    """UsageError where a set needs more images than a piece has noise seeds."""
+def _check_made(settings: Settings, subset: Images, begun: bool) -> None:
+    """UsageError where a set needs more images than a piece has noise seeds; it names what can still be changed."""
     made = max(made_count(settings, subset, kind) for kind in settings.filter)
-    if made > SEED_STRIDE:
-        raise UsageError(
-            f"{made:,} images would be made for one synthetic set, and {SEED_STRIDE:,} are the most; ask for fewer "
-            "with --count, or for a greater share of them with --keep"
-        )
+    if made <= SEED_STRIDE:
+        return
+    fewest = synthetic_count(settings.model_copy(update={"count": 1}), subset)
+    remedies = ["fewer with --count"] if not begun and fewest < synthetic_count(settings, subset) else []
+    if not begun and settings.keep < 1 and set(settings.filter) != {"none"}:
+        remedies.append("a greater share of them with --keep")
+    remedies = remedies or ["smaller budgets with --budgets" + (", or start another experiment" if begun else "")]
+    raise UsageError(
+        f"{made:,} images would be made for one synthetic set, and {SEED_STRIDE:,} are the most; ask for "
+        f"{', or for '.join(remedies)}"
+    )
 
 
 def opened(settings: Settings, path: Path, parts: Parts | None = None) -> Parts:
