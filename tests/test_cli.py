@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 
 import modiste
@@ -64,9 +66,17 @@ def test_help_and_version(call: Any) -> None:
     assert help_text.code == 0 and all(
         verb in help_text.out for verb in ("train", "sample", "evaluate", "judge", "data", "recipes", "doctor")
     )
-    verbs = ("train", "sample", "data", "recipes show", "doctor", "evaluate", "judge train", "judge show")
-    for verb in map(str.split, verbs):
-        assert "Example: modiste" in call(*verb, "--help").out, verb
+    for verb in verbs_of(typer.main.get_command(cli.app), ()):
+        assert f"Example: modiste {' '.join(verb)}" in call(*verb, "--help").out, verb
+    for verb in ("sample", "export", "report"):
+        assert "pretrained" in call(verb, "--help").out.partition("Options")[0]
+
+
+def verbs_of(group: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*words, name)
+        if hasattr(command, "commands"):
+            yield from verbs_of(command, (*words, name))
 
 
 def test_train_then_resume_then_finished(call: Any, recipe_file: Path, tmp_path: Path) -> None:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from modiste.networks import Shape
 
 app = typer.Typer()
-recipes_app = typer.Typer(
-    help="List the recipes; show one; list the keys that --set knows.", invoke_without_command=True
-)
+recipes_app = typer.Typer(invoke_without_command=True)
 app.add_typer(recipes_app, name="recipes")
 
 
@@ -75,9 +73,9 @@ def recipes(
     markdown: Annotated[bool, Option("--markdown", help="Print what each recipe is made of, as Markdown.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the recipes with source and cost.
+    """List the recipes with source and cost; show one; list the keys that --set knows.
 
-    Example: modiste recipes show diaz-a
+    Example: modiste recipes
     """
     if context.invoked_subcommand:
         return
@@ -198,7 +196,7 @@ def recipes_show(
 def recipes_keys(as_json: JsonFlag = False) -> None:
     """List every key of a recipe with its default and meaning.
 
-    Example: modiste train swift --set train.batch_size=128
+    Example: modiste recipes keys
     """
     from modiste import config
 

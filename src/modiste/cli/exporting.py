@@ -21,7 +21,7 @@ app = typer.Typer()
 
 @app.command()
 def export(
-    run: Annotated[Path, Argument(help="A run folder.")],
+    run: Annotated[Path, Argument(help="A run folder, or `pretrained`, the generator in the package.")],
     onnx: Annotated[bool, Option("--onnx", help="As an ONNX model (extra `onnx`).")] = False,
     pretrained: Annotated[
         bool, Option("--pretrained", help="As a small run folder: float16 weights, recipe, scores, model card.")

@@ -15,7 +15,10 @@ from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
 app = typer.Typer()
-judge_app = typer.Typer(help="Train a judge for your own labelled images; show a judge's card.", no_args_is_help=True)
+judge_app = typer.Typer(
+    help="Train a judge for your own labelled images; show a judge's card.\n\nExample: modiste judge show",
+    no_args_is_help=True,
+)
 app.add_typer(judge_app, name="judge")
 
 

@@ -17,7 +17,7 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    what: Annotated[Path, Argument(help="A run folder or a study folder.")],
+    what: Annotated[Path, Argument(help="A run folder, `pretrained` or a study folder.")],
     out: Annotated[Path | None, Option(help="The page; default report.html in that folder.")] = None,
     watch: Annotated[bool, Option("--watch", help="Keep a live page up to date until training has ended.")] = False,
     every: Annotated[int, Option(min=1, help="Seconds between two states of a live page.")] = 30,

@@ -109,7 +109,7 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
 
 @app.command()
 def sample(
-    run: Annotated[Path, Argument(help="A run folder.")],
+    run: Annotated[Path, Argument(help="A run folder, or `pretrained`, the generator in the package.")],
     out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz, set.parquet or a folder (see --format).")],
     label: Annotated[str | None, Option("--class", help="A class by name or number; default all in turn.")] = None,
     count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
