@@ -61,7 +61,7 @@ def test_truncation_bounds_the_noise_and_keeps_its_order() -> None:
 
     assert stats.kstest(cut.flatten().numpy(), stats.truncnorm(-0.7, 0.7).cdf).pvalue > 0.01
     assert torch.allclose(sample.seed_noise(range(500), 8, truncation=30.0), noise, atol=1e-3)
-    with pytest.raises(UsageError, match=r"truncation -1 is not above 0"):
+    with pytest.raises(UsageError, match=r"^--truncation -1 is not above 0"):
         sample.seed_noise([1], 8, truncation=-1)
 
 
@@ -194,9 +194,15 @@ def test_seeds_from_text(text: str, seeds: list[int]) -> None:
     assert sample.parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["a-b", "", "5-1"])
+@pytest.mark.parametrize("text", ["a-b", "", "5-1", "-1", "1--3"])
 def test_no_seeds_from_text(text: str) -> None:
-    with pytest.raises(UsageError, match=r"0-63"):
+    with pytest.raises(UsageError, match=rf"^--seeds '{text}' .*0-63"):
+        sample.parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", ["0-10000000", f"0-{10**30}", f"{10**29}-{10**30},5"])
+def test_too_many_seeds_from_text(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--seeds '{text}' are more than 10,000,000; ask for fewer"):
         sample.parse_seeds(text)
 
 
@@ -219,5 +225,8 @@ def test_a_folder_holds_every_picture_below_it_whatever_the_classes_are_called(t
 
 def test_a_seed_has_63_bits() -> None:
     assert sample.seed_noise([2**63 - 1], 4).isfinite().all()
-    with pytest.raises(UsageError, match=r"seed 9223372036854775808 has more than 63 bits"):
-        sample.seed_noise([2**63], 4)
+    for seed in (2**63, -1):
+        with pytest.raises(UsageError, match=rf"^{seed} is no seed of images; use one from 0 to 9223372036854775807$"):
+            sample.seed_noise([5, seed], 4)
+    with pytest.raises(UsageError, match=r"^-1 is no seed"):
+        make().interpolate(-1, 2)

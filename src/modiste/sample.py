@@ -173,15 +173,15 @@ def stand(network: nn.Module, classes: int, name: str) -> None:
 
 def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
     """Standard normal noise [N, z_dim], row k from seed k alone."""
-    strange = next((seed for seed in seeds if not -(2**63) <= seed < 2**63), None)
+    strange = next((seed for seed in seeds if not 0 <= seed < 2**63), None)
     if strange is not None:
-        raise UsageError(f"seed {strange} has more than 63 bits; use one from 0 to {2**63 - 1}")
+        raise UsageError(f"{strange} is no seed of images; use one from 0 to {2**63 - 1}")
     rows = [torch.randn(z_dim, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     noise = torch.stack(rows) if rows else torch.empty(0, z_dim)
     if truncation is None:
         return noise
     if not truncation > 0:
-        raise UsageError(f"truncation {truncation} is not above 0; typical values are 0.5 to 2")
+        raise UsageError(f"--truncation {truncation} is not above 0; typical values are 0.5 to 2")
     # The quantile of the whole normal distribution, taken in the truncated one: monotone, and one draw per number.
     edge = 0.5 * (1 + math.erf(-truncation / math.sqrt(2)))
     cut: Tensor = torch.special.ndtri(edge + torch.special.ndtr(noise) * (1 - 2 * edge))
@@ -290,7 +290,7 @@ def check_format(kind: str) -> None:
 def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
     """UsageError for a mark that this format cannot carry."""
     if signed and kind != "png" and kind not in formats.WITH_PNG:
-        raise UsageError(f"{out} is written as {kind}, and only PNG files are signed; choose .png or a folder")
+        raise UsageError(f"only PNG files are signed, and {out} in the format {kind} has none; choose .png or a folder")
     if watermarked and kind in ("png", "gif"):
         raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
 
@@ -338,12 +338,12 @@ def parse_seeds(text: str) -> list[int]:
         seeds: list[int] = []
         for part in text.split(","):
             first, dash, last = part.strip().partition("-")
-            chosen = range(int(first), int(last) + 1) if dash else [int(first)]
-            if len(seeds) + len(chosen) > MOST_IMAGES:
-                raise UsageError(f"seeds {text!r} are more than {MOST_IMAGES:,}; ask for fewer at a time")
+            chosen = range(int(first), int(last if dash else first) + 1)
+            if len(seeds) + chosen.stop - chosen.start > MOST_IMAGES:
+                raise UsageError(f"--seeds {text!r} are more than {MOST_IMAGES:,}; ask for fewer at a time")
             seeds += chosen
     except ValueError:
-        raise UsageError(f"seeds {text!r} are not numbers and ranges; write them as 0-63 or 1,5,10-12") from None
+        raise UsageError(f"--seeds {text!r} are not numbers and ranges; write them as 0-63 or 1,5,10-12") from None
     if not seeds:
-        raise UsageError(f"seeds {text!r} hold no seed; write the smaller number first, as in 0-63")
+        raise UsageError(f"--seeds {text!r} hold no seed; write the smaller number first, as in 0-63")
     return seeds
