@@ -327,7 +327,10 @@ def test_arms_that_are_not_measured_yet_are_not_the_best() -> None:
 
 def test_a_gain_over_harmful_classical_augmentation_is_no_gain() -> None:
     rows = made_up({"100": {REAL: 0.1, CLASSICAL: 0, MIXED: 0.05, BOTH: 0.05, ALONE: -0.3}})
-    assert f"no gain over {REAL} could be shown" in gains.answer(rows, gains.decisive(rows), Path("x"))[0]
+    said = gains.answer(rows, gains.decisive(rows), Path("x"))
+    assert f"no gain over {REAL} could be shown" in said[0]
+    assert said[1].startswith("with 100 labels the classical changes harm, a sign of too few steps (600)")
+    assert said[2] == f"no gain over {REAL} is shown at any budget; do not use it"
 
 
 def test_with_rare_classes_repeating_them_must_be_beaten_too() -> None:

@@ -157,10 +157,11 @@ def per_class(rows: Sequence[Row], budget: str) -> tuple[list[str], list[list[st
 
 
 def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str]:
-    """A sentence per budget, use it or do not, and one for all; empty while nothing is measured."""
+    """A sentence per budget, use it or do not, what to doubt, and one for all; empty while nothing is measured."""
     said, helpful, unbeaten = [], [], []
     about = "the rare classes' accuracy" if has_rare(rows) else "accuracy"
-    for budget in _distinct(rows, "budget"):
+    budgets = _distinct(rows, "budget")
+    for budget in budgets:
         here = [gain for gain in gains if gain.budget == budget and gain.arm not in WITHOUT_SYNTHETIC]
         lead = f"with {'all ' if budget == 'all' else ''}{spread(rows, budget, 'images')} labels"
         winners = [arm for arm in _distinct(rows, "arm") if _wins(rows, here, budget, arm)]
@@ -180,8 +181,16 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
             said.append(f"{lead} no gain over {rival} could be shown, so do not use the synthetic images: {facts}")
         else:
             said.append(f"{lead} no verdict is possible with one seed; ask for five with --seeds 5")
+    said += [
+        f"with {spread(rows, gain.budget, 'images')} labels the classical changes harm, a sign of too few steps "
+        f"({spread(rows, gain.budget, 'steps')}): believe no gain before it has shown with more --steps"
+        for gain in gains
+        if gain.arm == REAL and gain.against == CLASSICAL and (gain.difference.low or 0.0) > 0
+    ]
     if said and helpful:
-        said.append(f"it helps {' and '.join(helpful)}" + ("" if len(helpful) == len(said) else ", and nowhere else"))
+        said.append(
+            f"it helps {' and '.join(helpful)}" + ("" if len(helpful) == len(budgets) else ", and nowhere else")
+        )
     elif unbeaten:
         mixed = [gain.word for gain in gains if gain.arm.partition(",")[0] in (MIXED, BOTH)]
         over = f" over {unbeaten[0]}" if len(set(unbeaten)) == 1 else ""
