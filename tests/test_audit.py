@@ -20,12 +20,18 @@ from modiste.data import toy
 from modiste.errors import UsageError
 from modiste.neighbours import nearest
 
-RANDOM = np.random.default_rng(0)
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Anew for each test, so that none depends on those that ran before it."""
+    return np.random.default_rng(0)
+
+
 PLANTED = 7
 
 
-def test_equal_classes_have_no_disparity() -> None:
-    rows, made = RANDOM.normal(size=(40, 4)), RANDOM.normal(size=(30, 4))
+def test_equal_classes_have_no_disparity(random: np.random.Generator) -> None:
+    rows, made = random.normal(size=(40, 4)), random.normal(size=(30, 4))
     found = manifold_by_class(
         np.tile(rows, (3, 1)), np.repeat([0, 1, 2], 40), np.tile(made, (3, 1)), np.repeat([0, 1, 2], 30), classes=3
     )
@@ -48,7 +54,7 @@ def test_disparity_by_hand() -> None:
     assert twice.index == pytest.approx(np.std([2, 0.75]) / 1.375)
 
 
-def test_errors_of_the_index_are_those_of_repeated_draws() -> None:
+def test_errors_of_the_index_are_those_of_repeated_draws(random: np.random.Generator) -> None:
     count, shares = 1000, np.array([0.3, 0.5, 0.7, 0.6])
     errors = np.sqrt(shares * (1 - shares) / count)
     unequal = disparity(shares.tolist(), errors.tolist())
@@ -56,17 +62,17 @@ def test_errors_of_the_index_are_those_of_repeated_draws() -> None:
     assert unequal is not None and unequal.uncertainty is not None and equal is not None
 
     def indices(of: np.ndarray | list[float]) -> np.ndarray:
-        drawn = RANDOM.binomial(count, of, (4000, 4)) / count
+        drawn = random.binomial(count, of, (4000, 4)) / count
         return drawn.std(1) / drawn.mean(1)
 
     assert indices(shares).std() == pytest.approx(unequal.uncertainty, rel=0.06)
     assert np.sqrt(np.mean(indices([0.5] * 4) ** 2)) == pytest.approx(equal.by_chance, rel=0.06)
 
 
-def test_a_class_with_missing_modes_has_the_lowest_coverage() -> None:
+def test_a_class_with_missing_modes_has_the_lowest_coverage(random: np.random.Generator) -> None:
     """Class 0 is made as it is, of class 1 only half, of class 2 three images, of class 3 none; 4 has no real ones."""
-    real = RANDOM.normal(size=(4, 60, 3)) + RANDOM.choice([-20, 20], size=(4, 60, 1))
-    made = [row + RANDOM.normal(0, 0.1, row.shape) for row in real]
+    real = random.normal(size=(4, 60, 3)) + random.choice([-20, 20], size=(4, 60, 1))
+    made = [row + random.normal(0, 0.1, row.shape) for row in real]
     made = [made[0], made[1][real[1][:, 0] > 0], made[2][:3], made[3][:0], made[0][:9]]
     groups = np.repeat(np.arange(5), [len(rows) for rows in made])
     labels, flat, generated = np.repeat(np.arange(4), 60), real.reshape(-1, 3), np.concatenate(made)
@@ -94,8 +100,8 @@ def test_verdicts_are_counted_by_class() -> None:
     assert "label_agreement" not in audit.verdict_scores(predicted, None, 3)
 
 
-def test_planted_copies_are_counted() -> None:
-    train, unseen, new = (RANDOM.normal(size=(count, 24)) for count in (400, 500, 93))
+def test_planted_copies_are_counted(random: np.random.Generator) -> None:
+    train, unseen, new = (random.normal(size=(count, 24)) for count in (400, 500, 93))
     with_copies = np.concatenate([new, train[:PLANTED]])
     real, theirs = nearest(unseen, train).distances, nearest(with_copies, train).distances
     found = copies(theirs, real)
@@ -200,8 +206,8 @@ def test_the_picture_says_that_it_is_synthetic_in_part(copied: Path, closet: Pat
     assert said["DigitalSourceType"] == provenance.COMPOSITE_TYPE
 
 
-def test_rows_of_tiles_show_pixels_as_they_are(tmp_path: Path) -> None:
-    one, two, three = RANDOM.integers(0, 256, (3, 1, 42, 42), np.uint8)
+def test_rows_of_tiles_show_pixels_as_they_are(tmp_path: Path, random: np.random.Generator) -> None:
+    one, two, three = random.integers(0, 256, (3, 1, 42, 42), np.uint8)
     framed = figures.Tile(one, "hat\n$5", marked=True)
     rows = [("first", [[framed, figures.Tile(two, "sock")], [figures.Tile(three, "real")]]), ("short", [[framed]])]
     figures.save(figures.tile_rows("two rows", [figures.TileRows("hats", ("a", "b"), rows)]), tmp_path / "tiles.png")

@@ -123,19 +123,26 @@ def evaluate(
         "not_measured": missing,
     }
     place = Path(out) if out else _place(what, subject, reference, checkpoint)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    drawn, picture = b"", place.with_name(_picture_name(place.stem))
+    drawn = b""
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
         known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(Path(what).expanduser())
-        record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture.name, known, say)
-    if place.is_file() and f'"{picture.name}"' in place.read_text(encoding="utf-8"):
+        picture = _picture_name(place.stem)
+        record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
+    _write(place, record, drawn)
+    return {**record, "written": str(place)}
+
+
+def _write(place: Path, record: Record, drawn: bytes) -> None:
+    """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    picture = place.with_name(_picture_name(place.stem))
+    if place.is_file() and f'"{picture.name}"'.encode() in place.read_bytes():
         with runs.place_named(picture):
             picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
     records.write(place, record)
-    if audit:  # last: no interruption leaves a picture without its record
+    if drawn:
         runs.write_bytes(picture, drawn)
-    return {**record, "written": str(place)}
 
 
 def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
