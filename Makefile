@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUDGET ?= 4min
 
-.PHONY: demo test test-slow test-gpu check lint bench bench-quality sanity compare pretrained setup clean
+.PHONY: demo test test-slow test-gpu check lint bench bench-quality peak sanity compare pretrained setup clean
 
 setup: $(READY)
 
@@ -52,6 +52,10 @@ bench: $(READY)
 # How soon the house recipes are as good as `bare-naich` after an hour: 80 minutes.
 bench-quality: $(READY)
 	@$(BIN)/python benchmarks/bench_quality.py
+
+# What share of the device's matrix peak the training steps reach, on the processor or a GPU: two minutes.
+peak: $(READY)
+	@$(BIN)/python benchmarks/peak.py
 
 # Known damage to real images, through every score: the table and picture of docs/metrics.md.
 sanity: $(READY)

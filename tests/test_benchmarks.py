@@ -72,6 +72,16 @@ def test_quick_benchmark_gives_every_ratio() -> None:
     assert 0 < result["sampling"]["first_image_seconds"] < 60
 
 
+def test_the_share_of_the_peak_is_rate_times_work_over_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark("peak").main(["--quick", "--json", "--device", "cpu", "--recipe", "dense-sigmoid"])
+    result = json.loads(capsys.readouterr().out)
+    row = result["rows"][0]
+    assert (row["way"], row["of_eager_float32"]) == ("eager, float32", 1.0) and result["quick"] is True
+    assert row["tflop_per_second"] == pytest.approx(row["images_per_second"] * row["gflop_per_image"] / 1e3)
+    assert row["share_of_peak"] == pytest.approx(row["tflop_per_second"] / row["peak_tflop_per_second"])
+    assert row["gflop_per_image"] == pytest.approx(0.229, abs=0.001)  # as README's table of recipes has it
+
+
 def test_quick_scores_are_the_rivals() -> None:
     scoring = benchmark("bench_scores").measure(quick=True, threads=1)
     assert scoring["met"]["values"], scoring["values"]

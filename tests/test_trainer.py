@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import modiste
 from modiste import assembly, config, data, networks, processes, runs, selection, trainer, updates
@@ -145,6 +148,55 @@ def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path
     with pytest.raises(ModisteError, match=r"the last good state is .*state/0000000\d\d-\w+\.pt"):
         modiste.train(tiny, tmp_path / "later", overrides={**explosive, **calm})
     assert runs.open_run(tmp_path / "run").manifest["status"] == "failed"
+
+
+def test_where_no_step_looks_a_nonfinite_sum_is_found_before_anything_is_saved(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, for which each look would be a wait."""
+    monkeypatch.setattr(assembly, "stop_unless_finite", updates.unchecked)
+    explosive = {"train.lr_generator": 1e30, "train.lr_discriminator": 1e30}
+    with pytest.raises(
+        ModisteError, match=r"loss_\w was no finite number shortly before 80 images.*state is the start"
+    ):
+        modiste.train(tiny, tmp_path / "tick", overrides=explosive)
+    asked = iter(range(100))
+    monkeypatch.setattr(trainer, "interruptible", lambda: nullcontext(lambda: next(asked) == 3))
+    with pytest.raises(ModisteError, match="shortly before 48 images"):
+        modiste.train(tiny, tmp_path / "interrupted", overrides=explosive)
+    for name in ("tick", "interrupted"):
+        run = runs.Run(tmp_path / name)
+        assert not runs.states(run) and not run.log and run.manifest["status"] == "failed"
+
+
+WAITS = ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::masked_select", "aten::_unique2")
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes a processor wait for a GPU: numbers, and shapes that depend on numbers."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert func.name() not in WAITS, func.name()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network.conditioning": "projection", "network.discriminator_norm": "spectral", "loss.adversarial": "hinge"},
+        {"network.conditioning": "auxiliary", "loss.gradient_penalty_weight": 10.0, "loss.dragan_weight": 1.0},
+        {"loss.r1_gamma": 1.0, "loss.r2_gamma": 1.0, "loss.top_k_share": 0.5, "loss.weight_clip": 0.1},
+        {"augment.policy": ["color", "flip", "translation", "cutout"], "augment.adapt_target": 0.6},
+        {"augment.policy": ["translation"], "loss.balanced_consistency_weight": 10.0, "train.discriminator_steps": 2},
+        {"train.optimizer": "rmsprop", "loss.consistency_weight": 2.0, "network.dropout": 0.1, "train.accumulate": 2},
+    ],
+)
+def test_no_step_makes_the_processor_wait_for_a_gpu(changes: dict[str, object], tiny: Recipe) -> None:
+    state, rules, batch_at = assemble(config.override(tiny, changes))
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoWaiting():
+        updates.step(state, rules, Team(), batch_at)  # as on the processor, where a look costs nothing
+    with NoWaiting():
+        updates.step(state, replace(rules, check=updates.unchecked), Team(), batch_at)
 
 
 def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,17 @@ from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.processes import Team
-from modiste.updates import METER, Batch, Rules, State, backward_by_class, backward_of_mean, clip_weights
+from modiste.updates import (
+    METER,
+    Batch,
+    Rules,
+    State,
+    backward_by_class,
+    backward_of_mean,
+    clip_weights,
+    stop_unless_finite,
+    unchecked,
+)
 
 
 def choose_device(wish: str) -> str:
@@ -103,6 +113,7 @@ def make_rules(recipe: Recipe, state: State, team: Team, device: str, precision:
         backward=by_class if loss.group_clip else backward_of_mean,
         generator_mean=top if loss.top_k_share < 1 else losses.mean_of_all,
         after_discriminator=after,
+        check=stop_unless_finite if device == "cpu" else unchecked,
         autocast=low if precision == "bfloat16" else nullcontext,
         discriminator_steps=train.discriminator_steps,
         batch_size=train.batch_size,
@@ -193,11 +204,11 @@ def batches(
     set_seed = torch.default_generator.manual_seed if device == "cpu" else torch.manual_seed
 
     def batch_at(images: int) -> list[Batch]:
-        indices = torch.from_numpy(data.batch_indices(len(pixels), seed, images, train.batch_size)[mine]).to(device)
+        indices = _sent(torch.from_numpy(data.batch_indices(len(pixels), seed, images, train.batch_size)[mine]), device)
         real = data.to_unit(pixels[indices]).to(memory_format=_layout(train))
         # All ranks draw the whole batch's noise and take their part, so that the batch is the same for any team.
         set_seed(stream(seed, "noise", images))
-        noise = torch.randn(train.batch_size, recipe.network.z_dim)[mine].to(device)
+        noise = _sent(torch.randn(train.batch_size, recipe.network.z_dim)[mine], device)
         set_seed(stream(seed, "layers", images, team.rank))
         chosen = [None] * train.accumulate if labels is None else labels[indices].chunk(train.accumulate)
         return [
@@ -206,6 +217,11 @@ def batches(
         ]
 
     return batch_at
+
+
+def _sent(values: Tensor, device: str) -> Tensor:
+    """The values on the device; to a CUDA device they go while it still computes, and nobody waits for it."""
+    return values.pin_memory().to(device, non_blocking=True) if device == "cuda" else values.to(device)
 
 
 def check_fit(recipe: Recipe, dataset: Images) -> None:

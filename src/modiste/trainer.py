@@ -32,7 +32,7 @@ from modiste.networks import Shape
 from modiste.processes import Team
 from modiste.progress import Listener
 from modiste.selection import Selector
-from modiste.updates import METER, Batch, Diverged, Rules, State, step
+from modiste.updates import METER, Batch, Diverged, Rules, State, step, stop_unless_sums_finite
 
 STATE_FORMAT = 2
 
@@ -186,6 +186,7 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
     if over and processes.any_of(bool(state.meter[0] > 0), team, state.meter.device):  # a budget ended between ticks
         tick(session, state, clock, watch, last=True)
     elif not over:
+        sums_since_tick(state, team)  # for its check
         save(session, state, clock)
     if over and team.is_first:
         judge_late(session, state)
@@ -208,7 +209,7 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch, la
     """Log, draw, judge and save. A log line whose state never reaches the disk is dropped when the run is resumed."""
     run, team = session.run, session.team
     processes.share_buffers([state.generator, state.discriminator, state.ema], team)
-    sums = dict(zip(METER, processes.total(state.meter, team).tolist(), strict=True))
+    sums = sums_since_tick(state, team)
     state.meter.zero_()
     if team.is_first:
         record = tick_record(session, state.images, sums, clock)
@@ -225,6 +226,13 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch, la
     if team.is_first:
         keep_best(run, state)
     clock.tick_start, clock.tick_images = clock.seconds, state.images
+
+
+def sums_since_tick(state: State, team: Team) -> dict[str, float]:
+    """The meter's sums over all ranks by name; Diverged where one of them is no finite number."""
+    sums = dict(zip(METER, processes.total(state.meter, team).tolist(), strict=True))
+    stop_unless_sums_finite(state.images, sums)
+    return sums
 
 
 def tick_record(session: Session, images: int, sums: Mapping[str, float], clock: Clock) -> dict[str, Any]:

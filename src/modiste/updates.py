@@ -7,7 +7,7 @@ ticks. Losses and penalties are values per image, averaged once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,9 @@ class Rules:
     """Of the generator's losses [N], the logits and the images shown: what it learns from, a scalar."""
     after_discriminator: Sequence[Callable[[State, Tensor], None]]
     """What follows each of the discriminator's steps, given its accuracy on real images."""
+    check: Callable[..., None]
+    """Of the images shown and named terms, before they reach the weights: Diverged if one is no finite number. A GPU
+    would have to be waited for at each step, so there this looks at nothing, and the trainer looks before it saves."""
     autocast: Callable[[], AbstractContextManager[Any]]
     discriminator_steps: int
     batch_size: int
@@ -77,6 +80,9 @@ METER_D = ("updates_d", "loss_d", "d_accuracy_real", "d_accuracy_fake", "penalty
 METER_G = ("updates_g", "loss_g", "gradient_norm_g")
 METER = METER_D + METER_G
 """What `State.meter` sums up from one tick to the next, in this order."""
+
+
+CALMER = "train anew (--fresh) with a smaller learning rate or train.precision=float32"
 
 
 def step(state: State, rules: Rules, team: Team, batch_at: Callable[[int], list[Batch]]) -> None:
@@ -114,7 +120,7 @@ def update_discriminator(
     processes.average_gradients(state.discriminator, team)
     norm = gradient_norm(state.discriminator)
     sums = sums / len(parts)
-    stop_unless_finite(state.images, discriminator_loss=sums[0], penalty=sums[3], discriminator_gradient=norm)
+    rules.check(state.images, discriminator_loss=sums[0], penalty=sums[3], discriminator_gradient=norm)
     set_learning_rate(state.optimizer_d, rules.learning_rates(state.images)[1])
     state.optimizer_d.step()
     for follow in rules.after_discriminator:
@@ -147,7 +153,7 @@ def update_generator(
     state.discriminator.requires_grad_(True)
     processes.average_gradients(state.generator, team)
     norm = gradient_norm(state.generator)
-    stop_unless_finite(state.images, generator_loss=mean_loss, generator_gradient=norm)
+    rules.check(state.images, generator_loss=mean_loss, generator_gradient=norm)
     set_learning_rate(state.optimizer_g, rules.learning_rates(state.images)[0])
     state.optimizer_g.step()
     state.meter[len(METER_D) :] += torch.stack([torch.ones_like(norm), mean_loss, norm])
@@ -219,8 +225,21 @@ def stop_unless_finite(images: int, **terms: Tensor) -> None:
     name = next((name for name, term in terms.items() if not math.isfinite(term.item())), "sum of all terms")
     raise Diverged(
         f"the {name.replace('_', ' ')} is no finite number after {images:,} images, and it did not touch the weights; "
-        "train anew (--fresh) with a smaller learning rate or train.precision=float32"
+        + CALMER
     )
+
+
+def unchecked(images: int, **terms: Tensor) -> None:
+    """For GPUs, see `Rules.check`."""
+
+
+def stop_unless_sums_finite(images: int, sums: Mapping[str, float]) -> None:
+    """Diverged where one of the meter's sums is infinite or not a number, before anything of it is saved."""
+    for name, value in sums.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"{name} was no finite number shortly before {images:,} images, and nothing of it was saved; {CALMER}"
+            )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
