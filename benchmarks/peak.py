@@ -42,6 +42,7 @@ def finish(device: str) -> None:
 def peak(device: str, precision: str, quick: bool) -> float:
     """Operations per second of a square matrix product, the best of ten."""
     side = 64 if quick else SIDES[device]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions do it
     left, right = torch.randn(2, side, side, device=device, dtype=DTYPES[precision])
     times = []
     for _ in range(10):
@@ -151,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     notes = Console(stderr=True)
     rows = []
     for name in options.recipe:
+        torch.compiler.reset()  # or what was compiled for one recipe counts against the next
         rows += measure(name, device, options.compile, options.seconds, options.quick, lambda text: notes.print(text))
     there = torch.cuda.get_device_name() if device == "cuda" else device
     result = {"device": there, "threads": torch.get_num_threads(), "quick": options.quick, "rows": rows}

@@ -264,7 +264,7 @@ def test_before_and_after_on_the_command_line(
     head = next(line.split() for line in printed.splitlines() if line.startswith("class asked for"))
     assert head == ["class", "asked", "for", "copied", "collapsed", "floor"]
     assert "coverage k5: disparity" in printed and "in copied and" in printed
-    assert "copied: near-copies of training images in pixels: " in printed and "; 7 exact copies" in printed
+    assert "copied: near-duplicates of training images in pixels: " in printed and "; 7 exact copies" in printed
     worst = next(line for line in printed.split("audit: coverage k5")[1].splitlines() if line.startswith("worst class"))
     assert worst.rstrip().endswith("Dress")
     files = [path.with_name(f"{path.stem}.metrics.json") for path in (copied, other)]

@@ -93,6 +93,12 @@ def test_the_hash_covers_settings_and_not_prose() -> None:
     assert config.differences(recipe, config.override(recipe, {"network.z_dim": 7})) == ["network.z_dim: 100 -> 7"]
 
 
+def test_compiled_networks_are_not_clipped_by_class() -> None:
+    changes = {"network.conditioning": "projection", "loss.group_clip": 1.0, "train.compile": True}
+    with pytest.raises(UsageError, match=r"set train\.compile = false"):
+        config.override(Recipe(), changes)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400), ("30", 30), ("2 m", 120)])
 def test_lengths_of_time(text: str, seconds: float) -> None:
     assert config.parse_seconds(text) == seconds

@@ -24,6 +24,7 @@ ORDER = [
     "data.fashion_mnist",
     "data",
     "networks",
+    "networks.second_order",
     "networks.convolution",
     "networks.layers",
     "networks.dcgan",

@@ -47,6 +47,19 @@ def inputs(network, count=4):
     return torch.randn(count, network.z_dim), torch.arange(count) % 10
 
 
+@pytest.mark.filterwarnings("default")  # the compiler's own
+@pytest.mark.parametrize("name", ["swift", "r3gan-small"])
+def test_networks_compile_into_one_graph(name):
+    """A break in it would cost more than compilation saves."""
+    network = config.load(name).network
+    for module, first in zip(
+        pair_of(network, Shape(1, 28, 10)), (torch.randn(2, 64), torch.randn(2, 1, 28, 28)), strict=True
+    ):
+        found = torch._dynamo.explain(module)(first, torch.arange(2))
+        assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
 def test_every_variant_makes_images_and_logits_and_learns_everywhere(variant):
     network, shape = small(*variant)

@@ -85,6 +85,14 @@ def test_what_a_file_must_not_say(text: str, said: str, tmp_path: Path) -> None:
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_what_a_study_sets_itself_the_command_line_cannot_change(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--set augment\.adapt_images would change nothing .* itself \(adaptive\)"):
+        plan.revise(plan.load("small-data"), set={"augment.adapt_images": 25_000})
+    path = written(tmp_path, 'recipes = ["swift"]\ngrid."network.z_dim" = [8, 16]')
+    with pytest.raises(UsageError, match=r"--set network\.z_dim would change nothing .* itself \(the grid\)"):
+        plan.revise(plan.load(path), set={"network.z_dim": 4})
+
+
 def test_a_study_has_one_data_set(closet: Path, tmp_path: Path) -> None:
     text = f'recipes = ["swift"]\ngrid."data.name" = ["toy", "{closet}"]'
     with pytest.raises(UsageError, match="judged on different images"):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import modiste
 from modiste import config, processes, runs
 from modiste.config import Recipe
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, UsageError
 
 
 def torchrun(recipe: Recipe, out: Path, *words: str) -> runs.Run:
@@ -59,12 +59,16 @@ def test_each_process_takes_the_device_of_its_number(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "set_device", called.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(processes.dist, "init_process_group", called.append)
     monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: None)
     team = processes.planned("cuda", 4)
     assert team == processes.Team(1, 2)
     with processes.joined(team, "cuda", lambda folder: []):
-        assert called == [1, "nccl"]
+        assert called == [1, "cpu:gloo,cuda:nccl"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="process 1 has no GPU of its own: LOCAL_RANK is 1, and this machine has 1; "):
+        processes.joined(team, "cuda", lambda folder: []).__enter__()
 
 
 def test_a_launcher_of_one_process_leaves_the_others_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

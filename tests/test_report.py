@@ -180,6 +180,16 @@ def test_a_run_that_was_not_measured_says_what_to_type_and_measures_nothing(run:
     assert not (run / "metrics.json").exists() and 'id="scores"' not in page.read_text()
 
 
+def test_a_run_without_test_images_shows_its_scores_against_heldout_ones(run: Path) -> None:
+    record = json.loads((run / "metrics.json").read_text())
+    record["protocol"]["reference"]["part"] = "heldout"
+    (run / "metrics.json").unlink()
+    (run / "metrics-heldout.json").write_text(json.dumps(record))
+    page = report.write(run).html
+    assert 'id="scores"' in page.read_text() and "was not measured" not in shown(page)
+    assert f"modiste evaluate {run} --reference heldout" in shown(page)
+
+
 def test_without_judge_and_scikit_learn_the_cloud_is_left_out_with_its_reason(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,13 +199,21 @@ def test_no_step_makes_the_processor_wait_for_a_gpu(changes: dict[str, object], 
         updates.step(state, replace(rules, check=updates.unchecked), Team(), batch_at)
 
 
+def on_a_gpu() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
 def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "step", lambda *_: torch.empty(2**52))
-        with pytest.raises(ModisteError, match=r"needs more memory than there is \(after 0 images\); .*accumulate"):
+        with pytest.raises(ModisteError, match=r"needs more memory than there is; .*accumulate"):
             modiste.train(tiny, tmp_path / "run")
         manifest = runs.Run(tmp_path / "run").manifest
         assert manifest["status"] == "failed" and "more memory" in manifest["reason"]
+        patch.setattr(trainer, "_prepare", lambda *_: on_a_gpu())
+        with pytest.raises(ModisteError, match=r"needs more memory than there is; "):
+            modiste.train(tiny, tmp_path / "run")
+    with monkeypatch.context() as patch:
         patch.setattr(trainer, "step", lambda *_: torch.ones(2) @ torch.ones(3))
         with pytest.raises(RuntimeError, match="size"):  # for whoever has to mend it
             modiste.train(tiny, tmp_path / "run")
@@ -287,7 +295,7 @@ def test_streams_differ_by_purpose_and_position() -> None:
         assembly.stream(seed, purpose, *place) for seed in (0, 1) for purpose in "ab" for place in ((), (0,), (0, 1))
     }
     assert len(seeds) == 12 and all(0 <= seed < 2**63 for seed in seeds)
-    assert processes.any_of(True, Team(), torch.device("cpu"))
+    assert processes.any_of([True, False], Team()) == [True, False]
 
 
 def test_networks_of_a_seed_are_always_the_same(tiny: Recipe) -> None:

@@ -201,15 +201,16 @@ def batches(
     pixels = torch.from_numpy(dataset.pixels).to(device)
     labels = torch.from_numpy(dataset.labels).to(device) if shape.classes and dataset.labels is not None else None
     # torch.manual_seed seeds every device there could be, and keeps a stack trace for each that is not in use.
-    set_seed = torch.default_generator.manual_seed if device == "cpu" else torch.manual_seed
+    seed_processor = torch.default_generator.manual_seed
+    seed_device = {"cpu": seed_processor, "cuda": torch.cuda.manual_seed, "mps": torch.mps.manual_seed}[device]
 
     def batch_at(images: int) -> list[Batch]:
         indices = _sent(torch.from_numpy(data.batch_indices(len(pixels), seed, images, train.batch_size)[mine]), device)
         real = data.to_unit(pixels[indices]).to(memory_format=_layout(train))
         # All ranks draw the whole batch's noise and take their part, so that the batch is the same for any team.
-        set_seed(stream(seed, "noise", images))
+        seed_processor(stream(seed, "noise", images))
         noise = _sent(torch.randn(train.batch_size, recipe.network.z_dim)[mine], device)
-        set_seed(stream(seed, "layers", images, team.rank))
+        seed_device(stream(seed, "layers", images, team.rank))
         chosen = [None] * train.accumulate if labels is None else labels[indices].chunk(train.accumulate)
         return [
             Batch(*part)

@@ -1,4 +1,4 @@
-"""The audit: scores class by class and how unequal they are, near-copies of training images, and the worst cases.
+"""The audit: scores class by class and how unequal they are, near-duplicates of training images, and the worst cases.
 
 Real images that are not in the reference go through the same functions, so that every number of the audit has its
 floor. Images of a generator without classes are taken for the class that the judge sees in them.
@@ -40,7 +40,7 @@ NAMES = FREQUENCY, PRECISION, COVERAGE, AGREEMENT = "frequency", "precision_k3",
 SPACES = {"pixels": "pixels", "features": "judge's features"}
 EACH, REAL, PAIRS, MOST_CLASSES = 5, 3, 6, 12  # tiles of the picture
 LEVEL = 0.01
-"""A count of near-copies is called other than that of real images when chance gives one so extreme more seldom."""
+"""A count of near-duplicates is called other than that of real images when chance gives one so extreme more seldom."""
 MORE, FEWER, ALIKE = (
     "more than unseen real images show",
     "fewer than unseen real images show",
@@ -180,9 +180,9 @@ def of_frequencies(shares: Sequence[float], due: Sequence[float], count: int) ->
 
 
 def copies(generated_to_train: ArrayLike, unseen_to_train: ArrayLike) -> dict[str, Any]:
-    """How many generated images are near-copies of training images, beside what unseen real images show.
+    """How many generated images are near-duplicates of training images, beside what unseen real images show.
 
-    A near-copy is as near to a training image as only 1 % of the unseen real images are (`memorisation.duplicates`).
+    One is as near to a training image as only 1 % of the unseen real images are (`memorisation.duplicates`).
     `expected` is the count that as many real images would give, `uncertainty` the standard deviation of `near` about
     it, which the finite counts of both kinds leave. The verdict is Fisher's exact test in each direction at 1 %.
     """

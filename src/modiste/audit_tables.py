@@ -73,13 +73,13 @@ def disparities(audit: Audit) -> Table:
 
 
 def memory(audit: Audit) -> list[str]:
-    """Sentences on near-copies, in pixels and in the judge's features."""
+    """Sentences on near-duplicates, in pixels and in the judge's features."""
     said = []
     for space, found in audit["memory"].items():
         where = "pixels" if space == "pixels" else "the judge's features"
         exact = f"; {found['exact']:,} exact copies" if space == "pixels" else ""
         said.append(
-            f"near-copies of training images in {where}: {found['near']:,} of {found['generated']:,}, and "
+            f"near-duplicates of training images in {where}: {found['near']:,} of {found['generated']:,}, and "
             f"{found['expected']:,.0f} ± {found['uncertainty']:,.0f} of as many unseen real images: "
             f"{found['verdict']}{exact}"
         )

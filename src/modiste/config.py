@@ -249,6 +249,11 @@ class Recipe(Section):
             raise ValueError("loss.consistency_weight compares passes that differ by dropout; set network.dropout")
         if loss.group_clip and self.network.conditioning == "none":
             raise ValueError("loss.group_clip needs classes; set network.conditioning or loss.group_clip = 0")
+        if loss.group_clip and self.train.compile:
+            raise ValueError(
+                "loss.group_clip goes back through a network several times, and a compiled one can only be "
+                "gone through once; set train.compile = false"
+            )
         return self
 
 

@@ -21,4 +21,5 @@ class UsageError(ModisteError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python's, or PyTorch's, which tells of a processor's and a GPU's in its own words."""
     said = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or "can't allocate memory" in said or "out of memory" in said
+    signs = ("can't allocate memory", "out of memory", "alloc_failed")  # the last of CUDA's libraries
+    return isinstance(error, MemoryError) or any(sign in said for sign in signs)

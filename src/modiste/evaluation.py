@@ -78,7 +78,7 @@ def evaluate(
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
     weights in the cache (True) or in a file. `truncation` and `batch_norm` say how a run is sampled (`sample.load`).
     `classifier` adds the classifier accuracy score, which takes minutes; `audit` adds the record's key `audit`, scores
-    class by class and near-copies of training images, and writes a picture of the worst cases beside the record.
+    class by class and near-duplicates of training images, and writes a picture of the worst cases beside the record.
     The same call gives the same numbers on one machine.
     """
     say = say or (lambda _: None)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from modiste.config import Loss
 from modiste.losses import adversarial_logit
+from modiste.networks.second_order import for_gradient_penalties
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 Penalty = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, int], Tensor]
@@ -21,7 +22,7 @@ images shown so far: [N], already weighted."""
 
 def slope(discriminator: Discriminator, images: Tensor, labels: Tensor | None) -> Tensor:
     """The gradient of the logit at these images, [N, C, H, W] float32, with a graph for the weights."""
-    with torch.autocast(images.device.type, enabled=False):
+    with torch.autocast(images.device.type, enabled=False), for_gradient_penalties():
         points = images.detach().float().requires_grad_(True)
         logits = adversarial_logit(discriminator(points, labels))
         (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)

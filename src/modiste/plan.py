@@ -184,6 +184,12 @@ def revise(study: Study, place: str = "modiste study", **changes: Any) -> Study:
     """The study with some keys replaced (those that are not None) and checked anew; `set` is added to what is set."""
     tree = study.model_dump(exclude_unset=True)
     given = {key: value for key, value in changes.items() if value is not None}
+    for key in given.get("set", {}):
+        if own := [one.name for one in study.configuration if key in one.set] or ["the grid"] * (key in study.grid):
+            raise UsageError(
+                f"--set {key} would change nothing where the study {study.name} sets it itself ({', '.join(own)}); "
+                "change it in a study file of your own"
+            )
     given["set"] = {**study.set, **given.get("set", {})}
     return build({**tree, **given}, place)
 

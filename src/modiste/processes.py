@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, UsageError
 
 T = TypeVar("T")
 
@@ -84,10 +84,22 @@ def joined(team: Team, device: str, partner: Callable[[Path], Sequence[str]]) ->
             dist.init_process_group("gloo", store=store, rank=team.rank, world_size=team.size)
         else:
             if device == "cuda":
-                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # what "cuda" means in this process from now on
-            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+                torch.cuda.set_device(_own_gpu(team))  # what "cuda" means in this process from now on
+            # Questions among the ranks go from processor to processor, so that no GPU is waited for.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
         stack.callback(dist.destroy_process_group)
         yield
+
+
+def _own_gpu(team: Team) -> int:
+    """The number of this process's GPU on its machine; UsageError where the launcher gives it none of its own."""
+    number, there = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    if number.isdecimal() and int(number) < there:
+        return int(number)
+    raise UsageError(
+        f"process {team.rank} has no GPU of its own: LOCAL_RANK is {number or 'not set'}, and this machine has {there}"
+        f"; start the training with torchrun --nproc-per-node {there}, or with --set train.device=cpu"
+    )
 
 
 def _here(rank: int) -> str:
@@ -174,11 +186,10 @@ def total(values: Tensor, team: Team) -> Tensor:
     return values
 
 
-def any_of(flag: bool, team: Team, device: torch.device) -> bool:
-    """Whether the flag is up on any rank: what all must agree on, as when to stop."""
-    if team.size == 1:
-        return flag
-    return bool(total(torch.tensor(float(flag), device=device), team) > 0)
+def any_of(flags: Sequence[bool], team: Team) -> list[bool]:
+    """Of each flag, whether it is up on any rank: what all must agree on, as when to stop."""
+    votes = total(torch.tensor([float(flag) for flag in flags]), team)  # on the processor, whatever trains
+    return [vote > 0 for vote in votes.tolist()]
 
 
 def from_first(value: T | None, team: Team) -> T:

@@ -93,24 +93,24 @@ def train(
         if opened.finished:
             return runs.Run(path)
         stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
-        session, state = _prepare(recipe, dataset, opened, team, stop)
-        if team.is_first:
-            names = dataset.class_names if session.shape.classes else ()
-            runs.describe_generator(session.run, recipe.network, session.shape, names)
-            console.print(data.describe(dataset) + _labels_note(recipe, dataset), highlight=False, soft_wrap=True)
-
-        images, budget = recipe.train.images or 0, recipe.train.budget_seconds
-        watch = stack.enter_context(progress.watching(console, images, budget, state.images))
-        if follow and team.is_first:
-            watch = watch.and_also(stack.enter_context(follow(session.run)))
         try:
+            session, state = _prepare(recipe, dataset, opened, team, stop)
+            if team.is_first:
+                names = dataset.class_names if session.shape.classes else ()
+                runs.describe_generator(session.run, recipe.network, session.shape, names)
+                console.print(data.describe(dataset) + _labels_note(recipe, dataset), highlight=False, soft_wrap=True)
+
+            images, budget = recipe.train.images or 0, recipe.train.budget_seconds
+            watch = stack.enter_context(progress.watching(console, images, budget, state.images))
+            if follow and team.is_first:
+                watch = watch.and_also(stack.enter_context(follow(session.run)))
             status = loop(session, state, watch)
         except (ModisteError, MemoryError, RuntimeError) as error:
-            failure = _in_a_sentence(error, session.run, state.images)
+            failure = _in_a_sentence(error, runs.Run(path))
             if failure is None:
                 raise
             if team.is_first:
-                runs.update_manifest(session.run, status="failed", end=runs.now(), reason=str(failure))
+                runs.update_manifest(runs.Run(path), status="failed", end=runs.now(), reason=str(failure))
             raise failure from None
         if team.is_first:
             _finish(session.run, state, status)
@@ -118,14 +118,14 @@ def train(
         return session.run
 
 
-def _in_a_sentence(error: Exception, run: runs.Run, images: int) -> ModisteError | None:
+def _in_a_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
     """What ended a training, for the user; None for what only a traceback tells."""
     if isinstance(error, Diverged):
         good = runs.states(run)
         return Diverged(f"{error}; the last good state is {good[0] if good else 'the start'}")
     if is_out_of_memory(error):
         return ModisteError(
-            f"the training in {run.path} needs more memory than there is (after {images:,} images); go on when more is "
+            f"the training in {run.path} needs more memory than there is; go on when more is "
             "free, or train anew with --fresh and a larger train.accumulate, a smaller train.batch_size or network"
         )
     return error if isinstance(error, ModisteError) else None
@@ -169,10 +169,9 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
     clock = Clock(state.seconds, state.images)  # not before the grid: a budget, however short, buys at least one step
     while True:
         # Is it over, or does somebody want it to be? All ranks must agree.
-        over = state.images >= total_images or processes.any_of(
-            clock.seconds >= budget_seconds, team, state.meter.device
-        )
-        if over or processes.any_of(session.stop(), team, state.meter.device):
+        spent, stopped = processes.any_of([clock.seconds >= budget_seconds, session.stop()], team)
+        over = spent or state.images >= total_images
+        if over or stopped:
             break
 
         # Train.
@@ -183,7 +182,7 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
         # Once per tick, and at the end: log, draw, save.
         if state.images // train.tick_images > ticks_before or state.images >= total_images:
             tick(session, state, clock, watch, last=state.images >= total_images)
-    if over and processes.any_of(bool(state.meter[0] > 0), team, state.meter.device):  # a budget ended between ticks
+    if over and processes.any_of([bool(state.meter[0] > 0)], team)[0]:  # a budget ended between ticks
         tick(session, state, clock, watch, last=True)
     elif not over:
         sums_since_tick(state, team)  # for its check
@@ -355,9 +354,10 @@ def _open(
         return Opened(path, manifest, finished=True)
     if saved is None and (len(run.log) > 1 or manifest.get("images")):
         raise ModisteError(f"the saved states of {path} are gone, so it cannot go on; use --fresh for a new folder")
-    for key, now in (("device", device), ("torch", torch.__version__), ("processes", team.size)):
-        if manifest[key] != now:
-            notes.append(f"the run was started with {key} {manifest[key]}, now {now}: it goes on, but not bit for bit")
+    here = {"device": device, "gpu": None, **gpu(device), "torch": torch.__version__, "processes": team.size}
+    for key, now in here.items():
+        if (then := manifest.get(key)) != now:
+            notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
     images = saved["images"] if saved else 0
     runs.rewind(run, images)
     if differing:
@@ -397,11 +397,17 @@ def _facts(recipe: Recipe, dataset: Images, digest: str, device: str, team: Team
     return {
         **runs.describe_machine(),
         "device": device,
+        **gpu(device),
         "precision": assembly.choose_precision(recipe.train.precision, device),
         "threads": max(1, recipe.train.threads // team.size) if recipe.train.threads else torch.get_num_threads(),
         "processes": team.size,
         "data": {**described, "classes": list(dataset.class_names)},
     }
+
+
+def gpu(device: str) -> dict[str, str]:
+    """What a manifest says of a GPU beyond its kind."""
+    return {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
 
 
 def _prepare(

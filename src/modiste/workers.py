@@ -185,9 +185,10 @@ def on_ray(
             raise UsageError(
                 f"no Ray cluster answers at {address!r} ({error}); start one, or use --ray local"
             ) from None
-    task = ray.remote(carry_out)
+    gpus = min(1, ray.cluster_resources().get("GPU", 0))  # Ray hides them from tasks that ask for none
+    task = ray.remote(carry_out).options
     waiting = {
-        task.options(num_cpus=one.cores, max_retries=RAY_RETRIES).remote(one): k for k, one in enumerate(errands)
+        task(num_cpus=one.cores, num_gpus=gpus, max_retries=RAY_RETRIES).remote(one): k for k, one in enumerate(errands)
     }
     try:
         while waiting:

@@ -171,7 +171,7 @@ def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
         plain = experiment.all_arms(settings)[1]
         judge_network = functools.cache(
             lambda: arms.learn(real, None, plain, steps=steps, seed=piece.seed, flip=flip)
-        )  # the arm real + classical is the judge that filters: it has seen the budget's images and no others
+        )  # the arm real + classical is the one that filters: it has seen the budget's images and no others
         sets = functools.cache(lambda kind: synthetic_set(piece, settings, real, kind, judge_network))
         for arm in experiment.all_arms(settings):
             done = piece.outcomes

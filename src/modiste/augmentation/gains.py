@@ -379,7 +379,7 @@ def _method(settings: Settings, rows: Sequence[Row]) -> str:
     return (
         f"{source} All arms of a budget and a seed share the labelled images, the classifier's initial weights, the "
         f"order of the real images and the number of steps; in mixed arms {mixing}. Filters: "
-        f"{', '.join([*(['none'] if 'none' in settings.filter else []), *kept])}; the judge that filters is the "
+        f"{', '.join([*(['none'] if 'none' in settings.filter else []), *kept])}; the classifier that filters is the "
         f"classifier of the arm {CLASSICAL}, which saw the budget's images alone. Classical augmentation: shifts by up "
         f"to a fourteenth of the side, random erasing{', mirroring' if settings.flip else ''}. Tested on {tested} "
         "real images that nothing else saw; nothing was selected on them. Intervals and tests are over seeds (other "

@@ -34,11 +34,12 @@ def evaluate(
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which of a run's generators.")] = "last",
     truncation: Annotated[float | None, Option(help="Cut a run's noise at this value: 0.5 typical, 2 varied.")] = None,
     batch_norm: Annotated[
-        Literal["running", "standing"], Option(help="Batch norm's statistics in a run's generator.")
+        Literal["running", "standing"],
+        Option(help="Batch norm's statistics in a run's generator: as kept in training, or anew."),
     ] = "running",
     classifier: Annotated[bool, Option("--classifier", help="Also train a classifier on the images: minutes.")] = False,
     audit: Annotated[
-        bool, Option("--audit", help="Also class by class: fairness, near-copies, a picture of the worst.")
+        bool, Option("--audit", help="Also class by class: fairness, near-duplicates, a picture of the worst.")
     ] = False,
     seed: Annotated[int, Option(min=0, help="Which noises, and every random choice of the scores.")] = 0,
     out: Annotated[Path | None, Option(help="Where the record goes; default metrics.json in the run.")] = None,

@@ -23,7 +23,7 @@ app = typer.Typer()
 @app.command()
 def train(
     recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to go on with.")],
-    out: Annotated[Path | None, Option(help="The run folder; default runs/NAME.")] = None,
+    out: Annotated[Path | None, Option(help="The run folder; default runs/NAME, with -seedK for a seed K > 0.")] = None,
     data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
     seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
@@ -118,7 +118,9 @@ def sample(
     interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
     truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
-    batch_norm: Annotated[Literal["running", "standing"], Option(help="Batch norm's statistics.")] = "running",
+    batch_norm: Annotated[
+        Literal["running", "standing"], Option(help="Batch norm's statistics: as kept in training, or anew.")
+    ] = "running",
     kind: Annotated[
         str | None, Option("--format", help="png, gif, npz, folder, idx, parquet or huggingface, whatever the name.")
     ] = None,

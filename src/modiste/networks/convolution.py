@@ -17,12 +17,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from modiste.networks import second_order
+
 
 class Conv2d(nn.Conv2d):
     """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not _under_autocast(input) or _suits_onednn(self):
+        if second_order.wanted():
+            return second_order.convolve(input, self.weight, self.bias, self.stride, self.padding, self.groups)
+        if not _under_autocast(input) or self.groups > 1 or _suits_onednn(self):
             return super().forward(input)
         return _convolve(self, input, transposed=False)
 
@@ -66,7 +70,10 @@ class HalvingConv2d(Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and _in_float32(input):
-            return F.conv2d(input, four_from_three(self.weight) / 4, self.bias, stride=2, padding=1)
+            kernel = four_from_three(self.weight) / 4
+            if second_order.wanted():
+                return second_order.convolve(input, kernel, self.bias, (2, 2), (1, 1), 1)
+            return F.conv2d(input, kernel, self.bias, stride=2, padding=1)
         return F.avg_pool2d(super().forward(input), 2)
 
 

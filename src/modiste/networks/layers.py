@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks.convolution import Conv2d
+from modiste.networks.second_order import LeakyReLU, ReLU
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -40,8 +41,9 @@ class ConditionalBatchNorm(nn.Module):
         normal = F.batch_norm(
             features, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
         )
-        per_image = (*self.gain[labels].shape, *[1] * (features.ndim - 2))  # [N, F] or [N, F, 1, 1]
-        gain, bias = self.gain[labels].view(per_image), self.bias[labels].view(per_image)
+        gain, bias = self.gain[labels], self.bias[labels]
+        per_image = (*gain.shape, *[1] * (features.ndim - 2))  # [N, F] or [N, F, 1, 1]
+        gain, bias = gain.view(per_image), bias.view(per_image)
         return torch.addcmul(bias.to(normal.dtype), normal, gain.to(normal.dtype))
 
 
@@ -204,7 +206,7 @@ def generator_norm(
 
 def rectifier(slope: float) -> nn.Module:
     """ReLU, leaky with this slope for negative inputs."""
-    return nn.LeakyReLU(slope) if slope else nn.ReLU()
+    return LeakyReLU(slope) if slope else ReLU()
 
 
 def output_activation(network: Network) -> nn.Module:
@@ -266,7 +268,7 @@ class SpectralNorm(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         matrix = self.matrix(weight)
         # The meta device, on which costs are counted, knows no autocast.
-        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
+        with nullcontext() if weight.device.type == "meta" else torch.autocast(weight.device.type, enabled=False):
             if self.training:
                 self.iterate(matrix.detach())
                 # Copies, since the next pass moves the vectors while this pass's graph still needs them.

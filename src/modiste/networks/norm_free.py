@@ -56,7 +56,7 @@ class Block(nn.Module):
         group = max(size for size in range(1, LARGEST_GROUP + 1) if inner % size == 0)
         gain = nn.init.calculate_gain("leaky_relu", slope) * blocks**-0.25
         self.expand = drawn(Conv2d(width, inner, 1), gain)
-        self.mix = drawn(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group), gain)
+        self.mix = drawn(Conv2d(inner, inner, 3, padding=1, groups=inner // group), gain)
         self.contract = drawn(Conv2d(inner, width, 1, bias=False), 1 if spectral else 0)
         self.rectify = rectifier(slope)
 

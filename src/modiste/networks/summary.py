@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from modiste.config import Network, Recipe
 from modiste.networks import Shape, build_discriminator, build_generator
+from modiste.networks.second_order import for_gradient_penalties
 
 BATCH = 2  # operations are counted for so many images and divided; batch norm needs two
 
@@ -98,7 +100,8 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
 
     def penalty() -> None:
         real = images.detach().requires_grad_(True).clone()  # the counter's hooks do not bear a leaf here
-        logits = discriminator(real, labels)
+        with for_gradient_penalties():
+            logits = discriminator(real, labels)
         (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         torch.autograd.backward(gradient.square().sum())
 
@@ -127,7 +130,30 @@ def _weightless(network: Network, shape: Shape) -> tuple[nn.Module, nn.Module, T
 
 
 def _operations(work: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    backward = {torch.ops.aten.convolution_backward: _convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=backward) as counter:
         work()
     total: int = counter.get_total_flops()
     return total
+
+
+def _convolution_backward(
+    gradient: Sequence[int],
+    images: Sequence[int],
+    weight: Sequence[int],
+    _bias: object,
+    _stride: object,
+    _padding: object,
+    _dilation: object,
+    transposed: bool,
+    _more: object,
+    _groups: int,
+    wanted: Sequence[bool],
+    out_shape: object = None,
+) -> int:
+    """Operations of a convolution's backward pass from its shapes: for each gradient as many as forward.
+
+    PyTorch's own count takes the weight gradient of a convolution in groups for one without.
+    """
+    count, _, *sides = images if transposed else gradient
+    return 2 * count * math.prod(sides) * math.prod(weight) * sum(wanted[:2])

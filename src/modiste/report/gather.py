@@ -165,8 +165,9 @@ def open_path(what: str | Path) -> Comparison:
 
 def _single(run: Run, path: Path) -> Comparison:
     recipe, manifest = run.recipe, run.manifest
-    place = run.path / "metrics.json"
-    member = Member(recipe.seed, path, run, records.read(place) if place.is_file() else None, str(manifest["status"]))
+    places = [run.path / name for name in ("metrics.json", "metrics-heldout.json")]  # for data without test images
+    record = next((records.read(place) for place in places if place.is_file()), None)
+    member = Member(recipe.seed, path, run, record, str(manifest["status"]))
     return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
 
 

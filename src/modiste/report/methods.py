@@ -74,7 +74,9 @@ def commands(comparison: Comparison) -> list[str]:
         return [*lines, "", *planned, "", f"modiste report {comparison.path}"]
     for member in comparison.members:
         if member.run:
-            lines += [command_of(member.run), f"modiste evaluate {member.path}"]
+            heldout = member.record is not None and member.record["protocol"]["reference"]["part"] == "heldout"
+            option = " --reference heldout" if heldout else ""
+            lines += [command_of(member.run), f"modiste evaluate {member.path}{option}"]
     return [*lines, f"modiste report {comparison.path}"]
 
 

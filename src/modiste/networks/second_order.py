@@ -1,0 +1,90 @@
+"""Layers for gradient penalties: their gradient by the image can be differentiated again without waste.
+
+A penalty on ||grad_x D(x)|| differentiates a backward pass. PyTorch does that to a convolution's backward pass by
+convolutions whose kernels are whole maps (28 x 28), for each group of channels alone, and to a rectifier's by sending
+zeros all the way back through the forward pass. Here the gradient by the image is a transposed convolution, whose own
+backward pass is made of ordinary kernels, and a rectifier is a product with slopes that count as constants, which they
+are wherever there is a slope. The numbers are the same; docs/performance.md has what it saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_depth = [0]  # of the contexts around
+
+
+@contextmanager
+def for_gradient_penalties() -> Iterator[None]:
+    """Inside, layers are made for `create_graph`, which then gives gradients by images only, never by weights."""
+    _depth[0] += 1
+    try:
+        yield
+    finally:
+        _depth[0] -= 1
+
+
+def wanted() -> bool:
+    """Whether a pass is one of a gradient penalty."""
+    return _depth[0] > 0
+
+
+def convolve(images: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, groups: int) -> Tensor:
+    """A convolution for `for_gradient_penalties`, [N, C, H, W] -> [N, O, h, w]."""
+    result: Tensor = _Convolution.apply(images, weight, bias, stride, padding, groups)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Any,
+        padding: Any,
+        groups: int,
+    ) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.options = (stride, padding, groups)
+        return torch.conv2d(images, weight, bias, stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight = ctx.saved_tensors
+        stride, padding, groups = ctx.options
+        by_images = by_weight = by_bias = None
+        if ctx.needs_input_grad[0]:
+            sides = zip(images.shape[2:], gradient.shape[2:], weight.shape[2:], stride, padding, strict=True)
+            rest = [side - ((of_map - 1) * step - 2 * pad + kernel) for side, of_map, kernel, step, pad in sides]
+            by_images = F.conv_transpose2d(gradient, weight, None, stride, padding, rest, groups)
+        if not torch.is_grad_enabled():  # a last backward pass; `create_graph` would have enabled it
+            options = ([len(weight)], stride, padding, (1, 1), False, (0, 0), groups)
+            _, by_weight, by_bias = torch.ops.aten.convolution_backward(
+                gradient, images, weight, *options, [False, *ctx.needs_input_grad[1:3]]
+            )
+        return by_images, by_weight, by_bias, None, None, None
+
+
+class ReLU(nn.ReLU):
+    """PyTorch's, but for gradient penalties."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input * (input > 0) if wanted() else super().forward(input)
+
+
+class LeakyReLU(nn.LeakyReLU):
+    """PyTorch's, but for gradient penalties."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not wanted():
+            return super().forward(input)
+        values = input.detach()
+        return input * torch.full_like(values, self.negative_slope).masked_fill(values > 0, 1.0)
