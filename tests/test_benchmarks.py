@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,21 @@ def test_the_share_of_the_peak_is_rate_times_work_over_peak(capsys: pytest.Captu
     assert row["tflop_per_second"] == pytest.approx(row["images_per_second"] * row["gflop_per_image"] / 1e3)
     assert row["share_of_peak"] == pytest.approx(row["tflop_per_second"] / row["peak_tflop_per_second"])
     assert row["gflop_per_image"] == pytest.approx(0.229, abs=0.001)  # as README's table of recipes has it
+
+
+def test_the_shorter_ways_are_compared_with_the_plain_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convolutions = benchmark("convolutions")
+    (doubling, _), (penalties, _) = convolutions.WAYS.values()
+    with doubling():
+        assert convolutions.convolution._in_float32("anything") is False
+    with penalties(), convolutions.second_order.for_gradient_penalties():
+        assert convolutions.second_order.wanted() is False
+    monkeypatch.setattr(convolutions, "TURNS", 1)
+    monkeypatch.setattr(convolutions, "WAYS", {"gradient penalties": (penalties, {"wgan-gp": 2})})
+    convolutions.main()
+    assert re.search(r"gradient penalties .* wgan-gp .* \d\.\d\d", capsys.readouterr().out)
 
 
 def test_quick_scores_are_the_rivals() -> None:
