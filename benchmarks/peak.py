@@ -149,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
     device = assembly.choose_device(options.device)
+    torch.backends.cudnn.benchmark = True  # as in a training
     notes = Console(stderr=True)
     rows = []
     for name in options.recipe:

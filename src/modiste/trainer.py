@@ -92,6 +92,9 @@ def train(
         opened = processes.from_first(opened, team)
         if opened.finished:
             return runs.Run(path)
+        if device == "cuda":  # tries kernels once for each size of maps, of which a training has few
+            stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+            torch.backends.cudnn.benchmark = True
         stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
         try:
             session, state = _prepare(recipe, dataset, opened, team, stop)
