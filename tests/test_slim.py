@@ -91,3 +91,29 @@ def test_swift_is_small():
     assert recipe.data.split == "fit" and recipe.network.conditioning == "projection"
     assert parameter_count(generator) < 1e6  # so that a trained one can be shipped
     assert training_flops(recipe, shape) < 0.5e9
+
+
+def test_each_class_may_have_directions_of_its_own():
+    """With identities it is the network without; then one class's matrix moves the images of this class alone."""
+    plain, shape = slim(), Shape(1, 28, 10)
+    torch.manual_seed(0)
+    before = build_generator(plain, shape).eval()
+    after = build_generator(slim(class_noise=True), shape).eval()
+    missing = after.load_state_dict(before.state_dict(), strict=False).missing_keys
+    assert missing == ["class_noise.maps"] and after.class_noise.maps.shape == (10, 6, 6)
+    noise, labels = torch.randn(4, 6), torch.tensor([0, 3, 3, 9])
+    with torch.no_grad():
+        assert torch.equal(after(noise, labels), before(noise, labels))
+        after.class_noise.maps[3] *= 2
+        moved = (after(noise, labels) != before(noise, labels)).any(dim=(1, 2, 3))
+    assert moved.tolist() == [False, True, True, False]
+    after.train()(noise, labels).sum().backward()
+    used = after.class_noise.maps.grad.abs().sum((1, 2)) > 0
+    assert used.nonzero().flatten().tolist() == [0, 3, 9]
+
+
+@pytest.mark.parametrize("changes", [{"conditioning": "none"}, {"family": "dcgan"}])
+def test_noise_by_class_wants_labels_and_this_family(changes):
+    network = slim(class_noise=True).model_copy(update=changes)
+    with pytest.raises(UsageError, match=r"network\.class_noise has a meaning in the slim family with labels only"):
+        build_generator(network, Shape(1, 28, 10))

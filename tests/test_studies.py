@@ -269,10 +269,12 @@ def test_every_process_of_a_run_has_a_core(
 class FakeRay(ModuleType):
     """A cluster that carries out nothing and remembers what it was asked to keep free."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: float = 0) -> None:
         super().__init__("ray")
         self.room: dict[str, Any] = {}
         self.asked: list[int] = []
+        self.asked_gpus: list[float] = []
+        self.gpus = gpus
 
     def is_initialized(self) -> bool:
         return False
@@ -283,8 +285,12 @@ class FakeRay(ModuleType):
     def remote(self, *_: Any) -> Any:
         return self
 
-    def options(self, num_cpus: int, max_retries: int) -> Any:
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 8.0, **({"GPU": self.gpus} if self.gpus else {})}
+
+    def options(self, num_cpus: int, num_gpus: float, max_retries: int) -> Any:
         self.asked.append(num_cpus)
+        self.asked_gpus.append(num_gpus)
         return SimpleNamespace(remote=lambda errand: errand.folder)
 
     def wait(self, waiting: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
@@ -311,6 +317,16 @@ def test_a_cluster_keeps_a_core_free_for_every_process(
         assert cluster.asked == cores and "num_cpus" not in cluster.room
         modiste.study(asked, out, ray="local", console=QUIET)
         assert cluster.room["num_cpus"] == max(cores)
+
+
+@pytest.mark.parametrize(("there", "asked"), [(0, 0), (1, 1), (8, 1)])
+def test_runs_on_a_cluster_with_gpus_ask_for_one(
+    there: float, asked: int, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = FakeRay(there)
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    modiste.study(plan.revise(plan.load(file), seeds=1), tmp_path / "study", ray="auto", console=QUIET)
+    assert cluster.asked_gpus == [asked, asked]
 
 
 def test_one_study_at_a_time_in_a_folder(file: Path, here: list[str], tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class Network(Section):
     conditioning: Literal["none", "one-hot", "projection", "auxiliary"] = "none"
     """How labels enter: one-hot beside the inputs; conditional batch norm and a projection discriminator; or beside
     the generator's noise and as the answer of an auxiliary classifier in the discriminator."""
+    class_noise: bool = False
+    """The noise goes through a matrix of its class first, which starts as the identity (slim family)."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator (conditional where conditioning is projection)."""
     generator_spectral: bool = False

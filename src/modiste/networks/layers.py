@@ -47,6 +47,21 @@ class ConditionalBatchNorm(nn.Module):
         return torch.addcmul(bias.to(normal.dtype), normal, gain.to(normal.dtype))
 
 
+class ClassNoise(nn.Module):
+    """Noise [N, Z] times a matrix [Z, Z] of its class, which starts as the identity.
+
+    A label that only joins the noise moves all images of its class alike, and what varies in a class is then chosen
+    from directions that all classes share; with a matrix each class has its own.
+    """
+
+    def __init__(self, z_dim: int, classes: int) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(torch.eye(z_dim).repeat(classes, 1, 1))
+
+    def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        return (self.maps[given(labels)] @ noise[:, :, None])[:, :, 0]
+
+
 class Stack(nn.Sequential):
     """Layers in order, of which the conditional batch norms are also handed the labels."""
 

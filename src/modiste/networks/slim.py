@@ -18,6 +18,7 @@ from modiste.networks import Shape
 from modiste.networks.convolution import Conv2d, DoublingConv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (
+    ClassNoise,
     class_head,
     initialise,
     join_maps,
@@ -43,6 +44,7 @@ class Generator(nn.Module):
         start = remaining_side(shape.size, network.generator_widths, "generator_widths")
         self.classes = 0 if network.conditioning == "none" else shape.classes
         norm = network.generator_norm == "batch"
+        self.class_noise = ClassNoise(network.z_dim, self.classes) if network.class_noise else None
         self.dense = nn.Linear(network.z_dim + self.classes, first * start * start, bias=not norm)
         # Repeated positions and a convolution, since a sub-pixel one here is slower and has twice the weights.
         layers: list[nn.Module] = [nn.Unflatten(1, (first, start, start))]
@@ -61,6 +63,8 @@ class Generator(nn.Module):
         initialise(self, network.init)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.class_noise is not None:
+            noise = self.class_noise(noise, labels)
         images: Tensor = self.layers(self.dense(join_scaled(noise, labels, self.classes)))
         return images
 
