@@ -112,8 +112,8 @@ def test_each_class_may_have_directions_of_its_own():
     assert used.nonzero().flatten().tolist() == [0, 3, 9]
 
 
-@pytest.mark.parametrize("changes", [{"conditioning": "none"}, {"family": "dcgan"}])
-def test_noise_by_class_wants_labels_and_this_family(changes):
-    network = slim(class_noise=True).model_copy(update=changes)
-    with pytest.raises(UsageError, match=r"network\.class_noise has a meaning in the slim family with labels only"):
-        build_generator(network, Shape(1, 28, 10))
+def test_noise_by_class_is_for_this_family_and_left_out_without_labels():
+    with pytest.raises(UsageError, match=r"network\.class_noise has a meaning in the slim family only"):
+        build_generator(slim(class_noise=True).model_copy(update={"family": "dcgan"}), Shape(1, 28, 10))
+    unlabelled = build_generator(slim("none", class_noise=True), Shape(1, 28))
+    assert unlabelled.class_noise is None and unlabelled(torch.randn(2, 6)).shape == (2, 1, 28, 28)

@@ -71,7 +71,8 @@ class Network(Section):
     """How labels enter: one-hot beside the inputs; conditional batch norm and a projection discriminator; or beside
     the generator's noise and as the answer of an auxiliary classifier in the discriminator."""
     class_noise: bool = False
-    """The noise goes through a matrix of its class first, which starts as the identity (slim family)."""
+    """The noise goes through a matrix of its class first, which starts as the identity (slim family); without labels
+    it goes straight on."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator (conditional where conditioning is projection)."""
     generator_spectral: bool = False

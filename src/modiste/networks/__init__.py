@@ -58,10 +58,10 @@ def _check_conditioning(network: Network, shape: Shape) -> None:
             f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "
             "set network.family = 'residual' or network.attention = []"
         )
-    if network.class_noise and (network.family != "slim" or network.conditioning == "none"):
+    if network.class_noise and network.family != "slim":
         raise UsageError(
-            "network.class_noise has a meaning in the slim family with labels only, and this is the family "
-            f"{network.family!r} with network.conditioning = {network.conditioning!r}; set network.class_noise = false"
+            f"network.class_noise has a meaning in the slim family only, and network.family is {network.family!r}; "
+            "set network.class_noise = false"
         )
     if network.conditioning != "none" and shape.classes == 0:
         raise UsageError(

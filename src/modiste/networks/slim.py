@@ -44,7 +44,7 @@ class Generator(nn.Module):
         start = remaining_side(shape.size, network.generator_widths, "generator_widths")
         self.classes = 0 if network.conditioning == "none" else shape.classes
         norm = network.generator_norm == "batch"
-        self.class_noise = ClassNoise(network.z_dim, self.classes) if network.class_noise else None
+        self.class_noise = ClassNoise(network.z_dim, self.classes) if network.class_noise and self.classes else None
         self.dense = nn.Linear(network.z_dim + self.classes, first * start * start, bias=not norm)
         # Repeated positions and a convolution, since a sub-pixel one here is slower and has twice the weights.
         layers: list[nn.Module] = [nn.Unflatten(1, (first, start, start))]
