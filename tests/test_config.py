@@ -74,6 +74,16 @@ def test_assignments_are_toml_literals_or_bare_words() -> None:
         config.assignments(["train.epochs"])
 
 
+def test_none_is_a_word_where_a_key_has_it() -> None:
+    texts = ["network.conditioning=none", "network.discriminator_norm=none", "data.resize=none"]
+    recipe = config.override(config.load("swift"), config.assignments(texts))
+    assert (recipe.network.conditioning, recipe.network.discriminator_norm, recipe.data.resize) == (
+        "none",
+        "none",
+        None,
+    )
+
+
 def test_images_and_epochs_are_one_length() -> None:
     by_epochs = config.override(Recipe(), {"train.epochs": 2})
     assert config.resolve(by_epochs, 60_000).train.images == 120_000

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -323,6 +323,8 @@ def override(recipe: Recipe, changes: Mapping[str, Any], place: str = "--set") -
                 f"{place}: no key is named {key!r}{nearest(key, KEYS)}; `modiste recipes keys` lists them all"
             )
         target = tree.setdefault(section, {}) if section else tree
+        if value is None and section and "none" in get_args(SECTIONS[section].model_fields[leaf].annotation):
+            value = "none"  # the bare word, where it is one of the key's own
         target[leaf] = value
         if key in ONE_LENGTH and value is not None:  # two words for one thing: the last one said counts
             target.pop(ONE_LENGTH[key], None)
