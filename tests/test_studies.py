@@ -329,6 +329,19 @@ def test_runs_on_a_cluster_with_gpus_ask_for_one(
     assert cluster.asked_gpus == [asked, asked]
 
 
+def test_a_study_from_before_a_key_was_added_is_the_same_study(file: Path, tmp_path: Path) -> None:
+    study = plan.load(file)
+    now = plan.identity(study, plan.expand(study, tmp_path))
+    before = json.loads(json.dumps(now))
+    for settings in before["configurations"].values():
+        del settings["network"]["class_noise"]
+    before["hash"] = plan.content_hash(before)
+    studies._check_same(tmp_path, before, now)
+    next(iter(before["configurations"].values()))["train"]["beta1"] = 0.9
+    with pytest.raises(UsageError, match=r"holds another study \(.*train\.beta1: 0\.9"):
+        studies._check_same(tmp_path, before, now)
+
+
 def test_one_study_at_a_time_in_a_folder(file: Path, here: list[str], tmp_path: Path) -> None:
     modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out/.lock", "60"], stdout=subprocess.PIPE) as other:
