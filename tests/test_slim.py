@@ -5,6 +5,7 @@ from modiste import config
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks import Shape, build_discriminator, build_generator
+from modiste.networks.layers import ConditionalBatchNorm
 from modiste.networks.summary import parameter_count, training_flops
 
 
@@ -110,6 +111,34 @@ def test_each_class_may_have_directions_of_its_own():
     after.train()(noise, labels).sum().backward()
     used = after.class_noise.maps.grad.abs().sum((1, 2)) > 0
     assert used.nonzero().flatten().tolist() == [0, 3, 9]
+
+
+def test_the_last_batch_norm_may_have_gains_per_class():
+    """Fresh it is the network without; then one class's gain moves the images of this class alone."""
+    shape = Shape(1, 28, 10)
+    torch.manual_seed(0)
+    before = build_generator(slim(), shape).eval()
+    torch.manual_seed(0)
+    after = build_generator(slim(class_gains=True), shape).eval()
+    norms = [layer for layer in after.layers if isinstance(layer, ConditionalBatchNorm)]
+    assert len(norms) == 1 and norms[0].gain.shape[0] == 10
+    assert not any(isinstance(layer, ConditionalBatchNorm) for layer in before.layers)
+    noise, labels = torch.randn(4, 6), torch.tensor([0, 3, 3, 9])
+    with torch.no_grad():
+        torch.testing.assert_close(after(noise, labels), before(noise, labels))
+        unmoved = after(noise, labels)
+        norms[0].gain[3] *= 2
+        moved = (after(noise, labels) != unmoved).any(dim=(1, 2, 3))
+    assert moved.tolist() == [False, True, True, False]
+
+
+def test_gains_per_class_need_this_family_and_a_batch_norm_and_are_left_out_without_labels():
+    with pytest.raises(UsageError, match=r"network\.class_gains has a meaning in the slim family only"):
+        build_generator(slim(class_gains=True).model_copy(update={"family": "dcgan"}), Shape(1, 28, 10))
+    with pytest.raises(UsageError, match=r"network\.class_gains are those of a batch norm.*'none'"):
+        build_generator(slim(class_gains=True, norms=("none", "spectral")), Shape(1, 28, 10))
+    unlabelled = build_generator(slim("none", class_gains=True), Shape(1, 28))
+    assert unlabelled(torch.randn(2, 6)).shape == (2, 1, 28, 28)
 
 
 def test_noise_by_class_is_for_this_family_and_left_out_without_labels():

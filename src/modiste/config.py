@@ -73,6 +73,8 @@ class Network(Section):
     class_noise: bool = False
     """The noise goes through a matrix of its class first, which starts as the identity (slim family); without labels
     it goes straight on."""
+    class_gains: bool = False
+    """The generator's last batch norm has gains and biases per class (slim family); without labels the same for all."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator (conditional where conditioning is projection)."""
     generator_spectral: bool = False

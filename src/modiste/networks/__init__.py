@@ -58,10 +58,16 @@ def _check_conditioning(network: Network, shape: Shape) -> None:
             f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "
             "set network.family = 'residual' or network.attention = []"
         )
-    if network.class_noise and network.family != "slim":
+    for key in ("class_noise", "class_gains"):
+        if getattr(network, key) and network.family != "slim":
+            raise UsageError(
+                f"network.{key} has a meaning in the slim family only, and network.family is {network.family!r}; "
+                f"set network.{key} = false"
+            )
+    if network.class_gains and network.generator_norm == "none":
         raise UsageError(
-            f"network.class_noise has a meaning in the slim family only, and network.family is {network.family!r}; "
-            "set network.class_noise = false"
+            "network.class_gains are those of a batch norm, and network.generator_norm is 'none'; "
+            "set network.class_gains = false or network.generator_norm = 'batch'"
         )
     if network.conditioning != "none" and shape.classes == 0:
         raise UsageError(
