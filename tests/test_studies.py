@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,16 @@ def test_the_command_trains_the_planned_recipe(file: Path, tmp_path: Path) -> No
     assert runs.Run(run.folder).manifest["recipe_hash"] == config.content_hash(run.recipe)
     assert run.recipe.train.budget_seconds == 90
     assert outcomes.is_trained(run)
+
+    # A version with fewer keys wrote less, and another hash: the training is the same. Another value is another one.
+    recipe = run.folder / "recipe.toml"
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(re.sub(r"^class_(noise|gains) = false\n", "", text, flags=re.MULTILINE), encoding="utf-8")
+    runs.update_manifest(runs.Run(run.folder), recipe_hash="0" * 64)
+    assert "class_gains" in text and "class_gains" not in recipe.read_text(encoding="utf-8")
+    assert outcomes.is_trained(run)
+    recipe.write_text(text.replace("dropout = 0.25", "dropout = 0.2"), encoding="utf-8")
+    assert not outcomes.is_trained(run)
 
 
 def test_a_study_from_file_to_table(file: Path, here: list[str], tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from modiste import measures, records, runs, scales, statistics
-from modiste.config import content_hash
+from modiste import config, measures, records, runs, scales, statistics
 from modiste.errors import ModisteError
 from modiste.plan import Planned
 from modiste.records import Record
@@ -31,11 +30,14 @@ HEADLINE = ("frechet", "kernel", "inception_style", "precision_k3", "recall_k3",
 
 
 def is_trained(run: Planned) -> bool:
-    """Whether the run folder holds the finished training of exactly this recipe."""
+    """Whether the run folder holds the finished training of exactly this recipe.
+
+    The recipes are compared and not their hashes, which change when a new version knows more keys.
+    """
     if not runs.exists(run.folder):
         return False
-    manifest = runs.Run(run.folder).manifest
-    return manifest["status"] == "finished" and manifest.get("recipe_hash") == content_hash(run.recipe)
+    there = runs.Run(run.folder)
+    return there.manifest["status"] == "finished" and not config.differences(there.recipe, run.recipe)
 
 
 def measured(run: Planned, judging: Mapping[str, Any]) -> Record | None:
@@ -75,7 +77,7 @@ def rows_of(study: str, run: Planned, record: Record | None, reason: str = "") -
         "study": study,
         "configuration": run.configuration,
         "seed": run.seed,
-        "recipe_hash": content_hash(run.recipe),
+        "recipe_hash": config.content_hash(run.recipe),
         "status": "finished" if record else "failed" if reason else "waiting",
         "reason": reason,
         "images": images,
