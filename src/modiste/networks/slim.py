@@ -57,7 +57,7 @@ class Generator(nn.Module):
                 layers.append(DoublingConv2d(channels, width, bias=not norm))
             elif position:
                 layers.append(Conv2d(channels, width, 3, padding=1, bias=not norm))
-            if norm and by_class and position == len(further):
+            if by_class and position == len(further):
                 layers.append(ConditionalBatchNorm(width, self.classes))
             elif norm:
                 layers.append(nn.BatchNorm2d(width))
