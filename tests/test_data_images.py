@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste.data import Images, batch_indices, class_number, describe, digest, to_pixels, to_unit
+from modiste.data import Images, batch_indices, beginning, class_number, describe, digest, to_pixels, to_unit
 from modiste.data.images import resized
 from modiste.errors import ModisteError, UsageError
 
@@ -35,6 +35,21 @@ def test_conversions_refuse_the_other_type():
         to_unit(torch.zeros(2))
     with pytest.raises(TypeError, match="floats"):
         to_pixels(torch.zeros(2, dtype=torch.uint8))
+
+
+def test_the_beginning_of_a_file_has_its_classes_in_proportion_however_it_is_sorted():
+    mixed = np.random.default_rng(0).integers(0, 5, 5_000)
+    pixels = np.arange(5_000, dtype=np.uint16).view(np.uint8).reshape(5_000, 1, 1, 2)
+    names = tuple("abcde")
+    first = beginning(Images(pixels, mixed, names, "mixed"), 400)
+    assert np.array_equal(first.pixels, pixels[:400])  # what everybody has
+    halves = np.concatenate([np.sort(mixed[:2_500]), np.sort(mixed[2_500:])])
+    for labels in (np.sort(mixed), halves):
+        found = beginning(Images(pixels, labels, names, "sorted"), 400)
+        shares = np.bincount(found.labels) / 400
+        assert np.abs(shares - np.bincount(labels) / 5_000).max() < 0.01 and len(np.unique(found.pixels, axis=0)) == 400
+    assert len(beginning(Images(pixels, np.sort(mixed), names, "sorted"), 9_999)) == 5_000
+    assert np.array_equal(beginning(Images(pixels, None, (), "bare"), 3).pixels, pixels[:3])
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])

@@ -274,6 +274,16 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     assert record["protocol"]["floor"] == "bare fit first-90%" and "discriminator_accuracy" in record["not_measured"]
 
 
+def test_the_floor_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
+    labels = np.arange(400) // 80
+    save(tmp_path / "sorted.npz", toy.draw(400, 16, 71).pixels, labels)
+    dataset = Data(name=str(tmp_path / "sorted.npz"))
+    for count, least in ((40, 8), (100, 16)):  # all of the held-out ones, and more
+        floor, new = evaluation._floor_images(dataset, "test", count)
+        shares = np.bincount(floor.labels, minlength=5)
+        assert len(floor) == count and new == 40 and shares.min() >= least, shares
+
+
 def test_images_the_judge_learned_from_are_no_floor_of_its_agreement(fresh: Path, closet: Path, tmp_path: Path) -> None:
     """The closet without its test images: its judge knows every image that is not held out."""
     with np.load(closet) as stored:

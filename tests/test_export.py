@@ -196,6 +196,9 @@ def test_hubs_can_read_the_head_of_the_card(run: Path) -> None:
     head = yaml.safe_load(card.split("---")[1])
     assert head["library_name"] == "modiste" and "onnx" in head["tags"]
     assert head["datasets"] == ["zalando-datasets/fashion_mnist"] and "which for Fashion-MNIST is MIT" in card
+    runs.update_manifest(runs.Run(run), data={**manifest["data"], "name": "fashion-mnist-c fit"})
+    exports.export(run)
+    assert "zalando-datasets" not in (run / "onnx" / "README.md").read_text()  # another set, whatever it begins with
 
 
 def test_a_card_does_not_tell_where_things_lay(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_relativistic_game_compares_row_with_row():
 
 def test_the_boundary_of_an_accuracy_lies_between_the_targets():
     r, f = torch.tensor([3.0, 5.0]), torch.tensor([1.0, -1.0])
-    boundaries = {game: pair.boundary(r, f).item() for game, pair in ADVERSARIAL.items()}
+    boundaries = {game: pair.boundary(r, f).unique().item() for game, pair in ADVERSARIAL.items()}
     assert boundaries == {
         "nonsaturating": 0.0,
         "minimax": 0.0,
@@ -111,6 +111,13 @@ def test_an_auxiliary_classifier_adds_the_labels_log_probability():
     assert pair.discriminator(r, f).item() == 2.25 + 2 * 3.5
     assert pair.generator(r, f).item() == -0.5 + 2 * 3
     assert pair.boundary(r, f).item() == 0
+
+
+def test_a_game_of_pairs_is_right_about_a_pair_wherever_the_logits_of_its_class_lie():
+    far_apart = torch.tensor([0.0, 100.0, -50.0, 7.0])
+    r, f = far_apart + torch.tensor([1.0, 1.0, 1.0, -1.0]), far_apart
+    torch.testing.assert_close(accuracies(ADVERSARIAL["relativistic"], r, f), torch.tensor([0.75, 0.75]))
+    assert accuracies(ADVERSARIAL["wasserstein"], r, f)[0] == 0.25  # one middle for all tells the classes instead
 
 
 def test_accuracies_leave_the_class_column_aside():

@@ -53,6 +53,15 @@ def test_batch_norm_networks_train_and_resume(tiny: Recipe, tmp_path: Path) -> N
     assert all(math.isfinite(value) for record in run.log for value in record.values())
 
 
+def test_half_an_environment_of_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UsageError, match=r"WORLD_SIZE is '2' and RANK None here.*torchrun, or unset"):
+        processes.planned("cpu", 1)
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert processes.planned("cpu", 3) == processes.Team(0, 3)
+
+
 def test_each_process_takes_the_device_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[object] = []
     monkeypatch.setenv("WORLD_SIZE", "2")

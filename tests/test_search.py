@@ -162,6 +162,7 @@ def test_the_published_space() -> None:
         (f'recipe = "swift"\nfinalists.seed = 3\n[space]\n{RATES}', "did you mean 'seeds'"),
         (f'recipe = "swift"\npruner = "median"\nobjective = "kernel"\n[space]\n{RATES}', "does not log kernel"),
         (f'recipe = "swift"\npruner = "median"\nset.evaluate.every_images = 0\n[space]\n{RATES}', "above 0"),
+        (f'recipe = "swift"\nseed = 2147483647\n[space]\n{RATES}', "leaves no seeds for the finalists"),
         ("recipe = [", "is not valid TOML"),
     ],
 )

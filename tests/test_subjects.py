@@ -289,7 +289,7 @@ def test_what_cannot_be_judged_says_what_can(tmp_path: Path) -> None:
 
 def test_a_set_of_its_own_size_limit_reads_only_what_is_drawn(tmp_path: Path) -> None:
     write_pictures(tmp_path / "flat", some_pixels(9))
-    chosen = subjects._chosen(9, None, 3, 0)
+    chosen = data.drawn(9, None, 3, 0)
     for k in set(range(9)) - set(chosen.tolist()):
         (tmp_path / "flat" / f"{k}.png").write_bytes(b"not read")
     subject = open_subject(tmp_path / "flat", count=3)

@@ -268,6 +268,46 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="cannot be split over 3 processes"):
         assembly.check_fit(config.override(tiny, {"train.processes": 3}), data.open_data(tiny.data))
+    with pytest.raises(UsageError, match=r"top_k_share = 0.5 chooses among the whole batch.* split into 2 parts"):
+        parts = {"loss.top_k_share": 0.5, "train.accumulate": 2}
+        assembly.check_fit(config.override(tiny, parts), data.open_data(tiny.data))
+    np.savez(tmp_path / "ten.npz", images=np.zeros((10, 16, 16), np.uint8))
+    few = {"data.name": str(tmp_path / "ten.npz"), "data.split": "fit", "data.count": None, "train.batch_size": 4}
+    few |= {"evaluate.every_images": 1, "network.conditioning": "none"}
+    with pytest.raises(UsageError, match=r"holds one image, .* --set evaluate.every_images=0"):
+        modiste.train(tiny, tmp_path / "few", overrides=few)
+
+
+def test_a_run_is_not_called_finished_while_its_recipe_wants_more(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = modiste.train(tiny, tmp_path / "run")
+    longer = config.override(tiny, {"train.images": 400})
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(config, "to_toml", killed)  # of the longer recipe, when the manifest is written already
+        with pytest.raises(KeyboardInterrupt):
+            modiste.train(longer, run.path, extend=True)
+    assert run.recipe.train.images == 320 and run.manifest["status"] == "running"
+    assert modiste.train(longer, run.path, extend=True).manifest["images"] == 400
+
+
+def test_a_failure_without_a_sentence_is_in_the_manifest_too(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(trainer, "loop", broken)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        modiste.train(tiny, tmp_path / "run", overrides={"train.threads": threads + 1})
+    manifest = runs.Run(tmp_path / "run").manifest
+    assert manifest["status"] == "failed" and manifest["reason"] == "RuntimeError: Connection closed by peer"
+    assert torch.get_num_threads() == threads  # what a training sets, it sets back
 
 
 def unlabelled(folder: Path) -> str:

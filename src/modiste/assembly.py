@@ -240,6 +240,11 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
             f"train.batch_size = {batch_size} cannot be split over {size} processes with "
             f"{recipe.train.accumulate} parts each; make it a multiple of {parts}"
         )
+    if recipe.loss.top_k_share < 1 and parts > 1:
+        raise UsageError(
+            f"loss.top_k_share = {recipe.loss.top_k_share} chooses among the whole batch, and this one is split into "
+            f"{parts} parts; use --set train.processes=1 and --set train.accumulate=1"
+        )
     normalised = "batch" in (recipe.network.generator_norm, recipe.network.discriminator_norm)
     if normalised and batch_size == parts:
         raise UsageError(

@@ -173,7 +173,8 @@ class Train(Section):
     discriminator_steps: Count = 1
     """Discriminator updates per generator update."""
     accumulate: Count = 1
-    """Split each batch into so many parts and add their gradients: less memory, same update without batch norm."""
+    """Split each batch into so many parts and add their gradients: less memory, same update but for what sees a
+    part for the whole, batch norm and DRAGAN's noise."""
     lr_generator: Positive = 2e-4
     """Adam's learning rate for the generator."""
     lr_discriminator: Positive = 2e-4

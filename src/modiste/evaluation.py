@@ -243,11 +243,15 @@ def _floor_images(dataset: Data, reference: Split, count: int) -> tuple[Images, 
     """Real images that are not in the reference, at most `count`, and how many of the first are new to the judge."""
     parts = [part for part in FLOOR_PARTS[reference] if part != "test" or data.has_test(dataset)]
     sets = [data.open_data(dataset, part=part) for part in parts]
-    pixels = np.concatenate([images.pixels for images in sets])[:count]
-    known = [images.labels for images in sets if images.labels is not None]
-    labels = np.concatenate(known)[:count] if len(known) == len(sets) else None
-    name = " and ".join(images.name for images in sets)
-    return Images(pixels, labels, sets[0].class_names, name), 0 if parts[0] == "fit" else min(count, len(sets[0]))
+    name, chosen, left = " and ".join(images.name for images in sets), [], count
+    for images in sets:
+        if left > 0:
+            chosen.append(data.beginning(images, left))
+            left -= len(chosen[-1])
+    known = [images.labels for images in chosen if images.labels is not None]
+    labels = np.concatenate(known) if len(known) == len(chosen) else None
+    pixels = np.concatenate([images.pixels for images in chosen])
+    return Images(pixels, labels, sets[0].class_names, name), 0 if parts[0] == "fit" else len(chosen[0])
 
 
 def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str, dict[str, Score]]:
@@ -342,8 +346,12 @@ def _versions() -> dict[str, str]:
 
 def _discriminator(subject: Subject, dataset: Data, reference: Split, say: Say) -> tuple[dict[str, Any], str]:
     """How often the run's discriminator, in eval mode, is right about reference and generated images; or why not."""
-    run, made = subject.run, subject.images
-    saved = runs.load_state(run)[0] if run is not None and subject.facts["kind"] == "run" else None
+    run, made, saved = subject.run, subject.images, None
+    if run is not None and subject.facts["kind"] == "run":
+        try:
+            saved = runs.load_state(run)[0]
+        except (ModisteError, OSError) as error:  # damaged, or gone in this moment: the run goes on
+            return {}, str(error)
     if run is None or saved is None:
         return {}, NO_OPPONENT
     say("the run's discriminator")
@@ -352,7 +360,7 @@ def _discriminator(subject: Subject, dataset: Data, reference: Split, say: Say) 
         real = data.open_data(recipe.data.model_copy(update={"name": dataset.name}), part=reference)
     except ModisteError as error:
         return {}, str(error)
-    real = real.select(slice(DISCRIMINATOR_IMAGES))
+    real = data.beginning(real, DISCRIMINATOR_IMAGES)
     if conditional:
         real, _ = subjects.match_labels(real, made.class_names)
     if (conditional and real.labels is None) or real.pixels.shape[1:] != made.pixels.shape[1:]:
@@ -373,7 +381,8 @@ def _discriminator(subject: Subject, dataset: Data, reference: Split, say: Say) 
 
     on_real, on_fake = logits(real), logits(made.select(slice(DISCRIMINATOR_IMAGES)))
     on_real, on_fake = losses.adversarial_logit(on_real), losses.adversarial_logit(on_fake)
-    boundary = float(losses.adversarial(recipe.loss).boundary(on_real, on_fake))
+    # No pairs here: where the game's boundary lies between two logits, it now lies between the two means.
+    boundary = float(losses.adversarial(recipe.loss).boundary(on_real.mean()[None], on_fake.mean()[None]))
     both = scores.discriminator_accuracy(on_real.numpy(), on_fake.numpy(), boundary)
     names = ("discriminator_accuracy_real", "discriminator_accuracy_fake")
     # By definition: a discriminator that has been fooled is right half of the time, one that has not, always.
@@ -398,8 +407,7 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
             subject.more(range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real))), real.class_names
         )
     made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
-    if len(real) > len(made):
-        real = real.select(slice(len(made)))
+    real = data.beginning(real, len(made))
     if len(made) > len(real):  # drawn, since a file may be sorted by class
         drawn = np.random.Generator(np.random.PCG64(0)).permutation(len(made))[: len(real)]
         made = made.select(np.sort(drawn))

@@ -297,7 +297,7 @@ def card(
         duration=words.clock(manifest.get("seconds")),
         shown=subjects.images_shown(run, run.path / sample.CHECKPOINTS[checkpoint]) or 0,
         checkpoint=checkpoint,
-        hub_name=next((hub for known, hub in HUB_NAMES.items() if data_name.startswith(known)), None),
+        hub_name=next((hub for known, hub in HUB_NAMES.items() if data_name.split()[0] == known), None),
         shape=trained.shape,
         z_dim=trained.z_dim,
         classes=trained.class_names,

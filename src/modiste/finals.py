@@ -6,6 +6,7 @@ called the best only where the statistics say so; of several that cannot be told
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from modiste.plan import Study
 from modiste.spaces import DISCRIMINATOR, Space
 
 Row = dict[str, Any]
+LONGEST_NAME = 100  # of the finalists' folder; file systems end at 255
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) ->
     """Train the best trials over seeds (or go on with it), compare them and write best.toml; None if interrupted."""
     chosen = finalists(space, trials)
     numbers = "-".join(str(row["number"]) for row in chosen)
+    if len(numbers) > LONGEST_NAME:
+        numbers = f"{len(chosen)}-trials-{hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
     seeds = len(final_study(space, chosen).seed_list)
     console.print(
         f"finalists: {', '.join(row['name'] for row in chosen)}, {seeds} seeds each", highlight=False, soft_wrap=True

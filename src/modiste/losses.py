@@ -27,6 +27,11 @@ def half_way(r: Tensor, f: Tensor) -> Tensor:
     return (r.mean() + f.mean()) / 2
 
 
+def half_way_of_each(r: Tensor, f: Tensor) -> Tensor:
+    """[N]: the middle of each pair, for games that compare nothing but pairs: logits of classes may lie far apart."""
+    return (r + f) / 2
+
+
 @dataclass(frozen=True)
 class Pair:
     """A game in logits r of real and f of generated images, each [N] (or [N, 2], see `with_classes`): one loss [N] per
@@ -37,7 +42,7 @@ class Pair:
     generator: Callable[[Tensor, Tensor], Tensor]
     """Of (r, f), r as the discriminator's last update saw them, without a graph; most games leave them aside."""
     boundary: Callable[[Tensor, Tensor], Tensor] = at_zero
-    """Of (r, f): the logit above which an image counts as judged real, for the accuracies in the log."""
+    """Of (r, f): the logit, of all or of each pair [N], above which an image counts as judged real, for accuracies."""
 
 
 def cross_entropy(r: Tensor, f: Tensor) -> Tensor:
@@ -60,7 +65,7 @@ ADVERSARIAL: dict[str, Pair] = {
     "wasserstein": Pair(lambda r, f: f - r, lambda r, f: -f, half_way),
     # Jolicoeur-Martineau 2018, eqs. 7 and 8 (paired): each generated image against the real one of its row, which has
     # the same label. The generator's r come from the discriminator's last update, one step old, to spare a pass.
-    "relativistic": Pair(lambda r, f: softplus(f - r), lambda r, f: softplus(r - f), half_way),
+    "relativistic": Pair(lambda r, f: softplus(f - r), lambda r, f: softplus(r - f), half_way_of_each),
 }
 
 

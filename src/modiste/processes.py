@@ -60,7 +60,13 @@ def planned(device: str, wanted: int) -> Team:
 
 def _ranks_started() -> int:
     """How many ranks torchrun, a cluster or the first rank has started; 1 also where a launcher started this alone."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    size, rank = os.environ.get("WORLD_SIZE") or "1", os.environ.get("RANK") or "0"
+    if not size.isdecimal() or not rank.isdecimal() or (int(size) > 1 and "RANK" not in os.environ):
+        raise UsageError(
+            f"WORLD_SIZE is {size!r} and RANK {os.environ.get('RANK')!r} here, and a launcher sets both to "
+            "whole numbers; start the training with torchrun, or unset them"
+        )
+    return int(size)
 
 
 @contextmanager

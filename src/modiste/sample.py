@@ -172,10 +172,10 @@ def stand(network: nn.Module, classes: int, name: str) -> None:
 
 
 def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
-    """Standard normal noise [N, z_dim], row k from seed k alone."""
-    strange = next((seed for seed in seeds if not 0 <= seed < 2**63), None)
+    """Standard normal noise [N, z_dim], row k from seed k alone: a whole number of 32 bits, all that torch looks at."""
+    strange = next((seed for seed in seeds if not 0 <= seed < 2**32), None)
     if strange is not None:
-        raise UsageError(f"{strange} is no seed of images; use one from 0 to {2**63 - 1}")
+        raise UsageError(f"{strange} is no seed of images; use one from 0 to {2**32 - 1}")
     rows = [torch.randn(z_dim, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     noise = torch.stack(rows) if rows else torch.empty(0, z_dim)
     if truncation is None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from modiste import data, features, sample, scores
 from modiste.config import Recipe
+from modiste.errors import UsageError
 from modiste.networks import Shape
 
 FIRST_SEED = 10**9  # the seeds of these images are no others': neither samples nor evaluations use them
@@ -44,6 +45,11 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
         return None
     dataset = data.native(recipe.data)
     heldout = data.open_data(dataset, part="heldout")
+    if len(heldout) < 2:
+        raise UsageError(
+            f"{heldout.name} holds one image, too few to judge a training by; give more images, or do without with "
+            "--set evaluate.every_images=0"
+        )
     extractor = features.primary(dataset)
     reference = scores.moments(features.extract(extractor, heldout, cached=True).vectors)
     seeds = range(FIRST_SEED, FIRST_SEED + settings.count)

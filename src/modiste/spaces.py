@@ -242,6 +242,8 @@ def _check(space: Space, place: str) -> None:
         raise UsageError(
             f"{place}: direction = {space.direction!r}, but {space.objective} is better {space.better}; leave it out"
         )
+    if space.seed + space.finalists.seeds >= 2**31:
+        raise UsageError(f"{place}: seed = {space.seed} leaves no seeds for the finalists after it; use a smaller one")
     for text in filter(None, (space.budget, space.finalists.budget)):
         plan.budget_changes(text)
     for key in [*space.space, *space.set, *space.trial_set]:

@@ -44,6 +44,7 @@ POWER = 0.8  # what "likely" means in a sentence
 MOST_SEEDS = 100
 FEWEST_RESAMPLED = 8  # below, a bootstrap interval cannot reach beyond the extremes, which are too near
 RESAMPLES = 10_000
+LEAST_FLIPPED = 6  # of fewer differences no mean of a part is an end of a 95 % interval
 MOST_FLIPPED = 16  # 2^16 sign patterns are all tried in milliseconds; beyond, the t test is as good
 ROUNDING = 1e-12  # a spread that is smaller, relative to the values, is rounding and not a spread
 
@@ -222,7 +223,7 @@ def compare(
     if spread <= ROUNDING * scales.rounding(np.concatenate([ahead, behind]), scale):
         mean = mean if abs(mean) > ROUNDING * scales.rounding(ahead, scale) else 0.0
         test, low, high, spread, p_value = "sign flips", None, None, 0.0, 2.0 ** (1 - pairs) if mean else 1.0
-    elif pairs <= MOST_FLIPPED and 2.0 ** (1 - pairs) <= level / 4:
+    elif LEAST_FLIPPED <= pairs <= MOST_FLIPPED and 2.0 ** (1 - pairs) <= level / 4:
         test, (low, high, p_value) = "sign flips", _sign_flips(differences)
     else:
         test, (low, high, p_value) = "paired t", _t_test(mean, spread / math.sqrt(pairs), pairs - 1)

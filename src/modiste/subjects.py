@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from modiste import config, data, onnx_models, runs, sample
 from modiste.data import Images, readers
-from modiste.data.images import Labels, Pixels
+from modiste.data.images import Pixels
 from modiste.errors import ModisteError, UsageError
 
 Checkpoint = Literal["last", "best"]
@@ -138,6 +138,23 @@ def _plain(name: str) -> str:
 # generators
 
 
+def _loaded(
+    run: runs.Run, checkpoint: str, batch_norm: sample.Statistics, file: Path
+) -> tuple[sample.TrainedGenerator, str]:
+    """The generator of this file and the hash of the same content, also while a training writes it anew."""
+    before, now = "", "?"
+    while before != now:
+        before = _hash(file)
+        generator = sample.load(run, checkpoint, batch_norm)
+        now = _hash(file)
+    return generator, now
+
+
+def _hash(file: Path) -> str:
+    """Of its content; empty where there is no such file, which `sample.load` says in a sentence."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
 def _from_run(
     run: runs.Run,
     checkpoint: str,
@@ -148,12 +165,12 @@ def _from_run(
     truncation: float | None,
     batch_norm: sample.Statistics,
 ) -> Subject:
-    generator = sample.load(run, checkpoint, batch_norm)
     file = run.path / sample.CHECKPOINTS.get(checkpoint, checkpoint)
+    generator, content_hash = _loaded(run, checkpoint, batch_norm, file)
     recipe, manifest, warnings = run.recipe, run.manifest, []
     facts: dict[str, Any] = {
         "checkpoint": file.name,
-        "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+        "hash": content_hash[:16],
         "weights": "ema" if recipe.train.ema_halflife_images else "raw",
         **({"kept_as": "float16"} if run.is_pretrained else {}),
     }
@@ -229,7 +246,7 @@ def _from_npz(path: Path, count: int, seed: int) -> Subject:
         raise UsageError(f"{path.name}[{key}] holds no images; check how it was written")
     pixels, warnings = _quantised(array, f"{path.name}[{key}]", signed=False)
     images = readers.labelled(pixels, labels, None if names is None else tuple(map(str, names)), path.stem)
-    images = images.select(_chosen(len(images), images.labels, count, seed))
+    images = images.select(data.drawn(len(images), images.labels, count, seed))
     warnings += _suspicions(images)
     return _subject("npz", path, path.stem, images, {"key": key, **_share(len(array), count, seed)}, warnings)
 
@@ -239,31 +256,17 @@ def _from_folder(path: Path, count: int, seed: int) -> Subject:
     if readers.idx_file(path, "train", "images") is not None:
         images = readers.read_idx_folder(path, "train")
         total, warnings = len(images), []
-        images = images.select(_chosen(total, images.labels, count, seed))
+        images = images.select(data.drawn(total, images.labels, count, seed))
     else:
         if not any(file.suffix.lower() in readers.PICTURES for file in path.rglob("*")):
             raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}) and is no run; give {KINDS}")
         files, labels, names = readers.picture_files(path, "train")
-        total, chosen = len(files), _chosen(len(files), labels, count, seed)
+        total, chosen = len(files), data.drawn(len(files), labels, count, seed)
         files, labels = [files[k] for k in chosen], None if labels is None else labels[chosen]
         warnings = _lossy(files)
         images = Images(readers.stacked(files), labels, names, name)
     warnings += _suspicions(images)
     return _subject("folder", path, name, images, _share(total, count, seed), warnings)
-
-
-def _chosen(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[np.int64]:
-    """Sorted indices of `count` images drawn at random, in proportion to the classes; all if there are no more.
-
-    Drawn, because every regular pick goes wrong on some order: the first ones where a file is sorted by class, every
-    tenth one where ten classes take turns.
-    """
-    if total <= count:
-        return np.arange(total)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(total)
-    if labels is not None:
-        order = order[np.argsort(labels[order], kind="stable")]
-    return np.sort(order[np.arange(count) * total // count])
 
 
 def _share(total: int, count: int, seed: int) -> dict[str, Any]:

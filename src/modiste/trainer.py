@@ -95,6 +95,7 @@ def train(
         if device == "cuda":  # tries kernels once for each size of maps, of which a training has few
             stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
             torch.backends.cudnn.benchmark = True
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
         stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
         try:
             session, state = _prepare(recipe, dataset, opened, team, stop)
@@ -110,10 +111,11 @@ def train(
             status = loop(session, state, watch)
         except (ModisteError, MemoryError, RuntimeError) as error:
             failure = _in_a_sentence(error, runs.Run(path))
+            if team.is_first:
+                reason = str(failure or f"{type(error).__name__}: {error}")
+                runs.update_manifest(runs.Run(path), status="failed", end=runs.now(), reason=reason)
             if failure is None:
                 raise
-            if team.is_first:
-                runs.update_manifest(runs.Run(path), status="failed", end=runs.now(), reason=str(failure))
             raise failure from None
         if team.is_first:
             _finish(session.run, state, status)
@@ -363,9 +365,10 @@ def _open(
             notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
     images = saved["images"] if saved else 0
     runs.rewind(run, images)
+    # First, so that no run is called finished that its recipe wants longer, whatever dies in between.
+    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe))
     if differing:
         runs.write_text(path / "recipe.toml", config.to_toml(recipe))
-    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe))
     for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
         console.print(text, highlight=False, soft_wrap=True)
     return Opened(path, manifest, saved)

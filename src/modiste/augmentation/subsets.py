@@ -1,7 +1,7 @@
 """Which images an augmentation experiment may see: label budgets, the subset of each seed, and test images apart.
 
 The subset of a seed is drawn class by class, so that a budget keeps the classes' shares; those of one seed are nested
-(its 100 images are among its 300), which makes learning curves smoother.
+(its 100 images are among its 300; of close budgets an image or two may not be), which makes learning curves smoother.
 """
 
 from __future__ import annotations

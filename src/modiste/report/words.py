@@ -93,7 +93,7 @@ def weakest(scores: Mapping[str, Mapping[str, Any]]) -> str:
 
 def limits_of_data(data_name: str, labelled: bool) -> list[str]:
     """What the data set cannot tell, in sentences."""
-    if data_name.startswith("fashion-mnist"):
+    if data_name.split()[0] == "fashion-mnist":
         return list(FASHION_LIMITS)
     known = [
         f"What {data_name} leaves out, no score on it can see; say where it comes from, who is in it and who is not, "
