@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import modiste
-from modiste import audit_tables, config, data, evaluation, features, judge, measures, records, subjects
+from modiste import audit_tables, config, data, evaluation, features, judge, measures, records, runs, subjects
 from modiste.config import Data, Recipe
 from modiste.data import toy
 from modiste.errors import ModisteError, UsageError
@@ -93,7 +93,7 @@ def test_the_record_is_the_contract(fresh: Path, closet: Path) -> None:
 def test_the_same_call_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     once, again, elsewhere = (tmp_path / f"{name}.json" for name in ("once", "again", "elsewhere"))
     modiste.evaluate(run, count=60, out=once)
-    modiste.evaluate(run, count=60, out=again)
+    modiste.evaluate(runs.Run(run), count=60, out=again)  # as `modiste.train` gives it
     assert once.read_bytes() == again.read_bytes()
     code = (
         "import sys, torch, modiste; torch.set_num_threads(1); modiste.evaluate(sys.argv[1], count=60, out=sys.argv[2])"

@@ -244,7 +244,7 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
     study = study_of(made, tmp_path / "study", effects, ("twin", 3))
     written = report.write(study)
     table = written.report.summary
-    assert [row[0] for row in table.rows][2:] == ["bad", "real images (floor)", "trivial generator (ceiling)"]
+    assert [row[0] for row in table.rows][2:] == ["bad", "real images (floor)", "learned nothing (ceiling)"]
     ranks = {str(row[0]): str(row[1]) for row in table.rows}
     assert ranks["good"].endswith("a") and ranks["bad"].endswith("b")
     text = shown(written.html)

@@ -81,7 +81,8 @@ def test_logits_are_summed_in_full_precision():
 
 
 def test_a_side_that_cannot_be_halved_is_a_sentence():
-    with pytest.raises(UsageError, match="generator_widths has 3 widths, but 28 pixels cannot be halved 3 times"):
+    said = "generator_widths has 4 widths, but 28 pixels cannot be halved 3 times; give 1 or 2 or 3 of them"
+    with pytest.raises(UsageError, match=said):
         build_generator(slim(generator_widths=(8, 8, 8, 8)), Shape(1, 28, 10))
 
 

@@ -100,7 +100,7 @@ def bars(
         axes.axvline(floor, color=COLOURS[3], lw=1.4, ls="--", label="real images (floor)")
     longest = max([abs(row.value) for row in rows] + [1e-12])
     if ceiling is not None and abs(ceiling) <= 3 * longest:
-        axes.axvline(ceiling, color=QUIET, lw=1.4, ls=":", label="trivial generator (ceiling)")
+        axes.axvline(ceiling, color=QUIET, lw=1.4, ls=":", label="learned nothing (ceiling)")
     axes.set_yticks(places, [row.label for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(x_label, fontsize=SMALL)

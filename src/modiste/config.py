@@ -68,15 +68,16 @@ class Network(Section):
     discriminator_widths: Widths = (64, 128, 256)
     """Channels of the discriminator's feature maps, from the image to the logit."""
     conditioning: Literal["none", "one-hot", "projection", "auxiliary"] = "none"
-    """How labels enter: one-hot beside the inputs; conditional batch norm and a projection discriminator; or beside
-    the generator's noise and as the answer of an auxiliary classifier in the discriminator."""
+    """How labels enter: one-hot beside the inputs; a projection discriminator and conditional batch norm in the
+    generator (slim and norm-free families: one-hot beside the noise); or beside the noise and as the answer of an
+    auxiliary classifier in the discriminator."""
     class_noise: bool = False
     """The noise goes through a matrix of its class first, which starts as the identity (slim family); without labels
     it goes straight on."""
     class_gains: bool = False
     """The generator's last batch norm has gains and biases per class (slim family); without labels the same for all."""
     generator_norm: Literal["batch", "none"] = "batch"
-    """Normalisation in the generator (conditional where conditioning is projection)."""
+    """Normalisation in the generator (where conditioning is projection conditional, but in the slim family)."""
     generator_spectral: bool = False
     """Spectral norm on the generator's weights too, besides its normalisation (SAGAN, BigGAN)."""
     discriminator_norm: Literal["batch", "spectral", "none"] = "batch"
@@ -152,7 +153,8 @@ class Augment(Section):
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the images that each transformation changes; where it adapts, the share at the start."""
     adapt_target: Fraction = 0.0
-    """The share rises while r = E[sign D(real)] is above this (0.6 as published) and falls while below; 0 = fixed."""
+    """The share rises while r = 2 a - 1 is above this (0.6 as published), where a is the discriminator's accuracy on
+    real images (d_accuracy_real in the log), and falls while it is below; 0 = fixed."""
     adapt_images: Count = 500_000
     """Images in which an adapting share can go from 0 to 1."""
 
@@ -176,9 +178,9 @@ class Train(Section):
     """Split each batch into so many parts and add their gradients: less memory, same update but for what sees a
     part for the whole, batch norm and DRAGAN's noise."""
     lr_generator: Positive = 2e-4
-    """Adam's learning rate for the generator."""
+    """The optimiser's learning rate for the generator."""
     lr_discriminator: Positive = 2e-4
-    """Adam's learning rate for the discriminator."""
+    """The optimiser's learning rate for the discriminator."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How both learning rates fall to zero over train.images."""
     lr_warmup_images: Annotated[int, Field(ge=0)] = 0

@@ -55,7 +55,7 @@ Say = Callable[[str], None]
 
 
 def evaluate(
-    what: str | Path,
+    what: str | Path | runs.Run,
     *,
     count: int = 10_000,
     reference: Split = "test",
@@ -71,9 +71,9 @@ def evaluate(
     out: str | Path | None = None,
     say: Say | None = None,
 ) -> Record:
-    """Measure a run, a checkpoint, an .npz file, a folder of images or an ONNX generator; the record comes back.
+    """The record of a run (or its folder), a checkpoint, an .npz file, a folder of images or an ONNX generator.
 
-    The record is also written: metrics.json in a run's folder, NAME.metrics.json beside a file or folder, or `out`.
+    It is also written: metrics.json in a run's folder, NAME.metrics.json beside a file or folder, or `out`.
     `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
     weights in the cache (True) or in a file. `truncation` and `batch_norm` say how a run is sampled (`sample.load`).
@@ -82,6 +82,7 @@ def evaluate(
     The same call gives the same numbers on one machine.
     """
     say = say or (lambda _: None)
+    what = what.path if isinstance(what, runs.Run) else what
     subject = subjects.open_subject(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
     )

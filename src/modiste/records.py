@@ -143,7 +143,7 @@ def reading(name: str, score: Mapping[str, Any]) -> str:
         side = "below" if value < floor else "above"
         return "like real images" if abs(value - floor) <= margin else f"{side} real images"
     if ceiling is not None and (value - ceiling) * (floor - ceiling) <= 0:
-        return "no better than a trivial generator"
+        return "no better than a generator that learned nothing"
     if score["better"] == "higher":
         return f"{value / floor:.0%} of real" if floor > 0 else ""
     if value - noise <= floor:

@@ -7,6 +7,7 @@ takes two widths (first side 7). `conditional-dcgan` needs no such multiple: see
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -162,14 +163,16 @@ class Discriminator(nn.Module):
         return self.head(self.logit(features).flatten(), features, labels)
 
 
-def halved(size: int, widths: tuple[int, ...], key: str) -> int:
-    """The side in pixels after one halving per width, or a UsageError that says how many widths fit."""
-    multiple = 1 << len(widths)
+def halved(size: int, widths: tuple[int, ...], key: str, halvings: Callable[[int], int] = int) -> int:
+    """The side in pixels after so many halvings for a number of widths (as many), or a UsageError that says how many
+    widths fit."""
+    times = halvings(len(widths))
+    multiple = 1 << times
     if size % multiple == 0:
         return size // multiple
-    fitting = [count for count in range(1, 10) if size % 2**count == 0]
+    fitting = [count for count in range(1, 10) if size % 2 ** halvings(count) == 0]
     choice = f"give {' or '.join(map(str, fitting))} of them or " if fitting else ""
     raise UsageError(
-        f"network.{key} has {len(widths)} widths, but {size} pixels cannot be halved {len(widths)} times; "
+        f"network.{key} has {len(widths)} widths, but {size} pixels cannot be halved {times} times; "
         f"{choice}set data.resize to a multiple of {multiple}"
     )

@@ -116,4 +116,4 @@ class Discriminator(nn.Module):
 
 def remaining_side(size: int, widths: tuple[int, ...], key: str) -> int:
     """The smallest map's side in pixels: one halving per width, but none for the last of several."""
-    return halved(size, widths[:-1] or widths, key)
+    return halved(size, widths, key, lambda count: max(1, count - 1))

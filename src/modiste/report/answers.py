@@ -188,7 +188,7 @@ def study_table(comparison: Comparison) -> Table:
         rank = placed.get(configuration.name, (0.0, "-"))[1]
         cells = [interval_text(comparison, configuration, score) for score in scores]
         rows.append([configuration.name, rank, *cells, *costs(configuration)])
-    for name, part in (("real images (floor)", "floor"), ("trivial generator (ceiling)", "ceiling")):
+    for name, part in (("real images (floor)", "floor"), ("learned nothing (ceiling)", "ceiling")):
         rows.append([name, "", *[records.short(comparison.part(score, part)) for score in scores], "", "", "", ""])
     ways = "; ".join(f"{words.title_of(score)}: {words.arrow(comparison.part(score, 'better'))}" for score in scores)
     kinds = "; ".join(means_of(comparison, scores))
