@@ -274,6 +274,14 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     assert record["protocol"]["floor"] == "bare fit first-90%" and "discriminator_accuracy" in record["not_measured"]
 
 
+def test_damaged_states_cost_only_the_discriminators_scores(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for state in runs.states(runs.Run(tmp_path / "run")):
+        state.write_bytes(b"gone")
+    record = modiste.evaluate(tmp_path / "run", count=60)
+    assert "damaged" in record["not_measured"]["discriminator_accuracy"] and len(record["scores"]) > 10
+
+
 def test_the_floor_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
     labels = np.arange(400) // 80
     save(tmp_path / "sorted.npz", toy.draw(400, 16, 71).pixels, labels)

@@ -33,6 +33,13 @@ def words(table: statistics.Table, **options: object) -> list[str]:
     return [verdict.word for verdict in statistics.verdicts(table, **{"better": "lower", **options})]  # type: ignore[arg-type]
 
 
+def test_an_interval_of_few_pairs_is_never_reversed() -> None:
+    for pairs in range(2, 8):
+        ones, zeros = runs(*range(1, pairs + 1)), runs(*[0.0] * pairs)
+        found = statistics.compare(ones, zeros, better="lower", level=0.5)
+        assert found.low is not None and found.high is not None and found.low < found.high
+
+
 # --- Student's t
 
 

@@ -409,9 +409,7 @@ def _classifier(subject: Subject, images: Images, dataset: Data, say: Say) -> di
         )
     made = replace(made, pixels=features.fitted(made.pixels, networks.Shape(*real.pixels.shape[1:3])))
     real = data.beginning(real, len(made))
-    if len(made) > len(real):  # drawn, since a file may be sorted by class
-        drawn = np.random.Generator(np.random.PCG64(0)).permutation(len(made))[: len(real)]
-        made = made.select(np.sort(drawn))
+    made = made.select(data.drawn(len(made), made.labels, len(real), seed=0))
 
     def learned(images: Images, about: str) -> float:
         def tell(epoch: int, loss: float, *_: Any) -> None:
