@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,6 +41,7 @@ from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import ModisteError
 from modiste.processes import Team
+from modiste.updates import step
 
 MEMORY_GOAL_MB = 1500
 GOALS = {  # what is compared, the least ratio of speeds, and what it is about
@@ -86,9 +88,8 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
 
     def turn(steps: int) -> tuple[float, float]:
         times.clear()
-        session = trainer.Session(
-            recipe, run, len(dataset), shape, team, rules, batch_at, stop=lambda: len(times) > steps
-        )
+        advance = partial(step, state, rules, team, batch_at)
+        session = trainer.Session(recipe, run, len(dataset), shape, team, advance, stop=lambda: len(times) > steps)
         with progress.watching(terminal, recipe.train.images or 0, None, state.images) as bar:
 
             def note(images: int, seconds: float) -> None:

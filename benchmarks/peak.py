@@ -21,10 +21,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from modiste import assembly, config, data
+from modiste import assembly, config, cuda_graph, data
 from modiste.networks.summary import training_flops
 from modiste.processes import Team
-from modiste.updates import step
 
 ROUNDS = 3
 SIDES = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the square matrices of the peak
@@ -61,14 +60,15 @@ def stepper(recipe: config.Recipe, device: str, precision: str) -> Callable[[flo
     state = assembly.make_state(recipe, shape, device)
     rules = assembly.make_rules(recipe, state, team, device, precision)
     batch_at = assembly.batches(recipe, dataset, shape, team, device)
+    advance = cuda_graph.stepper(recipe, state, rules, team, batch_at, device)
 
     def turn(seconds: float) -> float:
-        for _ in range(3):  # the first ones compile, choose kernels and fill caches
-            step(state, rules, team, batch_at)
+        for _ in range(cuda_graph.EAGER_STEPS + 1):  # the first ones compile, choose kernels, fill caches and capture
+            advance()
         finish(device)
         before, start = state.images, time.perf_counter()
         while time.perf_counter() - start < seconds or state.images == before:
-            step(state, rules, team, batch_at)
+            advance()
         finish(device)
         return (state.images - before) / (time.perf_counter() - start)
 
@@ -85,13 +85,18 @@ def measure(
     recipe = config.override(config.load(name), changes)
     shape = assembly.image_shape(recipe, data.open_data(recipe.data))
     best = assembly.choose_precision("auto", device)
-    ways = {"eager, float32": (False, "float32"), f"eager, {best}": (False, best)}
-    if compiled:
-        ways[f"compiled, {best}"] = (True, best)
-    turns = {
-        way: stepper(config.override(recipe, {"train.compile": wanted}), device, precision)
-        for way, (wanted, precision) in ways.items()
+    plain = {"train.cuda_graph": False}
+    ways: dict[str, tuple[dict[str, Any], str]] = {
+        "eager, float32": (plain, "float32"),
+        f"eager, {best}": (plain, best),
     }
+    if compiled:
+        ways[f"compiled, {best}"] = (plain | {"train.compile": True}, best)
+    if device == "cuda":
+        ways[f"CUDA graph, {best}"] = ({}, best)
+        if compiled:
+            ways[f"compiled, CUDA graph, {best}"] = ({"train.compile": True}, best)
+    turns = {way: stepper(config.override(recipe, wanted), device, kind) for way, (wanted, kind) in ways.items()}
     rates: dict[str, list[float]] = {way: [] for way in ways}
     peaks: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(1 if quick else ROUNDS):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import modiste
-from modiste import assembly, config, data, networks, processes, runs, selection, trainer, updates
+from modiste import assembly, config, cuda_graph, data, networks, processes, runs, selection, trainer, updates
 from modiste.config import Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
@@ -205,7 +205,7 @@ def on_a_gpu() -> None:
 
 def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step", lambda *_: torch.empty(2**52))
+        patch.setattr(cuda_graph, "step", lambda *_: torch.empty(2**52))
         with pytest.raises(ModisteError, match=r"needs more memory than there is; .*accumulate"):
             modiste.train(tiny, tmp_path / "run")
         manifest = runs.Run(tmp_path / "run").manifest
@@ -214,7 +214,7 @@ def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monk
         with pytest.raises(ModisteError, match=r"needs more memory than there is; "):
             modiste.train(tiny, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "step", lambda *_: torch.ones(2) @ torch.ones(3))
+        patch.setattr(cuda_graph, "step", lambda *_: torch.ones(2) @ torch.ones(3))
         with pytest.raises(RuntimeError, match="size"):  # for whoever has to mend it
             modiste.train(tiny, tmp_path / "run")
     assert modiste.train(tiny, tmp_path / "run", overrides={}).manifest["status"] == "finished"

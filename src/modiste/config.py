@@ -203,6 +203,8 @@ class Train(Section):
     """Store feature maps as NHWC, which the convolution kernels prefer."""
     compile: bool = False
     """Compile the networks with torch.compile (pays on long GPU runs; needs a compiler)."""
+    cuda_graph: bool = True
+    """On one GPU, start a step's kernels all at once, where all steps run the same ones (modiste/cuda_graph.py)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: cuda, else mps, else cpu."""
     threads: Annotated[int, Field(ge=0)] = 0

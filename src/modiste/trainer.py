@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from modiste import assembly, config, data, health, processes, progress, runs, sample, selection
+from modiste import assembly, config, cuda_graph, data, health, processes, progress, runs, sample, selection
 from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError, is_out_of_memory
@@ -32,7 +32,7 @@ from modiste.networks import Shape
 from modiste.processes import Team
 from modiste.progress import Listener
 from modiste.selection import Selector
-from modiste.updates import METER, Batch, Diverged, Rules, State, step, stop_unless_sums_finite
+from modiste.updates import METER, Diverged, State, stop_unless_sums_finite
 
 STATE_FORMAT = 2
 
@@ -46,8 +46,8 @@ class Session:
     dataset_size: int
     shape: Shape
     team: Team
-    rules: Rules
-    batch_at: Callable[[int], list[Batch]]
+    advance: Callable[[], None]
+    """Takes one step; it holds the state that the loop is given."""
     stop: Callable[[], bool]
     selector: Selector | None = None
 
@@ -165,7 +165,7 @@ def settle(recipe: Recipe | str | Path, out: str | Path | None, overrides: Mappi
 
 def loop(session: Session, state: State, watch: progress.Watch) -> str:
     """Train to the last image, to the end of the budget or until asked to stop: "finished" or "interrupted"."""
-    train, rules, team = session.recipe.train, session.rules, session.team
+    train, team = session.recipe.train, session.team
     total_images, budget_seconds = train.images or 0, train.budget_seconds or math.inf
     state.generator.train()
     state.discriminator.train()
@@ -181,7 +181,7 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
 
         # Train.
         ticks_before = state.images // train.tick_images
-        step(state, rules, team, session.batch_at)
+        session.advance()
         watch.step(state.images, clock.seconds)
 
         # Once per tick, and at the end: log, draw, save.
@@ -431,8 +431,8 @@ def _prepare(
             keep_best(runs.Run(opened.path), state)
     batch_at = assembly.batches(recipe, dataset, shape, team, device)
     selector = selection.make_selector(recipe, shape) if team.is_first else None
-    run = runs.Run(opened.path)
-    return Session(recipe, run, len(dataset), shape, team, rules, batch_at, stop, selector), state
+    advance = cuda_graph.stepper(recipe, state, rules, team, batch_at, device)
+    return Session(recipe, runs.Run(opened.path), len(dataset), shape, team, advance, stop, selector), state
 
 
 def _labels_note(recipe: Recipe, dataset: Images) -> str:

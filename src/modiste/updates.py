@@ -57,8 +57,9 @@ class Rules:
     autocast: Callable[[], AbstractContextManager[Any]]
     discriminator_steps: int
     batch_size: int
-    learning_rates: Callable[[int], tuple[float, float]]
-    ema_decay: Callable[[int], float]
+    learning_rates: Callable[[int], Sequence[float | Tensor]]
+    """The generator's and the discriminator's after so many images."""
+    ema_decay: Callable[[int], float | Tensor]
 
 
 @dataclass
@@ -160,7 +161,7 @@ def update_generator(
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, generator: nn.Module, decay: float) -> None:
+def update_ema(ema: nn.Module, generator: nn.Module, decay: float | Tensor) -> None:
     """Move the average's weights and running statistics by 1 - decay towards the generator's; counters are copied."""
     if ema is generator:
         return
@@ -169,7 +170,10 @@ def update_ema(ema: nn.Module, generator: nn.Module, decay: float) -> None:
         *zip(ema.buffers(), generator.buffers(), strict=True),
     ]
     floats = [(old, new) for old, new in pairs if old.is_floating_point()]
-    torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - decay)
+    averages = [old for old, _ in floats]
+    moves = torch._foreach_sub([new for _, new in floats], averages)
+    torch._foreach_mul_(moves, 1 - decay)
+    torch._foreach_add_(averages, moves)
     for old, new in pairs:
         if not old.is_floating_point():
             old.copy_(new)
@@ -242,7 +246,7 @@ def stop_unless_sums_finite(images: int, sums: Mapping[str, float]) -> None:
             )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float | Tensor) -> None:
     """Use this rate from now on."""
     for group in optimizer.param_groups:
         group["lr"] = value
