@@ -46,6 +46,7 @@ ORDER = [
     "processes",
     "updates",
     "assembly",
+    "cuda_graph",
     "health",
     "progress",
     "judge",
