@@ -201,7 +201,9 @@ def test_whether_all_extractors_agree() -> None:
 
 
 def alarmed(name: str, shown: Any, **details: Any) -> list[str]:
-    return records.alarms({name: {**shown, "details": details}}, ("coat", "bag"))
+    said = records.alarms({name: {**shown, "details": details}}, ("coat", "bag"))
+    assert all(sum(sign in sentence for sign in records.SIGNS) == 1 for sentence in said)  # reports group them by it
+    return said
 
 
 def test_copies_raise_alarms() -> None:

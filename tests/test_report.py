@@ -261,6 +261,28 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
     assert records.short(mean) in text
 
 
+def test_the_alarms_of_a_study_are_a_line_for_each_sign(made: Path, tmp_path: Path) -> None:
+    study = study_of(made, tmp_path / "study", {"calm": (1.0, 1.0), "loud": (1.0, 1.0), "odd": (1.0, 1.0)}, ("odd", 1))
+    said = {
+        ("loud", 0): ["classes that are hardly ever made: coat", "7 images are exact copies of training images"],
+        ("loud", 1): ["classes that are hardly ever made: coat, bag"],
+        ("odd", 0): ["classes that are hardly ever made: bag"],
+        ("calm", 0): [],
+        ("calm", 1): [],
+    }
+    for (name, seed), alarms in said.items():
+        place = folder_of(study, "runs") / f"{name}-seed{seed}" / "metrics.json"
+        records.write(place, {**records.read(place), "alarms": alarms})
+    first, _ = answers.answer(gather.open_path(study))
+    lists = [block for block in first.blocks if isinstance(block, Bullets)]
+    assert [list(one.items) for one in lists] == [
+        ["exact copies of training images: loud 1/2", "classes that are hardly ever made: loud 2/2, odd 1/1"]
+    ]
+    (fold,) = [block for block in first.blocks if isinstance(block, Fold)]
+    (each,) = [block for block in fold.blocks if isinstance(block, Bullets)]
+    assert len(each.items) == 4 and "loud, seed 1: classes that are hardly ever made: coat, bag" in each.items
+
+
 def test_one_seed_gives_no_verdict(made: Path, tmp_path: Path) -> None:
     study = study_of(made, tmp_path / "study", {"good": (1.0,), "bad": (9.0,)}, None)
     first, _ = answers.answer(gather.open_path(study))

@@ -100,6 +100,17 @@ def rows(record: Record) -> list[dict[str, str]]:
     return shown
 
 
+SIGNS = (
+    "exact copies of training images",
+    "some are copies",
+    "closer to training images",
+    "fewer images are new",
+    "classes that are hardly ever made",
+    "surer of these images",
+)
+"""Words of which every alarm has some: what it is about, whatever its numbers."""
+
+
 def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
     """What a careful reader would notice in a record's scores, in sentences; empty when there is nothing."""
     said = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as numbers
+from collections import Counter
 from collections.abc import Sequence
 
 from modiste import charts, measures, outcomes, records, scales, statistics
@@ -30,21 +31,35 @@ def answer(comparison: Comparison) -> tuple[Section, Table]:
     blocks: list[Block] = [Paragraph(" ".join(sentences))]
     if missing := not_measured(comparison):
         blocks += missing
-    warned = [f"{name}: {alarm}" for name, alarm in alarms(comparison)]
-    if warned:
-        blocks += [Paragraph("Alarms:"), Bullets(warned)]
+    blocks += warnings(comparison)
     blocks.append(table)
     return Section("answer", "The answer", blocks), table
 
 
-def alarms(comparison: Comparison) -> list[tuple[str, str]]:
-    """Every alarm of every record, with the run that it is about."""
-    return [
-        (f"{configuration.name}, seed {member.seed}", alarm)
+def warnings(comparison: Comparison) -> list[Block]:
+    """The alarms of all records; of a study a line for each sign, and run by run to be opened."""
+    found = [
+        (configuration.name, member.seed, alarm)
         for configuration in comparison.configurations
         for member in configuration.measured
         if member.record
         for alarm in member.record.get("alarms", [])
+    ]
+    if not found:
+        return []
+    each = Bullets([f"{name}, seed {seed}: {alarm}" for name, seed, alarm in found])
+    if not comparison.is_study:
+        return [Paragraph("Alarms:"), each]
+    runs = {one.name: len(one.measured) for one in comparison.configurations}
+    lines = []
+    for sign in records.SIGNS:
+        counts = Counter(name for name, _, alarm in found if sign in alarm)
+        if counts:
+            lines.append(f"{sign}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
+    return [
+        Paragraph("Alarms, and in how many of a configuration's runs:"),
+        Bullets(lines),
+        Fold("Every alarm, run by run", [each]),
     ]
 
 
