@@ -3,9 +3,9 @@
     python benchmarks/peak.py                          # `make peak`: swift and hour on the device that `auto` takes
     python benchmarks/peak.py --recipe hour --compile --device cuda
 
-Each recipe takes steps in the precision that `auto` chooses, eager and (with --compile) compiled, and eager in float32;
-they take turns, since a machine is never the same for long. Ticks and judging are left out (bench.py has the loop's
-overhead). docs/performance.md says what was found.
+Each recipe takes steps in the precision that `auto` chooses, eager and (with --compile) compiled, on a GPU also as a
+CUDA graph, and eager in float32. They take turns, since a machine is never the same for long. Ticks and judging are
+left out (bench.py has the loop's overhead). docs/performance.md says what was found.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def measure(
     }
     if compiled:
         ways[f"compiled, {best}"] = (plain | {"train.compile": True}, best)
-    if device == "cuda":
+    if cuda_graph.can_capture(recipe, Team(), device):
         ways[f"CUDA graph, {best}"] = ({}, best)
         if compiled:
             ways[f"compiled, CUDA graph, {best}"] = ({"train.compile": True}, best)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 import modiste
-from modiste import assembly, config, cuda_graph, data, updates
+from modiste import assembly, config, cuda_graph, data, runs, trainer, updates
 from modiste.config import Recipe
+from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
 from modiste.updates import Batch, Rules, State
 
@@ -81,12 +82,20 @@ def test_batches_are_copied_into_those_that_are_held() -> None:
     assert [part.real.data_ptr() for parts in held for part in parts] == places
 
 
+ADAPTIVE = {"augment.probability": 0.5, "augment.adapt_images": 100}
+SEVERAL = {"train.discriminator_steps": 3}  # nothing but the batches is drawn in swift's step
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("recipe", config.shipped())
-def test_a_captured_step_does_what_the_step_does(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "changes"), [*((name, {}) for name in config.shipped()), ("grand", ADAPTIVE), ("swift", SEVERAL)]
+)
+def test_a_captured_step_does_what_the_step_does(
+    recipe: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    wanted = config.override(config.load(recipe), TOY | {"train.discriminator_steps": 1})
+    wanted = config.override(config.load(recipe), TOY | {"train.discriminator_steps": 1} | changes)
     if not cuda_graph.can_capture(wanted, Team(), "cuda"):
         pytest.skip(f"{recipe} is not captured")
     (plain, rules, batch_at), (other, their_rules, _) = assembled(wanted, "cuda"), assembled(wanted, "cuda")
@@ -106,8 +115,30 @@ def test_a_captured_step_does_what_the_step_does(recipe: str, monkeypatch: pytes
         else:
             assert torch.equal(weights(other)[key], value), key
     torch.testing.assert_close(other.meter, plain.meter, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(other.augment_probability, plain.augment_probability)
     assert isinstance(other.optimizer_g.param_groups[0]["lr"], float)
     assert other.optimizer_d.param_groups[0]["lr"] == plain.optimizer_d.param_groups[0]["lr"]
+
+
+def test_a_run_goes_on_with_and_without_a_graph(tiny: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    modiste.train(tiny, path, overrides={"train.lr_schedule": "constant"})
+    finished = runs.Run(path).manifest
+    without = {"train.lr_schedule": "constant", "train.cuda_graph": False}
+    assert modiste.train(tiny, path, overrides=without).manifest == finished
+    longer = without | {"train.images": (tiny.train.images or 0) + 16}
+    run = modiste.train(tiny, path, overrides=longer, extend=True)
+    assert run.manifest["images"] == longer["train.images"] and not run.recipe.train.cuda_graph
+    with pytest.raises(UsageError, match=r"another recipe \(train.batch_size: 16 -> 8\)"):
+        modiste.train(tiny, path, overrides={**longer, "train.cuda_graph": True, "train.batch_size": 8})
+
+
+def test_a_capture_that_fails_says_what_to_do() -> None:
+    said = r"cannot be captured .*\(no such kernel\); go on with .*cuda_graph=false"
+    with pytest.raises(ModisteError, match=said), cuda_graph.named_failure():
+        raise RuntimeError("no such kernel\nat some place")
+    with pytest.raises(RuntimeError, match="out of memory"), cuda_graph.named_failure():
+        raise RuntimeError("CUDA out of memory")
 
 
 @pytest.mark.gpu
@@ -130,8 +161,6 @@ def test_a_captured_run_goes_on_after_an_interruption_and_on_the_processor(tmp_p
     run = modiste.train("swift", tmp_path / "run", overrides=changes(320, "cuda"), extend=True)
     assert run.manifest["status"] == "finished" and run.manifest["images"] == 320
     state, rules, batch_at = assembled(config.override(config.load("swift"), changes(400, "cpu")), "cpu")
-    from modiste import runs, trainer
-
     saved, _ = runs.load_state(run)
     assert saved is not None
     trainer.restore(state, saved, Team())

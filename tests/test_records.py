@@ -202,7 +202,7 @@ def test_whether_all_extractors_agree() -> None:
 
 def alarmed(name: str, shown: Any, **details: Any) -> list[str]:
     said = records.alarms({name: {**shown, "details": details}}, ("coat", "bag"))
-    assert all(sum(sign in sentence for sign in records.SIGNS) == 1 for sentence in said)  # reports group them by it
+    assert all(sum(words in sentence for words in records.ALARMS) == 1 for sentence in said)  # reports group them by it
     return said
 
 

@@ -261,7 +261,7 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
     assert records.short(mean) in text
 
 
-def test_the_alarms_of_a_study_are_a_line_for_each_sign(made: Path, tmp_path: Path) -> None:
+def test_the_alarms_of_a_study_are_a_line_for_each_kind(made: Path, tmp_path: Path) -> None:
     study = study_of(made, tmp_path / "study", {"calm": (1.0, 1.0), "loud": (1.0, 1.0), "odd": (1.0, 1.0)}, ("odd", 1))
     said = {
         ("loud", 0): ["classes that are hardly ever made: coat", "7 images are exact copies of training images"],

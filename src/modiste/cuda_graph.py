@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from modiste.config import Recipe
+from modiste.errors import ModisteError, is_out_of_memory
 from modiste.processes import Team
 from modiste.updates import Batch, Rules, State, set_learning_rate, step
 
@@ -47,7 +48,9 @@ def can_capture(recipe: Recipe, team: Team, device: str) -> bool:
 def captured(state: State, rules: Rules, team: Team, batch_at: Batches) -> Callable[[], None]:
     """A function that takes the next step: the first ones eagerly, then a capture, then replays of it.
 
-    A saved state is the same as without a graph, and a run may change from one way to the other.
+    A saved state has the same form as without a graph, so a run may go on the other way. All batches of a step are
+    fetched before it begins; where there are several, dropout and augmentation draw from the last one's seed.
+    ModisteError if the capture fails.
     """
     turns = rules.discriminator_steps
     numbers = torch.zeros(turns + 1, 3, device="cuda")
@@ -81,7 +84,7 @@ def captured(state: State, rules: Rules, team: Team, batch_at: Batches) -> Calla
         else:
             if eager_left == 0:
                 eager_left = -1
-                with capturable(state), torch.cuda.graph(graph):
+                with named_failure(), capturable(state), torch.cuda.graph(graph):
                     take()  # of all this does, only the count of images is real
             graph.replay()
             state.images = positions[-1]
@@ -100,6 +103,20 @@ def copy_into(held: Sequence[Sequence[Batch]], fresh: Sequence[Sequence[Batch]])
             old.noise.copy_(new.noise)
             if old.labels is not None and new.labels is not None:
                 old.labels.copy_(new.labels)
+
+
+@contextmanager
+def named_failure() -> Iterator[None]:
+    """ModisteError with the remedy where PyTorch cannot capture a step; memory that runs out passes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ModisteError(
+            f"this step cannot be captured as a CUDA graph ({reason}); go on with --set train.cuda_graph=false"
+        ) from error
 
 
 @contextmanager

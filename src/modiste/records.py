@@ -100,15 +100,15 @@ def rows(record: Record) -> list[dict[str, str]]:
     return shown
 
 
-SIGNS = (
-    "exact copies of training images",
-    "some are copies",
-    "closer to training images",
-    "fewer images are new",
-    "classes that are hardly ever made",
-    "surer of these images",
-)
-"""Words of which every alarm has some: what it is about, whatever its numbers."""
+ALARMS = {
+    "exact copies of training images": "exact copies of training images",
+    "some are copies": "more near-duplicates of training images than chance makes",
+    "closer to training images": "closer to training images than unseen real images are",
+    "fewer images are new": "fewer images are new than of unseen real ones",
+    "classes that are hardly ever made": "classes that are hardly ever made",
+    "surer of these images": "the judge is surer of them than of real images (little variety)",
+}
+"""What an alarm is about, whatever its numbers, by words that it has."""
 
 
 def alarms(scores: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:

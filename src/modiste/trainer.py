@@ -353,7 +353,7 @@ def _open(
             f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
         )
     saved, notes = runs.load_state(run)
-    if manifest["status"] == "finished" and not differing and not notes:
+    if manifest["status"] == "finished" and not any(map(_bends, differing)) and not notes:
         notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
         console.print(notes[0], highlight=False, soft_wrap=True)
         return Opened(path, manifest, finished=True)
@@ -374,17 +374,23 @@ def _open(
     return Opened(path, manifest, saved)
 
 
+def _bends(difference: str) -> bool:
+    """Whether two runs that differ by this are two trainings."""
+    return not difference.startswith("train.cuda_graph:")
+
+
 def _check_same(run: runs.Run, recipe: Recipe, extend: bool) -> list[str]:
     """The differences between the run's recipe and this one, where they only make it longer; UsageError otherwise."""
     differing = config.differences(run.recipe, recipe)
-    only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in differing)
+    bending = list(filter(_bends, differing))
+    only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in bending)
     longer = (recipe.train.images or 0) - (run.recipe.train.images or 0)
     # A budget never bends the path; a length does where the learning rate falls with it.
     extensible = only_length and (longer == 0 or (longer > 0 and recipe.train.lr_schedule == "constant"))
-    if differing and not (extend and extensible):
+    if bending and not (extend and extensible):
         hint = ", or --extend to train it longer" if extensible else ""
         raise UsageError(
-            f"{run.path} was started with another recipe ({'; '.join(differing)}); "
+            f"{run.path} was started with another recipe ({'; '.join(bending)}); "
             f"use the same settings to resume it, --fresh for a new folder beside it{hint}"
         )
     return differing

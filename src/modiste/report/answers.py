@@ -31,13 +31,13 @@ def answer(comparison: Comparison) -> tuple[Section, Table]:
     blocks: list[Block] = [Paragraph(" ".join(sentences))]
     if missing := not_measured(comparison):
         blocks += missing
-    blocks += warnings(comparison)
+    blocks += alarm_blocks(comparison)
     blocks.append(table)
     return Section("answer", "The answer", blocks), table
 
 
-def warnings(comparison: Comparison) -> list[Block]:
-    """The alarms of all records; of a study a line for each sign, and run by run to be opened."""
+def alarm_blocks(comparison: Comparison) -> list[Block]:
+    """The alarms of all records; of a study a line for each kind, and run by run to be opened."""
     found = [
         (configuration.name, member.seed, alarm)
         for configuration in comparison.configurations
@@ -52,10 +52,10 @@ def warnings(comparison: Comparison) -> list[Block]:
         return [Paragraph("Alarms:"), each]
     runs = {one.name: len(one.measured) for one in comparison.configurations}
     lines = []
-    for sign in records.SIGNS:
+    for sign, title in records.ALARMS.items():
         counts = Counter(name for name, _, alarm in found if sign in alarm)
         if counts:
-            lines.append(f"{sign}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
+            lines.append(f"{title}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
     return [
         Paragraph("Alarms, and in how many of a configuration's runs:"),
         Bullets(lines),
