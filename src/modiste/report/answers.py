@@ -31,13 +31,13 @@ def answer(comparison: Comparison) -> tuple[Section, Table]:
     blocks: list[Block] = [Paragraph(" ".join(sentences))]
     if missing := not_measured(comparison):
         blocks += missing
-    blocks += alarm_blocks(comparison)
-    blocks.append(table)
+    alarms, folded = alarm_blocks(comparison)
+    blocks += [*alarms, table, *folded]
     return Section("answer", "The answer", blocks), table
 
 
-def alarm_blocks(comparison: Comparison) -> list[Block]:
-    """The alarms of all records; of a study a line for each kind, and run by run to be opened."""
+def alarm_blocks(comparison: Comparison) -> tuple[list[Block], list[Block]]:
+    """The alarms of all records; of a study a line for each kind, and run by run for behind the table."""
     found = [
         (configuration.name, member.seed, alarm)
         for configuration in comparison.configurations
@@ -46,21 +46,18 @@ def alarm_blocks(comparison: Comparison) -> list[Block]:
         for alarm in member.record.get("alarms", [])
     ]
     if not found:
-        return []
+        return [], []
     each = Bullets([f"{name}, seed {seed}: {alarm}" for name, seed, alarm in found])
     if not comparison.is_study:
-        return [Paragraph("Alarms:"), each]
+        return [Paragraph("Alarms:"), each], []
     runs = {one.name: len(one.measured) for one in comparison.configurations}
     lines = []
     for sign, title in records.ALARMS.items():
         counts = Counter(name for name, _, alarm in found if sign in alarm)
         if counts:
             lines.append(f"{title}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
-    return [
-        Paragraph("Alarms, and in how many of a configuration's runs:"),
-        Bullets(lines),
-        Fold("Every alarm, run by run", [each]),
-    ]
+    heading = Paragraph("Alarms, and in how many of a configuration's runs:")
+    return [heading, Bullets(lines)], [Fold("Every alarm, run by run", [each])]
 
 
 def not_measured(comparison: Comparison) -> list[Block]:
