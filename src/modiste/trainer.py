@@ -375,12 +375,15 @@ def _open(
 
 
 def _bends(difference: str) -> bool:
-    """Whether two runs that differ by this are two trainings."""
+    """Whether two runs that differ by this are two trainings; with and without a graph a step is the same."""
     return not difference.startswith("train.cuda_graph:")
 
 
 def _check_same(run: runs.Run, recipe: Recipe, extend: bool) -> list[str]:
-    """The differences between the run's recipe and this one, where they only make it longer; UsageError otherwise."""
+    """The differences between the run's recipe and this one, if they only make it longer or do not bend its path.
+
+    UsageError otherwise.
+    """
     differing = config.differences(run.recipe, recipe)
     bending = list(filter(_bends, differing))
     only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in bending)
