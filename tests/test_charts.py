@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from modiste import charts
 from modiste.charts import Bar
-from modiste.report.answers import normalised
+from modiste.report.answers import centre, normalised
 
 
 def texts(figure: Figure) -> list[str]:
@@ -126,3 +126,10 @@ def test_normalised_scores_run_from_trivial_to_real(value: float, logarithmic: b
 def test_distances_count_by_factors_and_no_floor_lies_below_what_can_be_told() -> None:
     assert normalised(1.0, 0.01, 100.0, logarithmic=True, least=1e-9) == pytest.approx(0.5)
     assert normalised(0.001, -0.5, 10.0, logarithmic=True, least=0.001) == 1.0
+
+
+def test_a_ceiling_above_the_floor_does_not_turn_a_spoke_round() -> None:
+    assert centre(0.9, 0.1, "higher") == 0.1 and centre(0.04, 112.0, "lower") == 112.0
+    start = centre(0.87, 0.95, "higher")  # precision
+    poor, good = (normalised(value, 0.87, start, logarithmic=False, least=1e-9) for value in (0.03, 0.86))
+    assert poor < 0.05 and good > 0.95

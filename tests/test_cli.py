@@ -262,7 +262,7 @@ def test_evaluate_prints_a_table_and_writes_the_record(
     assert re.split(r"\s{2,}", heads.strip()) == ["score", "value", "floor", "ceiling", "reading", "what it says"]
     (line,) = [line for line in lines if line.startswith("frechet_closet_60_test ")]
     assert re.search(r"frechet_closet_60_test +\S+ ± \S+ +\S+ +\S+ +\S.* distance between real and generated", line)
-    assert any(line.startswith("not measured: classifier_accuracy: takes minutes") for line in lines)
+    assert any(line.startswith("not measured: classifier_accuracy: slow, up to an hour") for line in lines)
     place = garments[0].with_name("bright.metrics.json")
     assert lines[-1] == f"wrote {place}" and "bright.npz: features: closet" in shown.err
     record = json.loads(call(*words, "--json").out)
@@ -353,3 +353,35 @@ def test_a_training_names_its_best_generator(call: Any, recipe_file: Path, close
     assert f"modiste evaluate {tmp_path / 'run'}" in done.out
     best = call("evaluate", tmp_path / "run", "--checkpoint", "best", "--count", 60)
     assert best.code == 0 and best.out.endswith(f"wrote {tmp_path / 'run' / 'metrics-best.json'}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (
+            ("search", "noronha", "--seeds", "0,2"),
+            ("'--seeds'", "integer", "(given: '0,2')", "`modiste search --help`"),
+        ),
+        (("evaluate", "x", "--reference", "foo"), ("'foo' is not one of 'test'", "`modiste evaluate --help`")),
+        (("sample", "runs/x"), ("missing option '--out'", "`modiste sample --help`")),
+        (("trian", "swift"), ("'trian'", "Did you mean 'train'?", "See `modiste --help`")),
+        (("study", "diaz", "--jobs", "0"), ("'--jobs'", "greater than or equal to 1", "(given: '0')")),
+    ],
+)
+def test_what_the_parser_refuses_is_one_sentence_too(call: Any, words: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    done = call(*words)
+    assert done.code == 2 and done.err.startswith("modiste: ") and done.err.count("\n") == 1
+    assert all(part in done.err for part in parts), done.err
+
+
+def test_without_a_verb_the_help_is_all_that_is_said(call: Any) -> None:
+    done = call()
+    assert done.code == 2 and "modiste:" not in done.out + done.err and "train" in done.out + done.err
+
+
+def test_a_budget_is_a_time_epochs_or_images(call: Any, recipe_file: Path, tmp_path: Path) -> None:
+    done = call("train", recipe_file, "--budget", "96 images", "--out", tmp_path / "run", "--json")
+    assert done.code == 0 and json.loads(done.out)["images"] == 96
+    refused = call("train", recipe_file, "--budget", "long", "--out", tmp_path / "other")
+    assert refused.code == 2 and "--budget 'long' is no length; write it as 5min, 3 epochs" in refused.err
+    assert not (tmp_path / "other").exists()

@@ -178,8 +178,15 @@ def test_the_command_of_a_study_is_what_one_would_type() -> None:
     assert typed() == "modiste study diaz --out studies/mine"
     assert typed(seeds=5, budget="5min") == "modiste study diaz --seeds 5 --budget 5min --out studies/mine"
     assert typed(seeds=(0, 2)) == "modiste study diaz --seeds 0,2 --out studies/mine"
+    assert typed(about="the same in other words", threads=1) == typed()
+    changed = {"set": {"train.lr_schedule": "constant"}, "evaluate": {"count": 2000}}
+    options = "--set train.lr_schedule=constant --count 2000"
+    assert typed(**changed) == f"modiste study diaz {options} --out studies/mine"
     of_file = "modiste study studies/mine/study.toml --out studies/mine"
-    assert typed(about="another question") == of_file and typed(name="other") == of_file
+    assert typed(name="other") == of_file and typed(recipes=("diaz-a",)) == of_file
+    assert typed(evaluate={"reference": "heldout"}) == of_file
+    own = plan.build({"name": "small-data", "recipes": ["swift"], "set": {"data.count": 500}}, "mine.toml")
+    assert plan.study_command(own, Path("mine"))[1] == "mine/study.toml"
 
 
 def test_the_examples_of_the_page_on_comparisons_are_valid(tmp_path: Path) -> None:

@@ -119,6 +119,8 @@ def test_a_record_is_not_changed_by_reading_it_out() -> None:
         (score(0.72, 0.96, 0.0, "higher"), "75% of real"),
         (score(0.0, 0.96, 0.0, "higher"), "no better than a generator that learned nothing"),
         (score(0.97, 0.96, 0.0, "higher"), "101% of real"),
+        (score(0.96, 0.87, 0.95, "higher"), "110% of real"),  # precision: noise lies in real images' neighbourhoods
+        (score(0.03, 0.87, 0.95, "higher"), "3% of real"),
         (score(0.505, 0.5, 1.0, "near", 0.01), "like real images"),
         (score(0.9, 0.5, 1.0, "near", 0.01), "above real images"),
         (score(0.3, 0.5, 1.0, "near", 0.01), "below real images"),

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from modiste import cli, config, evaluation, outcomes, provenance, records, report, runs, sample, trainer
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import UsageError
-from modiste.report import answers, gather, pages, pictures, showing
+from modiste.report import answers, gather, methods, pages, pictures, showing
 from modiste.report.content import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -151,8 +151,8 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
         Image.open(io.BytesIO((run / file).read_bytes())).load()
     titles = [section.title for section in written.report.sections]
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == titles
-    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.split("\n\n")[4].splitlines() if "|" in line}
-    assert len(widths) <= 1
+    (scores,) = [block.splitlines() for block in text.split("\n\n") if block.startswith("| score | value")]
+    assert len(scores) > 15 and len({len(re.findall(r"(?<!\\)\|", line)) for line in scores}) == 1
 
 
 def test_pictures_with_generated_images_say_so(written: report.Written) -> None:
@@ -180,6 +180,66 @@ def test_a_run_that_was_not_measured_says_what_to_type_and_measures_nothing(run:
     assert not (run / "metrics.json").exists() and 'id="scores"' not in page.read_text()
 
 
+def test_a_record_of_other_weights_or_other_images_is_not_shown_as_the_runs(run: Path) -> None:
+    record = records.read(run / "metrics.json")
+    for changed in (
+        {"subject": {**record["subject"], "hash": "0" * 16}},
+        {"protocol": {**record["protocol"], "generator": {**record["protocol"]["generator"], "truncation": 0.5}}},
+    ):
+        records.write(run / "metrics.json", {**record, **changed})
+        (member,) = gather.open_path(run).members
+        assert member.record is None and "other weights" in member.reason
+        (block, *_) = answers.not_measured(gather.open_path(run))
+        assert isinstance(block, Paragraph) and "was not measured as it is now" in block.text
+    records.write(run / "metrics.json", record)
+    assert gather.open_path(run).members[0].record == record
+
+
+def test_a_run_of_a_study_that_was_evaluated_otherwise_waits_to_be_measured(made: Path, tmp_path: Path) -> None:
+    study = study_of(made, tmp_path / "study", {"good": (1.0, 1.0), "bad": (9.0, 9.0)}, None)
+    place = study / "runs" / "good-seed1" / "metrics.json"
+    record = records.read(place)
+    record["protocol"]["generator"]["batch_norm"] = "standing statistics of 100 batches of 64"
+    records.write(place, record)
+    members = {(one.path.name, one.status, one.record is None) for one in gather.open_path(study).members}
+    assert ("good-seed1", "not measured yet", True) in members and ("good-seed0", "finished", False) in members
+
+
+def test_a_study_folder_with_the_name_of_a_study_that_ships(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_of(made, tmp_path / "diaz", {"good": (1.0,), "bad": (9.0,)}, None)
+    monkeypatch.chdir(tmp_path)
+    assert [one.name for one in gather.open_path("diaz").configurations] == ["good", "bad"]
+
+
+def test_a_run_that_goes_on_is_told_by_its_log(run: Path) -> None:
+    runs.update_manifest(runs.Run(run), status="running", images=80, seconds=0.5)
+    (member,) = gather.open_path(run).members
+    assert member.images == 320 and member.seconds == member.log[-1]["seconds"]
+
+
+def test_the_command_of_an_evaluation_has_its_count(run: Path) -> None:
+    assert f"modiste evaluate {run} --count 50" in methods.commands(gather.open_path(run))
+
+
+def test_images_that_were_trained_on_are_not_called_unseen(run: Path, closet: Path, tmp_path: Path) -> None:
+    with np.load(closet) as whole:
+        own = {key: whole[key] for key in whole.files if not key.startswith(("x_test", "y_test"))}
+    recipe = runs.Run(run).recipe
+    np.savez(tmp_path / "own.npz", **own)
+    changed = recipe.model_copy(update={"data": Data(name=str(tmp_path / "own.npz"))})
+    runs.write_text(run / "recipe.toml", config.to_toml(changed))
+    dataset = gather.open_path(run).dataset
+    assert dataset is not None
+    eyes = pictures.open_eyes(dataset)
+    looks = {"small": (runs.Run(run), pictures.examine(runs.Run(run), eyes))}
+    section = showing.neighbour_section(showing.Gaze(eyes, looks), print)
+    assert section is not None
+    said = " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))
+    assert "it was trained on all" in said and "no training has seen" not in said
+
+
 def test_a_run_without_test_images_shows_its_scores_against_heldout_ones(run: Path) -> None:
     record = json.loads((run / "metrics.json").read_text())
     record["protocol"]["reference"]["part"] = "heldout"
@@ -187,7 +247,7 @@ def test_a_run_without_test_images_shows_its_scores_against_heldout_ones(run: Pa
     (run / "metrics-heldout.json").write_text(json.dumps(record))
     page = report.write(run).html
     assert 'id="scores"' in page.read_text() and "was not measured" not in shown(page)
-    assert f"modiste evaluate {run} --reference heldout" in shown(page)
+    assert f"modiste evaluate {run} --count 50 --reference heldout" in shown(page)
 
 
 def test_without_judge_and_scikit_learn_the_cloud_is_left_out_with_its_reason(
@@ -289,6 +349,20 @@ def test_one_seed_gives_no_verdict(made: Path, tmp_path: Path) -> None:
     assert isinstance(first.blocks[0], Paragraph)
     assert "no verdict on any pair is possible" in first.blocks[0].text
     assert "better" not in first.blocks[0].text
+
+
+def test_a_study_of_one_configuration_has_nothing_to_compare(made: Path, tmp_path: Path) -> None:
+    comparison = gather.open_path(study_of(made, tmp_path / "study", {"alone": (1.0, 1.1, 1.2)}, None))
+    first, _ = answers.answer(comparison)
+    assert isinstance(first.blocks[0], Paragraph) and "the only configuration" in first.blocks[0].text
+    assert answers.verdict_blocks(comparison) == []
+
+
+def test_a_mean_over_fewer_seeds_does_not_come_first(made: Path, tmp_path: Path) -> None:
+    effects = {"lucky": (1.0, 9.0), "steady": (1.1, 1.2)}
+    first, _ = answers.answer(gather.open_path(study_of(made, tmp_path / "study", effects, ("lucky", 1))))
+    assert isinstance(first.blocks[0], Paragraph)
+    assert "over 2 training seeds, steady, of the 1 that have all of them, comes nearest" in first.blocks[0].text
 
 
 def test_a_study_that_has_just_begun_has_a_page_too(made: Path, tmp_path: Path) -> None:

@@ -473,6 +473,9 @@ def test_which_finalist_is_taken(file: Path) -> None:
     assert best == "b" and "cannot be told apart" in sentence and "cheapest" in sentence
     even = [{**row, "gflop_per_image": 1.0} for row in rows]
     assert finals.choose(space, noisy, even, None)[0] == "a"
+    shaky: dict[str, dict[int, float | None]] = {"a": noisy["a"], "b": {1: 1.0, 2: None, 3: None}}
+    best, sentence = finals.choose(space, shaky, rows, None)  # b is cheaper, and failed
+    assert best == "a" and "b failed with 2 of its seeds" in sentence and "failed least" in sentence
     half: dict[str, dict[int, float | None]] = {"a": {1: None, 2: None, 3: None}, "b": noisy["b"]}
     assert finals.choose(space, half, rows, None) == ("b", "b is taken: all others failed")
     one = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=1)})

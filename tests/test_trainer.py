@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
         modiste.train(tiny, tmp_path / "run", overrides={"train.batch_size": 128})
     np.savez(tmp_path / "wide.npz", images=np.zeros((64, 8, 16), np.uint8))
     wide = {"data.name": str(tmp_path / "wide.npz"), "data.resize": None, "network.conditioning": "none"}
-    with pytest.raises(UsageError, match=r"16 x 8 pixels, not square; resize them .* data.resize=SIDE"):
+    with pytest.raises(UsageError, match=r"16 x 8 pixels, not square; resize them .* `--resize SIDE` of train"):
         modiste.train(tiny, tmp_path / "run", overrides=wide)
     with pytest.raises(ModisteError, match=r"labels"):
         modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})
@@ -302,12 +303,34 @@ def test_a_failure_without_a_sentence_is_in_the_manifest_too(
         raise RuntimeError("Connection closed by peer")
 
     threads = torch.get_num_threads()
+    whole = trainer.loop
     monkeypatch.setattr(trainer, "loop", broken)
     with pytest.raises(RuntimeError, match="closed by peer"):
         modiste.train(tiny, tmp_path / "run", overrides={"train.threads": threads + 1})
     manifest = runs.Run(tmp_path / "run").manifest
     assert manifest["status"] == "failed" and manifest["reason"] == "RuntimeError: Connection closed by peer"
     assert torch.get_num_threads() == threads  # what a training sets, it sets back
+    monkeypatch.setattr(trainer, "loop", whole)
+    manifest = modiste.train(tiny, tmp_path / "run", overrides={"train.threads": threads + 1}).manifest
+    assert manifest["status"] == "finished" and manifest["reason"] is None
+
+
+def test_the_manifest_tells_where_a_run_stood_when_it_went_on(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer, seen = config.override(tiny, {"train.images": 400}), []
+    run = modiste.train(tiny, tmp_path / "run")
+    loop = trainer.loop
+
+    def watched(session: trainer.Session, *rest: Any) -> str:
+        seen.append(session.run.manifest)
+        return loop(session, *rest)
+
+    monkeypatch.setattr(trainer, "loop", watched)
+    modiste.train(longer, run.path, extend=True)
+    ((status, images, seconds),) = [(one["status"], one["images"], one["seconds"]) for one in seen]
+    assert (status, images) == ("running", 320) and seconds >= run.log[3]["seconds"]
+    assert run.manifest["images"] == 400 and run.manifest["seconds"] == run.log[-1]["seconds"]
 
 
 def unlabelled(folder: Path) -> str:
@@ -464,6 +487,20 @@ def test_the_generator_kept_is_the_one_the_log_tells_of_wherever_a_training_is_k
     assert run.manifest["best"] == {"images": images, "frechet_any_heldout": 3.0 if images == 80 else 1.0}
     kept, wanted = run.path / "best.safetensors", expected.path / "generator.safetensors"
     assert kept.read_bytes() == wanted.read_bytes()
+
+
+def test_the_best_of_a_tick_whose_state_was_damaged_is_not_kept(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU does not repeat the tick to the last bit, so the log may come to name another best."""
+    monkeypatch.setattr(selection, "make_selector", choosing([2.0, 3.0, 1.0], every_images=80))
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 240})
+    assert run.manifest["best"]["images"] == 240
+    runs.states(run)[0].write_bytes(b"damaged")
+    monkeypatch.setattr(selection, "make_selector", choosing([7.0], every_images=80))
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 240})
+    assert [line["frechet_any_heldout"] for line in run.log] == [2.0, 3.0, 7.0]
+    assert run.manifest["best"] is None and not (run.path / "best.safetensors").exists()
 
 
 def test_scores_by_another_judge_are_not_compared(

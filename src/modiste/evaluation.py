@@ -77,8 +77,9 @@ def evaluate(
     `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
     weights in the cache (True) or in a file. `truncation` and `batch_norm` say how a run is sampled (`sample.load`).
-    `classifier` adds the classifier accuracy score, which takes minutes; `audit` adds the record's key `audit`, scores
-    class by class and near-duplicates of training images, and writes a picture of the worst cases beside the record.
+    `classifier` adds the classifier accuracy score, which is slow (up to an hour on one core); `audit` adds the
+    record's key `audit`, scores class by class and near-duplicates of training images, and writes a picture of the
+    worst cases beside the record.
     The same call gives the same numbers on one machine.
     """
     say = say or (lambda _: None)
@@ -123,7 +124,7 @@ def evaluate(
         "alarms": records.alarms(rows, real.class_names),
         "not_measured": missing,
     }
-    place = Path(out) if out else _place(what, subject, reference, checkpoint)
+    place = Path(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
     drawn = b""
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
@@ -443,13 +444,24 @@ def _not_measured(
     if whole.memory is None:
         missing["memorisation"] = whole.no_memory
     if not classifier:
-        missing["classifier_accuracy"] = "takes minutes; --classifier adds it"
+        missing["classifier_accuracy"] = "slow, up to an hour on one core; --classifier adds it"
     return missing
 
 
-def _place(what: str | Path, subject: Subject, reference: Split, checkpoint: str) -> Path:
+def _place(
+    what: str | Path,
+    subject: Subject,
+    reference: Split,
+    checkpoint: str,
+    truncation: float | None,
+    batch_norm: sample.Statistics,
+    seed: int,
+) -> Path:
     """Where the record goes: the usual one under the name that other tools know, others under longer names."""
-    variant = ("" if checkpoint == "last" else f"-{checkpoint}") + ("" if reference == "test" else f"-{reference}")
+    variant = "" if checkpoint == "last" else f"-{checkpoint}"
+    variant += "" if truncation is None else f"-truncation-{truncation:g}"
+    variant += ("" if batch_norm == "running" else f"-{batch_norm}") + (f"-seed-{seed}" if seed else "")
+    variant += "" if reference == "test" else f"-{reference}"
     if subject.run is not None and subject.facts["kind"] == "run":
         return subject.run.outputs / f"metrics{variant}.json"
     path = Path(what).expanduser().resolve()

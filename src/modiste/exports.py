@@ -273,7 +273,7 @@ def card(
 
     recipe, manifest = run.recipe, run.manifest
     tables = []
-    for record in measured.values():
+    for record in filter(records.is_usual, measured.values()):
         rows = records.rows(record)
         tables.append(
             (methods.how(record["protocol"]), records.markdown(list(rows[0]), [[*row.values()] for row in rows]))

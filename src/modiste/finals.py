@@ -132,10 +132,15 @@ def choose(
             f"{first.name} is taken as the first of this seed, and with one seed no verdict is possible; "
             "--seeds 3 or more may tell"
         )
+    failures = {rank.name: len(rank.failed) for rank in able}
+    steady = [name for name in equals if failures[name] == min(failures[other] for other in equals)]
     costs = {row["name"]: row["gflop_per_image"] for row in trials}
-    cheapest = min(equals, key=lambda name: costs[name])  # of equally cheap ones the first in rank
-    why = "the cheapest of them" if costs[cheapest] < max(costs[name] for name in equals) else "the first in rank"
-    return cheapest, f"{', '.join(equals)} cannot be told apart; {cheapest} is taken as {why}"
+    cheapest = min(steady, key=lambda name: costs[name])  # of equally cheap ones the first in rank
+    why = "the cheapest of them" if costs[cheapest] < max(costs[name] for name in steady) else "the first in rank"
+    why = "the one that failed least" if len(steady) == 1 else why
+    shaky = [f"{name} failed with {failures[name]} of its seeds" for name in equals if name not in steady]
+    left_out = f" ({'; '.join(shaky)})" if shaky else ""
+    return cheapest, f"{', '.join(equals)} cannot be told apart{left_out}; {cheapest} is taken as {why}"
 
 
 def write_best(

@@ -46,13 +46,19 @@ def measured(run: Planned, judging: Mapping[str, Any]) -> Record | None:
         return None
     record = records.read(run.record)
     protocol = record["protocol"]
-    weights = hashlib.sha256((run.folder / "generator.safetensors").read_bytes()).hexdigest()
     fitting = (
         protocol.get("generated") == judging["count"]
         and protocol["reference"]["part"] == judging["reference"]
-        and weights.startswith(str(record["subject"].get("hash") or "none"))
+        and is_of(record, run.folder)
     )
     return record if fitting else None
+
+
+def is_of(record: Record, folder: Path) -> bool:
+    """Whether the record is of the last generator in the run folder as it is now, sampled as it comes."""
+    weights = folder / "generator.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else ""
+    return digest.startswith(str(record["subject"].get("hash") or "none")) and records.is_usual(record)
 
 
 def judged_alike(one: Record, other: Record) -> bool:

@@ -334,16 +334,33 @@ def literal(value: Any) -> str:
 
 
 def study_command(study: Study, folder: Path) -> tuple[str, ...]:
-    """Arguments of `modiste` that make the study anew in that folder: by its name if it ships, else by its file."""
+    """Arguments of `modiste` that make the study anew in that folder: by its name and changes if it ships, else by its
+    file; its threads are left to the environment (see `shown`)."""
+    by_file = ("study", str(folder / "study.toml"), "--out", str(folder))
     if study.name not in shipped():
-        return ("study", str(folder / "study.toml"), "--out", str(folder))
+        return by_file
     usual = load(study.name)
-    if usual.model_copy(update={"seeds": study.seeds, "budget": study.budget}) != study:
-        return ("study", str(folder / "study.toml"), "--out", str(folder))
+    changes = {key: value for key, value in study.set.items() if (key, value) not in usual.set.items()}
+    asked: dict[str, Any] = {
+        "seeds": study.seeds,
+        "budget": study.budget,
+        "set": changes,
+        "evaluate": study.evaluate.model_dump(),
+    }
+    try:
+        again = revise(usual, **asked)
+    except UsageError:  # somebody's own study under that name
+        return by_file
+    words = {"about", "source", "threads"}
+    reference = study.evaluate.reference == usual.evaluate.reference
+    if not reference or again.model_dump(exclude=words) != study.model_dump(exclude=words):
+        return by_file
     seeds = str(study.seeds) if isinstance(study.seeds, int) else ",".join(map(str, study.seeds))
-    changes = [] if study.seeds == usual.seeds else ["--seeds", seeds]
-    changes += [] if study.budget == usual.budget or study.budget is None else ["--budget", study.budget]
-    return ("study", study.name, *changes, "--out", str(folder))
+    options = ["--seeds", seeds] if study.seeds != usual.seeds else []
+    options += ["--budget", study.budget] if study.budget and study.budget != usual.budget else []
+    options += [word for key, value in changes.items() for word in ("--set", f"{key}={literal(value)}")]
+    options += ["--count", str(study.evaluate.count)] if study.evaluate.count != usual.evaluate.count else []
+    return ("study", study.name, *options, "--out", str(folder))
 
 
 def shown(command: Sequence[str], threads: int | None = None) -> str:

@@ -70,6 +70,12 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield prefix + key, value
 
 
+def is_usual(record: Record) -> bool:
+    """Whether a run's images were made as they come: noise not cut, batch norm as kept, image seeds from 0 on."""
+    made, seed = record["protocol"].get("generator", {}), record["protocol"].get("seed", 0)
+    return not made.get("truncation") and not str(made.get("batch_norm")).startswith("standing") and seed == 0
+
+
 def check_comparable(records: Sequence[Record]) -> None:
     """UsageError that names the first difference, unless all records were measured alike."""
     for first, second in itertools.pairwise(records):
@@ -153,7 +159,9 @@ def reading(name: str, score: Mapping[str, Any]) -> str:
         margin = max(noise, 0.02 * abs((ceiling if ceiling is not None else 1.0) - floor))
         side = "below" if value < floor else "above"
         return "like real images" if abs(value - floor) <= margin else f"{side} real images"
-    if ceiling is not None and (value - ceiling) * (floor - ceiling) <= 0:
+    upwards = 1 if score["better"] == "higher" else -1
+    # Unless the ceiling is no worse than the floor, as precision's: noise may lie within a real image's neighbourhood.
+    if ceiling is not None and (floor - ceiling) * upwards > 0 and (value - ceiling) * upwards <= 0:
         return "no better than a generator that learned nothing"
     if score["better"] == "higher":
         return f"{value / floor:.0%} of real" if floor > 0 else ""

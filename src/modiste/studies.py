@@ -93,7 +93,8 @@ def study(
 
     `what` is a shipped study's name, a TOML file, a Study, or the folder of a study to go on with. `seeds` is a count
     or a list, `budget` the length of each run (5min, 3 epochs, 60000 images), `overrides` changes every configuration.
-    `jobs` runs go on at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the folder.
+    `jobs` runs go on at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the folder;
+    at an address the cluster decides how many have room.
     Runs that are finished are reused, interrupted ones continue, failed ones are kept with their reason. `track` names
     a tracker that mirrors every run and its scores, those of reused runs too where it has not got them.
 

@@ -192,6 +192,7 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
     elif not over:
         sums_since_tick(state, team)  # for its check
         save(session, state, clock)
+        state.seconds = clock.seconds
     if over and team.is_first:
         judge_late(session, state)
     return "finished" if over else "interrupted"
@@ -353,6 +354,7 @@ def _open(
             f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
         )
     saved, notes = runs.load_state(run)
+    damaged = bool(notes)
     if manifest["status"] == "finished" and not any(map(_bends, differing)) and not notes:
         notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
         console.print(notes[0], highlight=False, soft_wrap=True)
@@ -364,9 +366,12 @@ def _open(
         if (then := manifest.get(key)) != now:
             notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
     images = saved["images"] if saved else 0
+    if damaged and (best := selection.best(run.log)) and best[1]["images"] > images:  # kept with the damaged state
+        (path / "best.safetensors").unlink(missing_ok=True)
     runs.rewind(run, images)
     # First, so that no run is called finished that its recipe wants longer, whatever dies in between.
-    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe))
+    stood = {"images": images, "seconds": saved["seconds"] if saved else 0.0, "reason": None}
+    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe), **stood)
     if differing:
         runs.write_text(path / "recipe.toml", config.to_toml(recipe))
     for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
@@ -453,11 +458,12 @@ def _labels_note(recipe: Recipe, dataset: Images) -> str:
 
 def _finish(run: runs.Run, state: State, status: str) -> None:
     sample.write_animation(run)
-    seconds = run.log[-1]["seconds"] if run.log else 0.0
+    seconds = run.log[-1]["seconds"] if run.log and status == "finished" else round(state.seconds, 3)
     facts: dict[str, Any] = {"images": state.images, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
     if best := selection.best(run.log):
         name, record = best
-        facts["best"] = {"images": record["images"], name: record[name]}
+        kept = (run.path / "best.safetensors").is_file()
+        facts["best"] = {"images": record["images"], name: record[name]} if kept else None
     runs.update_manifest(run, status=status, end=runs.now(), **facts)
 
 

@@ -374,7 +374,7 @@ def _method(settings: Settings, rows: Sequence[Row]) -> str:
     )  # fmt: skip
     mixing = f"{', '.join(f'{ratio:.0%}' for ratio in settings.ratio)} of a batch are synthetic"
     if settings.rare:
-        mixing = "a tenth of the rare classes' images was kept, and synthetic ones fill them to balance"
+        mixing = "synthetic images fill the rare classes, of whose images a tenth was kept in all arms, to balance"
     kept = [f"{kind} (the best {settings.keep:.0%} of each class)" for kind in settings.filter if kind != "none"]
     return (
         f"{source} All arms of a budget and a seed share the labelled images, the classifier's initial weights, the "

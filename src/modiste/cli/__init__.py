@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Option
@@ -31,7 +31,11 @@ def main() -> NoReturn:
     # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
-        app()
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        if complaint := _wrong_use(error):
+            print(f"modiste: {complaint}", file=sys.stderr)
+        sys.exit(2)
     except ModisteError as error:
         print(f"modiste: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -52,7 +56,20 @@ def main() -> NoReturn:
             file=sys.stderr,
         )
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(status or 0)
+
+
+def _wrong_use(error: typer.TyperException) -> str:
+    """What the parser found wrong, with the value that it leaves out and where to read on; nothing after its help."""
+    complaint = error.format_message().replace("Value error, ", "").rstrip(".")
+    if not complaint:
+        return ""
+    given: list[Any] = getattr(error.__cause__, "errors", list)()  # Pydantic's, which Typer checks values with
+    value = f" (given: {given[0]['input']!r})" if given and repr(given[0]["input"]) not in complaint else ""
+    context = getattr(error, "ctx", None)
+    verb = f" {context.info_name}" if context and context.parent else ""
+    end = " See" if complaint.endswith("?") else "; see"
+    return f"{complaint[0].lower()}{complaint[1:]}{value}{end} `modiste{verb} --help`"
 
 
 @app.callback(invoke_without_command=True)

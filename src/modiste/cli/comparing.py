@@ -34,8 +34,8 @@ def study(
         int,
         Option(
             min=1,
-            help="Runs at a time; they share the processor's threads. Where runs have several processes, no more than "
-            "have a core for each of these.",
+            help="Runs at a time; they share the processor's threads. Fewer go on where there are not cores enough for "
+            "all their processes.",
         ),
     ] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,

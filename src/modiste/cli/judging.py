@@ -37,7 +37,9 @@ def evaluate(
         Literal["running", "standing"],
         Option(help="Batch norm's statistics in a run's generator: as kept in training, or anew."),
     ] = "running",
-    classifier: Annotated[bool, Option("--classifier", help="Also train a classifier on the images: minutes.")] = False,
+    classifier: Annotated[
+        bool, Option("--classifier", help="Also train a classifier on the images: slow, up to an hour on one core.")
+    ] = False,
     audit: Annotated[
         bool, Option("--audit", help="Also class by class: fairness, near-duplicates, a picture of the worst.")
     ] = False,
@@ -148,7 +150,7 @@ def judge_train(
     data: Annotated[str, Option(help="A data set with labels: name, folder, .npz or .parquet.")] = "fashion-mnist",
     out: Annotated[Path | None, Option(help="FILE.safetensors; default your cache, where evaluate finds it.")] = None,
     kind: Annotated[
-        Literal["residual", "plain"], Option(help="The judge's network, or the second one's.")
+        Literal["residual", "plain"], Option(help="residual, as the garment judge, or plain, as the second judge.")
     ] = "residual",
     epochs: Annotated[int, Option(min=1, help="Passes over the training part.")] = 30,
     seed: Annotated[int, Option(min=0, help="Initial weights, order and augmentation.")] = 0,

@@ -39,7 +39,7 @@ def search(
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be tried; train nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search for better settings of a recipe; the same command goes on, and started again helps along.
+    """Search for better settings of a recipe; give the command again to go on; start it twice to share the work.
 
     Example: modiste search noronha --trials 3
     """

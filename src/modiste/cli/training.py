@@ -25,11 +25,15 @@ def train(
     recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to go on with.")],
     out: Annotated[Path | None, Option(help="The run folder; default runs/NAME, with -seedK for a seed K > 0.")] = None,
     data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
+    resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
-    budget: Annotated[str | None, Option(help="Stop after so much training time: 90s, 5min, 1h.")] = None,
+    budget: Annotated[str | None, Option(help="Length: 5min or 1h of training time, 3 epochs or 60000 images.")] = None,
     fresh: Annotated[bool, Option("--fresh", help="Start anew in a numbered folder; nothing is deleted.")] = False,
-    extend: Annotated[bool, Option("--extend", help="Let the run in the folder go on to a greater length.")] = False,
+    extend: Annotated[
+        bool,
+        Option("--extend", help="Go on with a run: to a greater --budget, or train.images where rates are constant."),
+    ] = False,
     track: TrackOption = None,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the resolved recipe and its cost; train nothing.")
@@ -45,10 +49,14 @@ def train(
     changes = config.assignments(settings or [])
     if data is not None:
         changes["data.name"] = data
+    if resize is not None:
+        changes["data.resize"] = resize
     if seed is not None:
         changes["seed"] = seed
     if budget is not None:
-        changes["train.budget_seconds"] = config.parse_seconds(budget)
+        from modiste import plan
+
+        changes |= plan.budget_changes(budget, "--budget")
     if dry_run:
         _print_plan(recipe, out, changes)
         return
@@ -122,7 +130,8 @@ def sample(
         Literal["running", "standing"], Option(help="Batch norm's statistics: as kept in training, or anew.")
     ] = "running",
     kind: Annotated[
-        str | None, Option("--format", help="png, gif, npz, folder, idx, parquet or huggingface, whatever the name.")
+        str | None,
+        Option("--format", help="png, gif, npz, folder, idx, parquet or huggingface, whatever --out ends in."),
     ] = None,
     keep_duplicates: Annotated[
         bool, Option("--keep-duplicates", help="Leave near-duplicates of training images in a set.")

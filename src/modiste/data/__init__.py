@@ -81,7 +81,7 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
         height, width = images.pixels.shape[2:]
         raise UsageError(
             f"{name}: images are {width} x {height} pixels, not square; resize them to a side length with "
-            "`train --set data.resize=SIDE` or `--resize SIDE` of data, augment and judge train"
+            "`--resize SIDE` of train, data, augment and judge train"
         )
     return replace(images, name=name)
 

@@ -271,8 +271,7 @@ def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = Non
         if rows and row.shape[:2] != rows[0].shape[:2]:
             raise ModisteError(
                 f"{file} is {_size(row)} pixels but {first} is {_size(rows[0])}; "
-                "bring all pictures to one size, before or with `train --set data.resize=SIDE` or `--resize SIDE` of "
-                "data, augment and judge train"
+                "bring all pictures to one size, before or with `--resize SIDE` of train, data, augment and judge train"
             )
         if row.ndim == 3 and (row == row[:, :, :1]).all():
             row = row[:, :, 0]

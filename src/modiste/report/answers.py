@@ -68,7 +68,11 @@ def not_measured(comparison: Comparison) -> list[Block]:
     if comparison.is_study:
         text = "Some runs are not finished or not measured yet; the study goes on with:"
         return [Paragraph(text), Code(f"modiste study {comparison.path}")]
-    text = f"{comparison.name} was not measured, so this report has no scores. Measure it, then write the report again:"
+    reason = f" as it is now: {lacking[0].reason}" if lacking[0].reason else ""
+    text = (
+        f"{comparison.name} was not measured{reason}. So this report has no scores; measure it, then write the report "
+        "again:"
+    )
     return [Paragraph(text), Code(f"modiste evaluate {comparison.path}\nmodiste report {comparison.path}")]
 
 
@@ -150,13 +154,16 @@ def study_sentences(comparison: Comparison) -> list[str]:
         ]
     found = {one.name: comparison.summary(one, score).mean for one in comparison.configurations}
     means = {name: mean for name, mean in found.items() if mean is not None}
-    ahead = min(means, key=means.__getitem__)
-    seeds = sorted({member.seed for member in comparison.members if member.record})
+    counts = {one.name: len(one.values(score)) for one in comparison.configurations}
+    seeds = max(counts.values())
+    whole = [name for name in means if counts[name] == seeds]
+    ahead = min(whole, key=means.__getitem__)
+    among = f", of the {len(whole)} that have all of them," if len(whole) < len(means) else ""
     floor = records.short(comparison.part(score, "floor"))
     kind = "geometric " if comparison.scale(score) == "log" else ""
     first = (
-        f"By the {kind}mean of the Fréchet distance over {len(seeds)} training seed{'s' if len(seeds) > 1 else ''}, "
-        f"{ahead} comes nearest to real images ({records.short(means[ahead])}; real images {floor}, "
+        f"By the {kind}mean of the Fréchet distance over {seeds} training seed{'s' if seeds > 1 else ''}, "
+        f"{ahead}{among} comes nearest to real images ({records.short(means[ahead])}; real images {floor}, "
         f"a generator that learned nothing {records.short(comparison.part(score, 'ceiling'))})."
     )
     pairs = verdicts(comparison, score)
@@ -172,6 +179,8 @@ def study_sentences(comparison: Comparison) -> list[str]:
         second = (
             f"None of the {len(open_pairs)} tested pairs can be told apart with so few seeds: the order may be chance."
         )
+    elif len(names) == 1:
+        second = "It is the only configuration, so there is nothing to compare it with."
     else:
         second = "With so few measured seeds no verdict on any pair is possible."
     failed = sum(member.status == "failed" for member in comparison.members)
@@ -333,6 +342,14 @@ def normalised(value: float, floor: float, ceiling: float, *, logarithmic: bool,
     return min(1.0, max(0.0, share))
 
 
+def centre(floor: float, ceiling: float, better: str) -> float:
+    """Where a score's way to real images begins: at its ceiling, or at 0 where that is no worse than the floor.
+
+    So for precision, since noise may lie within a real image's neighbourhood.
+    """
+    return 0.0 if better == "higher" and ceiling >= floor else ceiling
+
+
 def radar_chart(comparison: Comparison) -> Chart | None:
     """The radar of scores that every measured configuration has; None where there are fewer than three."""
     measured = [one for one in comparison.configurations if one.measured]
@@ -345,9 +362,10 @@ def radar_chart(comparison: Comparison) -> Chart | None:
     spokes = [words.title_of(score).replace(" ", "\n", 1) for score in scores]
     caption = (
         "Scores normalised so that the centre is a generator that learned nothing (ceiling) and the rim is real images "
-        "(floor): shares linearly, (value - ceiling) / (floor - ceiling); Fréchet and kernel distance by factors, "
-        "log(ceiling / value) / log(ceiling / floor), with the kernel's floor at its standard error. The order of the "
-        "axes is arbitrary, so the area means nothing."
+        "(floor): shares linearly, (value - ceiling) / (floor - ceiling), or value / floor where the ceiling is no "
+        "worse than the floor (precision); Fréchet and kernel distance by factors, log(ceiling / value) / "
+        "log(ceiling / floor), with the kernel's floor at its standard error. The order of the axes is arbitrary, so "
+        "the area means nothing."
     )
     alt = f"Radar of {', '.join(words.title_of(score) for score in scores)}, 0 to 1: {rows}"
     return Chart("radar", charts.radar(spokes, values), alt, caption)
@@ -357,6 +375,7 @@ def _share(comparison: Comparison, configuration: Configuration, score: str) -> 
     errors = [record["scores"][score].get("uncertainty") or 0.0 for record in comparison.records
               if score in record["scores"]]  # fmt: skip
     floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
+    ceiling = centre(floor, ceiling, comparison.part(score, "better"))
     logarithmic = measures.stem(score) in LOGARITHMIC
     least = max(numbers.fmean(errors), 1e-9)
     mean = comparison.summary(configuration, score).mean
@@ -370,6 +389,8 @@ def verdict_blocks(comparison: Comparison) -> list[Block]:
     if score is None:
         return []
     pairs = verdicts(comparison, score)
+    if not pairs:
+        return []
     pairs.sort(key=lambda pair: pair.word not in ("better", "worse"))  # what was found first
     said = [f"{pair.sentence}." for pair in pairs]
     told: list[Block] = [Paragraph(f"Verdicts on {score}, pair by pair:")]

@@ -73,7 +73,7 @@ def stability_section(comparison: Comparison) -> Section | None:
                 name,
                 high,
                 f"{middle:.2f}",
-                f"{beyond} of {len(log)}",
+                f"{beyond} of {len(log)}" if middle > 0 else "-",
                 f"{last['loss_g']:.2f}",
                 f"{last['loss_d']:.3f}",
             ]

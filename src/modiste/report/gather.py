@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modiste import measures, outcomes, records, runs, statistics
 from modiste.config import Data
@@ -19,6 +19,8 @@ from modiste.records import Record
 from modiste.runs import Run
 from modiste.scales import Scale
 from modiste.statistics import Summary
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,19 @@ class Member:
     @property
     def seconds(self) -> float | None:
         """How long it has trained."""
-        if self.run is None:
-            return None
-        known = self.run.manifest.get("seconds")
-        return known if known is not None else (self.log[-1]["seconds"] if self.log else None)
+        return self._furthest(float, "seconds")
 
     @property
     def images(self) -> int | None:
         """How many images it was shown."""
+        return self._furthest(int, "images")
+
+    def _furthest(self, kind: Callable[[Any], T], key: str) -> T | None:
+        """By the manifest, which is written where a training begins and ends, or by the log of one that goes on."""
         if self.run is None:
             return None
-        known = self.run.manifest.get("images")
-        return known if known is not None else (self.log[-1]["images"] if self.log else None)
+        known = [self.run.manifest.get(key), *[line[key] for line in self.log[-1:]]]
+        return kind(max(told)) if (told := [value for value in known if value is not None]) else None
 
 
 @dataclass(frozen=True)
@@ -159,22 +162,26 @@ def open_path(what: str | Path) -> Comparison:
         return _study(path)
     raise UsageError(
         f"{path} is neither a run folder (manifest.json) nor a study folder (study.toml); "
-        "`modiste train` makes the one and `modiste study` the other"
+        "`modiste train` makes the one and `modiste study` the other (`modiste augment` writes a report.md of its own, "
+        "and a search's finalists are a study in its folder)"
     )
 
 
 def _single(run: Run, path: Path) -> Comparison:
     recipe, manifest = run.recipe, run.manifest
     places = [run.path / name for name in ("metrics.json", "metrics-heldout.json")]  # for data without test images
-    record = next((records.read(place) for place in places if place.is_file()), None)
-    member = Member(recipe.seed, path, run, record, str(manifest["status"]))
+    found = [records.read(place) for place in places if place.is_file()]
+    record = next((record for record in found if outcomes.is_of(record, run.path)), None)
+    outdated = "its record is of other weights, or of images made otherwise" if found and record is None else ""
+    reason = str(manifest.get("reason") or outdated)
+    member = Member(recipe.seed, path, run, record, str(manifest["status"]), reason)
     return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
 
 
 def _study(path: Path) -> Comparison:
     from modiste import plan
 
-    settings = plan.load(path)
+    settings = plan.load(path / "study.toml")  # a folder may have the name of a study that ships
     rows = outcomes.read(path) if (path / "records.jsonl").is_file() else []
     reference = settings.evaluate.reference
     file = "metrics.json" if reference == "test" else f"metrics-{reference}.json"
@@ -184,7 +191,7 @@ def _study(path: Path) -> Comparison:
         Configuration(name, tuple(_member(path, name, seed, file, known) for seed in settings.seed_list))
         for name in names
     )
-    command = plan.shown(plan.study_command(settings, path))
+    command = plan.shown(plan.study_command(settings, path), settings.threads)
     found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True, command=command)
     records.check_comparable(found.records)
     return found
@@ -198,6 +205,8 @@ def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, 
     if status == "waiting" and run is not None:
         status = "running" if run.manifest["status"] != "finished" else "not measured yet"
     record = records.read(folder / file) if row.get("status") == "finished" and (folder / file).is_file() else None
+    if record is not None and not outcomes.is_of(record, folder):  # evaluated in another way or trained on since
+        record, status = None, "not measured yet"
     return Member(seed, folder, run, record, status, row.get("reason") or "")
 
 

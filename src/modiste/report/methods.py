@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from modiste.report.answers import cost_rows
 from modiste.report.content import Block, Bullets, Code, Fold, Paragraph, Section, Table
 from modiste.report.gather import Comparison, command_of
 from modiste.report.pictures import Eyes
+
+USUAL_COUNT = 10_000
+"""Generated images of an evaluation that names no --count."""
 
 
 def method_section(comparison: Comparison, eyes: Eyes | None) -> Section:
@@ -71,13 +75,16 @@ def commands(comparison: Comparison) -> list[str]:
     lines = [comparison.command] if comparison.command else []
     planned = planned_commands(comparison)
     if planned:
-        return [*lines, "", *planned, "", f"modiste report {comparison.path}"]
+        return [*lines, "", *planned, "", shlex.join(["modiste", "report", str(comparison.path)])]
     for member in comparison.members:
         if member.run:
-            heldout = member.record is not None and member.record["protocol"]["reference"]["part"] == "heldout"
-            option = " --reference heldout" if heldout else ""
-            lines += [command_of(member.run), f"modiste evaluate {member.path}{option}"]
-    return [*lines, f"modiste report {comparison.path}"]
+            evaluate = ["modiste", "evaluate", str(member.path)]
+            if member.record is not None:
+                count, part = (member.record["protocol"][key] for key in ("generated", "reference"))
+                evaluate += ["--count", str(count)] if count != USUAL_COUNT else []
+                evaluate += ["--reference", part["part"]] if part["part"] != "test" else []
+            lines += [command_of(member.run), shlex.join(evaluate)]
+    return [*lines, shlex.join(["modiste", "report", str(comparison.path)])]
 
 
 def planned_commands(comparison: Comparison) -> list[str]:

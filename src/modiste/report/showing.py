@@ -114,20 +114,22 @@ def neighbour_section(gaze: Gaze, say: Say) -> Section | None:
         tests = real.select(pictures.first_of_each(real, pictures.SEARCHED))
         real_distances, real_indices = pictures.nearest_training(tests, train, judge)
         samples[name] = distances
-        if not any(np.array_equal(real_distances, known) for known in unlike):
+        # Without test images they are the held-out ones, which are strangers only to runs that leave them out.
+        strangers = data.has_test(gaze.eyes.dataset) or run.recipe.data.split == "fit"
+        if strangers and not any(np.array_equal(real_distances, known) for known in unlike):
             unlike.append(real_distances)
         first = pictures.pairs(generated.select(slice(SHOWN)), train.pixels[indices[:SHOWN]], judge)
         captions = _distance_captions(generated, distances, range(SHOWN))
-        middle, real_middle = np.median(distances), np.median(real_distances)
+        real_middle = f"{np.median(real_distances):.2f}" if strangers else "none are at hand, it was trained on all"
         blocks += [
             Paragraph(
                 f"{name}: its first {len(first)} images above the nearest of {len(train):,} training images. Median "
-                f"distance of {len(generated)} images: {middle:.2f}; of unseen real ones: {real_middle:.2f}."
+                f"distance of {len(generated)} images: {np.median(distances):.2f}; of unseen real ones: {real_middle}."
             ),
             Tiles(f"{name}-nearest", first, captions, f"{name}, generated above nearest training image",
                   provenance.COMPOSITE_TYPE),
         ]  # fmt: skip
-        if not unseen:
+        if strangers and not unseen:
             chosen = pictures.first_of_each(tests, SHOWN)[:SHOWN]
             pairs = pictures.pairs(tests.select(chosen), train.pixels[real_indices[chosen]], judge)
             unseen = [
@@ -140,8 +142,8 @@ def neighbour_section(gaze: Gaze, say: Say) -> Section | None:
         charts.ranges(samples, unlike, "distance to the nearest training image (brightness)"),
         "Distribution of distances to the nearest training image: medians "
         + "; ".join(f"{name} {np.median(one):.2f}" for name, one in samples.items())
-        + f"; unseen real images {np.median(unlike[0]):.2f}",
-        "A line far to the left of unseen real images would speak of copies.",
+        + "".join(f"; unseen real images {np.median(one):.2f}" for one in unlike[:1]),
+        "A line far to the left of unseen real images would speak of copies." if unlike else "",
     )
     end = Paragraph(
         "Distances are Euclidean over all pixels, black 0 and white 1. A generated image as near as a real one is no "
@@ -275,7 +277,8 @@ def cloud_section(comparison: Comparison, gaze: Gaze, say: Say) -> Section | Non
     blocks: list[Block] = [Paragraph(text)]
     blocks += [Gallery(items)] if items else []
     blocks += [Paragraph(f"t-SNE is left out: {reason}.")] if reason else []
-    heads = ["generator", f"neighbour is right, {len(real):,} + {pictures.EXAMINED:,} images", "the same in the scores"]
+    equal = min(len(real), pictures.EXAMINED)
+    heads = ["generator", f"neighbour is right, {equal:,} + {equal:,} images", "the same in the scores"]
     blocks.append(Table(heads, rows))
     return Section("features", "Real and generated images in the judge's features", blocks)
 
