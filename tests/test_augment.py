@@ -222,6 +222,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "ratio": (["--ratio", "1.5"], "--ratio 1.5 is not possible: give shares above 0 and below 1, as 0.25,0.5"),
     "no ratio": (["--ratio", ","], "--ratio '' is not possible: give shares above 0"),
     "seed": (["--seeds", "4294967296,"], "4294967296 is no seed; give seeds from 0 to 2147483647"),
+    "noise": (["--seeds", "4294,"], "4294 is not possible: give a count, or seeds from 0 to 4293"),
     "seeds": (["--seeds", "99999999999"], "--seeds 99999999999 is no possible count of seeds; give one from 1"),
     "shares": (["--ratio", "half"], "'half' are no numbers"),
     "filter": (["--filter", "taste"], "--filter taste is not possible: choose among none,"),

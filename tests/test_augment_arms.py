@@ -291,7 +291,13 @@ def test_a_budget_whose_seeds_have_different_counts_is_one_point(tmp_path: Path)
     assert lines[0].tolist() == pytest.approx([100 * np.mean(of_real[:5]), 100 * np.mean(of_real[5:])])
     assert gains.answer(rows, gains.decisive(rows), tmp_path)[1].startswith("with all 800 to 810 labels ")
     settings = Settings(data=Data(name="toy"), budgets=(100, "all"))
-    assert "## 800 to 810 labels, 1,697 to 1,708 steps per arm" in gains.report(tmp_path, settings, rows)
+    told = gains.report(tmp_path, settings, rows)
+    assert "## 800 to 810 labels, 1,697 to 1,708 steps per arm" in told
+    assert "the labelled images of the budget `all` are the same for all" in told and "Nadeau" not in told
+    own = gains.report(tmp_path, settings.model_copy(update={"data": Data(name="own.npz")}), rows)
+    assert "another generator" in own and "what they train on overlaps" in own
+    of_run = gains.report(tmp_path, settings.model_copy(update={"run": "runs/mine"}), rows)
+    assert "about this one generator" in of_run and "another generator" not in of_run and "Nadeau" not in of_run
 
 
 def test_one_budget_is_drawn_arm_by_arm(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from modiste.config import Data
-from modiste.data import has_test, native, open_data
+from modiste.data import Images, has_test, heldout_indices, native, open_data
 from modiste.errors import ModisteError
 
 
@@ -52,6 +52,26 @@ def test_heldout_is_the_last_tenth_of_each_class_and_fit_the_rest(tmp_path):
     np.testing.assert_array_equal(fit.pixels[:, 0], pixels[:36])
     assert held.labels.tolist() == [0, 1, 0, 1]
     assert "last-10%" in held.name and "first-90%" in fit.name
+
+
+def test_without_names_both_splits_have_the_training_labels_classes(tmp_path):
+    grey = np.zeros((6, 4, 4), np.uint8)
+    labels, fewer, more = [0, 1, 2, 0, 1, 2], [0, 1, 0, 1, 0, 1], [0, 1, 2, 3, 0, 1]
+    for name, test in (("fewer", fewer), ("more", more)):
+        np.savez(tmp_path / f"{name}.npz", images=grey, labels=labels, x_test=grey, y_test=test)
+    assert (
+        read(tmp_path / "fewer.npz", "test").class_names == read(tmp_path / "fewer.npz").class_names == ("0", "1", "2")
+    )
+    with pytest.raises(ModisteError, match=r"more: no training image has the label 3"):
+        read(tmp_path / "more.npz", "test")
+
+
+def test_what_is_held_out_of_a_set_that_only_has_the_size_of_mnist():
+    rare = np.repeat(np.arange(10), [6633] * 9 + [303])
+    images = Images(np.zeros((60_000, 1, 1, 1), np.uint8), rare, tuple("0123456789"), "rare")
+    assert np.bincount(rare[heldout_indices(images)]).tolist() == [664] * 9 + [31]
+    even = Images(images.pixels, np.repeat(np.arange(10), 6000), images.class_names, "even")
+    assert np.bincount(even.labels[heldout_indices(even)]).tolist() == [500] * 10
 
 
 def test_no_test_split_is_an_error_with_a_remedy(tmp_path):
@@ -172,6 +192,12 @@ def test_class_folders_take_turns_in_natural_order(tmp_path):
     assert images.class_names == ("class 9", "class 10", "hat")
     assert images.pixels[:, 0, 0, 0].tolist() == [200, 101, 1, 102, 2, 110, 10]
     assert images.labels.tolist() == [0, 1, 2, 1, 2, 1, 2]
+
+
+def test_names_that_look_like_numbers_and_names_of_one_sound(tmp_path):
+    for name in ("5\u00b2", "\u2460", "01", "1", "Cat", "cat", "10"):
+        picture(tmp_path / name / "a.png", 1)
+    assert read(tmp_path).class_names == ("01", "1", "5\u00b2", "10", "Cat", "cat", "\u2460")
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):

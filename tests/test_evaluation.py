@@ -188,6 +188,24 @@ def test_the_discriminator_is_asked_as_it_was_trained(run: Path) -> None:
     assert record["scores"]["discriminator_accuracy_real"]["value"] == pytest.approx(float((logits > 0).float().mean()))
 
 
+def test_a_place_that_cannot_be_written_is_said_before_the_work(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measures, "measure", lambda *_, **__: pytest.fail("measured"))
+    (run.parent / "file").touch()
+    with pytest.raises(ModisteError, match=r"cannot write .*record\.json"):
+        modiste.evaluate(run, count=60, out=run.parent / "file" / "record.json")
+
+
+def test_other_ways_to_sample_have_records_of_their_own(run: Path) -> None:
+    before = modiste.evaluate(run, count=60)
+    cut = modiste.evaluate(run, count=60, truncation=0.5, reference="heldout")
+    assert cut["written"] == str(run / "metrics-truncation-0.5-heldout.json") and not records.is_usual(cut)
+    other = modiste.evaluate(run, count=60, seed=3)
+    assert other["written"] == str(run / "metrics-seed-3.json") and not records.is_usual(other)
+    standing = modiste.evaluate(run, count=60, batch_norm="standing")
+    assert standing["written"] == str(run / "metrics-standing.json") and not records.is_usual(standing)
+    assert records.is_usual(before) and records.read(run / "metrics.json")["scores"] == before["scores"]
+
+
 def test_other_checkpoints_have_records_of_their_own(run: Path) -> None:
     last = modiste.evaluate(run, count=60)
     before = (run / "metrics.json").read_bytes()

@@ -52,6 +52,18 @@ def test_what_is_loaded_is_what_was_measured(trained: Path, garments: Data) -> N
     assert loaded.fingerprint == loaded.card["sha256"][:16]
 
 
+def test_a_place_that_cannot_be_written_is_said_before_the_training(
+    garments: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "learn", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "package.json").write_text('{"name": "mine"}')
+    with pytest.raises(UsageError, match=r"would replace .*package\.json, which is no such card"):
+        judge.train(garments, tmp_path / "package.safetensors")
+    (tmp_path / "file").touch()
+    with pytest.raises(ModisteError, match=r"cannot write .*j\.json"):
+        judge.train(garments, tmp_path / "file" / "j.safetensors")
+
+
 def test_training_repeats_bit_for_bit(trained: Path, garments: Data, tmp_path: Path) -> None:
     judge.train(garments, tmp_path / "again.safetensors", epochs=8, seed=3)
     assert (tmp_path / "again.safetensors").read_bytes() == trained.read_bytes()

@@ -159,6 +159,14 @@ def test_an_npz_file_says_so_by_a_key(garments: Images, tmp_path: Path) -> None:
     assert provenance.verify(tmp_path / "idx", "secret")["watermark"]["p_value"] < 1e-6
 
 
+def test_a_manifest_may_be_invalid_without_a_change() -> None:
+    found = {"files": 2, "synthetic": 2, "in_part": 0, "metadata": 2, "manifests": {"invalid": 2}}
+    ended = provenance.conclusion({**found, "notes": ["signingCredential.expired"]})
+    assert ended.endswith("2 of 2 manifests are invalid (signingCredential.expired)") and "changed" not in ended
+    changed = provenance.conclusion({**found, "notes": ["assertion.dataHash.mismatch"]})
+    assert changed.endswith("so those files were changed after signing")
+
+
 def test_the_sentences(tmp_path: Path, signed: bytes) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.png").write_bytes(png())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from modiste import networks, sample
+from modiste import networks, provenance, sample
 from modiste.config import Data, Network
 from modiste.data import Images, open_data
 from modiste.errors import ModisteError, UsageError
@@ -157,6 +157,18 @@ def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
     assert raw[:4] == b"\x00\x00\x08\x03" and raw[16:] == images.pixels.tobytes()
 
 
+def test_a_picture_that_is_not_synthetic_is_left_alone(tmp_path: Path) -> None:
+    images = make().sample_set(4)
+    for name, kind in (("a.png", "png"), ("b.gif", "gif")):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(UsageError, match="does not say that it is synthetic; choose another --out"):
+            sample.write(images, None, tmp_path / name, kind, seal=provenance.stamp)
+        assert (tmp_path / name).read_bytes() == before
+        for _ in range(2):  # one of ours is replaced
+            sample.write(images, None, tmp_path / f"new {name}", kind, seal=provenance.stamp)
+
+
 def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
     images = make().sample_set(4)
     (tmp_path / "folder").mkdir()
@@ -223,7 +235,7 @@ def test_a_folder_holds_every_picture_below_it_whatever_the_classes_are_called(t
         sample.write(images, range(4), tmp_path / "file", "folder")
 
 
-def test_a_seed_has_63_bits() -> None:
+def test_a_seed_of_images_has_32_bits() -> None:
     assert sample.seed_noise([2**32 - 1], 4).isfinite().all()
     for seed in (2**32, -1):
         with pytest.raises(UsageError, match=rf"^{seed} is no seed of images; use one from 0 to 4294967295$"):

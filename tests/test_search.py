@@ -227,6 +227,12 @@ def test_another_search_does_not_fit(file: Path, pretended: list[str], tmp_path:
         trials_only(file, out, objective="kernel")
     with pytest.raises(UsageError, match=r"recipe\.train\.beta1: 0\.5 -> 0\.25"):
         trials_only(file, out, set={"train.beta1": 0.25})
+    copies = {place: place.read_bytes() for place in out.rglob("*.toml")}
+    own = Path(spaces.load(file).recipe)
+    own.write_text(own.read_text().replace("beta1 = 0.5", "beta1 = 0.75"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"recipe\.train\.beta1: 0\.5 -> 0\.75"):
+        trials_only(file, out)
+    assert {place: place.read_bytes() for place in out.rglob("*.toml")} == copies and len(copies) == 2
     with pytest.raises(UsageError, match="leave --storage out"):
         trials_only(file, out, storage="sqlite:///x.db")
     (tmp_path / "mine").mkdir()

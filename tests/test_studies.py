@@ -622,3 +622,14 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def test_a_calibration_mirrors_nothing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[workers.Errand] = []
+    monkeypatch.setattr(workers, "carry_out", lambda errand: seen.append(errand) or "stopped")
+    study = plan.load(file)
+    planned = plan.expand(study, tmp_path / "out", "mlflow")
+    assert "--track" in planned[0].commands[0]
+    with pytest.raises(ModisteError, match="cannot be trained: stopped"):
+        forecast.table(study, planned, 1, True, print)
+    assert "--track" not in seen[0].commands[0] and "mlflow" not in seen[0].commands[0]

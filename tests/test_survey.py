@@ -60,6 +60,13 @@ def test_report_shows_duplicates_and_doubtful_labels(tmp_path):
     assert written == ["counts.png", "duplicates.png", "first-images.png", "label-issues.png"]
 
 
+def test_report_of_test_images_without_labels(tmp_path):
+    grey = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
+    np.savez(tmp_path / "set.npz", images=grey, labels=[0, 1, 2, 0, 1, 2], x_test=grey + 100)
+    result = survey.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
+    assert (tmp_path / "out" / "counts.png").is_file() and len(result["files"]) == 2
+
+
 def test_report_of_unlabelled_images_shows_the_first(tmp_path):
     np.savez(tmp_path / "set.npz", images=toy.draw(12).pixels)
     result = survey.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")

@@ -224,3 +224,16 @@ def test_a_store_that_does_not_answer_is_a_sentence(alone: None, monkeypatch: py
         tracking.choose("mlflow")
     assert not isinstance(caught.value, UsageError)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_tensorboard_is_sent_what_it_missed(tiny: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    follow = tracking.choose("tensorboard").follow
+    for images, mirror in ((80, follow), (160, None), (240, follow)):
+        changes = {"train.images": images}
+        run = trainer.train(tiny, tmp_path / "run", overrides=changes, extend=True, console=QUIET, follow=mirror)
+    events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss_g")] == [80, 160, 240]
+    assert len(list((run.path / "tensorboard").glob("events.*"))) == 1

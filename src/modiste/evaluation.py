@@ -6,6 +6,7 @@ reference (the floor of every score), and those of two generators that learned n
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -105,6 +106,11 @@ def evaluate(
     if audit:
         audit_room.check(whole)
 
+    place = Path(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
+    with runs.place_named(place):  # an error before the work and not after it
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
     found = measures.measure(images, whole, say=say)
     floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
     ceilings = _ceilings(dataset, whole, len(images), say)
@@ -124,7 +130,6 @@ def evaluate(
         "alarms": records.alarms(rows, real.class_names),
         "not_measured": missing,
     }
-    place = Path(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
     drawn = b""
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
@@ -137,7 +142,6 @@ def evaluate(
 
 def _write(place: Path, record: Record, drawn: bytes) -> None:
     """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     picture = place.with_name(_picture_name(place.stem))
     if place.is_file() and f'"{picture.name}"'.encode() in place.read_bytes():
         with runs.place_named(picture):

@@ -83,8 +83,9 @@ def _trial(run: Planned, folder: Path, threads: int | None) -> tuple[float, int]
     """Images per second of a short training, and the size that its folder will have."""
     words = list(run.commands[0])
     words[words.index("--out") + 1] = str(folder)
-    while "--budget" in words:
-        del words[words.index("--budget") : words.index("--budget") + 2]
+    for option in ("--budget", "--track"):
+        if option in words:
+            del words[words.index(option) : words.index(option) + 2]
     words += ["--budget", f"{CALIBRATION_SECONDS}s", "--set", "evaluate.every_images=0"]
     log = folder.with_suffix(".log")
     environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}

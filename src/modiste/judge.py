@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,6 +132,7 @@ def train(
     (Zhong et al. 2020) and, with `flip`, half of them mirrored, which suits garments and not letters. Repeats bit for
     bit with the same seed and threads on one machine.
     """
+    _try_place(out)
     fit, heldout, shape = _parts(dataset)
     log: list[dict[str, Any]] = []
 
@@ -141,9 +144,16 @@ def train(
             say(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
 
     network = learn(fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch)
-    command = f"modiste judge train --data {dataset.name} --kind {kind} --epochs {epochs} --seed {seed}"
-    command += " --flip" if flip else ""
-    made = {"command": command, "seed": seed, "epochs": epochs, "threads": torch.get_num_threads(), "log": log}
+    command = ["modiste", "judge", "train", "--data", dataset.name, "--kind", kind, "--epochs", str(epochs)]
+    command += ["--seed", str(seed), *(["--flip"] if flip else [])]
+    command += ["--resize", str(dataset.resize)] if dataset.resize else []
+    made = {
+        "command": shlex.join(command),
+        "seed": seed,
+        "epochs": epochs,
+        "threads": torch.get_num_threads(),
+        "log": log,
+    }
     return _keep(network, shape, kind, dataset, made, out)
 
 
@@ -237,6 +247,18 @@ def _erased(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
     return np.where(erased, random.integers(0, 256, (count, 1, 1, 1), dtype=np.uint8), pixels)
 
 
+def _try_place(out: Path) -> None:
+    """An error before the training and not after it where weights and card cannot be written, or would replace another
+    file."""
+    card = out.with_suffix(".json")
+    with runs.place_named(card):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+        if card.exists() and b'"sha256"' not in card.read_bytes():
+            raise UsageError(f"the judge's card would replace {card}, which is no such card; choose another --out")
+
+
 def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: dict[str, Any], out: Path) -> Judge:
     """Round the weights to float16, measure what is kept, and write weights and card."""
     from safetensors.torch import save
@@ -266,8 +288,9 @@ def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: di
     judge = Judge(network.eval(), shape, card, fingerprint[:16])
     parts: list[data.Part] = ["heldout", "test"] if data.has_test(dataset) else ["heldout"]
     for part in parts:
-        card["measured"][part] = measure(judge, data.open_data(dataset, part=part))
-    out.parent.mkdir(parents=True, exist_ok=True)
+        images = data.open_data(dataset, part=part)
+        if images.labels is not None:
+            card["measured"][part] = measure(judge, images)
     runs.write_bytes(out.with_suffix(".safetensors"), content)
     runs.write_json(out.with_suffix(".json"), card)
     return judge

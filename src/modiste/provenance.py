@@ -431,8 +431,10 @@ def conclusion(report: Mapping[str, Any]) -> str:
     mark, files = report.get("watermark"), report["files"]
     synthetic, in_part = report["synthetic"], report["in_part"]
     broken = report["manifests"].get("invalid", 0)
-    changed = f"; {broken:,} of {files:,} manifests are invalid, so those files were changed after signing"
-    end = changed if broken else ""
+    reasons = report["notes"]
+    changed = bool(reasons) and all("mismatch" in reason for reason in reasons)
+    why = ", so those files were changed after signing" if changed else f" ({'; '.join(reasons) or 'no reason given'})"
+    end = f"; {broken:,} of {files:,} manifests are invalid{why}" if broken else ""
     if mark and mark["p_value"] < FOUND:
         return (
             f"the images carry the watermark of this key (p at most {mark['p_value']:.1e} from {mark['count']:,}): "

@@ -313,6 +313,8 @@ def write(
     if kind in formats.FORMATS:
         formats.write(images, seeds, out, kind, seal, facts)
         return
+    if seal and out.is_file() and not provenance.read_metadata(out.read_bytes()):
+        raise UsageError(f"{out} is there and does not say that it is synthetic; choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
         picture = png(_class_rows(images, columns))

@@ -118,7 +118,6 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
     if url is not None and own.is_file():
         raise UsageError(f"{path} has its own storage, optuna.db; leave --storage out, or choose another --out")
     with _locked(path, "lock"):
-        local = _with_recipe(space, path)
         storage = _storage(optuna, url or f"sqlite:///{own.absolute()}")
         direction = "maximize" if space.better == "higher" else "minimize"
         if space.pruner == "median":
@@ -130,13 +129,14 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
         )
         before = study.user_attrs.get("identity")
         if before is None:
-            study.set_user_attr("identity", spaces.identity(local))
-        elif found := spaces.differences(before, spaces.identity(local)):
+            study.set_user_attr("identity", spaces.identity(space))
+        elif found := spaces.differences(before, spaces.identity(space)):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise UsageError(
                 f"the storage holds another search named {space.name} ({'; '.join(found[:3])}{more}); "
                 "choose another name, or another folder with --out"
             )
+        local = _with_recipe(space, path)  # not before: other workers read the copy that is there
         for folder in ("runs", "logs"):
             (path / folder).mkdir(exist_ok=True)
         portable = local.model_copy(update={"recipe": _portable(local.recipe)})

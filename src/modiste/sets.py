@@ -71,6 +71,8 @@ class Originals(NamedTuple):
     heldout: str
     """The unseen real images that the threshold comes from; empty where there are none: it is 0 then."""
     heldout_count: int
+    unseen_share: float
+    """The share of these that lie as near: 0.01 of many."""
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,12 @@ def _originals(run: runs.Run, shape: Shape, order: Order, say: Say) -> tuple[Ori
         return None, "the training images had been changed or replaced when the set was made"
     rows = measures.flat(train, shape)
     if unseen is None:
-        return Originals(rows, shape, 0.0, "", 0), ""
+        return Originals(rows, shape, 0.0, "", 0, 0.0), ""
     say(f"how near {unseen.name} comes to {train.name}")
-    threshold = memorisation.near_threshold(measures.unseen_to_train(train, unseen, shape))
-    return Originals(rows, shape, threshold, unseen.name, len(unseen)), ""
+    distances = measures.unseen_to_train(train, unseen, shape)
+    threshold = memorisation.near_threshold(distances)
+    share = float((np.asarray(distances) <= threshold).mean())
+    return Originals(rows, shape, threshold, unseen.name, len(unseen), share), ""
 
 
 def choose(

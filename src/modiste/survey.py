@@ -151,7 +151,8 @@ def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: b
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures = {}
     if train.labels is not None:
-        counts = {split: list(class_counts(images).values()) for split, images in images_by_split.items()}
+        counts = {split: list(class_counts(images).values()) for split, images in images_by_split.items()
+                  if images.labels is not None}  # fmt: skip
         pictures["counts.png"] = figures.class_counts(counts, train.class_names)
         pictures["first-images.png"] = figures.first_of_each_class(train.pixels, train.labels, train.class_names)
     else:

@@ -73,8 +73,10 @@ def _tensorboard() -> Tracker:
     @contextmanager
     def follow(run: runs.Run) -> Iterator[Listener]:
         folder, log = run.path / "tensorboard", run.log
-        missing = [] if any(folder.glob("events.*")) else log
-        with SummaryWriter(str(folder), purge_step=log[-1]["images"] + 1 if log else 1) as writer:
+        for old in folder.glob("events.*"):  # what was sent before is sent again: some of it may have been lost
+            if old.suffix != ".scores":
+                old.unlink()
+        with SummaryWriter(str(folder)) as writer:
 
             def listen(record: Mapping[str, Any]) -> None:
                 images = record["images"]
@@ -86,8 +88,9 @@ def _tensorboard() -> Tracker:
                     with Image.open(place) as grid:
                         pixels = np.asarray(grid)
                     writer.add_image("samples", pixels, images, dataformats="HW" if pixels.ndim == 2 else "HWC")
+                writer.flush()
 
-            for record in missing:
+            for record in log:
                 listen(record)
             yield listen
 

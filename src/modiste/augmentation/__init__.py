@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -134,7 +135,7 @@ def augment(
         name, reason = next(iter(failed.items()))
         raise ModisteError(
             f"{len(failed)} of {len(made)} pieces failed, {name} because: {reason}; the others are kept, "
-            f"and `modiste augment {path}` tries again"
+            f"and `modiste augment {shlex.quote(str(path))}` tries again"
         )
     return Experiment(path)
 

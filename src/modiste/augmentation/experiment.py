@@ -15,6 +15,7 @@ augment/NAME/settings.toml         everything that was asked
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ LEAST_KEPT = 0.05  # 20 images are made for each one kept
 CHANGEABLE = ("budgets", "seeds", "threads")
 POSSIBLE = {
     "budgets": "give numbers of images from 2 on, or all, as 100,300,all",
-    "seeds": "give a count, or seeds from 0 to 2147483647",
+    "seeds": f"give a count, or seeds from 0 to {2**32 // SEED_STRIDE - 1}",  # noise has seeds of 32 bits
     "ratio": "give shares above 0 and below 1, as 0.25,0.5",
     "filter": "choose among none, confidence and distance",
     "keep": "a filter keeps a share from 0.05 to 1",
@@ -57,7 +58,7 @@ class Settings(Section):
     budgets: Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...],
                        Field(min_length=1)]  # fmt: skip
     """Numbers of labelled images, or all."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+    seeds: Annotated[tuple[Annotated[Seed, Field(lt=2**32 // SEED_STRIDE)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
     """Each chooses its own images, generator, synthetic images and initial weights."""
     threads: Count = 1
     """Processor threads of every piece."""
@@ -226,7 +227,8 @@ def _of_run(run: runs.Run, given: Mapping[str, Any], rare: Sequence[str] | None)
     if recipe.network.conditioning == "none":
         raise UsageError(f"{run.path} was trained without labels, so it makes no labelled images; train swift instead")
     if manifest["status"] != "finished":
-        raise UsageError(f"{run.path} is not finished ({manifest['status']}); go on with `modiste train {run.path}`")
+        going_on = shlex.join(["modiste", "train", str(run.path)])
+        raise UsageError(f"{run.path} is not finished ({manifest['status']}); go on with `{going_on}`")
     seen = f"{manifest['data'].get('count', 0):,} images of {recipe.data.name}"
     if rare or any(budget != "all" for budget in given.get("budgets", ())):
         raise UsageError(

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from modiste import figures, records, runs, statistics
+from modiste import data, figures, records, runs, statistics
 from modiste.augmentation.arms import BOTH, CLASSICAL, MIXED, REAL, REPEATS, WITHOUT_SYNTHETIC
 from modiste.augmentation.experiment import Settings
 from modiste.statistics import Difference
@@ -376,13 +376,24 @@ def _method(settings: Settings, rows: Sequence[Row]) -> str:
     if settings.rare:
         mixing = "synthetic images fill the rare classes, of whose images a tenth was kept in all arms, to balance"
     kept = [f"{kind} (the best {settings.keep:.0%} of each class)" for kind in settings.filter if kind != "none"]
+    differing = "other labelled images, another generator, other initial weights"
+    if "all" in {row["budget"] for row in rows}:
+        differing += "; the labelled images of the budget `all` are the same for all"
+    if settings.run:
+        differing = "other synthetic images and initial weights, the same labelled images and the same generator: what "
+        differing += "is found is about this one generator"
+    folds = (
+        " Every seed holds out another fifth for testing, and what they train on overlaps, so the intervals are "
+        "somewhat too narrow (Nadeau and Bengio 2003)."
+    )
+    folds = "" if settings.run or data.has_test(settings.data) else folds
     return (
         f"{source} All arms of a budget and a seed share the labelled images, the classifier's initial weights, the "
         f"order of the real images and the number of steps; in mixed arms {mixing}. Filters: "
         f"{', '.join([*(['none'] if 'none' in settings.filter else []), *kept])}; the classifier that filters is the "
         f"classifier of the arm {CLASSICAL}, which saw the budget's images alone. Classical augmentation: shifts by up "
         f"to a fourteenth of the side, random erasing{', mirroring' if settings.flip else ''}. Tested on {tested} "
-        "real images that nothing else saw; nothing was selected on them. Intervals and tests are over seeds (other "
-        "labelled images, another generator, other initial weights), paired by seed, and corrected by Holm's method "
-        "over all comparisons of a kind; they do not cover the choice of the test images."
+        "real images that nothing else saw; nothing was selected on them. Intervals and tests are over seeds "
+        f"({differing}), paired by seed, and corrected by Holm's method over all comparisons of a kind; they do not "
+        f"cover the choice of the test images.{folds}"
     )

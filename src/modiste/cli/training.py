@@ -97,10 +97,11 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
         print(json.dumps({"run": str(run.path), **manifest, "last": run.log[-1] if run.log else None}, indent=2))
         return
     if manifest["status"] == "interrupted":
-        print(f"stopped at {manifest['images']:,} images, state saved; go on with:  modiste train {run.path}")
+        going_on = shlex.join(["modiste", "train", str(run.path)])
+        print(f"stopped at {manifest['images']:,} images, state saved; go on with:  {going_on}")
         return
     first_class = manifest["data"]["classes"][-1] if run.recipe.network.conditioning != "none" else None
-    words = f'--class "{first_class}" ' if first_class else ""
+    words = f"--class {shlex.quote(first_class)} " if first_class else ""
     print(f"trained {manifest['images']:,} images in {progress.duration(manifest['seconds'])}")
     print(f"  last grid   {run.grids[-1] if run.grids else 'deleted'}")
     print(f"  animation   {run.path / 'progress.gif'}")

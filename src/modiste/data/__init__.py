@@ -124,7 +124,9 @@ def heldout_indices(images: Images) -> NDArray[np.int64]:
 
 
 def _mnist_like(images: Images) -> bool:
-    return len(images) == 60_000 and len(images.class_names) == 10
+    if len(images) != 60_000 or len(images.class_names) != 10 or images.labels is None:
+        return False
+    return int(np.bincount(images.labels, minlength=10).min()) >= 5_000
 
 
 def _open_split(data: Data, split: readers.Split, limit: int | None, progress: bool) -> Images:

@@ -93,8 +93,11 @@ def read_idx_folder(folder: Path, split: Split) -> Images:
         raise ModisteError(f"{folder} has no {split} images; add the file {wanted}")
     label_file = idx_file(folder, split, "labels")
     pixels = parse_idx(payload(image_file), image_file, dimensions=3)
-    labels = None if label_file is None else parse_idx(payload(label_file), label_file, dimensions=1)
-    return labelled(pixels[:, None], labels, None, folder.resolve().name)
+    labels, known = (
+        None if file is None else parse_idx(payload(file), file, dimensions=1)
+        for file in (label_file, idx_file(folder, "train", "labels"))
+    )
+    return labelled(pixels[:, None], labels, None, folder.resolve().name, known)
 
 
 def payload(path: Path) -> bytes:
@@ -142,13 +145,15 @@ def read_npz(path: Path, split: Split) -> Images:
                 f"name the array {' or '.join(NPZ_IMAGES[split])}"
             )
         pixels = entry(archive, key, path)
-        label_key = next((key for key in NPZ_LABELS[split] if key in archive.files), None)
-        labels = entry(archive, label_key, path) if label_key else None
+        label_key, train_key = (
+            next((key for key in NPZ_LABELS[part] if key in archive.files), None) for part in (split, "train")
+        )
+        labels, known = (entry(archive, key, path) if key else None for key in (label_key, train_key))
         names = tuple(map(str, entry(archive, "class_names", path))) if "class_names" in archive.files else None
     place = f"{path.name}[{key}]"
     if pixels.dtype != np.uint8:
         raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
-    return labelled(channels_first(pixels, place), labels, names, path.stem)
+    return labelled(channels_first(pixels, place), labels, names, path.stem, known)
 
 
 def open_npz(path: Path) -> Any:
@@ -184,8 +189,14 @@ def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
     )
 
 
-def labelled(pixels: Pixels, labels: NDArray[Any] | None, class_names: tuple[str, ...] | None, name: str) -> Images:
-    """Images from raw arrays; classes without names are called by their numbers."""
+def labelled(
+    pixels: Pixels,
+    labels: NDArray[Any] | None,
+    class_names: tuple[str, ...] | None,
+    name: str,
+    train_labels: NDArray[Any] | None = None,
+) -> Images:
+    """Images from raw arrays; classes without names are called by their numbers, up to the highest training label."""
     if labels is None:
         return Images(pixels, None, (), name)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -194,7 +205,13 @@ def labelled(pixels: Pixels, labels: NDArray[Any] | None, class_names: tuple[str
         raise ModisteError(f"{name}: labels are {labels.dtype} {list(labels.shape)}; save whole numbers [N]")
     labels = labels.astype(np.int64)
     if class_names is None:
-        highest = int(labels.max(initial=-1))
+        known = labels if train_labels is None or train_labels.dtype.kind not in "iu" else train_labels.astype(np.int64)
+        highest = int(known.max(initial=-1))
+        if (strange := int(labels.max(initial=-1))) > highest:
+            raise ModisteError(
+                f"{name}: no training image has the label {strange}, the highest of these; leave such images out, or "
+                "add class_names"
+            )
         if highest >= MOST_UNNAMED_CLASSES:
             raise ModisteError(
                 f"{name}: label {highest} is out of range for {MOST_UNNAMED_CLASSES} unnamed classes; "
@@ -255,8 +272,10 @@ def _pictures(folder: Path, required: bool) -> list[Path]:
     return sorted(found, key=lambda path: _natural(path.name))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """9 before 10, whatever the case; names that differ in case or leading zeros alone have an order too."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts], name
 
 
 def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = None) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics as numbers
 from collections import Counter
 from collections.abc import Sequence
@@ -67,13 +68,14 @@ def not_measured(comparison: Comparison) -> list[Block]:
         return []
     if comparison.is_study:
         text = "Some runs are not finished or not measured yet; the study goes on with:"
-        return [Paragraph(text), Code(f"modiste study {comparison.path}")]
+        return [Paragraph(text), Code(f"modiste study {shlex.quote(str(comparison.path))}")]
     reason = f" as it is now: {lacking[0].reason}" if lacking[0].reason else ""
     text = (
         f"{comparison.name} was not measured{reason}. So this report has no scores; measure it, then write the report "
         "again:"
     )
-    return [Paragraph(text), Code(f"modiste evaluate {comparison.path}\nmodiste report {comparison.path}")]
+    place = shlex.quote(str(comparison.path))
+    return [Paragraph(text), Code(f"modiste evaluate {place}\nmodiste report {place}")]
 
 
 # one run
