@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from modiste import data, provenance, runs, sample
+from modiste import data, provenance, sample, writing
 from modiste.config import Data
 
 COLUMNS = 9
@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     facts = {"Title": "Generated garments beside real ones"}
     content = sample.png(picture(options.run, options.data))
-    runs.write_bytes(options.out, provenance.stamp(content, facts, provenance.COMPOSITE_TYPE))
+    writing.write_bytes(options.out, provenance.stamp(content, facts, provenance.COMPOSITE_TYPE))
     print(f"wrote {options.out}")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from modiste import config, runs, trainer
+from modiste import config, runs, trainer, writing
 from modiste.errors import ModisteError
 
 
@@ -57,17 +57,17 @@ def train_and_die_in_write(which: int) -> Callable[[], None]:
 
     def work() -> None:
         count = 0
-        write_bytes = runs.write_bytes
+        write_bytes = writing.write_bytes
 
         def dying(path: Path, content: bytes) -> None:
             nonlocal count
             count += 1
             if count == which:
-                runs.beside(path).write_bytes(content[: len(content) // 2])
+                writing.beside(path).write_bytes(content[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
             write_bytes(path, content)
 
-        runs.write_bytes = dying
+        writing.write_bytes = dying
         train()
 
     return work

@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import modiste
-from modiste import cli, config, data, exports, networks, runs, sample, subjects, trainer
+from modiste import cli, config, data, exports, networks, runs, sample, subjects, trainer, writing
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
@@ -149,7 +149,7 @@ def measure(run: Path, name: str = "metrics.json", weights: str | None = None) -
         "scores": {"frechet_garment_50": score},
         "alarms": ["classes that are hardly ever made: Bag"],
     }  # fmt: skip
-    runs.write_json(run / name, record)
+    writing.write_json(run / name, record)
 
 
 def test_the_folder_and_the_model_hold_what_they_should(made: Path, exported: Path) -> None:

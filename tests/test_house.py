@@ -15,6 +15,7 @@ SOURCE = Path(modiste.__file__).parent
 # A module imports only from those above it.
 ORDER = [
     "errors",
+    "writing",
     "config",
     "data.images",
     "data.download",

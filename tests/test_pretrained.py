@@ -20,7 +20,7 @@ from safetensors.torch import load, load_file
 from typer.testing import CliRunner
 
 import modiste
-from modiste import cli, config, exports, networks, runs, sample, subjects, trainer
+from modiste import cli, config, exports, networks, runs, sample, subjects, trainer, writing
 from modiste.config import Data, Evaluate, Network, Recipe, Train
 from modiste.errors import ModisteError, UsageError
 
@@ -93,7 +93,7 @@ def measure(folder: Path, name: str = "metrics.json", weights: str | None = None
                 "extractors": {"garment": {"extractor": "garment judge", "hash": "0123"}}}  # fmt: skip
     subject = {"name": folder.name, **facts, "hash": weights or facts["hash"]}
     record = {"format": 1, "subject": subject, "protocol": protocol, "scores": {"frechet_garment_50": score}}
-    runs.write_json(folder / name, record)
+    writing.write_json(folder / name, record)
 
 
 # the folder

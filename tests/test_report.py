@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from modiste import cli, config, evaluation, outcomes, provenance, records, report, runs, sample, trainer
+from modiste import cli, config, evaluation, outcomes, provenance, records, report, runs, sample, trainer, writing
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import UsageError
 from modiste.report import answers, gather, methods, pages, pictures, showing
@@ -71,9 +71,9 @@ def study_of(made: Path, folder: Path, effects: dict[str, tuple[float, ...]], fa
     rows: list[dict[str, Any]] = []
     recipe = config.to_toml(runs.Run(made).recipe)
     for name in effects:
-        runs.write_text(folder_of(folder, "") / f"{name}.toml", recipe)
+        writing.write_text(folder_of(folder, "") / f"{name}.toml", recipe)
     names = json.dumps([f"{name}.toml" for name in effects])
-    runs.write_text(folder / "study.toml", f'name = "fake"\nabout = "Which?"\nrecipes = {names}\nseeds = {seeds}\n')
+    writing.write_text(folder / "study.toml", f'name = "fake"\nabout = "Which?"\nrecipes = {names}\nseeds = {seeds}\n')
     for name, factors in effects.items():
         for seed, factor in enumerate(factors):
             row: dict[str, Any] = dict.fromkeys(outcomes.COLUMNS)
@@ -88,7 +88,7 @@ def study_of(made: Path, folder: Path, effects: dict[str, tuple[float, ...]], fa
                 facts["value"] = facts["value"] * factor if score.startswith("frechet") else facts["value"]
                 rows.append({**row, "score": score, "value": facts["value"], "better": facts["better"]})
             records.write(copy / "metrics.json", record)
-    runs.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    writing.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -229,7 +229,7 @@ def test_images_that_were_trained_on_are_not_called_unseen(run: Path, closet: Pa
     recipe = runs.Run(run).recipe
     np.savez(tmp_path / "own.npz", **own)
     changed = recipe.model_copy(update={"data": Data(name=str(tmp_path / "own.npz"))})
-    runs.write_text(run / "recipe.toml", config.to_toml(changed))
+    writing.write_text(run / "recipe.toml", config.to_toml(changed))
     dataset = gather.open_path(run).dataset
     assert dataset is not None
     eyes = pictures.open_eyes(dataset)

@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from modiste import networks, runs, sample
+from modiste import networks, runs, sample, writing
 from modiste.config import Network, Recipe
 from modiste.errors import ModisteError, UsageError
 
@@ -55,7 +54,7 @@ def test_a_cut_off_line_is_no_record_and_rewinding_drops_the_future(tmp_path: Pa
     run = make(tmp_path / "run")
     for images in (10, 20, 30):
         runs.append_log(run, {"images": images})
-        runs.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
+        writing.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
     with (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"images": 4')
     assert [record["images"] for record in run.log] == [10, 20, 30]
@@ -64,33 +63,11 @@ def test_a_cut_off_line_is_no_record_and_rewinding_drops_the_future(tmp_path: Pa
     assert [grid.stem for grid in run.grids] == ["000000010", "000000020"]
 
 
-def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "file"
-    runs.write_text(place, "old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runs.os, "fsync", full)
-    with pytest.raises(ModisteError, match=r"cannot write .*file: No space left on device.*make room"):
-        runs.write_text(place, "new")
-    assert place.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [place]
-
-
-def test_several_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
-    place, texts = tmp_path / "file", [str(writer) * 5000 for writer in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        writing = [pool.submit(runs.write_text, place, text) for _ in range(20) for text in texts]
-        while not all(one.done() for one in writing):
-            assert not place.exists() or place.read_text(encoding="utf-8") in texts
-    assert all(one.exception() is None for one in writing) and list(tmp_path.iterdir()) == [place]
-
-
 def test_a_start_sweeps_out_what_killed_writers_left_and_nothing_of_living_ones(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    own, killed = f"{os.getpid()}-{runs.THIS_PROCESS}-7", f"{ended.pid}-0a1b-7"
+    own, killed = f"{os.getpid()}-{writing.THIS_PROCESS}-7", f"{ended.pid}-0a1b-7"
     reused = f"{os.getpid()}-0a1b-7"  # a killed process's number, which this one was given
     for mark in (own, f"{os.getppid()}-0a1b-7", killed, reused, "older"):
         (run.path / "state" / f".1.pt.{mark}.writing").touch()
@@ -99,18 +76,7 @@ def test_a_start_sweeps_out_what_killed_writers_left_and_nothing_of_living_ones(
     with runs.locked(run.path):
         left = {path.name.removesuffix(".writing") for path in run.path.rglob("*.writing")}
     assert left == {f"{name}.{mark}" for name in (".1.pt", ".set") for mark in (own, f"{os.getppid()}-0a1b-7")}
-    assert runs.beside(tmp_path / "x").name.startswith(f".x.{own[:-1]}")
-
-
-def test_what_is_nobodys_is_no_stranger(tmp_path: Path) -> None:
-    for name in ("samples", ".set.1-a-0.writing", "recipe.toml"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".lock").touch()
-    runs.refuse_others(tmp_path, "study folder", ("recipe.*",))
-    (tmp_path / "samples" / "mine.png").touch()
-    with pytest.raises(UsageError, match=r"holds other files \(samples\) and is no study folder; choose another"):
-        runs.refuse_others(tmp_path, "study folder", ("recipe.*",))
-    runs.refuse_others(tmp_path / "new", "study folder", ())
+    assert writing.beside(tmp_path / "x").name.startswith(f".x.{own[:-1]}")
 
 
 def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
@@ -166,7 +132,7 @@ def test_the_newest_is_found_beyond_a_thousand_million_images(tmp_path: Path) ->
     run = make(tmp_path / "run")
     for images in (999_999_000, 999_999_999, 1_000_000_500, 1_000_001_000):
         runs.save_state(run, images, {"images": images})
-        runs.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
+        writing.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
     state, _ = runs.load_state(run)
     assert state == {"images": 1_000_001_000} and len(runs.states(run)) == 2
     assert run.grids[-1].stem == "1000001000"
@@ -218,6 +184,6 @@ def test_the_commit_is_that_of_the_package_and_not_of_the_repository_around_it(
 
 def test_a_manifest_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
-    runs.write_json(run.path / "manifest.json", {})
+    writing.write_json(run.path / "manifest.json", {})
     with pytest.raises(ModisteError, match=r"manifest.json lacks data, device, status, threads"):
         runs.open_run(run.path).manifest  # noqa: B018

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from modiste import config, data, formats, provenance, runs, sample, sets, subjects, trainer
+from modiste import config, data, formats, provenance, runs, sample, sets, subjects, trainer, writing
 from modiste.config import Data, Network, Recipe, Train
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
@@ -135,7 +135,7 @@ def plant(run: Path, closet: Path, seeds: Sequence[int], place: Path) -> None:
     np.savez(place, **everything)
     opened = runs.open_run(run)
     recipe = opened.recipe.model_copy(update={"data": Data(name=str(place))})
-    runs.write_text(run / "recipe.toml", config.to_toml(recipe))
+    writing.write_text(run / "recipe.toml", config.to_toml(recipe))
     digest = data.digest(data.open_data(recipe.data))
     runs.update_manifest(opened, data={**opened.manifest["data"], "digest": digest})
 

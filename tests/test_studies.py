@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 import modiste
-from modiste import cli, config, forecast, outcomes, plan, records, runs, studies, workers
+from modiste import cli, config, forecast, outcomes, plan, records, runs, studies, workers, writing
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.workers import Errand
@@ -221,7 +221,7 @@ def test_a_start_that_was_cut_off_is_made_again(
         def full(*_: object) -> None:
             raise ModisteError("no room")
 
-        patch.setattr(runs, "write_json", full)
+        patch.setattr(writing, "write_json", full)
         with pytest.raises(ModisteError, match="no room"):
             modiste.study(file, tmp_path / "out", seeds=1, console=QUIET)
     assert (tmp_path / "out/runs").is_dir() and not (tmp_path / "out/plan.json").exists() and here == []

@@ -6,7 +6,6 @@ reference (the floor of every score), and those of two generators that learned n
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +28,7 @@ from modiste import (
     sample,
     scores,
     subjects,
+    writing,
 )
 from modiste import judge as judge_room
 from modiste.config import Data
@@ -107,10 +107,7 @@ def evaluate(
         audit_room.check(whole)
 
     place = Path(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
-    with runs.place_named(place):  # an error before the work and not after it
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place.parent):
-            pass
+    writing.try_place(place)
     found = measures.measure(images, whole, say=say)
     floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
     ceilings = _ceilings(dataset, whole, len(images), say)
@@ -144,11 +141,11 @@ def _write(place: Path, record: Record, drawn: bytes) -> None:
     """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
     picture = place.with_name(_picture_name(place.stem))
     if place.is_file() and f'"{picture.name}"'.encode() in place.read_bytes():
-        with runs.place_named(picture):
+        with writing.place_named(picture):
             picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
     records.write(place, record)
     if drawn:
-        runs.write_bytes(picture, drawn)
+        writing.write_bytes(picture, drawn)
 
 
 def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:

@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import __version__, config, data, formats, onnx_models, records, runs, sample, subjects
+from modiste import __version__, config, data, formats, onnx_models, records, runs, sample, subjects, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.report import methods, words
@@ -122,7 +122,7 @@ def export_pretrained(
     with formats.beside(out) as folder:
         write = partial(formats.write_file, folder, out)
         write("generator.safetensors", content)
-        write("generator.json", _as_json(described))
+        write("generator.json", writing.as_json(described))
         kept = sample.TrainedGenerator(*runs.load_generator(folder), name)
         difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))
         # In a run that is pretrained already the facts of its first rounding stand.
@@ -130,19 +130,15 @@ def export_pretrained(
         write("recipe.toml", config.to_toml(_published_recipe(run.recipe)))
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         for place, record in measured.items():
-            write(place, _as_json(_published(record)))
+            write(place, writing.as_json(_published(record)))
             picture = run.path / Path(record.get("audit", {}).get("picture", "none")).name
             if picture.is_file():
                 write(picture.name, picture.read_bytes())
-        write("manifest.json", _as_json(_published({**run.manifest, runs.PRETRAINED: told})))
+        write("manifest.json", writing.as_json(_published({**run.manifest, runs.PRETRAINED: told})))
         text = card(runs.Run(folder), kept, checkpoint, measured, told["difference"], onnx=False)
         write("README.md", text)
         formats.replace(folder, out)
     return Export(out, told["difference"], bool(measured))
-
-
-def _as_json(tree: Mapping[str, Any]) -> str:
-    return json.dumps(tree, indent=2) + "\n"
 
 
 def halved(generator: nn.Module, place: str) -> bytes:
@@ -328,7 +324,7 @@ def refuse_strangers(out: Path, files: Sequence[str] = FILES, also: Sequence[str
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose another with --out")
     whole = all((out / name).is_file() for name in files)
-    runs.refuse_others(out, "export", (*files, *also) if whole else ())
+    writing.refuse_others(out, "export", (*files, *also) if whole else ())
 
 
 def require_packages() -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from modiste import data, runs
+from modiste import data, writing
 from modiste import judge as judge_room
 from modiste.config import Data
 from modiste.data import Images
@@ -224,4 +224,4 @@ def _keep(place: Path, content: bytes) -> None:
     """Keep it if that is possible; a cache that cannot be written is no reason to stop."""
     with suppress(OSError, ModisteError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_bytes(place, content)
+        writing.write_bytes(place, content)

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from modiste import config, measures, outcomes, plan, records, runs, scales, spaces, statistics, studies
+from modiste import config, measures, outcomes, plan, records, runs, scales, spaces, statistics, studies, writing
 from modiste.errors import ModisteError
 from modiste.plan import Study
 from modiste.spaces import DISCRIMINATOR, Space
@@ -166,5 +166,5 @@ def write_best(
         ),
     }
     place = path / "best.toml"
-    runs.write_text(place, config.to_toml(config.override(recipe, prose)))
+    writing.write_text(place, config.to_toml(config.override(recipe, prose)))
     return place

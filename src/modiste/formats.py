@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste import provenance, runs
+from modiste import provenance, writing
 from modiste.data import Images
 from modiste.data.images import class_folder
 from modiste.data.parquet import pyarrow
@@ -163,11 +163,11 @@ def write(
 @contextmanager
 def beside(out: Path) -> Iterator[Path]:
     """A new folder beside `out`, where a set is made; in the end it is gone, and so are parents that nothing is in."""
-    place = runs.beside(out.absolute())
+    place = writing.beside(out.absolute())
     made = [folder for folder in place.parents if not folder.exists()]
     try:
-        with runs.place_named(out):
-            runs.sweep(place.parent.glob(f".{glob.escape(out.absolute().name)}.*.writing"))
+        with writing.place_named(out):
+            writing.sweep(place.parent.glob(f".{glob.escape(out.absolute().name)}.*.writing"))
             place.mkdir(parents=True)
         yield place
     finally:
@@ -193,7 +193,7 @@ def fill(
     give it for generated images alone.
     """
     facts = {"Title": images.name, **(facts or {})}
-    with runs.place_named(out):
+    with writing.place_named(out):
         if kind == "npz":
             _save(place / out.name, _npz(images, seeds, seal is not None))
         elif kind == "idx":
@@ -214,11 +214,11 @@ def settle(place: Path, out: Path, kind: str) -> None:
 
     The card of an earlier set goes first, so that wherever this is stopped no card lies beside a set of other images.
     """
-    with runs.place_named(out):
+    with writing.place_named(out):
         out = out.absolute()  # `.` cannot be removed by that name
         if kind == "folder" and hasattr(os, "sync"):
             os.sync()  # once for all of its files: 9 ms for each of 60,000 would be nine minutes
-        runs.settle_names(place)
+        writing.settle_names(place)
         if kind in SINGLE:
             if is_card(card := card_place(out, kind)):
                 card.unlink()
@@ -228,14 +228,14 @@ def settle(place: Path, out: Path, kind: str) -> None:
             if out.exists():
                 out.rmdir()
             place.rename(out)
-        runs.settle_names(out.parent)
+        writing.settle_names(out.parent)
 
 
 def replace(place: Path, out: Path) -> None:
     """Rename the folder `place` into `out`, from which an earlier folder moves aside until that is done."""
     out = out.absolute()  # `.` has no name to put another one beside
-    with runs.place_named(out):
-        runs.settle_names(place)
+    with writing.place_named(out):
+        writing.settle_names(place)
         aside = _aside(out)
         if out.exists():
             shutil.rmtree(aside, ignore_errors=True)
@@ -245,7 +245,7 @@ def replace(place: Path, out: Path) -> None:
         except BaseException:
             recover(out)
             raise
-        runs.settle_names(out.parent)
+        writing.settle_names(out.parent)
         shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -262,13 +262,13 @@ def _aside(out: Path) -> Path:
 
 def write_card(place: Path, out: Path, kind: str, text: str) -> None:
     """Write the data card of a set that is being made in the folder `place`."""
-    with runs.place_named(out):
+    with writing.place_named(out):
         _save(place / card_place(out, kind).name, text.encode())
 
 
 def write_file(place: Path, out: Path, name: str, content: str | bytes) -> None:
     """Write a file of the folder `out`, which is being made in the folder `place`; text as UTF-8."""
-    with runs.place_named(out / name):
+    with writing.place_named(out / name):
         _save(place / name, content.encode() if isinstance(content, str) else content)
 
 

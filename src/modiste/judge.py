@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modiste import assembly, data, progress, runs
+from modiste import assembly, data, progress, runs, writing
 from modiste.config import Data
 from modiste.data import Images
 from modiste.data.download import cache_root
@@ -251,12 +250,9 @@ def _try_place(out: Path) -> None:
     """An error before the training and not after it where weights and card cannot be written, or would replace another
     file."""
     card = out.with_suffix(".json")
-    with runs.place_named(card):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-        if card.exists() and b'"sha256"' not in card.read_bytes():
-            raise UsageError(f"the judge's card would replace {card}, which is no such card; choose another --out")
+    writing.try_place(card)
+    if card.exists() and b'"sha256"' not in card.read_bytes():
+        raise UsageError(f"the judge's card would replace {card}, which is no such card; choose another --out")
 
 
 def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: dict[str, Any], out: Path) -> Judge:
@@ -291,8 +287,8 @@ def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: di
         images = data.open_data(dataset, part=part)
         if images.labels is not None:
             card["measured"][part] = measure(judge, images)
-    runs.write_bytes(out.with_suffix(".safetensors"), content)
-    runs.write_json(out.with_suffix(".json"), card)
+    writing.write_bytes(out.with_suffix(".safetensors"), content)
+    writing.write_json(out.with_suffix(".json"), card)
     return judge
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from modiste import config, measures, records, runs, scales, statistics
+from modiste import config, measures, records, runs, scales, statistics, writing
 from modiste.errors import ModisteError
 from modiste.plan import Planned
 from modiste.records import Record
@@ -106,8 +106,8 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    runs.write_text(folder / "records.csv", text.getvalue())
-    runs.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    writing.write_text(folder / "records.csv", text.getvalue())
+    writing.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read(folder: Path) -> list[Row]:

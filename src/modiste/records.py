@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modiste import measures, runs
+from modiste import measures, writing
 from modiste.errors import ModisteError, UsageError
 
 Record = dict[str, Any]
@@ -27,7 +27,7 @@ OWN = ("generator", "versions", "reference.data", "floor")
 
 def write(path: Path, record: Record) -> None:
     """Write a record atomically."""
-    runs.write_json(path, _finite(record))
+    writing.write_json(path, _finite(record))
 
 
 def _finite(tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The run folder: the only hand-over between stages, and the promise that nothing in it is ever half-written.
+"""The run folder: the only hand-over between stages, with what must be known to repeat a training or to go on with it.
 
     runs/NAME/recipe.toml            the resolved recipe, enough to repeat the run
               manifest.json          versions, device, threads, data digest, recipe hash, start, end, status
@@ -12,35 +12,28 @@
 A pretrained run is what of it is handed on: recipe.toml, manifest.json, generator.json, generator.safetensors in
 float16, metrics.json and README.md, the model card. One ships in the package and answers to the word `pretrained`.
 
-Every file is written beside its place and renamed into it. A state carries the hash of its bytes in its name, so that
-a damaged one is recognised. A lock that the operating system releases with the process keeps a second trainer out.
+How files are written and folders held is in `writing`. A state carries the hash of its bytes in its name, so that a
+damaged one is recognised.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import itertools
 import json
 import os
 import pickle
 import platform
-import re
-import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
-from modiste import config
+from modiste import config, writing
 from modiste.errors import ModisteError, UsageError
 
 if TYPE_CHECKING:
@@ -49,8 +42,6 @@ if TYPE_CHECKING:
     from modiste.networks import Shape
 
 STATES_KEPT = 2
-THIS_PROCESS = uuid.uuid4().hex[:8]  # the number of a process that was killed may be given to this one
-WRITES = itertools.count()
 PRETRAINED = "pretrained"
 SHIPPED = Path(__file__).with_name(PRETRAINED)
 
@@ -163,15 +154,15 @@ def create(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
         (path / "state").mkdir(exist_ok=True)
     except OSError as error:
         raise ModisteError(f"cannot make the run folder {path}: {error.strerror}; choose another with --out") from None
-    write_text(path / "recipe.toml", config.to_toml(recipe))
+    writing.write_text(path / "recipe.toml", config.to_toml(recipe))
     manifest = {"recipe_hash": config.content_hash(recipe), "start": now(), "end": None, "status": "running"}
-    write_json(path / "manifest.json", {**manifest, **facts})
+    writing.write_json(path / "manifest.json", {**manifest, **facts})
     return run
 
 
 def update_manifest(run: Run, **changes: Any) -> None:
     """Replace some of the manifest's entries."""
-    write_json(run.path / "manifest.json", {**run.manifest, **changes})
+    writing.write_json(run.path / "manifest.json", {**run.manifest, **changes})
 
 
 def fresh_path(path: Path) -> Path:
@@ -189,78 +180,20 @@ def refuse_strangers(path: Path) -> None:
     if exists(path) and Run(path).is_pretrained:
         raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
     if not exists(path):
-        refuse_others(path, "run folder", ("recipe.toml",))
-
-
-def refuse_others(path: Path, what: str, ours: Sequence[str]) -> None:
-    """UsageError when a folder holds entries unlike `ours` (patterns) and is therefore no `what`, as "run folder".
-
-    Locks, empty folders and what was not written to the end are let pass: a start that is cut off leaves them.
-    """
-    known = (".lock", ".*.writing", *ours)
-    entries = [entry for entry in path.iterdir() if not any(map(entry.match, known))] if path.is_dir() else []
-    strange = sorted(entry.name for entry in entries if not entry.is_dir() or any(entry.iterdir()))
-    if strange:
-        raise UsageError(f"{path} holds other files ({strange[0]}) and is no {what}; choose another with --out")
-
-
-class InUse(ModisteError):
-    """Another process holds the folder."""
-
-
-@contextmanager
-def held(path: Path, work: str) -> Iterator[None]:
-    """Hold a folder, made if need be, for this process; InUse when another one holds it, ModisteError when none can.
-
-    `work` is what goes on there, for the sentence: a training, a study.
-    """
-    lock = filelock.FileLock(path / ".lock")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InUse(f"{path} is in use by another {work}; wait for it, or choose another --out") from None
-    except OSError as error:
-        raise ModisteError(f"cannot use {path} for this {work}: {error.strerror}; choose another with --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        writing.refuse_others(path, "run folder", ("recipe.toml",))
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a run folder, and sweep out what a process that was killed inside a write has left there."""
-    with held(path, "training"):
-        sweep(path.rglob(".*.writing"))
+    with writing.held(path, "training"):
+        writing.sweep(path.rglob(".*.writing"))
         yield
-
-
-def sweep(unfinished: Iterable[Path]) -> None:
-    """Remove these files and folders, named by `beside`, but for those that a living process is still writing."""
-    for path in list(unfinished):
-        if not _has_living_writer(path):
-            with suppress(OSError):  # it is in nobody's way
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _has_living_writer(path: Path) -> bool:
-    """Whether the process that a name of `beside` tells of is alive on this machine."""
-    told = re.search(r"\.(\d{1,9})-(\w+)-\d+\.writing$", path.name)
-    if told is None or os.name != "posix":  # elsewhere the question would end the process
-        return False
-    if int(told[1]) == os.getpid():
-        return told[2] == THIS_PROCESS
-    try:
-        os.kill(int(told[1]), 0)
-    except OSError as error:
-        return error.errno == errno.EPERM  # it is another user's
-    return True
 
 
 def append_log(run: Run, record: Mapping[str, Any]) -> None:
     """Add one line to the log."""
-    with place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
+    with writing.place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
         log.flush()
         os.fsync(log.fileno())
@@ -268,7 +201,7 @@ def append_log(run: Run, record: Mapping[str, Any]) -> None:
 
 def write_log(run: Run, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace the log by these records."""
-    write_text(run.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    writing.write_text(run.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in records))
 
 
 def rewind(run: Run, images: int) -> None:
@@ -288,7 +221,7 @@ def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
     path = run.path / "state" / f"{images:09d}-{_hash(content)}.pt"
-    write_bytes(path, content)
+    writing.write_bytes(path, content)
     for old in states(run)[STATES_KEPT:]:
         old.unlink()
     return path
@@ -336,13 +269,13 @@ def save_generator(run: Run, generator: nn.Module, name: str = "generator") -> N
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    write_bytes(run.path / f"{name}.safetensors", save(tensors))
+    writing.write_bytes(run.path / f"{name}.safetensors", save(tensors))
 
 
 def describe_generator(run: Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
     """Write generator.json: the network's settings, its image shape and the names of its classes."""
     described = {"network": network.model_dump(mode="json"), "shape": asdict(shape)}
-    write_json(run.path / "generator.json", {**described, "class_names": list(class_names)})
+    writing.write_json(run.path / "generator.json", {**described, "class_names": list(class_names)})
 
 
 def load_generator(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, Shape, tuple[str, ...]]:
@@ -421,60 +354,6 @@ def _git_commit() -> str | None:
 def now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write indented JSON atomically."""
-    write_text(path, json.dumps(tree, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that at every instant the old content or the new one is there, never a part."""
-    place = beside(path)
-    with place_named(path):
-        try:
-            with place.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            place.replace(path)
-            settle_names(path.parent)
-        finally:
-            with suppress(OSError):
-                place.unlink(missing_ok=True)
-
-
-def beside(path: Path) -> Path:
-    """A hidden place beside that path, no other writer's, for what is renamed into it when it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{THIS_PROCESS}-{next(WRITES)}.writing")
-
-
-def settle_names(folder: Path) -> None:
-    """Bring a folder's new names to the disk too, where the system can: a power cut must not undo a rename."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def place_named(path: Path) -> Iterator[None]:
-    """Say of a write that fails which place it was for, why, and what to do about it."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "make room" if full else "choose a place that can be written to"
-        raise ModisteError(
-            f"cannot write {path}: {error.strerror}; what was saved before is intact; {remedy} and run it again"
-        ) from None
 
 
 def _read(path: Path) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from modiste import data, formats, provenance, runs
+from modiste import data, formats, provenance, runs, writing
 from modiste.data import Images
 from modiste.errors import UsageError
 from modiste.formats import png as png
@@ -262,7 +262,7 @@ def write_animation(run: runs.Run, most_frames: int = 60) -> Path | None:
     for k in chosen:
         with Image.open(grids[k]) as picture:
             frames.append(picture.copy())
-    runs.write_bytes(run.path / "progress.gif", gif(frames))
+    writing.write_bytes(run.path / "progress.gif", gif(frames))
     return run.path / "progress.gif"
 
 
@@ -318,10 +318,10 @@ def write(
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
         picture = png(_class_rows(images, columns))
-        runs.write_bytes(out, seal(picture, {"Title": images.name, **(facts or {})}) if seal else picture)
+        writing.write_bytes(out, seal(picture, {"Title": images.name, **(facts or {})}) if seal else picture)
     else:
         frames = [grid(image[None], 1) for image in images.pixels]
-        runs.write_bytes(out, gif(frames, seconds=0.1 * len(frames), synthetic=seal is not None))
+        writing.write_bytes(out, gif(frames, seconds=0.1 * len(frames), synthetic=seal is not None))
 
 
 def _class_rows(images: Images, columns: int | None) -> Image.Image:

@@ -27,7 +27,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from modiste import config, finals, runs, spaces, trainer, trials
+from modiste import config, finals, spaces, trainer, trials, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.finals import Final
 from modiste.spaces import Space
@@ -77,7 +77,7 @@ def search(
     if not over:
         return SearchFolder(path, space, rows, finished=False)
     with _locked(path, "finals"):  # whoever comes second finds everything done
-        runs.write_text(path / "trials.csv", _table(rows))
+        writing.write_text(path / "trials.csv", _table(rows))
         if not any(row["state"] == "finished" for row in rows):
             reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
             raise ModisteError(f"no trial of the search {space.name} finished: {'; '.join(reasons) or 'all pruned'}")
@@ -112,7 +112,7 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
     """The search in that folder and storage, made if it is not there; UsageError if another one is."""
     optuna, own = _optuna(), path / "optuna.db"
     if not (path / "space.toml").is_file():
-        runs.refuse_others(path, "search", MADE_FIRST)
+        writing.refuse_others(path, "search", MADE_FIRST)
     if url is None and not own.is_file() and (path / "space.toml").is_file():
         raise UsageError(f"{path} has no optuna.db, as its storage is elsewhere; name it again with --storage")
     if url is not None and own.is_file():
@@ -140,7 +140,7 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
         for folder in ("runs", "logs"):
             (path / folder).mkdir(exist_ok=True)
         portable = local.model_copy(update={"recipe": _portable(local.recipe)})
-        runs.write_text(path / "space.toml", spaces.to_toml(portable))
+        writing.write_text(path / "space.toml", spaces.to_toml(portable))
     return Search(local, path, optuna, storage, study, console)
 
 
@@ -150,7 +150,7 @@ def _with_recipe(space: Space, path: Path) -> Space:
         return space
     text, place = config.source_text(space.recipe), path / _portable(space.recipe)
     place.parent.mkdir(exist_ok=True)
-    runs.write_text(place, text)
+    writing.write_text(place, text)
     return space.model_copy(update={"recipe": str(place)})
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from modiste import config, outcomes, plan, progress, records, runs, tracking, trainer, workers
+from modiste import config, outcomes, plan, progress, records, runs, tracking, trainer, workers, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.outcomes import Row
 from modiste.plan import Planned, Study
@@ -210,8 +210,8 @@ def cores() -> int:
 def _locked(path: Path) -> Iterator[None]:
     """Hold the study folder; not with the lock of run folders, which sweeps up what was left in its runs."""
     if not (path / "plan.json").is_file():
-        runs.refuse_others(path, "study folder", ("study.toml", "recipes"))
-    with runs.held(path, "study"):
+        writing.refuse_others(path, "study folder", ("study.toml", "recipes"))
+    with writing.held(path, "study"):
         yield
 
 
@@ -226,10 +226,10 @@ def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[P
     for folder in ("recipes", "logs", "runs"):
         (path / folder).mkdir(exist_ok=True)
     for name, text in texts.items():
-        runs.write_text(path / "recipes" / name, text)
+        writing.write_text(path / "recipes" / name, text)
     planned = plan.expand(local, path, track) if texts else planned
-    runs.write_text(path / "study.toml", plan.to_toml(portable))
-    runs.write_json(path / "plan.json", {
+    writing.write_text(path / "study.toml", plan.to_toml(portable))
+    writing.write_json(path / "plan.json", {
         "format": FORMAT,
         "study": asked.name,
         "hash": plan.content_hash(identity),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modiste import __version__, config, records, runs
+from modiste import __version__, config, records, runs, writing
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.progress import Listener
@@ -241,7 +241,7 @@ def _open_run(store: Store, run: runs.Run) -> str:
     }
     store.client.log_batch(run_id, tags=[entities.RunTag(key, value) for key, value in tags.items()])
     store.client.update_run(run_id, status="RUNNING")
-    runs.write_text(place, run_id + "\n")
+    writing.write_text(place, run_id + "\n")
     return run_id
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from modiste import assembly, config, cuda_graph, data, health, processes, progress, runs, sample, selection
+from modiste import assembly, config, cuda_graph, data, health, processes, progress, runs, sample, selection, writing
 from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError, is_out_of_memory
@@ -138,7 +138,7 @@ def _in_a_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
 
 def _partner(recipe: Recipe, path: Path, folder: Path) -> list[str]:
     """The command of another process of this training."""
-    runs.write_text(folder / "recipe.toml", config.to_toml(recipe))
+    writing.write_text(folder / "recipe.toml", config.to_toml(recipe))
     return ["train", str(folder / "recipe.toml"), "--out", str(path)]
 
 
@@ -287,7 +287,7 @@ def draw_grid(session: Session, state: State) -> None:
     if session.team.is_first:
         title = f"generated after {state.images:,} images of training"  # no name: equal trainings give equal files
         picture = sample.fixed_grid(state.ema, session.recipe.network.z_dim, session.shape.classes, title)
-        runs.write_bytes(session.run.path / "samples" / f"{state.images:09d}.png", picture)
+        writing.write_bytes(session.run.path / "samples" / f"{state.images:09d}.png", picture)
 
 
 def save(session: Session, state: State, clock: Clock) -> None:
@@ -373,7 +373,7 @@ def _open(
     stood = {"images": images, "seconds": saved["seconds"] if saved else 0.0, "reason": None}
     runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe), **stood)
     if differing:
-        runs.write_text(path / "recipe.toml", config.to_toml(recipe))
+        writing.write_text(path / "recipe.toml", config.to_toml(recipe))
     for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
         console.print(text, highlight=False, soft_wrap=True)
     return Opened(path, manifest, saved)

@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modiste import plan, runs
+from modiste import plan, runs, writing
 from modiste.errors import ModisteError, UsageError
 
 INTERRUPTED = "interrupted"
@@ -117,7 +117,7 @@ def carry_out(errand: Errand, stop: Stop | None = None) -> str:
 def wait_until_free(folder: Path, stop: Stop) -> None:
     """Wait while another process trains in that run folder; it does the same work and may do it to the end."""
     while folder.is_dir() and not stop.came:
-        with suppress(runs.InUse), runs.held(folder, "training"):
+        with suppress(writing.InUse), writing.held(folder, "training"):
             return
         time.sleep(GLANCE_SECONDS)
 

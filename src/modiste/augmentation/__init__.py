@@ -16,7 +16,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modiste import data, progress, provenance, runs, sample, studies, trainer, workers
+from modiste import data, progress, provenance, runs, sample, studies, trainer, workers, writing
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -182,7 +182,7 @@ def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
             network = judge_network() if arm == plain else None
             one = arms.outcome(real, synthetic, test, arm, steps=steps, seed=piece.seed, flip=flip, network=network)
             lines = [json.dumps(each) for each in [*done, {**one, "images": len(real), "tested": len(test)}]]
-            runs.write_text(piece.folder / "arms.jsonl", "\n".join(lines) + "\n")
+            writing.write_text(piece.folder / "arms.jsonl", "\n".join(lines) + "\n")
             if say:
                 say(f"{arm.name}: {one['accuracy']:.2%} right after {steps} steps")
 
@@ -216,8 +216,8 @@ def synthetic_set(
 def _locked(path: Path) -> Iterator[None]:
     """Hold the experiment's folder, which is new, empty or an experiment's."""
     if not experiment.is_experiment(path):
-        runs.refuse_others(path, "experiment", ("recipe.toml",))
-    with runs.held(path, "experiment"):
+        writing.refuse_others(path, "experiment", ("recipe.toml",))
+    with writing.held(path, "experiment"):
         yield
 
 

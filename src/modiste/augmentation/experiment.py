@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError
 
-from modiste import assembly, config, data, plan, runs, sample, studies
+from modiste import assembly, config, data, plan, runs, sample, studies, writing
 from modiste.augmentation import arms, subsets
 from modiste.augmentation.subsets import Budget, Parts
 from modiste.config import Count, Data, Recipe, Section
@@ -364,10 +364,10 @@ def prepare(
         raise ModisteError(
             f"cannot make the experiment's folder {path}: {error.strerror}; choose another with --out"
         ) from None
-    runs.write_text(path / "recipe.toml", config.to_toml(recipe))
-    runs.write_text(path / "settings.toml", tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    writing.write_text(path / "recipe.toml", config.to_toml(recipe))
+    writing.write_text(path / "settings.toml", tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
     if not (path / "data.json").is_file():
-        runs.write_text(path / "data.json", _digests(parts))
+        writing.write_text(path / "data.json", _digests(parts))
     made = pieces(settings, path)
     for piece in made:
         subset, indices = found[piece.name]
@@ -375,11 +375,11 @@ def prepare(
             (piece.folder / "subset.npz").unlink(missing_ok=True)  # of a preparation that was killed here
             sample.write(subset, None, piece.folder / "subset.npz", "npz")
             facts = {"data": subset.name, "budget": piece.budget, "seed": piece.seed, "digest": data.digest(subset)}
-            runs.write_text(piece.folder / "subset.json", json.dumps({**facts, "indices": indices}) + "\n")
+            writing.write_text(piece.folder / "subset.json", json.dumps({**facts, "indices": indices}) + "\n")
         if settings.run and not runs.exists(piece.generator):
             piece.generator.mkdir(exist_ok=True)
             for name in GENERATOR_FILES:
-                runs.write_bytes(piece.generator / name, (Path(settings.run) / name).read_bytes())
+                writing.write_bytes(piece.generator / name, (Path(settings.run) / name).read_bytes())
     return made
 
 

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from modiste import data, figures, records, runs, statistics
+from modiste import data, figures, records, statistics, writing
 from modiste.augmentation.arms import BOTH, CLASSICAL, MIXED, REAL, REPEATS, WITHOUT_SYNTHETIC
 from modiste.augmentation.experiment import Settings
 from modiste.statistics import Difference
@@ -251,12 +251,12 @@ def write(folder: Path, settings: Settings, rows: Sequence[Row]) -> None:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([*COLUMNS, *(f"accuracy: {name}" for name in names)])
     lines.writerows([*(row[key] for key in COLUMNS), *row["per_class"].values()] for row in rows)
-    runs.write_text(folder / "records.csv", text.getvalue())
-    runs.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    writing.write_text(folder / "records.csv", text.getvalue())
+    writing.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     picture = learning_curve(rows) if len(_distinct(rows, "budget")) > 1 else side_by_side(rows)
     for ending in ("png", "svg"):
         figures.save(picture, folder / f"accuracy.{ending}")
-    runs.write_text(folder / "report.md", report(folder, settings, rows))
+    writing.write_text(folder / "report.md", report(folder, settings, rows))
 
 
 def learning_curve(rows: Sequence[Row]) -> Figure:

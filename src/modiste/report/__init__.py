@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from modiste import runs
+from modiste import writing
 from modiste.report import answers, course, gather, methods, pages, showing
 from modiste.report.content import Paragraph, Report, Section
 from modiste.report.gather import Comparison
@@ -63,7 +63,7 @@ def write(what: str | Path, out: str | Path | None = None, *, say: Say = lambda 
     place = _place(comparison, out)
     report = build(comparison, say=say)
     say("writing")
-    runs.write_text(place, pages.to_html(report))
+    writing.write_text(place, pages.to_html(report))
     return Written(report, place, pages.write_markdown(report, place.with_suffix(".md")), comparison.finished)
 
 
@@ -72,7 +72,7 @@ def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30,
     while not (comparison := gather.open_path(what)).finished:
         place = _place(comparison, out)
         report = build(comparison, brief=True, refresh_seconds=seconds, say=say)
-        runs.write_text(place, pages.to_html(report))
+        writing.write_text(place, pages.to_html(report))
         say(f"{place} is up to date; next in {seconds} s")
         time.sleep(seconds)
     return write(what, out, say=say)

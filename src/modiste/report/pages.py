@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from modiste import __version__, charts, figures, provenance, runs, sample
+from modiste import __version__, charts, figures, provenance, sample, writing
 from modiste.report import pictures
 from modiste.report.content import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
 
@@ -80,11 +80,11 @@ def write_markdown(report: Report, path: Path) -> Path:
         parts.append(f"## {section.title}")
         parts += [text for block in section.blocks for text in _markdown(block, folder.name, files)]
     for name, content in files.items():
-        runs.write_bytes(folder / name, content)
+        writing.write_bytes(folder / name, content)
     for stale in folder.iterdir():
         if stale.suffix in (".png", ".gif") and stale.name not in files:
             stale.unlink()
-    runs.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+    writing.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
 
 

@@ -1,0 +1,61 @@
+"""Writing: whole files or none, several writers at a time, and places that are asked before long work."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from modiste import writing
+from modiste.errors import ModisteError, UsageError
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "file"
+    writing.write_text(place, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing.os, "fsync", full)
+    with pytest.raises(ModisteError, match=r"cannot write .*file: No space left on device.*make room"):
+        writing.write_text(place, "new")
+    assert place.read_text(encoding="utf-8") == "old" and list(tmp_path.iterdir()) == [place]
+
+
+def test_several_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    place, texts = tmp_path / "file", [str(writer) * 5000 for writer in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        pending = [pool.submit(writing.write_text, place, text) for _ in range(20) for text in texts]
+        while not all(one.done() for one in pending):
+            assert not place.exists() or place.read_text(encoding="utf-8") in texts
+    assert all(one.exception() is None for one in pending) and list(tmp_path.iterdir()) == [place]
+
+
+def test_what_is_nobodys_is_no_stranger(tmp_path: Path) -> None:
+    for name in ("samples", ".set.1-a-0.writing", "recipe.toml"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".lock").touch()
+    writing.refuse_others(tmp_path, "study folder", ("recipe.*",))
+    (tmp_path / "samples" / "mine.png").touch()
+    with pytest.raises(UsageError, match=r"holds other files \(samples\) and is no study folder; choose another"):
+        writing.refuse_others(tmp_path, "study folder", ("recipe.*",))
+    writing.refuse_others(tmp_path / "new", "study folder", ())
+
+
+def test_a_place_is_asked_without_leaving_anything(tmp_path: Path) -> None:
+    writing.try_place(tmp_path / "new" / "record.json")
+    assert not list((tmp_path / "new").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(ModisteError, match=r"cannot write .*record\.json"):
+        writing.try_place(tmp_path / "file" / "record.json")
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    place = tmp_path / "new"
+    refused = pytest.raises(writing.InUse, match="in use by another study")
+    with writing.held(place, "study"), refused, writing.held(place, "study"):
+        pytest.fail("held by two")
+    with writing.held(place, "study"):  # free again
+        pass
