@@ -65,6 +65,7 @@ ORDER = [
     "audit",
     "audit_tables",
     "evaluation",
+    "opening",
     "trainer",
     "tracking",
     "statistics",

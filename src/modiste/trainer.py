@@ -24,10 +24,23 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from modiste import assembly, config, cuda_graph, data, health, processes, progress, runs, sample, selection, writing
+from modiste import (
+    assembly,
+    config,
+    cuda_graph,
+    data,
+    health,
+    opening,
+    processes,
+    progress,
+    runs,
+    sample,
+    selection,
+    writing,
+)
 from modiste.config import Recipe
 from modiste.data import Images
-from modiste.errors import ModisteError, UsageError, is_out_of_memory
+from modiste.errors import ModisteError, is_out_of_memory
 from modiste.networks import Shape
 from modiste.processes import Team
 from modiste.progress import Listener
@@ -88,7 +101,7 @@ def train(
             runs.refuse_strangers(path)
             stack.enter_context(runs.locked(path))
         stack.enter_context(processes.joined(team, device, partial(_partner, recipe, path)))
-        opened = _open(recipe, path, dataset, device, team, extend, console) if team.is_first else None
+        opened = opening.open_folder(recipe, path, dataset, device, team, extend, console) if team.is_first else None
         opened = processes.from_first(opened, team)
         if opened.finished:
             return runs.Run(path)
@@ -329,109 +342,8 @@ def restore(state: State, saved: Mapping[str, Any], team: Team) -> None:
     state.optimizer_d.load_state_dict(saved["optimizer_d"])
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A run folder ready to train in: where, the manifest's facts, and the state to go on from (None = the start)."""
-
-    path: Path
-    manifest: Mapping[str, Any]
-    saved: Mapping[str, Any] | None = None
-    finished: bool = False
-
-
-def _open(
-    recipe: Recipe, path: Path, dataset: Images, device: str, team: Team, extend: bool, console: Console
-) -> Opened:
-    """Create the run folder, or check that the one there fits and find its newest state."""
-    digest = data.digest(dataset)
-    if not runs.exists(path):
-        return Opened(path, runs.create(path, recipe, _facts(recipe, dataset, digest, device, team)).manifest)
-    run = runs.Run(path)
-    manifest = run.manifest
-    differing = _check_same(run, recipe, extend)
-    if manifest["data"]["digest"] != digest:
-        raise UsageError(
-            f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
-        )
-    saved, notes = runs.load_state(run)
-    damaged = bool(notes)
-    if manifest["status"] == "finished" and not any(map(_bends, differing)) and not notes:
-        notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
-        console.print(notes[0], highlight=False, soft_wrap=True)
-        return Opened(path, manifest, finished=True)
-    if saved is None and (len(run.log) > 1 or manifest.get("images")):
-        raise ModisteError(f"the saved states of {path} are gone, so it cannot go on; use --fresh for a new folder")
-    here = {"device": device, "gpu": None, **gpu(device), "torch": torch.__version__, "processes": team.size}
-    for key, now in here.items():
-        if (then := manifest.get(key)) != now:
-            notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
-    images = saved["images"] if saved else 0
-    if damaged and (best := selection.best(run.log)) and best[1]["images"] > images:  # kept with the damaged state
-        (path / "best.safetensors").unlink(missing_ok=True)
-    runs.rewind(run, images)
-    # First, so that no run is called finished that its recipe wants longer, whatever dies in between.
-    stood = {"images": images, "seconds": saved["seconds"] if saved else 0.0, "reason": None}
-    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe), **stood)
-    if differing:
-        writing.write_text(path / "recipe.toml", config.to_toml(recipe))
-    for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
-        console.print(text, highlight=False, soft_wrap=True)
-    return Opened(path, manifest, saved)
-
-
-def _bends(difference: str) -> bool:
-    """Whether two runs that differ by this are two trainings; with and without a graph a step is the same."""
-    return not difference.startswith("train.cuda_graph:")
-
-
-def _check_same(run: runs.Run, recipe: Recipe, extend: bool) -> list[str]:
-    """The differences between the run's recipe and this one, if they only make it longer or do not bend its path.
-
-    UsageError otherwise.
-    """
-    differing = config.differences(run.recipe, recipe)
-    bending = list(filter(_bends, differing))
-    only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in bending)
-    longer = (recipe.train.images or 0) - (run.recipe.train.images or 0)
-    # A budget never bends the path; a length does where the learning rate falls with it.
-    extensible = only_length and (longer == 0 or (longer > 0 and recipe.train.lr_schedule == "constant"))
-    if bending and not (extend and extensible):
-        hint = ", or --extend to train it longer" if extensible else ""
-        raise UsageError(
-            f"{run.path} was started with another recipe ({'; '.join(bending)}); "
-            f"use the same settings to resume it, --fresh for a new folder beside it{hint}"
-        )
-    return differing
-
-
-def _facts(recipe: Recipe, dataset: Images, digest: str, device: str, team: Team) -> dict[str, Any]:
-    """What the manifest says of a new run."""
-    count, channels, height, width = dataset.pixels.shape
-    described = {
-        "name": dataset.name,
-        "digest": digest,
-        "count": count,
-        "channels": channels,
-        "size": [height, width],
-    }
-    return {
-        **runs.describe_machine(),
-        "device": device,
-        **gpu(device),
-        "precision": assembly.choose_precision(recipe.train.precision, device),
-        "threads": max(1, recipe.train.threads // team.size) if recipe.train.threads else torch.get_num_threads(),
-        "processes": team.size,
-        "data": {**described, "classes": list(dataset.class_names)},
-    }
-
-
-def gpu(device: str) -> dict[str, str]:
-    """What a manifest says of a GPU beyond its kind."""
-    return {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
-
-
 def _prepare(
-    recipe: Recipe, dataset: Images, opened: Opened, team: Team, stop: Callable[[], bool]
+    recipe: Recipe, dataset: Images, opened: opening.Opened, team: Team, stop: Callable[[], bool]
 ) -> tuple[Session, State]:
     """Networks, optimisers and rules as the manifest says, with the saved state in them."""
     device = assembly.choose_device(recipe.train.device)

@@ -216,7 +216,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     """
     import torch
 
-    from modiste import assembly, runs, trainer
+    from modiste import assembly, opening, runs
     from modiste import data as data_room
     from modiste.config import Data
 
@@ -225,7 +225,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     device = assembly.choose_device("auto")
     facts |= {
         "device": device,
-        **trainer.gpu(device),
+        **opening.gpu(device),
         "precision": assembly.choose_precision("auto", device),
         "threads": torch.get_num_threads(),
     }
