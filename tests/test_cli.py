@@ -98,7 +98,7 @@ def test_train_then_resume_then_finished(call: Any, recipe_file: Path, tmp_path:
         (["train", "diaz-a", "--set", "train.batchsize=3"], 2, "did you mean 'train.batch_size'?"),
         (["train", "diaz-a", "--set", "train.beta1=7"], 2, "less than 1"),
         (["train", "diaz-a", "--data", "nowhere"], 2, "nowhere"),
-        (["train", "diaz-a", "--budget", "soon"], 2, "write it as 90s, 5min or 1h"),
+        (["train", "diaz-a", "--budget", "soon"], 2, "write it as 5min, 3 epochs or 60000 images"),
         (["train", "diaz-a", "--track", "abacus"], 2, "choose one of tensorboard"),
         (["sample", "nowhere", "--out", "x.png"], 2, "is not a run folder"),
         (["recipes", "show", "noronah"], 2, "did you mean 'noronha'?"),

@@ -214,7 +214,7 @@ def test_a_study_folder_with_the_name_of_a_study_that_ships(
 
 
 def test_a_run_that_goes_on_is_told_by_its_log(run: Path) -> None:
-    runs.update_manifest(runs.Run(run), status="running", images=80, seconds=0.5)
+    runs.update_manifest(runs.Run(run), status="running", images=80, seconds=0.001)
     (member,) = gather.open_path(run).members
     assert member.images == 320 and member.seconds == member.log[-1]["seconds"]
 

@@ -81,7 +81,7 @@ def train() -> np.ndarray:
 
 def originals_of(train: np.ndarray, threshold: float) -> sets.Originals:
     rows = train.reshape(len(train), -1).astype(np.float32) / np.float32(255)
-    return sets.Originals(rows, Shape(1, 6), threshold, "unseen", 100)
+    return sets.Originals(rows, Shape(1, 6), threshold, "unseen", 100, 0.01)
 
 
 def test_copies_are_replaced_by_further_seeds_of_their_class(
