@@ -364,6 +364,7 @@ def test_a_training_names_its_best_generator(call: Any, recipe_file: Path, close
         ),
         (("evaluate", "x", "--reference", "foo"), ("'foo' is not one of 'test'", "`modiste evaluate --help`")),
         (("sample", "runs/x"), ("missing option '--out'", "`modiste sample --help`")),
+        (("judge", "train", "--epochs", "x"), ("'--epochs'", "(given: 'x')", "`modiste judge train --help`")),
         (("trian", "swift"), ("'trian'", "Did you mean 'train'?", "See `modiste --help`")),
         (("study", "diaz", "--jobs", "0"), ("'--jobs'", "greater than or equal to 1", "(given: '0')")),
     ],

@@ -66,8 +66,9 @@ def _wrong_use(error: typer.TyperException) -> str:
         return ""
     given: list[Any] = getattr(error.__cause__, "errors", list)()  # Pydantic's, which Typer checks values with
     value = f" (given: {given[0]['input']!r})" if given and repr(given[0]["input"]) not in complaint else ""
-    context = getattr(error, "ctx", None)
-    verb = f" {context.info_name}" if context and context.parent else ""
+    context, verb = getattr(error, "ctx", None), ""
+    while context and context.parent:  # a verb of a verb, as judge train, has two words
+        context, verb = context.parent, f" {context.info_name}{verb}"
     end = " See" if complaint.endswith("?") else "; see"
     return f"{complaint[0].lower()}{complaint[1:]}{value}{end} `modiste{verb} --help`"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from modiste import measures, outcomes, records, runs, statistics
 from modiste.config import Data
@@ -19,8 +19,6 @@ from modiste.records import Record
 from modiste.runs import Run
 from modiste.scales import Scale
 from modiste.statistics import Summary
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,19 +39,21 @@ class Member:
     @property
     def seconds(self) -> float | None:
         """How long it has trained."""
-        return self._furthest(float, "seconds")
+        found: float | None = self._furthest("seconds")
+        return found
 
     @property
     def images(self) -> int | None:
         """How many images it was shown."""
-        return self._furthest(int, "images")
+        found: int | None = self._furthest("images")
+        return found
 
-    def _furthest(self, kind: Callable[[Any], T], key: str) -> T | None:
+    def _furthest(self, key: str) -> Any:
         """By the manifest, which is written where a training begins and ends, or by the log of one that goes on."""
         if self.run is None:
             return None
         known = [self.run.manifest.get(key), *[line[key] for line in self.log[-1:]]]
-        return kind(max(told)) if (told := [value for value in known if value is not None]) else None
+        return max((value for value in known if value is not None), default=None)
 
 
 @dataclass(frozen=True)

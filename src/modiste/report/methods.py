@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modiste import data, survey
+from modiste.plan import Judging
 from modiste.report import words
 from modiste.report.answers import cost_rows
 from modiste.report.content import Block, Bullets, Code, Fold, Paragraph, Section, Table
 from modiste.report.gather import Comparison, command_of
 from modiste.report.pictures import Eyes
 
-USUAL_COUNT = 10_000
-"""Generated images of an evaluation that names no --count."""
+USUAL = Judging()
+"""How an evaluation without options measures."""
 
 
 def method_section(comparison: Comparison, eyes: Eyes | None) -> Section:
@@ -81,8 +82,8 @@ def commands(comparison: Comparison) -> list[str]:
             evaluate = ["modiste", "evaluate", str(member.path)]
             if member.record is not None:
                 count, part = (member.record["protocol"][key] for key in ("generated", "reference"))
-                evaluate += ["--count", str(count)] if count != USUAL_COUNT else []
-                evaluate += ["--reference", part["part"]] if part["part"] != "test" else []
+                evaluate += ["--count", str(count)] if count != USUAL.count else []
+                evaluate += ["--reference", part["part"]] if part["part"] != USUAL.reference else []
             lines += [command_of(member.run), shlex.join(evaluate)]
     return [*lines, shlex.join(["modiste", "report", str(comparison.path)])]
 
