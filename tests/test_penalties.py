@@ -135,6 +135,12 @@ def test_both_sides_of_balanced_consistency_count():
         ({"loss": {"balanced_consistency_weight": 1.0}}, "augment.policy"),
         ({"loss": {"consistency_weight": 1.0}}, "network.dropout"),
         ({"loss": {"group_clip": 1.0}}, "network.conditioning"),
+        (
+            {"loss": {"balanced_consistency_weight": 1.0}, "augment": {"policy": ["cutout"], "probability": 0.0}},
+            "augment.probability",
+        ),
+        ({"augment": {"adapt_target": 0.6}}, "augment.policy"),
+        ({"loss": {"weight_clip": 0.01}, "network": {"discriminator_norm": "spectral"}}, "spectral norm"),
     ],
 )
 def test_a_term_without_what_it_needs_is_refused(tree, word):

@@ -110,13 +110,15 @@ class Loss(Section):
     r2_gamma: NonNegative = 0.0
     """Weight of the R2 gradient penalty at generated images; 0 = off."""
     gradient_penalty_weight: NonNegative = 0.0
-    """Weight of WGAN-GP's penalty on lines between real and generated images (10 as published); 0 = off."""
+    """Weight of WGAN-GP's penalty on lines between real and generated images (10 as published, with a discriminator
+    without batch norm, which mixes the images that the penalty takes one by one); 0 = off."""
     dragan_weight: NonNegative = 0.0
     """Weight of DRAGAN's gradient penalty around real images (10 as published); 0 = off."""
     penalty_every: Count = 1
     """Apply gradient penalties on every so-many-th discriminator step, scaled up to keep their mean weight."""
     consistency_weight: NonNegative = 0.0
-    """Weight of CT-GAN's term: two passes with dropout should agree on a real image (2 as published); 0 = off."""
+    """Weight of CT-GAN's term: two passes with dropout should agree on a real image (2 in the paper, whose equation
+    this is; its authors' code squares the difference); 0 = off."""
     balanced_consistency_weight: NonNegative = 0.0
     """Weight of bCR: logits should not change with augment.policy (10 as published); the game itself then goes
     without augmentation; 0 = off."""
@@ -176,13 +178,13 @@ class Train(Section):
     """Discriminator updates per generator update."""
     accumulate: Count = 1
     """Split each batch into so many parts and add their gradients: less memory, same update but for what sees a
-    part for the whole, batch norm and DRAGAN's noise."""
+    part for the whole, batch norm, DRAGAN's noise and loss.group_clip."""
     lr_generator: Positive = 2e-4
     """The optimiser's learning rate for the generator."""
     lr_discriminator: Positive = 2e-4
     """The optimiser's learning rate for the discriminator."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How both learning rates fall to zero over train.images."""
+    """How both learning rates fall to zero over train.images; the generator's, updated last, is a batch ahead."""
     lr_warmup_images: Annotated[int, Field(ge=0)] = 0
     """Both learning rates rise linearly over the first so many images."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
@@ -211,8 +213,9 @@ class Train(Section):
     """Processor threads, of all processes together; 0 = torch's choice. The manifest has each one's, since sums depend
     on it."""
     processes: Count = 1
-    """Processes on the processor that share each batch, and its threads; faster than as many threads. Batch norm takes
-    each one's part for itself. GPUs are shared out by torchrun instead."""
+    """Processes on the processor that share each batch, and its threads; faster than as many threads. Batch norm,
+    dropout, augmentation and what train.accumulate names take each one's part for itself. GPUs are shared out by
+    torchrun instead."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
@@ -255,6 +258,14 @@ class Recipe(Section):
         loss = self.loss
         if loss.balanced_consistency_weight and not self.augment.policy:
             raise ValueError("loss.balanced_consistency_weight needs transformations; give augment.policy some")
+        if loss.balanced_consistency_weight and not (self.augment.probability or self.augment.adapt_target):
+            raise ValueError("loss.balanced_consistency_weight compares changed images; raise augment.probability")
+        if self.augment.adapt_target and not self.augment.policy:
+            raise ValueError("augment.adapt_target has nothing to adapt; give augment.policy something, or set it to 0")
+        if loss.weight_clip and self.network.discriminator_norm == "spectral":
+            raise ValueError(
+                "loss.weight_clip bounds weights whose scale spectral norm takes out again; set one of the two to none"
+            )
         if loss.consistency_weight and not self.network.dropout:
             raise ValueError("loss.consistency_weight compares passes that differ by dropout; set network.dropout")
         if loss.group_clip and self.network.conditioning == "none":

@@ -36,8 +36,8 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
 def translation(images: Tensor, chosen: Tensor) -> Tensor:
     """Moved by whole pixels, up to an eighth of each side; what comes in is 0, a middle grey, as published."""
     count, _, height, width = images.shape
-    down = _whole_numbers(round(height / 8), count, images.device) * chosen
-    right = _whole_numbers(round(width / 8), count, images.device) * chosen
+    down = _whole_numbers((height + 4) // 8, count, images.device) * chosen
+    right = _whole_numbers((width + 4) // 8, count, images.device) * chosen
     padded = F.pad(images, (1, 1, 1, 1))  # a border of zeros, to which every index outside is brought
     rows = (torch.arange(1, height + 1, device=images.device) - down[:, None]).clamp(0, height + 1)
     columns = (torch.arange(1, width + 1, device=images.device) - right[:, None]).clamp(0, width + 1)

@@ -57,7 +57,8 @@ def around(real: Tensor) -> Tensor:
 def consistency(discriminator: Discriminator, real: Tensor, labels: Tensor | None) -> Tensor:
     """|D(x') - D(x'')|, [N]: two passes over a real image, which differ by their dropout (Wei et al. 2018, eq. 4).
 
-    With M' = 0, and without the term of the second-to-last layer, which has a tenth of the weight there.
+    With M' = 0, and without the term of the second-to-last layer, which has a tenth of the weight there. As the
+    equation has it; the authors' code takes the square, so their weight of 2 is of another scale.
     """
     first, second = (adversarial_logit(discriminator(real, labels)).float() for _ in range(2))
     return (first - second).abs()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from modiste import data, formats, provenance, runs, writing
 from modiste.data import Images
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 from modiste.formats import png as png
 from modiste.networks.layers import ConditionalBatchNorm
 
@@ -295,6 +296,17 @@ def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
         raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
 
 
+def check_picture(out: Path, synthetic: bool = True) -> None:
+    """UsageError where a picture cannot go, or a synthetic one would replace another that is not."""
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder and a picture is one file; name the file, as {out / 'grid.png'}")
+    if synthetic and out.is_file():
+        with suppress(ModisteError):  # what cannot be read is somebody's all the same
+            if provenance.read_metadata(out.read_bytes()):
+                return
+        raise UsageError(f"{out} is there and does not say that it is synthetic; choose another --out")
+
+
 def write(
     images: Images,
     seeds: Sequence[int] | None,
@@ -313,8 +325,7 @@ def write(
     if kind in formats.FORMATS:
         formats.write(images, seeds, out, kind, seal, facts)
         return
-    if seal and out.is_file() and not provenance.read_metadata(out.read_bytes()):
-        raise UsageError(f"{out} is there and does not say that it is synthetic; choose another --out")
+    check_picture(out, seal is not None)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
         picture = png(_class_rows(images, columns))

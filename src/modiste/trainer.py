@@ -3,7 +3,8 @@
 Everything random is a function of position. The order of the data follows from (seed, epoch), the noise from
 (seed, images shown), dropout from (seed, images shown, rank); so a state holds no random-number state, a resumed run
 repeats the run that was never stopped bit for bit on the CPU, and several processes give what one would give, but for
-batch norm, which sees each one's part of the batch, and for rounding.
+rounding and for what is done to each one's part of the batch by itself: batch norm, dropout, augmentation, the points
+of gradient penalties on lines, gradients clipped by class.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def update_generator(
     fakes: Sequence[Tensor],
     real_logits: Sequence[Tensor],
 ) -> None:
-    """Fake logits up, through a discriminator that stands still."""
+    """Fake logits up, through a discriminator whose weights stand still (its batch norm goes on counting)."""
     state.optimizer_g.zero_grad(set_to_none=True)
     state.discriminator.requires_grad_(False)
     mean_loss = torch.zeros((), device=fakes[0].device)

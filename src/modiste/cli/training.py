@@ -179,6 +179,8 @@ def sample(
     if kind in formats.FORMATS:
         labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
         formats.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
+    else:
+        room.check_picture(out)
     if interpolate:
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:

@@ -75,7 +75,7 @@ class ProjectionHead(nn.Module):
     """The logit with the label's share <embed(y), sum over positions of h> (Miyato & Koyama 2018, figure 1d).
 
     The embedding starts small whatever `network.init` says: with unit normal entries the sum over positions
-    would give first logits in the tens.
+    would give first logits in the tens. Spectral norm, where there is one, brings its largest singular value to 1.
     """
 
     def __init__(self, features: int, classes: int) -> None:

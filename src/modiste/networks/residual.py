@@ -49,7 +49,8 @@ class Generator(nn.Module):
     """A dense layer to a map of the first width, one block per width that doubles its side, then the pixels.
 
     For projection the blocks have conditional batch norm, the pixels a common one (as in SNGAN and BigGAN). No biases
-    in blocks with batch norm: every way from there to the pixels ends in one, which takes them out again.
+    in blocks with batch norm: every way from there to the pixels ends in one, which takes them out again (but for the
+    small share of self-attention's weights that they would have).
     """
 
     def __init__(self, network: Network, shape: Shape) -> None:
