@@ -158,6 +158,15 @@ def test_a_run_is_used_for_the_images_that_it_was_trained_on_and_for_no_fewer(
     first = sample.load(run).sample_set(seeds=range(20))
     assert (data.open_data(Data(name=str(tmp_path / "out/all-seed0/synthetic.npz"))).pixels == first.pixels).all()
 
+    weights = run.path / "generator.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before + b" ")  # trained on since
+    with pytest.raises(
+        UsageError, match=r"is another than the one that .*out was begun with, .* start another experim"
+    ):
+        augmentation.augment(tmp_path / "out", seeds=(0, 1, 2), console=QUIET)
+    assert not (tmp_path / "out/all-seed2/generator/manifest.json").exists()
+    weights.write_bytes(before)
     code, _, said = call("augment", run.path, "--budgets", "20", "--out", tmp_path / "less")
     assert code == 2 and "that is the only fair budget" in said and not (tmp_path / "less").exists()
     code, _, said = call("augment", run.path, "--recipe", "swift", "--out", tmp_path / "less")
@@ -227,7 +236,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "shares": (["--ratio", "half"], "'half' are no numbers"),
     "filter": (["--filter", "taste"], "--filter taste is not possible: choose among none,"),
     "keep": (["--keep", "1e-9"], "--keep 1e-09 is not possible: a filter keeps a share from 0.05 to 1"),
-    "many": (["--count", "2000000", "--keep", "0.2"], "1,000,000 are the most; ask for fewer with --count\n"),
+    "keep what": (["--keep", "0.2"], "--keep 0.2 is the share that a filter keeps; name one with --filter"),
+    "many": (["--count", "2000000"], "1,000,000 are the most; ask for fewer with --count\n"),
     "filtered": (
         ["--count", "60000", "--filter", "none,distance", "--keep", "0.05"],
         "1,200,000 images would be made for one synthetic set, and 1,000,000 are the most; ask for fewer with --count, "

@@ -322,6 +322,19 @@ def test_no_use_no_verdict_and_harm() -> None:
     once = [one for one in harm if one["seed"] == 0]
     said = gains.answer(once, gains.decisive(once), Path("x"))
     assert len(said) == 1 and "no verdict is possible with one seed" in said[0]
+    begun = [one for one in harm if one["seed"] < 2 and one["arm"] in (REAL, CLASSICAL)]
+    assert "before two seeds are measured in all arms" in gains.answer(begun, gains.decisive(begun), Path("x"))[0]
+
+
+def test_a_report_says_what_is_not_measured_yet(tmp_path: Path) -> None:
+    rows = made_up({"100": {REAL: 0, CLASSICAL: 0, MIXED: 0, BOTH: 0, ALONE: -0.3}})
+    settings = Settings(data=Data(name="toy"), budgets=(100,), seeds=(0, 1, 2, 3, 4))
+    assert gains.unfinished(tmp_path, settings, rows) == ""
+    more = settings.model_copy(update={"budgets": (100, "all")})
+    said = "5 of 10 pieces are not measured: all-seed0, all-seed1, all-seed2 and 2 more"
+    assert gains.unfinished(tmp_path, more, rows) == said
+    assert f"- {said}; what follows is said of the others so far" in gains.report(tmp_path, more, rows)
+    assert gains.unfinished(tmp_path, settings, rows[:-1]) == "1 of 5 pieces are not measured: 100-seed4"
 
 
 def test_arms_that_are_not_measured_yet_are_not_the_best() -> None:

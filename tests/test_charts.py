@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from modiste import charts
+from modiste import charts, figures
 from modiste.charts import Bar
 from modiste.report.answers import centre, normalised
 
@@ -57,6 +57,27 @@ def test_bars_have_whiskers_dots_and_the_line_of_real_images() -> None:
 def test_a_confusion_is_told_in_per_cent_of_its_rows() -> None:
     figure = charts.confusion(np.array([[8, 2], [0, 4]]), ("hat", "sock"), "seen", "asked")
     assert texts(figure) == ["80", "20", "100"]
+
+
+def test_a_class_with_dollars_in_its_name_is_no_formula() -> None:
+    names = ("$a^$", "a|b")
+    for figure in (
+        charts.confusion(np.eye(2, dtype=np.int64), names, "seen", "asked"),
+        charts.clouds(np.zeros((5, 2)), np.ones((7, 2)), {names[0]: (0.0, 0.0)}),
+        figures.class_counts({"train": [5, 3]}, names),
+        figures.image_grid(np.zeros((2, 1, 8, 8), np.uint8), 2, names),
+    ):
+        assert "$a^$" in charts.svg(figure, "names")
+
+
+def test_a_legend_of_many_names_leaves_the_axes_their_room() -> None:
+    names = [f"configuration-with-a-long-name-{k}" for k in range(30)]
+    figure = charts.ranges({name: np.arange(5.0) for name in names}, [], "distance")
+    figure.draw_without_rendering()
+    high = figure.axes[0].get_window_extent().height / figure.dpi
+    few = charts.ranges({"one": np.arange(5.0)}, [], "distance")
+    few.draw_without_rendering()
+    assert high > 0.8 * few.axes[0].get_window_extent().height / few.dpi
 
 
 def test_distributions_and_clouds_show_every_point() -> None:

@@ -188,6 +188,7 @@ def test_a_comparison_has_a_column_for_each() -> None:
     text = records.markdown(heads, body).splitlines()
     assert text[0] == "| score | mine | theirs | floor | ceiling |" and text[1] == "| --- | --- | --- | --- | --- |"
     assert len(text) == 5 and all(line.count("|") == 6 for line in text)
+    assert records.markdown(["class"], [["a|b"]]).endswith("| a\\|b |")
 
 
 def test_whether_all_extractors_agree() -> None:

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -162,8 +163,8 @@ def test_pictures_with_generated_images_say_so(written: report.Written) -> None:
     for ending in showing.STAGES:
         assert {said[name] for name in said if name.endswith(f"-{ending}")} == {provenance.SOURCE_TYPE}
     assert {said[name] for name in said if name.endswith("-predictions")} == {provenance.SOURCE_TYPE}
-    assert said["real-nearest"] is None and said["class-1"] is None
-    nearest = {said[name] for name in said if name.endswith("-nearest") and name != "real-nearest"}
+    assert said["_unseen-nearest"] is None and said["class-1"] is None
+    nearest = {said[name] for name in said if name.endswith("-nearest") and name != "_unseen-nearest"}
     assert nearest == {provenance.COMPOSITE_TYPE}
 
 
@@ -413,6 +414,15 @@ def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
 def test_what_is_neither_run_nor_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"neither a run folder .* nor a study folder"):
         report.write(tmp_path)
+
+
+@pytest.mark.parametrize(("out", "html"), [("swift-0.5", "swift-0.5.html"), ("a.md", "a.html"), ("b.html", "b.html")])
+def test_a_report_keeps_the_name_it_is_given(out: str, html: str, tmp_path: Path) -> None:
+    assert report._place(SimpleNamespace(outputs=tmp_path), tmp_path / out) == tmp_path / html  # type: ignore[arg-type]
+
+
+def test_groups_beyond_z_have_letters_of_their_own() -> None:
+    assert [answers._letter(number) for number in (0, 25, 26, 51, 52)] == ["a", "z", "a1", "z1", "a2"]
 
 
 def test_the_command_line_prints_the_same_table(run: Path, tmp_path: Path) -> None:

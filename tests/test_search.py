@@ -159,6 +159,10 @@ def test_the_published_space() -> None:
         (f'recipe = "swift"\ndirection = "higher"\n[space]\n{RATES}', "frechet is better lower"),
         (f'recipe = "swift"\nsampler = "grid"\n[space]\n{RATES}', "sampler = 'grid' is not possible"),
         (f'recipe = "swift"\nbudget = "soon"\n[space]\n{RATES}', "'soon' is no length"),
+        ('recipe = "swift"\nbudget = "9 images"\nspace.train.images = { choices = [5, 6] }', "would undo train.images"),
+        (f'recipe = "swift"\nfinalists.budget = "9 images"\nset.train.epochs = 1\n[space]\n{RATES}', "would undo"),
+        (f'recipe = "swift"\ntrial_set.data.split = "train"\n[space]\n{RATES}', "data.split is fit in every search"),
+        (f'recipe = "swift"\nset.data.split = "train"\n[space]\n{RATES}', "data.split is fit in every search"),
         (f'recipe = "swift"\nfinalists.seed = 3\n[space]\n{RATES}', "did you mean 'seeds'"),
         (f'recipe = "swift"\npruner = "median"\nobjective = "kernel"\n[space]\n{RATES}', "does not log kernel"),
         (f'recipe = "swift"\npruner = "median"\nset.evaluate.every_images = 0\n[space]\n{RATES}', "above 0"),
@@ -484,6 +488,12 @@ def test_which_finalist_is_taken(file: Path) -> None:
     assert best == "a" and "b failed with 2 of its seeds" in sentence and "failed least" in sentence
     half: dict[str, dict[int, float | None]] = {"a": {1: None, 2: None, 3: None}, "b": noisy["b"]}
     assert finals.choose(space, half, rows, None) == ("b", "b is taken: all others failed")
+    five: dict[str, dict[int, float | None]] = {
+        "a": {1: 2.0, 2: 2.0, 3: 2.0, 4: 2.02, 5: 2.0},
+        "b": {1: 1.0, 2: 1.005, 3: None, 4: None, 5: None},
+    }
+    told = "a is taken as the first in rank, where failed runs come last: b is better but failed with 3 of its seeds"
+    assert finals.choose(space, five, rows, None) == ("a", told)
     one = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=1)})
     single: dict[str, dict[int, float | None]] = {"a": {1: 1.0}, "b": {1: 2.0}}
     best, sentence = finals.choose(one, single, rows, None)

@@ -179,19 +179,34 @@ def test_finished_runs_are_reused_and_seeds_can_be_added(file: Path, here: list[
     assert len(here) == 6
 
 
-def test_records_by_another_judge_are_made_anew_beside_new_ones(file: Path, here: list[str], tmp_path: Path) -> None:
+def test_records_that_were_measured_otherwise_are_made_anew(file: Path, here: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
+    low, high = "lr_generator-0.0001", "lr_generator-0.002"
     modiste.study(file, out, seeds=1, console=QUIET)
-    place = out / "runs/lr_generator-0.002-seed0/metrics.json"
-    record = json.loads(place.read_text())
-    first = next(iter(record["protocol"]["extractors"].values()))
-    first["hash"] = "of a judge that was replaced"
-    place.write_text(json.dumps(record))
+    place, other = (out / f"runs/{name}-seed0/metrics.json" for name in (high, low))
+
+    def spoil(change: Callable[[dict[str, Any]], object]) -> None:
+        record = json.loads(place.read_text())
+        change(record["protocol"]["extractors"])
+        place.write_text(json.dumps(record))
+
+    spoil(lambda networks: next(iter(networks.values())).update(hash="of a judge that was replaced"))
+    os.utime(other)  # the newest, as after a judging anew that was cut off
     modiste.study(out, console=QUIET)
-    assert len(here) == 2  # nothing new to compare it with
+    assert here[2:] == [f"{high}-seed0"]
+    spoil(lambda networks: networks.update(one_more={"hash": "of a judge that was there then"}))
+    modiste.study(out, console=QUIET)
+    assert here[3:] == [f"{low}-seed0", f"{high}-seed0"]  # first like the newest, which then proves to be the odd one
+    spoil(lambda networks: networks.update(one_more={"hash": "of a judge that was there then"}))
     modiste.study(out, seeds=2, console=QUIET)
-    assert here[2:] == [f"lr_generator-{rate}-seed1" for rate in ("0.0001", "0.002")] + ["lr_generator-0.002-seed0"]
+    assert here[5:] == [f"{low}-seed1", f"{high}-seed1", f"{high}-seed0"]
     assert len({row["protocol_hash"] for row in timeless(out)}) == 1
+    rows = modiste.study(out, console=QUIET).rows
+    assert len(outcomes.verdicts(rows)) == 2
+    mixed = [{**row, "protocol_hash": "another"} if row["seed"] else row for row in rows]
+    assert outcomes.verdicts(mixed) == [
+        "not all runs were measured alike, so no verdict is possible; give the study again to judge them anew"
+    ]
 
 
 def test_another_study_does_not_fit_into_the_folder(file: Path, here: list[str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from modiste import figures
 from modiste.figures import COLOURS, DPI
 
 WIDTH = 4.6  # inches: text of 8 points can still be read where a phone shows this much
@@ -27,6 +28,8 @@ LINES = tuple("#B3A100" if colour == "#F0E442" else colour for colour in COLOURS
 STYLES = ("-", "--", ":", "-.")
 QUIET = "#888888"  # seen on white and on black
 PALE, DARK = "#ffffff", "#111111"
+LEGEND_LINE = 0.17  # inches
+FREE_LINES = 4  # of a legend, for which a figure has room; for more it grows
 
 Line = tuple[Sequence[float], Sequence[float]]
 """Places along the horizontal axis and the values there."""
@@ -146,8 +149,9 @@ def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], x_label: st
                 place = (column + 0.5, row + 0.52)
                 text = f"{100 * share[row, column]:.0f}"
                 axes.text(*place, text, ha="center", va="center", fontsize=SMALL - 2, color=colour)
-    axes.set_xticks(np.arange(classes) + 0.5, class_names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(np.arange(classes) + 0.5, class_names)
+    names = [figures.plain(name) for name in class_names]
+    axes.set_xticks(np.arange(classes) + 0.5, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(classes) + 0.5, names)
     axes.tick_params(length=0)
     axes.invert_yaxis()
     axes.set_xlabel(x_label, fontsize=SMALL)
@@ -166,7 +170,7 @@ def clouds(
     axes.plot(*generated.T, marker="x", color=COLOURS[1], label=f"generated ({len(generated):,})", **look)  # type: ignore[arg-type]
     for name, place in names.items():
         box = {"boxstyle": "round,pad=0.15", "fc": PALE, "ec": QUIET, "lw": 0.4, "alpha": 0.85}
-        axes.text(*place, name, ha="center", va="center", fontsize=SMALL - 2, color=DARK, bbox=box)
+        axes.text(*place, figures.plain(name), ha="center", va="center", fontsize=SMALL - 2, color=DARK, bbox=box)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
@@ -245,6 +249,8 @@ def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         columns = 1 if max(map(len, labels)) > 24 else min(3, len(labels))
+        lines = -(-len(labels) // columns)
+        figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(0, lines - FREE_LINES))
         figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL - 1)
 
 

@@ -35,6 +35,11 @@ def save(figure: Figure, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def plain(text: str) -> str:
+    """Text for matplotlib, which would set what stands between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
 def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
     """Bars with the number of images per class, one colour per split."""
     splits, classes = len(counts_by_split), len(class_names)
@@ -51,7 +56,7 @@ def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequ
             label=f"{split} ({sum(counts):,})",
         )
         axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=SMALL - 1)
-    axes.set_yticks(rows, class_names)
+    axes.set_yticks(rows, [plain(name) for name in class_names])
     axes.invert_yaxis()
     axes.set_ylabel("class")
     axes.set_xlabel("images")
@@ -75,7 +80,8 @@ def first_of_each_class(
         first = np.flatnonzero(labels == label)[:per_class]
         tiles[label, : len(first)] = pixels[first]
     axes = _sheet(tiles.reshape(-1, channels, height, width), per_class, left=180, bottom=68)
-    axes.set_yticks([(height + GAP) * row + height / 2 for row in range(len(class_names))], class_names)
+    middles = [(height + GAP) * row + height / 2 for row in range(len(class_names))]
+    axes.set_yticks(middles, [plain(name) for name in class_names])
     axes.set_xticks(
         [(width + GAP) * column + width / 2 for column in range(per_class)],
         [str(column + 1) for column in range(per_class)],
@@ -98,7 +104,7 @@ def image_grid(pixels: NDArray[np.uint8], columns: int, titles: Sequence[str] | 
     for index, title in enumerate(titles or ()):
         row, column = divmod(index, columns)
         x, y = (width + GAP) * column + width / 2, (height + GAP + room) * row + height + 0.5
-        axes.text(x, y, title, ha="center", va="top", fontsize=SMALL - 1, linespacing=1.1)
+        axes.text(x, y, plain(title), ha="center", va="top", fontsize=SMALL - 1, linespacing=1.1)
     return axes.get_figure(root=True) or Figure()
 
 

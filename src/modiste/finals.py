@@ -7,6 +7,7 @@ called the best only where the statistics say so; of several that cannot be told
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) ->
     numbers = "-".join(str(row["number"]) for row in chosen)
     if len(numbers) > LONGEST_NAME:
         numbers = f"{len(chosen)}-trials-{hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
+    if space.finalists.budget:  # finalists of another length are another study
+        numbers += f"-{re.sub(r'[^A-Za-z0-9.]+', '-', space.finalists.budget)}"
     seeds = len(final_study(space, chosen).seed_list)
     console.print(
         f"finalists: {', '.join(row['name'] for row in chosen)}, {seeds} seeds each", highlight=False, soft_wrap=True
@@ -124,6 +127,11 @@ def choose(
     if len(able) == 1:
         others = "all others failed" if len(table) > 1 else "there was one finalist, so nothing to compare it with"
         return first.name, f"{first.name} is taken: {others}"
+    pairs = statistics.verdicts(table, better=space.better, target=target, scale=space.scale)
+    if ahead := _better_than(first.name, pairs):
+        failed = {rank.name: len(rank.failed) for rank in able}
+        told = "; ".join(f"{name} is better but failed with {failed[name]} of its seeds" for name in ahead)
+        return first.name, f"{first.name} is taken as the first in rank, where failed runs come last: {told}"
     equals = [rank.name for rank in able if set(rank.groups) & set(first.groups)]
     if len(equals) == 1:
         return first.name, f"{first.name} is the best: over training seeds it is better than every other finalist"
@@ -141,6 +149,12 @@ def choose(
     shaky = [f"{name} failed with {failures[name]} of its seeds" for name in equals if name not in steady]
     left_out = f" ({'; '.join(shaky)})" if shaky else ""
     return cheapest, f"{', '.join(equals)} cannot be told apart{left_out}; {cheapest} is taken as {why}"
+
+
+def _better_than(name: str, pairs: Sequence[statistics.Verdict]) -> list[str]:
+    """The configurations that a verdict calls better than that one."""
+    found = [pair.first for pair in pairs if pair.second == name and pair.word == "better"]
+    return found + [pair.second for pair in pairs if pair.first == name and pair.word == "worse"]
 
 
 def write_best(

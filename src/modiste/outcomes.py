@@ -61,17 +61,9 @@ def is_of(record: Record, folder: Path) -> bool:
     return digest.startswith(str(record["subject"].get("hash") or "none")) and records.is_usual(record)
 
 
-def judged_alike(one: Record, other: Record) -> bool:
-    """Whether no network of the same name and input differs between the two records."""
-    first, second = (record["protocol"]["extractors"] for record in (one, other))
-    shared = [(first[name], second[name]) for name in first.keys() & second.keys()]
-    return all(a.get("hash") == b.get("hash") for a, b in shared if a.get("input") == b.get("input"))
-
-
 def protocol_hash(record: Record) -> str:
     """16 hexadecimal digits over all of a protocol that must agree before two records stand in one table."""
-    protocol = {key: value for key, value in record["protocol"].items() if key not in records.OWN}
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(records.how_measured(record), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def rows_of(study: str, run: Planned, record: Record | None, reason: str = "") -> list[Row]:
@@ -187,6 +179,8 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     scores = values(rows, names[0]) if names else {}
     if len(scores) < 2:
         return []
+    if len({row["protocol_hash"] for row in rows if row["status"] == "finished"}) > 1:
+        return ["not all runs were measured alike, so no verdict is possible; give the study again to judge them anew"]
     if len({row["seed"] for row in rows}) < 2:
         return ["with one seed no verdict is possible: the next seed may turn the order around; use --seeds 3 or more"]
     better = next(row["better"] for row in rows if row["score"] == names[0])

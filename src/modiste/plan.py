@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -228,6 +228,13 @@ def budget_changes(text: str, what: str = "the budget") -> dict[str, Any]:
     return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
 
 
+def undone_by(budget: str, keys: Iterable[str]) -> str | None:
+    """The first of these keys that says in its own way the length that the budget sets; None where none does."""
+    (sets,) = budget_changes(budget)
+    same = {sets} if sets == "train.budget_seconds" else {"train.images", "train.epochs"}
+    return next((key for key in keys if key in same), None)
+
+
 def configurations(study: Study) -> list[Configuration]:
     """All configurations with every change in its `set`: their own, the grid's, the study's; names are unique."""
     bases = [Configuration(name=recipe, recipe=recipe) for recipe in study.recipes] + list(study.configuration)
@@ -276,6 +283,11 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
     opened: dict[Data, Images] = {}
     costs: dict[Any, float] = {}  # what takes time is done once for all that share it
     for one in configurations(study):
+        if study.budget and (undone := undone_by(study.budget, one.set)):
+            raise UsageError(
+                f"{one.name}: the budget of {study.budget} would undo {undone} = {one.set[undone]}; "
+                "leave one of the two out"
+            )
         changes = {**one.set, **({"train.threads": study.threads} if study.threads else {}), **length}
         try:
             recipe, _ = trainer.settle(one.recipe, out, changes)

@@ -57,9 +57,15 @@ def read(path: Path) -> Record:
 
 def differences(first: Record, second: Record) -> list[str]:
     """What keeps two records apart, as `reference.part: test here, heldout there`; empty when nothing does."""
-    one, other = (dict(_flat(record["protocol"])) for record in (first, second))
-    keys = [key for key in sorted(one.keys() | other.keys()) if key not in OWN and key.partition(".")[0] not in OWN]
+    one, other = how_measured(first), how_measured(second)
+    keys = sorted(one.keys() | other.keys())
     return [f"{key}: {one.get(key)} and {other.get(key)}" for key in keys if one.get(key) != other.get(key)]
+
+
+def how_measured(record: Record) -> dict[str, Any]:
+    """All of a record's protocol that must agree before it stands in a table with another, by dotted key."""
+    parts = _flat(record["protocol"])
+    return {key: part for key, part in parts if key not in OWN and key.partition(".")[0] not in OWN}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -208,7 +214,7 @@ def agreement(records: Sequence[Record]) -> str:
 def markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A table as Markdown."""
     lines = [heads, ["---"] * len(heads), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def with_uncertainty(value: float | None, uncertainty: float | None) -> str:

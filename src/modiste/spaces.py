@@ -244,14 +244,17 @@ def _check(space: Space, place: str) -> None:
         )
     if space.seed + space.finalists.seeds >= 2**31:
         raise UsageError(f"{place}: seed = {space.seed} leaves no seeds for the finalists after it; use a smaller one")
-    for text in filter(None, (space.budget, space.finalists.budget)):
-        plan.budget_changes(text)
+    for what, text in (("budget", space.budget), ("finalists.budget", space.finalists.budget)):
+        if text and (undone := plan.undone_by(text, [*space.space, *space.set, *space.trial_set])):
+            raise UsageError(f"{place}: {what} = {text!r} would undo {undone}; leave one of the two out")
     for key in [*space.space, *space.set, *space.trial_set]:
         if key in ("seed", "train.threads") or (key in space.space and {key, key.partition(".")[0]} & set(FIXED)):
             raise UsageError(
                 f"{place}: {key} must be the same for all trials; "
                 f"{'write seed = 1 at the top instead' if key == 'seed' else 'leave it out'}"
             )
+    if "data.split" in {*space.set, *space.trial_set}:
+        raise UsageError(f"{place}: data.split is fit in every search, as held-out images judge it; leave it out")
     base = base_recipe(space, place)
     for key, axis in space.space.items():
         for value in axis.extremes:

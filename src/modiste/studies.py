@@ -122,8 +122,8 @@ def study(
             if tracker and found[run.name]:
                 tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
 
-        def carry_out(todo: Sequence[Planned]) -> list[Record]:
-            errands, new = [_errand(run, path, asked.threads) for run in todo], []
+        def carry_out(todo: Sequence[Planned]) -> None:
+            errands = [_errand(run, path, asked.threads) for run in todo]
             with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
                 if ray:
                     results = workers.on_ray(ray, errands, jobs, stopped, glance)
@@ -136,21 +136,26 @@ def study(
                     record = None if outcome else outcomes.measured(run, judging)
                     if record is None:
                         outcome = outcome or f"its record does not fit its weights; see {errands[number].log}"
-                    else:
-                        new.append(record)
+                    found[run.name] = record
                     rows[run.name] = outcomes.rows_of(asked.name, run, record, outcome)
                     outcomes.write(path, [row for run in planned for row in rows[run.name]])
                     if tracker and record:
                         tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
                     say(f"{run.name}: {'failed: ' + outcome if outcome else _first_score(rows[run.name])}")
-            return new
 
-        new = carry_out(todo)
-        kept = [(run, record) for run in planned if (record := found[run.name])]
-        if old := [run for run, record in kept if not all(outcomes.judged_alike(record, one) for one in new)]:
-            console.print(f"{len(old)} runs were judged by other networks than the new ones, and are judged again")
-            carry_out(old)
+        carry_out(todo)
+        for _ in range(2):  # the newest record may be as old as the others: then they are what it is compared with next
+            odd = _unlike_the_newest([(run, record) for run in planned if (record := found[run.name])])
+            if odd and not stopped():
+                console.print(f"{len(odd)} runs were measured otherwise than the newest, and are measured again")
+                carry_out(odd)
     return StudyFolder(path)
+
+
+def _unlike_the_newest(measured: Sequence[tuple[Planned, Record]]) -> list[Planned]:
+    """The runs whose records cannot stand in one table with the one that was written last."""
+    newest = max(measured, key=lambda one: one[0].record.stat().st_mtime_ns, default=None)
+    return [run for run, record in measured if newest and records.differences(record, newest[1])]
 
 
 def _whose(asked: Study, run: Planned) -> dict[str, Any]:

@@ -305,7 +305,7 @@ def measured(mine: Search, planned: Planned) -> tuple[float | None, dict[str, An
     score = record["scores"][name]
     value, floor = score["value"], score["floor"]
     if space.better == "near" and value is not None:
-        value = abs(value - floor)
+        name, value = f"{name} from real images", abs(value - floor)
     return value, {**facts, "score": name, "uncertainty": score["uncertainty"]}
 
 

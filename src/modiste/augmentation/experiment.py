@@ -208,6 +208,8 @@ def settle(
     settings = build({"data": dataset.model_dump(), "rare": numbers, **given})
     if settings.keep < LEAST_KEPT and not is_experiment(path):
         raise UsageError(f"--keep {settings.keep} is not possible: {POSSIBLE['keep']}")
+    if "keep" in given and set(settings.filter) == {"none"}:
+        raise UsageError(f"--keep {settings.keep} is the share that a filter keeps; name one with --filter")
     return settings, generators, path, opened(settings, path, parts)
 
 
@@ -377,10 +379,22 @@ def prepare(
             facts = {"data": subset.name, "budget": piece.budget, "seed": piece.seed, "digest": data.digest(subset)}
             writing.write_text(piece.folder / "subset.json", json.dumps({**facts, "indices": indices}) + "\n")
         if settings.run and not runs.exists(piece.generator):
-            piece.generator.mkdir(exist_ok=True)
-            for name in GENERATOR_FILES:
-                writing.write_bytes(piece.generator / name, (Path(settings.run) / name).read_bytes())
+            _copy_generator(Path(settings.run), piece, made)
     return made
+
+
+def _copy_generator(run: Path, piece: Piece, made: Sequence[Piece]) -> None:
+    """The run's generator into the piece; UsageError unless the other pieces have the same."""
+    weights = (run / "generator.safetensors").read_bytes()
+    for other in made:
+        if runs.exists(other.generator) and (other.generator / "generator.safetensors").read_bytes() != weights:
+            raise UsageError(
+                f"the generator of {run} is another than the one that {other.folder.parent} was begun with, and an "
+                "experiment is about one; put that one back, or start another experiment with --out"
+            )
+    piece.generator.mkdir(exist_ok=True)
+    for name in GENERATOR_FILES:
+        writing.write_bytes(piece.generator / name, (run / name).read_bytes())
 
 
 def _check_same(settings: Settings, recipe: Recipe, path: Path) -> None:

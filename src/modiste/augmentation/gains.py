@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from modiste import data, figures, records, statistics, writing
+from modiste.augmentation import experiment
 from modiste.augmentation.arms import BOTH, CLASSICAL, MIXED, REAL, REPEATS, WITHOUT_SYNTHETIC
 from modiste.augmentation.experiment import Settings
 from modiste.statistics import Difference
@@ -180,7 +181,9 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
             unbeaten.append(rival)
             said.append(f"{lead} no gain over {rival} could be shown, so do not use the synthetic images: {facts}")
         else:
-            said.append(f"{lead} no verdict is possible with one seed; ask for five with --seeds 5")
+            one = len({row["seed"] for row in rows if row["budget"] == budget}) == 1
+            why = "with one seed; ask for five with --seeds 5" if one else "before two seeds are measured in all arms"
+            said.append(f"{lead} no verdict is possible {why}")
     said += [
         f"with {spread(rows, gain.budget, 'images')} labels the classical changes harm, a sign of too few steps "
         f"({spread(rows, gain.budget, 'steps')}): believe no gain before it has shown with more --steps"
@@ -347,9 +350,24 @@ def _labels_of(rows: Sequence[Row]) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda one: one[1]))
 
 
+def unfinished(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
+    """Which pieces are not measured in every arm, in words; empty when all are."""
+    arms = {arm.name for arm in experiment.all_arms(settings)}
+    pieces = experiment.pieces(settings, folder)
+    left = [
+        piece.name
+        for piece in pieces
+        if arms - {row["arm"] for row in rows if (row["budget"], row["seed"]) == (str(piece.budget), piece.seed)}
+    ]
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    return f"{len(left)} of {len(pieces)} pieces are not measured: {', '.join(left[:3])}{more}" if left else ""
+
+
 def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
     """The experiment as a page of Markdown."""
     said = answer(rows, decisive(rows), folder)
+    if left := unfinished(folder, settings, rows):
+        said = [f"{left}; what follows is said of the others so far", *said]
     scores = ["accuracy", "rare"] if has_rare(rows) else ["accuracy"]
     parts = [f"# Do synthetic images help on {settings.data.name}?", "", *(f"- {line}" for line in said), ""]
     parts += ["![accuracy of each arm](accuracy.svg)", "", "## How it was measured", "", _method(settings, rows), ""]

@@ -136,7 +136,8 @@ def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None
     space, final = found.space, found.final
     keys = list(space.space)
     score = next((row["score"] for row in found.trials if row["score"]), space.objective)
-    heads = ["trial", *(key.partition(".")[2] for key in keys), f"{score} ({space.better})", "seconds", "state"]
+    better = "lower" if space.better == "near" else space.better  # a trial is led by its distance
+    heads = ["trial", *(key.partition(".")[2] for key in keys), f"{score} ({better})", "seconds", "state"]
     body = [
         [
             row["name"],

@@ -80,6 +80,9 @@ def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30,
 
 def _place(comparison: Comparison, out: str | Path | None) -> Path:
     place = Path(out) if out else comparison.outputs / "report.html"
-    place = place / "report.html" if place.is_dir() else place.with_suffix(".html")
+    if place.is_dir():
+        place = place / "report.html"
+    elif place.suffix != ".html":  # of swift-0.5 no part is a suffix
+        place = place.with_suffix(".html") if place.suffix == ".md" else place.with_name(f"{place.name}.html")
     place.parent.mkdir(parents=True, exist_ok=True)
     return place

@@ -243,10 +243,15 @@ def ranking(comparison: Comparison, score: str) -> dict[str, tuple[float, str]]:
     placed = {}
     order = list(dict.fromkeys(group for row in found for group in row.groups))
     for row in found:
-        letters = "".join(sorted(chr(ord("a") + order.index(group) % 26) for group in row.groups))
+        letters = "".join(_letter(number) for number in sorted(map(order.index, row.groups)))
         text = "-" if row.mean_rank is None else f"{row.mean_rank:.1f} {letters}".strip()
         placed[row.name] = (math.inf if row.mean_rank is None else row.mean_rank, text)
     return placed
+
+
+def _letter(number: int) -> str:
+    """a to z for the first groups, then a1 to z1 and so on."""
+    return f"{chr(ord('a') + number % 26)}{number // 26 or ''}"
 
 
 def interval_text(comparison: Comparison, configuration: Configuration, score: str) -> str:

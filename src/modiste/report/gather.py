@@ -203,7 +203,7 @@ def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, 
     row = known.get((name, seed), {})
     status = row.get("status") or "waiting"
     if status == "waiting" and run is not None:
-        status = "running" if run.manifest["status"] != "finished" else "not measured yet"
+        status = "not measured yet" if run.manifest["status"] == "finished" else str(run.manifest["status"])
     record = records.read(folder / file) if row.get("status") == "finished" and (folder / file).is_file() else None
     if record is not None and not outcomes.is_of(record, folder):  # evaluated in another way or trained on since
         record, status = None, "not measured yet"

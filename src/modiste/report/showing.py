@@ -134,7 +134,7 @@ def neighbour_section(gaze: Gaze, say: Say) -> Section | None:
             pairs = pictures.pairs(tests.select(chosen), train.pixels[real_indices[chosen]], judge)
             unseen = [
                 Paragraph("For comparison, real images that no training has seen, above their nearest training image:"),
-                Tiles("real-nearest", pairs, _distance_captions(tests, real_distances, chosen),
+                Tiles("_unseen-nearest", pairs, _distance_captions(tests, real_distances, chosen),
                       "real test image above nearest training image"),
             ]  # fmt: skip
     chart = Chart(
