@@ -169,9 +169,9 @@ def test_a_picture_that_is_not_synthetic_is_left_alone(tmp_path: Path) -> None:
             sample.write(images, None, tmp_path / f"new {name}", kind, seal=provenance.stamp)
     (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
     with pytest.raises(UsageError, match=r"notes\.png is there and does not say that it is synthetic"):
-        sample.check_picture(tmp_path / "notes.png")
+        sample.check_place(tmp_path / "notes.png", "png")
     with pytest.raises(UsageError, match=r"is a folder and a picture is one file; name the file"):
-        sample.check_picture(tmp_path)
+        sample.check_place(tmp_path, "png")
 
 
 def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:

@@ -296,8 +296,10 @@ def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
         raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
 
 
-def check_picture(out: Path, synthetic: bool = True) -> None:
-    """UsageError where a picture cannot go, or a synthetic one would replace another that is not."""
+def check_place(out: Path, kind: str, synthetic: bool = True) -> None:
+    """UsageError where a picture (png, gif) cannot go, or a synthetic one would replace another that is not."""
+    if kind not in ("png", "gif"):
+        return
     if out.is_dir():
         raise UsageError(f"{out} is a folder and a picture is one file; name the file, as {out / 'grid.png'}")
     if synthetic and out.is_file():
@@ -325,7 +327,7 @@ def write(
     if kind in formats.FORMATS:
         formats.write(images, seeds, out, kind, seal, facts)
         return
-    check_picture(out, seal is not None)
+    check_place(out, kind, seal is not None)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
         picture = png(_class_rows(images, columns))

@@ -173,14 +173,13 @@ def sample(
     generator = room.load(run, checkpoint, batch_norm)
     signed = sign or certificate is not None or private_key is not None
     room.check_marks(out, kind, signed, watermark is not None)
+    room.check_place(out, kind)
     if chosen is None and not interpolate:
         chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
     frames = count or (30 if kind == "gif" else 10)
     if kind in formats.FORMATS:
         labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
         formats.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
-    else:
-        room.check_picture(out)
     if interpolate:
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
@@ -189,8 +188,7 @@ def sample(
         images = replace(images, pixels=mark.embed(images.pixels, watermark))
     facts = {"Run": generator.source, "Recipe hash": str(runs.open_run(run).manifest.get("recipe_hash", "unknown"))}
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
-    card = formats.card_place(out, kind)
-    removed = formats.is_card(card)
+    removed = formats.is_card(card := formats.card_place(out, kind))
     room.write(images, chosen, out, kind, columns, seal, facts)
     if as_json:
         told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
