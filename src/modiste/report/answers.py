@@ -173,21 +173,23 @@ def study_sentences(comparison: Comparison) -> list[str]:
     open_pairs = [pair for pair in pairs if pair.word == "cannot be told apart"]
     without = [pair for pair in pairs if pair.word == "no verdict possible"]
     if decided and len(decided) == len(pairs):
-        second = f"Every pair of configurations can be told apart: {'; '.join(beaten(decided))}."
+        lead = "Every pair of configurations" if len(pairs) > 1 else "The two configurations"
+        second = f"{lead} can be told apart: {'; '.join(beaten(decided))}."
     elif decided:
         told = "; ".join(beaten(decided))
         second = f"{told}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
     elif open_pairs:
-        second = (
-            f"None of the {len(open_pairs)} tested pairs can be told apart with so few seeds: the order may be chance."
-        )
+        several = f"None of the {len(open_pairs)} tested pairs can"
+        lead = several if len(open_pairs) > 1 else "The one pair that was tested cannot"
+        second = f"{lead} be told apart with so few seeds: the order may be chance."
     elif len(names) == 1:
         second = "It is the only configuration, so there is nothing to compare it with."
     else:
         second = "With so few measured seeds no verdict on any pair is possible."
     failed = sum(member.status == "failed" for member in comparison.members)
     third = [f"{failed} of {len(comparison.members)} runs failed"] if failed else []
-    third += [f"{len(without)} pairs have too few seeds for a verdict"] if without and (decided or open_pairs) else []
+    have = "pairs have" if len(without) > 1 else "pair has"
+    third += [f"{len(without)} {have} too few seeds for a verdict"] if without and (decided or open_pairs) else []
     budget = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
     return [first, second, budget[0].upper() + budget[1:] + "."]
 
