@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from modiste import config, losses, networks, plan, spaces
+from modiste import config, losses, networks, plan, spaces, studies
 from modiste.errors import UsageError
 
 
@@ -100,6 +101,19 @@ def test_a_study_has_one_data_set(closet: Path, tmp_path: Path) -> None:
     text = f'recipes = ["swift"]\ngrid."data.name" = ["toy", "{closet}"]'
     with pytest.raises(UsageError, match="judged on different images"):
         plan.expand(plan.load(written(tmp_path, text)), tmp_path)
+
+
+def test_data_without_test_images_are_judged_by_held_out_ones(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", images=np.zeros((40, 1, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    sizes = {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4], "train.batch_size": 8}
+    own = {"data.name": str(tmp_path / "own.npz"), **sizes}
+    path = written(tmp_path, 'recipes = ["swift"]')
+    asked, _ = studies.settle(path, tmp_path / "out", overrides=own)
+    with pytest.raises(UsageError, match=r"own\.npz has no test images to judge by; use --reference heldout"):
+        plan.expand(asked, tmp_path)
+    asked, _ = studies.settle(path, tmp_path / "out", overrides=own, reference="heldout")
+    (first, *_) = plan.expand(asked, tmp_path)
+    assert "heldout" in first.commands[1] and asked.evaluate.count == 10_000
 
 
 def test_unknown_names() -> None:

@@ -172,6 +172,7 @@ def settle(
     overrides: Mapping[str, Any] | None = None,
     jobs: int = 1,
     count: int | None = None,
+    reference: str | None = None,
 ) -> tuple[Study, Path]:
     """The study with its changes and threads, and its folder: `out`, the folder it was read from, or studies/NAME."""
     if jobs < 1:
@@ -182,8 +183,9 @@ def settle(
     path = Path("studies") / asked.name if out is None else Path(out)
     chosen = tuple(seeds) if isinstance(seeds, Sequence) else seeds
     asked = plan.revise(asked, seeds=chosen, budget=budget, set=dict(overrides or {}))
-    if count is not None:
-        asked = plan.revise(asked, evaluate={"count": count, "reference": asked.evaluate.reference})
+    judging = {key: value for key, value in (("count", count), ("reference", reference)) if value is not None}
+    if judging:
+        asked = plan.revise(asked, evaluate={**asked.evaluate.model_dump(), **judging})
     if asked.threads is None and (path / "plan.json").is_file():  # sums depend on threads: they stay as they were
         threads = _read_plan(path)["threads"]
         if threads is None and jobs > 1:

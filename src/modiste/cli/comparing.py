@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -30,6 +30,9 @@ def study(
     budget: Annotated[str | None, Option(help="Length of each run: 5min, 3 epochs or 60000 images.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every configuration.")] = None,
     count: Annotated[int | None, Option(min=2, help="Generated images per evaluation; default 10,000.")] = None,
+    reference: Annotated[
+        Literal["test", "heldout"] | None, Option(help="Real images to judge by; default test.")
+    ] = None,
     jobs: Annotated[
         int,
         Option(
@@ -63,6 +66,7 @@ def study(
         overrides=config.assignments(settings or []),
         jobs=jobs,
         count=count,
+        reference=reference,
     )
     if dry_run:
         from rich.console import Console

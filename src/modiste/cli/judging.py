@@ -170,6 +170,10 @@ def judge_train(
     settings = data_room.native(settings)
     if out is None:
         out = room.cache_path(data_room.digest(data_room.open_data(settings, part="fit")), kind)
+    elif out.suffix not in ("", ".safetensors"):
+        raise UsageError(f"--out {out} ends in {out.suffix}, and a judge is one FILE.safetensors; name it so")
+    elif out.with_suffix(".safetensors").exists():
+        raise UsageError(f"{out.with_suffix('.safetensors')} is there already; remove it, or choose another --out")
     with progress.telling(f"judge of {data}", every_line=True) as say:
         judge = room.train(settings, out, kind=kind, epochs=epochs, seed=seed, flip=flip, say=say)
     _print_judge(judge.card, str(out.with_suffix(".safetensors")), as_json)

@@ -91,6 +91,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
 
 def _print_run(run: runs.Run, as_json: bool) -> None:
     from modiste import progress
+    from modiste.data import has_test
 
     manifest = run.manifest
     if as_json:
@@ -111,7 +112,7 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
     print("try next:")
     folder, other = shlex.quote(str(run.path)), run.recipe.seed + 1
     print(f"  modiste sample {folder} {words}--count 64 --out {folder}/sample.png")
-    print(f"  modiste evaluate {folder}")
+    print(f"  modiste evaluate {folder}{'' if has_test(run.recipe.data) else ' --reference heldout'}")
     print(f"  modiste sample {folder} --interpolate 1 2 --out {folder}/between.gif")
     print(f"  modiste train {folder} --seed {other} --out {folder}-seed{other}")
 

@@ -72,5 +72,5 @@ def _check_conditioning(network: Network, shape: Shape) -> None:
     if network.conditioning != "none" and shape.classes == 0:
         raise UsageError(
             f"network.conditioning = {network.conditioning!r} needs labels, and this data set has none; "
-            "set network.conditioning = 'none' or give the images labels (one folder per class)"
+            "use --set network.conditioning=none, or give the images labels (one folder per class)"
         )

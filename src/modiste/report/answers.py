@@ -289,16 +289,17 @@ def score_section(comparison: Comparison) -> Section | None:
         return None
     blocks: list[Block] = []
     bars = [bar_chart(comparison, name) for kind in BARS if (name := comparison.of_kind(kind))]
+    networks = {name for record in comparison.records for name in record["protocol"]["extractors"]}
+    judge = "a classifier of this data set" if networks - {"random"} else "a network with random weights"
     if comparison.is_study:
         text = (
             "Bars are means over seeds as in the table, dots single seeds, whiskers 95 % intervals of the mean. The "
-            "judge is the same for all, a classifier of this data set: no number here can be compared with one of "
-            "another judge."
+            f"judge is the same for all, {judge}: no number here can be compared with one of another judge."
         )
     else:
         text = (
-            "Whiskers are two standard errors of this set of images. The judge is a classifier of this data set: no "
-            "number here can be compared with one of another judge."
+            f"Whiskers are two standard errors of this set of images. The judge is {judge}: no number here can be "
+            "compared with one of another judge."
         )
     blocks += [Gallery(bars), Paragraph(text)]
     if (chart := radar_chart(comparison)) is not None:
