@@ -295,7 +295,10 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
             recipe = config.resolve(recipe, len(dataset))
             assembly.check_fit(recipe, dataset)
             if study.evaluate.reference == "test" and not data.has_test(recipe.data):
-                raise UsageError(f"{recipe.data.name} has no test images to judge by; use --reference heldout")
+                raise UsageError(
+                    f"{recipe.data.name} has no test images to judge by; use --reference heldout "
+                    'or, in a study file, evaluate.reference = "heldout"'
+                )
         except UsageError as error:
             raise UsageError(f"{one.name}: {error}") from None
         native = data.native(recipe.data)
