@@ -316,6 +316,10 @@ def test_the_plan_and_the_result_on_the_command_line(
         ("100-seed0", 100), ("all-seed0", 270), ("100-seed1", 100), ("all-seed1", 270)
     ]  # fmt: skip
     assert plan["pieces"][0]["generator_images"] == 160 and plan["arms"] == ARMS
+    assert "160 images " in call(*words, "--dry-run")[1]
+    code, said, _ = call(*words, "--budgets", "100", "--length", "90s", "--rare", "bag,0", "--dry-run")
+    assert code == 0 and "160 images, at most 1 min 30 s" in said and "take" in said and not out.exists()
+    assert "takes at most 3 min 00 s one after the other" in said and "tenth is kept: T-shirt/top, Bag\n" in said
     code, said, _ = call(*words, "--budgets", "40")
     assert code == 0 and "40 labels:" in said and "report.md" in said and "real + classical" in said
     code, said, _ = call(*words, "--budgets", "40", "--json")

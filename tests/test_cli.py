@@ -125,6 +125,9 @@ def test_dry_run_prints_a_recipe_that_trains(call: Any, recipe_file: Path, tmp_p
     outcome = call("train", recipe_file, "--dry-run", "--out", tmp_path / "run", "--set", "train.epochs=2")
     assert outcome.code == 0 and "GFLOP per image shown" in outcome.out and not (tmp_path / "run").exists()
     assert config.from_toml(outcome.out, "dry run").train.images == 128
+    told = json.loads(call("train", recipe_file, "--dry-run", "--set", "train.epochs=2", "--json").out)
+    assert config.build(told["recipe"], "dry run").train.images == 128 and told["gflop_per_image"] > 0
+    assert told["out"].startswith("runs/") and "images" in told["data"]
 
 
 def test_sample_writes_every_form(call: Any, trained: Path, tmp_path: Path) -> None:

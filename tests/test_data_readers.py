@@ -31,6 +31,11 @@ def picture(path, value=0, size=(4, 4), mode="L"):
     Image.new(mode, size, value).save(path)
 
 
+def frames(path, count):
+    first, *others = (Image.new("L", (4, 4), 80 * k) for k in range(count))
+    first.save(path, save_all=True, append_images=others)
+
+
 def read(path, part="train", **settings):
     return open_data(Data(name=str(path), **settings), part=part)
 
@@ -177,7 +182,7 @@ def test_a_file_that_is_no_npz(tmp_path):
 def test_missing_paths_and_unknown_names(tmp_path):
     with pytest.raises(ModisteError, match="does not exist"):
         read(tmp_path / "nowhere")
-    with pytest.raises(ModisteError, match="no data set is named 'fashion-mist'; use fashion-mnist"):
+    with pytest.raises(ModisteError, match="named 'fashion-mist'; did you mean 'fashion-mnist'\\?; use fashion-mnist"):
         read("fashion-mist")
 
 
@@ -238,13 +243,17 @@ def test_grey_stays_one_channel_and_colour_makes_three(tmp_path):
     picture(tmp_path / "4.png", (1, 2, 3), mode="RGB")
     picture(tmp_path / "5.png", (255, 255, 255, 0), mode="RGBA")  # transparent: black
     Image.new("P", (4, 4), 0).save(tmp_path / "6.gif")
+    picture(tmp_path / "7.tif", 8)
     assert read(tmp_path).pixels[:5, :, 0, 0].tolist() == [[9] * 3, [7] * 3, [255] * 3, [1, 2, 3], [0, 0, 0]]
+    assert read(tmp_path).pixels[6, :, 0, 0].tolist() == [8] * 3
 
 
 def test_pictures_of_several_sizes_need_resize(tmp_path):
     picture(tmp_path / "1.png", 3)
     picture(tmp_path / "2.png", 3, size=(6, 5))
-    with pytest.raises(ModisteError, match=r"2.png is 6 x 5 pixels but 1.png is 4 x 4; bring all pictures to one size"):
+    with pytest.raises(
+        ModisteError, match=r"2\.png is 6 x 5 pixels but \S+1\.png is 4 x 4; bring all pictures to one size"
+    ):
         read(tmp_path)
     assert read(tmp_path, resize=4).pixels.shape == (2, 1, 4, 4)
 
@@ -258,6 +267,20 @@ def test_pictures_of_several_sizes_need_resize(tmp_path):
         (lambda folder: picture(folder / "1.png", 3, mode="I;16"), "more than 8 bits"),
         (lambda folder: (picture(folder / "1.png"), picture(folder / "hat" / "1.png")), "beside class folders"),
         (lambda folder: picture(folder / "1.png", size=(4, 6)), "4 x 6 pixels, not square"),
+        (
+            lambda folder: picture(folder / "hat" / "old" / "1.png"),
+            "old lies within the class hat, and classes have no",
+        ),
+        (
+            lambda folder: picture(folder / "train" / "hat" / "1.png"),
+            "has no folders but train, which look like splits",
+        ),
+        (
+            lambda folder: (picture(folder / "Train" / "1.png"), picture(folder / "val" / "1.png")),
+            "but Train, val, which",
+        ),
+        (lambda folder: frames(folder / "1.gif", 3), "1.gif holds 3 pictures; save each as a file of its own"),
+        (lambda folder: frames(folder / "1.tiff", 2), "1.tiff holds 2 pictures"),
     ],
 )
 def test_unusable_folders_say_why(tmp_path, prepare, message):

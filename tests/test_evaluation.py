@@ -371,6 +371,40 @@ def test_colour_and_larger_images_are_fitted_and_said(closet: Path, tmp_path: Pa
     assert "lanczos" in record["protocol"]["extractors"]["closet"]["resize"]
 
 
+def test_images_of_untold_origin_are_not_measured_against_others_unsaid(
+    fresh: Path, closet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "UNTOLD", str(closet))
+    assert modiste.evaluate(fresh, count=60)["subject"]["warnings"] == []
+    larger, named = save(tmp_path / "larger.npz", toy.draw(60, 32, 60).pixels), {"data_name": str(closet)}
+    (said,) = modiste.evaluate(larger, count=60)["subject"]["warnings"]
+    assert said.startswith("larger has grey 32 x 32 images and is measured against closet test, grey 16 x 16; if they")
+    assert modiste.evaluate(larger, count=60, **named)["subject"]["warnings"] == []
+    colour = save(tmp_path / "colour.npz", np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), np.uint8))
+    with pytest.raises(UsageError, match="colour 16 x 16 images, which are not of the kind of closet test, grey 16 x"):
+        modiste.evaluate(colour, count=60)
+    assert not (tmp_path / "colour.metrics.json").exists()
+    assert modiste.evaluate(colour, count=60, **named)["scores"]
+
+
+def test_a_judge_that_knows_little_says_so(
+    fresh: Path, closet: Path, closet_judge: Path, tmp_path: Path, call: Any
+) -> None:
+    card = json.loads(closet_judge.with_suffix(".json").read_text())
+    assert judge.weakness(card) == ""
+    shutil.copy(closet_judge, tmp_path / "weak.safetensors")
+    measured_on = {"count": 200, "accuracy": 0.3, "confusion": [[20] + [0] * 9] * 10}
+    (tmp_path / "weak.json").write_text(json.dumps({**card, "measured": {"test": measured_on}}))
+    done = call("evaluate", fresh, "--data", closet, "--count", 60, "--judge", tmp_path / "weak.safetensors")
+    assert done[0] == 0 and "weak: a residual classifier of" in done[1] and "right about 30.0% of real" in done[1]
+    assert "is right about 30.0% of 200 images new to it, and naming the most frequent class about 10.0%" in done[2]
+    few = {"count": 12, "accuracy": 0.75, "confusion": [[6, 0], [3, 3]]}  # half way, but of twelve images
+    assert judge.weakness({**card, "measured": {"heldout": few}})
+    assert not judge.weakness(
+        {**card, "measured": {"heldout": {**few, "count": 100, "confusion": [[50, 0], [25, 25]]}}}
+    )
+
+
 def test_inception_without_weights_leaves_the_rest(fresh: Path, closet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from modiste import inception
 

@@ -174,6 +174,16 @@ def test_evaluate_reads_it_as_the_same_generator(made: Path, exported: Path) -> 
     assert not theirs.warnings and theirs.images.class_names == own.class_names
     assert (theirs.images.labels == own.labels).all()
     assert np.abs(theirs.images.pixels.astype(int) - own.pixels).max() <= 1
+    assert theirs.facts["data"] == {"name": Path(runs.Run(made).recipe.data.name).name}
+
+
+def test_evaluate_asks_where_the_data_is_that_only_a_path_names(run: Path, closet: Path, call: Any) -> None:
+    code, said, _ = call("export", run, "--onnx")
+    assert code == 0 and f"modiste evaluate {run / 'onnx' / 'generator.onnx'} --data {closet}\n" in said
+    with pytest.raises(UsageError, match=r"generator learned from closet\.npz; say with --data where that data set is"):
+        modiste.evaluate(run / "onnx" / "generator.onnx", count=20)
+    record = modiste.evaluate(run / "onnx" / "generator.onnx", count=20, data_name=str(closet))
+    assert record["protocol"]["reference"]["data"] == "closet test"
 
 
 def test_the_card_says_what_is_known_and_what_is_not(run: Path, closet: Path) -> None:

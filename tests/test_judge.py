@@ -59,6 +59,15 @@ def test_a_place_that_cannot_be_written_is_said_before_the_training(
     (tmp_path / "package.json").write_text('{"name": "mine"}')
     with pytest.raises(UsageError, match=r"would replace .*package\.json, which is no such card"):
         judge.train(garments, tmp_path / "package.safetensors")
+    (tmp_path / "old.safetensors").write_bytes(b"a judge")
+    with pytest.raises(UsageError, match=r"old\.safetensors is there already; remove it, or choose another place"):
+        judge.train(garments, tmp_path / "old.safetensors")
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path / "cache"))
+    kept = judge.cache_path("0" * 64, "residual")
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"a judge")
+    with pytest.raises(pytest.fail.Exception, match="trained"):  # the cache's own is trained anew
+        judge.train(garments, kept)
     (tmp_path / "file").touch()
     with pytest.raises(ModisteError, match=r"cannot write .*j\.json"):
         judge.train(garments, tmp_path / "file" / "j.safetensors")

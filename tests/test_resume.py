@@ -165,13 +165,18 @@ def test_a_second_process_is_kept_out(tiny: config.Recipe, tmp_path: Path) -> No
     modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16})
 
 
-def test_a_budget_may_be_raised_where_the_learning_rate_falls(tiny: config.Recipe, tmp_path: Path) -> None:
+def test_a_budget_may_be_raised_where_the_learning_rate_falls(
+    tiny: config.Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     falling = config.override(tiny, {"train.lr_schedule": "linear"})
     whole = content(modiste.train(falling, tmp_path / "whole"))
     short = {"train.budget_seconds": 1e-9}
     run = modiste.train(falling, tmp_path / "run", overrides={**short})
     assert run.manifest["status"] == "finished" and run.manifest["images"] == 0
     assert_same(content(modiste.train(falling, run.path, extend=True)), whole)
+    modiste.train(falling, run.path, overrides={"train.budget_seconds": 60.0}, extend=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "all 320 images of this training were shown already, so there is nothing left of it; its rates end" in said
     for images in (640, 160):  # the one would bend the path, the other is no extension
         with pytest.raises(ModisteError, match=rf"train.images: 320 -> {images}"):
             modiste.train(falling, run.path, overrides={"train.images": images}, extend=True)

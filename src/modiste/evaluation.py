@@ -42,6 +42,7 @@ from modiste.subjects import Subject
 
 DISCRIMINATOR_IMAGES = 2_000
 NO_OPPONENT = "only the last state of a run comes with its discriminator"
+UNTOLD = Data().name  # the data set that images are measured against where nothing names theirs
 CLASSIFIER_SEEDS = 2 * 10**9
 CLASSIFIER_EPOCHS = 5
 
@@ -89,16 +90,13 @@ def evaluate(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
     )
     dataset, strangers = _dataset(subject, data_name)
-    if reference != "heldout" and not data.has_test(dataset):  # they are the floor of train
-        data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
-        raise UsageError(
-            f"{dataset.name} has no test images; use --reference heldout, or add the folders train and test"
-        )
-    real = data.open_data(dataset, part=reference)
+    real = _real(dataset, reference)
     images, notes = _labelled_alike(subject, real)
+    notes += subjects.unlike(subject, real) if data_name is None else []
     if classifier and images.labels is None:
         raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")
     extractors, missing = _extractors(dataset, real, judge, inception)
+    notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, reason = _training(subject, dataset, reference, strangers)
     whole = measures.make_reference(
         real, reference, extractors, train=train, unseen=unseen, no_memory=reason, count=len(images), seed=seed
@@ -152,7 +150,10 @@ def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
     """The data set to judge against, whole; and why the run it comes from cannot be asked for copies of it, if so."""
     name = None if data_name is None else data.settled_name(data_name)
     if subject.run is None:
-        return data.native(Data() if name is None else Data(name=name)), ""
+        told = subject.facts.get("data", {}).get("name")
+        if name is None and told and not data.is_named(told):
+            raise UsageError(f"{subject.name} learned from {told}; say with --data where that data set is")
+        return data.native(Data(name=name or told or UNTOLD)), ""
     used = subject.run.recipe.data
     own = used if name is None else used.model_copy(update={"name": name})
     if own == used and not Path(own.name).expanduser().exists():  # known by its name, under which it does not change
@@ -162,6 +163,15 @@ def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
             return data.native(own), ""
     reason = f"{Path(own.name).name} does not hold the images that {subject.run.name} learned from"
     return data.native(own if name is None else Data(name=name)), reason
+
+
+def _real(dataset: Data, reference: Split) -> Images:
+    if reference != "heldout" and not data.has_test(dataset):  # they are the floor of train
+        data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
+        raise UsageError(
+            f"{dataset.name} has no test images; use --reference heldout, or add the folders train and test"
+        )
+    return data.open_data(dataset, part=reference)
 
 
 def _labelled_alike(subject: Subject, real: Images) -> tuple[Images, list[str]]:

@@ -237,6 +237,7 @@ def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, st
     recipe = run.recipe
     facts = {
         "modiste.run": trained.source,
+        "modiste.data": last_part(recipe.data.name),
         "modiste.recipe": recipe.name,
         "modiste.recipe_hash": config.content_hash(recipe),
         "modiste.version": __version__,

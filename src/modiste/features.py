@@ -72,6 +72,8 @@ class Extractor:
     facts: Mapping[str, Any]
     """What the protocol says of it."""
     examine: Callable[[Pixels], Features]
+    warning: str = ""
+    """A sentence for the user, where its numbers mean little."""
 
 
 def from_judge(judge: Judge, name: str) -> Extractor:
@@ -91,7 +93,7 @@ def from_judge(judge: Judge, name: str) -> Extractor:
     def examine(pixels: Pixels) -> Features:
         return Features(*judge.examine(pixels))
 
-    return Extractor(name, judge.shape, judge.fingerprint, facts, examine)
+    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judge_room.weakness(judge.card))
 
 
 def primary(dataset: Data) -> Extractor:

@@ -13,7 +13,7 @@ import itertools
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -38,6 +38,7 @@ CHUNK = 250
 """Images per forward pass when judging: a constant, so that one image's features never depend on how many follow."""
 BATCH = 128
 PEAK_LEARNING_RATE = 0.1
+WEAK_SKILL = 1 / 3  # of the way from naming the most frequent class to never being wrong
 AUGMENTATION = 0x4A7D6  # keeps this use of (seed, epoch) apart from all other random streams
 
 Kind = Literal["residual", "plain"]
@@ -248,8 +249,10 @@ def _erased(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
 
 def _try_place(out: Path) -> None:
     """An error before the training and not after it where weights and card cannot be written, or would replace another
-    file."""
-    card = out.with_suffix(".json")
+    file: any but a judge of the cache, which is trained anew."""
+    weights, card = out.with_suffix(".safetensors"), out.with_suffix(".json")
+    if weights.exists() and weights.parent.absolute() != (cache_root() / "judges").absolute():
+        raise UsageError(f"{weights} is there already; remove it, or choose another place for the judge")
     writing.try_place(card)
     if card.exists() and b'"sha256"' not in card.read_bytes():
         raise UsageError(f"the judge's card would replace {card}, which is no such card; choose another --out")
@@ -307,6 +310,24 @@ def measure(judge: Judge, images: Images) -> dict[str, Any]:
         "accuracy_per_class": dict(zip(images.class_names, per_class.round(4).tolist(), strict=True)),
         "confusion": confusion.tolist(),
     }
+
+
+def weakness(card: Mapping[str, Any]) -> str:
+    """A sentence about a judge that does little better than to name the most frequent class, else "".
+
+    "Little" is less than a third of the way from that to never being wrong, or less than three standard errors.
+    """
+    measured = card["measured"].get("test") or card["measured"]["heldout"]
+    count, right = measured["count"], measured["accuracy"]
+    common = max(map(sum, measured["confusion"])) / count
+    error = (common * (1 - common) / count) ** 0.5
+    if right - common >= max((1 - common) * WEAK_SKILL, 3 * error):
+        return ""
+    return (
+        f"the judge of {Path(card['data']['name']).name} is right about {right:.1%} of {count:,} images new to it, and "
+        f"naming the most frequent class about {common:.1%}: its features tell little; train it longer "
+        "(`modiste judge train --epochs`), or on more images"
+    )
 
 
 SHIPPED = {"garment": "garment", "second": "garment-second"}

@@ -35,6 +35,8 @@ class OnnxGenerator:
     fingerprint: str
     """16 hexadecimal digits of the file's SHA-256; weights that a model keeps in other files do not count."""
     warnings: tuple[str, ...]
+    data_name: str | None
+    """The data set it learned from, where the file says so: a known set's name, or a path's last part."""
 
     def run(self, noise: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """The model's first output for noise [N, z_dim] and labels [N], computed in chunks of one size."""
@@ -87,9 +89,10 @@ def load(path: Path) -> OnnxGenerator:
     if not isinstance(z_dim, int) or any(side != 1 for side in noises[0].shape[2:]):
         raise UsageError(f"{path}: the input {noises[0].name} has the shape {noises[0].shape}; export the generator "
                          "with noise [N, z] or [N, z, 1, 1] where z is a number")  # fmt: skip
-    names, warnings = _class_names(path, session.get_modelmeta().custom_metadata_map) if labels else ((), ())
-    fingerprint = hashlib.sha256(content).hexdigest()[:16]
-    return OnnxGenerator(session, noises[0], labels[0] if labels else None, z_dim, names, fingerprint, warnings)
+    metadata = session.get_modelmeta().custom_metadata_map
+    names, warnings = _class_names(path, metadata) if labels else ((), ())
+    fingerprint, label = hashlib.sha256(content).hexdigest()[:16], labels[0] if labels else None
+    return OnnxGenerator(session, noises[0], label, z_dim, names, fingerprint, warnings, metadata.get("modiste.data"))
 
 
 def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -54,6 +54,11 @@ def open_folder(
         if (then := manifest.get(key)) != now:
             notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
     images = saved["images"] if saved else 0
+    if extend and images >= (recipe.train.images or 0):
+        more = "--set train.images=N asks for more" if recipe.train.lr_schedule == "constant" else "its rates end there"
+        notes.append(
+            f"all {images:,} images of this training were shown already, so there is nothing left of it; {more}"
+        )
     if damaged and (best := selection.best(run.log)) and best[1]["images"] > images:  # kept with the damaged state
         (path / "best.safetensors").unlink(missing_ok=True)
     runs.rewind(run, images)

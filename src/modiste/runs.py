@@ -129,7 +129,8 @@ def open_run(path: str | Path) -> Run:
     if run is None:
         near = sorted(other.name for other in path.parent.glob("*") if exists(other)) if path.parent.is_dir() else []
         there = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
-        raise UsageError(f"{path} is not a run folder (it has no manifest.json){there}")
+        meant = config.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""
+        raise UsageError(f"{path} is not a run folder (it has no manifest.json){meant}{there}")
     return run
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -84,6 +84,8 @@ def study(
     seeds: int | Sequence[int] | None = None,
     budget: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    count: int | None = None,
+    reference: Literal["test", "heldout"] | None = None,
     jobs: int = 1,
     ray: str | None = None,
     track: str | None = None,
@@ -92,7 +94,8 @@ def study(
     """Carry out a study, or go on with the one in the folder; the folder with its table comes back.
 
     `what` is a shipped study's name, a TOML file, a Study, or the folder of a study to go on with. `seeds` is a count
-    or a list, `budget` the length of each run (5min, 3 epochs, 60000 images), `overrides` changes every configuration.
+    or a list, `budget` the length of each run (5min, 3 epochs, 60000 images), `overrides` changes every configuration;
+    `count` and `reference` are evaluate's, instead of the study's own.
     `jobs` runs go on at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the folder;
     at an address the cluster decides how many have room.
     Runs that are finished are reused, interrupted ones continue, failed ones are kept with their reason. `track` names
@@ -103,7 +106,9 @@ def study(
     'frechet_garment_10k_test'
     """
     console = console or Console(stderr=True)
-    asked, path = settle(what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs)
+    asked, path = settle(
+        what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs, count=count, reference=reference
+    )
     tracker = tracking.choose(track) if track else None
     if ray:
         workers.ray_package()

@@ -112,7 +112,7 @@ def _shares(text: str | None) -> tuple[float, ...] | None:
 
 
 def _print_plan(settings: Any, recipe: Any, path: Path, parts: Any, as_json: bool) -> None:
-    from modiste import config
+    from modiste import config, progress
     from modiste.augmentation import arms, experiment
 
     found = experiment.chosen(settings, recipe, path, parts)
@@ -135,11 +135,29 @@ def _print_plan(settings: Any, recipe: Any, path: Path, parts: Any, as_json: boo
         print(json.dumps({"out": str(path), "arms": names, "pieces": rows}, indent=2))
         return
     heads = ["piece", "labels", "generator shown", "synthetic images", "steps per arm", "classifiers shown"]
-    keys = ("labels", "generator_images", "synthetic", "steps", "classifier_images")
-    print_table(heads, [[row["piece"], *(f"{row[key]:,}" for key in keys)] for row in rows])
+    keys = ("synthetic", "steps", "classifier_images")
+    print_table(heads, [[row["piece"], f"{row['labels']:,}", _shown(row), *(f"{row[key]:,}" for key in keys)]
+                        for row in rows])  # fmt: skip
     shown = sum(row["classifier_images"] for row in rows)
     print(f"\n{len(rows)} pieces into {path}; arms: {'; '.join(names)}")
-    print(f"the classifiers see {shown:,} images; one generator's cost: modiste train {recipe.name} --dry-run")
+    if settings.rare:
+        print(f"classes of which a tenth is kept: {', '.join(parts.images.class_names[k] for k in settings.rare)}")
+    if settings.run is None:
+        seconds = [row["generator_seconds_at_most"] for row in rows]
+        known = None not in seconds
+        print(f"training the generators takes at most {progress.duration(sum(seconds))} one after the other" if known
+              else "--length 5min bounds the time that each generator trains")  # fmt: skip
+    print(f"the classifiers see {shown:,} images")
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """What one generator's training is to show, in words."""
+    from modiste import progress
+
+    images, seconds = row["generator_images"], row["generator_seconds_at_most"]
+    if not images:
+        return "none: a run's"
+    return f"{images:,} images" + ("" if seconds is None else f", at most {progress.duration(seconds)}")
 
 
 def _print_experiment(found: Experiment, as_json: bool) -> None:

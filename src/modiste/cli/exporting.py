@@ -69,25 +69,35 @@ def export(
         for file in sorted(one.folder.iterdir()):
             print(f"  {file.name:<22} {file.stat().st_size:>12,} bytes")
     if pretrained:
-        _print_pretrained(done["pretrained"])
+        _print_pretrained(done["pretrained"], run)
     if onnx:
         _print_onnx(done["onnx"], run, checkpoint)
 
 
-def _print_pretrained(done: Export) -> None:
+def _print_pretrained(done: Export, run: Path) -> None:
     print(f"pixels of the float16 weights differ by at most {done.difference} of 255 from the network's own")
     folder = shlex.quote(str(done.folder))
     print("try next:")
     if not done.measured:
-        print(f"  modiste evaluate {folder}   # the weights as they are kept")
+        print(f"  modiste evaluate {folder}{''.join(_against(run))}   # the weights as they are kept")
         print(f"  modiste export {folder} --pretrained   # then: writes the scores into the model card")
     print(f"  modiste sample {folder} --count 64 --out grid.png")
 
 
 def _print_onnx(done: Export, run: Path, checkpoint: str) -> None:
     print(f"onnxruntime's pixels differ by at most {done.difference} of 255 from the network's own")
+    named, by = _against(run)
     best = " --checkpoint best" if checkpoint == "best" else ""
     print("try next:")
     if not done.measured:
-        print(f"  modiste evaluate {shlex.quote(str(run))}{best}   # then export again: the model card lacks scores")
-    print(f"  modiste evaluate {shlex.quote(str(done.folder / 'generator.onnx'))}")
+        print(f"  modiste evaluate {shlex.quote(str(run))}{best}{by}   # then export again: its card lacks scores")
+    print(f"  modiste evaluate {shlex.quote(str(done.folder / 'generator.onnx'))}{named}{by}")
+
+
+def _against(run: Path) -> tuple[str, str]:
+    """The options of `evaluate` for what was made from this run: its data, where no name says it, and the part."""
+    from modiste import data, runs
+
+    dataset = runs.open_run(run).recipe.data
+    named = "" if data.is_named(dataset.name) else f" --data {shlex.quote(dataset.name)}"
+    return named, "" if data.has_test(dataset) else " --reference heldout"

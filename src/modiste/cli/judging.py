@@ -109,6 +109,9 @@ def _print_record(record: dict[str, Any], markdown: bool) -> None:
     heads = ["score", "value", "floor", "ceiling", "reading", "what it says"]
     print_table(heads, [list(row.values()) for row in rows], markdown)
     print("\nfloor: real images, measured alike; ceiling: the worse of noise and the mean image")
+    for name, facts in protocol["extractors"].items():
+        if "accuracy" in facts:
+            print(f"{name}: a {facts['extractor']}, right about {facts['accuracy']:.1%} of real images new to it")
     for alarm in record["alarms"]:
         print(f"alarm: {alarm}")
     for name, reason in record["not_measured"].items():
@@ -172,11 +175,11 @@ def judge_train(
         out = room.cache_path(data_room.digest(data_room.open_data(settings, part="fit")), kind)
     elif out.suffix not in ("", ".safetensors"):
         raise UsageError(f"--out {out} ends in {out.suffix}, and a judge is one FILE.safetensors; name it so")
-    elif out.with_suffix(".safetensors").exists():
-        raise UsageError(f"{out.with_suffix('.safetensors')} is there already; remove it, or choose another --out")
     with progress.telling(f"judge of {data}", every_line=True) as say:
         judge = room.train(settings, out, kind=kind, epochs=epochs, seed=seed, flip=flip, say=say)
     _print_judge(judge.card, str(out.with_suffix(".safetensors")), as_json)
+    if weak := room.weakness(judge.card):
+        print(f"warning: {weak}", file=sys.stderr)
 
 
 @judge_app.command("show")

@@ -28,7 +28,10 @@ def train(
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
-    budget: Annotated[str | None, Option(help="Length: 5min or 1h of training time, 3 epochs or 60000 images.")] = None,
+    budget: Annotated[
+        str | None,
+        Option(help="Length: 90s, 5min or 1h of training time (a bare number is seconds), 3 epochs or 60000 images."),
+    ] = None,
     fresh: Annotated[bool, Option("--fresh", help="Start anew in a numbered folder; nothing is deleted.")] = False,
     extend: Annotated[
         bool,
@@ -58,7 +61,7 @@ def train(
 
         changes |= plan.budget_changes(budget, "--budget")
     if dry_run:
-        _print_plan(recipe, out, changes)
+        _print_plan(recipe, out, changes, as_json)
         return
 
     from rich.console import Console
@@ -72,7 +75,7 @@ def train(
         _print_run(run, as_json)
 
 
-def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
+def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: bool) -> None:
     from modiste import assembly, config, trainer
     from modiste import data as data_room
     from modiste.networks import summary
@@ -83,6 +86,11 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any]) -> None:
     assembly.check_fit(recipe, dataset)
     operations = summary.training_flops(recipe, assembly.image_shape(recipe, dataset))
     images = recipe.train.images or 0
+    if as_json:
+        cost = {"gflop_per_image": operations / 1e9, "tflop": operations * images / 1e12}
+        told = {"out": str(path), "data": data_room.describe(dataset), **cost, "recipe": recipe.model_dump()}
+        print(json.dumps(told, indent=2))
+        return
     print(config.to_toml(recipe))
     print(f"# {data_room.describe(dataset)}")
     print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")

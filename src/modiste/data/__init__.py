@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.config import Data
+from modiste.config import Data, nearest
 from modiste.data import fashion_mnist, readers, toy
 from modiste.data.fashion_mnist import PUBLISHED
 from modiste.data.images import (
@@ -38,6 +38,7 @@ __all__ = [
     "drawn",
     "has_test",
     "heldout_indices",
+    "is_named",
     "native",
     "open_data",
     "settled_name",
@@ -100,16 +101,21 @@ def native(data: Data) -> Data:
     return Data(name=data.name, resize=data.resize if keeps_resize else None, resize_filter=data.resize_filter)
 
 
+def is_named(name: str) -> bool:
+    """Whether this is a known set's name, and no path: it means the same images everywhere."""
+    return _is_toy(name) or name in PUBLISHED
+
+
 def settled_name(name: str) -> str:
     """The name of a known set as it is, a path in full, so that a recipe means the same in every folder."""
     path = Path(name).expanduser()
-    return name if _is_toy(name) or name in PUBLISHED or not path.exists() else str(path.resolve())
+    return name if is_named(name) or not path.exists() else str(path.resolve())
 
 
 def has_test(data: Data) -> bool:
     """Whether the data set brings its own test images."""
     path = Path(data.name).expanduser()
-    return _is_toy(data.name) or data.name in PUBLISHED or (path.exists() and readers.has_test_split(path))
+    return is_named(data.name) or (path.exists() and readers.has_test_split(path))
 
 
 def heldout_indices(images: Images) -> NDArray[np.int64]:
@@ -137,7 +143,8 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
     path = Path(data.name).expanduser()
     if not path.exists() and path.suffix not in (".npz", ".parquet") and len(path.parts) == 1:
         raise UsageError(
-            f"no data set is named {data.name!r}; use {', '.join(PUBLISHED)}, toy, a folder, a .npz or .parquet file"
+            f"no data set is named {data.name!r}{nearest(data.name, (*PUBLISHED, 'toy'))}; use {', '.join(PUBLISHED)}, "
+            "toy, a folder, a .npz or .parquet file"
         )
     images = readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
     return fashion_mnist.recognised(images)

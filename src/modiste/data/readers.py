@@ -36,7 +36,9 @@ NPZ_LABELS: dict[Split, tuple[str, ...]] = {
     "train": ("labels", "y", "y_train", "train_labels"),
     "test": ("y_test", "test_labels"),
 }
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
+"""Folders called so, beside `train` or `test` or instead of them, are hardly classes."""
 MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names is taken for a mistake
 
 
@@ -246,8 +248,14 @@ def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None
         if split == "test":
             raise ModisteError(f"{folder} has no test images; add the sub-folders train and test")
         names, root = _class_folders(folder), folder
+        if names and all(name.lower() in SPLIT_WORDS for name in names):
+            raise ModisteError(
+                f"{folder} has no folders but {', '.join(names)}, which look like splits and not like classes; "
+                f"call them train and test, or give {folder / names[0]} alone"
+            )
     files: list[tuple[int, int, Path]] = []  # (rank in the class, class, file)
     for label, name in enumerate(names):
+        _refuse_deeper(root, name)
         files += [(rank, label, file) for rank, file in enumerate(_pictures(root / name, required=split == "train"))]
     loose = _pictures(root, required=not names)
     if loose and names:
@@ -258,6 +266,16 @@ def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None
     files.sort(key=lambda entry: entry[:2])
     labels = np.array([label for _, label, _ in files], np.int64) if names else None
     return [file for _, _, file in files], labels, tuple(names)
+
+
+def _refuse_deeper(root: Path, name: str) -> None:
+    """An error for pictures in a folder within a class's, which would be left out."""
+    for inner in _class_folders(root / name) if (root / name).is_dir() else ():
+        if _pictures(root / name / inner, required=False):
+            raise ModisteError(
+                f"{root / name / inner} lies within the class {name}, and classes have no folders of their own; "
+                f"move its pictures into {root / name}, or the folder into {root}"
+            )
 
 
 def _class_folders(root: Path) -> list[str]:
@@ -283,7 +301,7 @@ def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = Non
     rows: list[NDArray[np.uint8]] = []
     first = ""
     for file in files:
-        picture, first = open_picture(file), first or file.name
+        picture, first = open_picture(file), first or str(file)
         if resize is not None:
             picture = scaled(picture, *resize)
         row = np.asarray(picture)
@@ -309,11 +327,14 @@ def open_picture(file: Path | parquet.Picture) -> Image.Image:
     """The picture in mode L or RGB, upright; transparent parts are laid over black."""
     try:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:
+            frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # MPO: a photo and its previews
             picture = ImageOps.exif_transpose(opened)
             picture.load()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
         raise ModisteError(f"{file} is not a readable picture ({reason}); replace or remove it") from None
+    if frames > 1:
+        raise ModisteError(f"{file} holds {frames} pictures; save each as a file of its own")
     if picture.mode.startswith(("I", "F")):
         raise ModisteError(f"{file} has more than 8 bits per channel ({picture.mode}); convert it to 8 bits")
     if picture.mode in ("1", "L"):

@@ -125,6 +125,7 @@ def neighbour_section(gaze: Gaze, say: Say) -> Section | None:
             Paragraph(
                 f"{name}: its first {len(first)} images above the nearest of {len(train):,} training images. Median "
                 f"distance of {len(generated)} images: {np.median(distances):.2f}; of unseen real ones: {real_middle}."
+                + (" The class under a pair is the one asked for, above." if generated.labels is not None else "")
             ),
             Tiles(f"{name}-nearest", first, captions, f"{name}, generated above nearest training image",
                   provenance.COMPOSITE_TYPE),
