@@ -49,7 +49,7 @@ def augment(
                                         "only for Fashion-MNIST's classes.")] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     jobs: Annotated[int, Option(min=1, help="Pieces (a budget and a seed) at a time; they share the processor. "
-                             "Fewer go on where there are not cores enough for all their processes.")] = 1,
+                             "With several processes each, no more than there are cores for.")] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
     only: Annotated[str | None, Option(help="Measure this piece of an experiment's folder, as its workers do: "
                                        "300-seed0.")] = None,

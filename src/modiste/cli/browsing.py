@@ -210,7 +210,7 @@ def recipes_keys(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
-    """Say what this machine offers: versions, device, precision, threads, where Fashion-MNIST was found.
+    """Say what this machine offers: versions, device, precision, threads, and whether Fashion-MNIST can be had.
 
     Example: modiste doctor
     """
