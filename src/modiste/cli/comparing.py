@@ -37,8 +37,8 @@ def study(
         int,
         Option(
             min=1,
-            help="Runs at a time; they share the processor's threads. Of runs with several processes each, no more than "
-            "there are cores for.",
+            help="Runs at a time; they share the processor's threads. Of runs with several processes each, no more "
+            "than there are cores for.",
         ),
     ] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,

@@ -27,7 +27,7 @@ def evaluate(
     what: Annotated[list[str], Argument(help="Runs, .npz files, folders of images, ONNX generators or metrics.json.")],
     count: Annotated[int, Option(min=2, max=1_000_000, help="Generated images.")] = 10_000,
     reference: Annotated[Literal["test", "heldout", "train"], Option(help="Real images to compare with.")] = "test",
-    data: Annotated[str | None, Option(help="Their data set; default what a run or model says, else fashion-mnist.")] = None,
+    data: Annotated[str | None, Option(help="Their data set; default a run's or model's, else fashion-mnist.")] = None,
     judge: Annotated[Path | None, Option(help="A judge's .safetensors file, from `modiste judge train`.")] = None,
     inception: Annotated[bool, Option("--inception", help="Also the field's scores (extra `inception`).")] = False,
     inception_weights: Annotated[Path | None, Option(help="Inception's weights, if not in the cache.")] = None,
