@@ -151,6 +151,8 @@ def test_npz_splits_labels_and_names(tmp_path):
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 70_000]}, "label 70000 is out of range"),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0.5, 1.0]}, "labels are float64"),
         ({"x": np.array([None, {}], object)}, "cannot be read .*plain arrays"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "class_names": "hat"}, r"class_names has the shape \[\]; save a list"),
+        ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 1], "class_names": ["a", "a"]}, "two classes are called 'a'"),
     ],
 )
 def test_unusable_npz_files_say_why(tmp_path, arrays, message):
@@ -268,6 +270,10 @@ def test_pictures_of_several_sizes_need_resize(tmp_path):
         (lambda folder: (picture(folder / "1.png"), picture(folder / "hat" / "1.png")), "beside class folders"),
         (lambda folder: picture(folder / "1.png", size=(4, 6)), "4 x 6 pixels, not square"),
         (
+            lambda folder: (picture(folder / "hat" / "1.png"), picture(folder / "hat" / "a" / "b" / "1.png")),
+            "a lies within",
+        ),
+        (
             lambda folder: picture(folder / "hat" / "old" / "1.png"),
             "old lies within the class hat, and classes have no",
         ),
@@ -287,6 +293,40 @@ def test_unusable_folders_say_why(tmp_path, prepare, message):
     prepare(tmp_path)
     with pytest.raises(ModisteError, match=message):
         read(tmp_path)
+
+
+def test_a_transparent_grey_value_becomes_black_too(tmp_path):
+    Image.new("L", (4, 4), 255).save(tmp_path / "1.png", transparency=255)
+    assert read(tmp_path).pixels.max() == 0 and read(tmp_path).pixels.shape == (1, 1, 4, 4)
+
+
+def test_pictures_damaged_anywhere_are_one_sentence(tmp_path):
+    """Pillow's parsers raise KeyError and TypeError too."""
+    frames(tmp_path / "whole.tiff", 2)
+    whole, random = (tmp_path / "whole.tiff").read_bytes(), np.random.default_rng(0)
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in random.integers(0, len(content), 3):
+            content[place] = random.integers(0, 256)
+        (tmp_path / "whole.tiff").write_bytes(content)
+        try:
+            read(tmp_path)
+        except ModisteError as error:
+            assert str(error).count("\n") == 0
+    (tmp_path / "whole.tiff").write_bytes(whole[:40])
+    with pytest.raises(ModisteError, match=r"whole\.tiff is not a readable picture"):
+        read(tmp_path)
+
+
+def test_names_that_begin_with_a_tilde_or_like_the_toys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~nobody-of-that-name.npz", "toy-faces.npz"):
+        np.savez(name, images=np.full((3, 4, 4), 7, np.uint8))
+        assert read(name).pixels.shape == (3, 1, 4, 4)
+    with pytest.raises(ModisteError, match="~nobody-of-that-name/x does not exist"):
+        read("~nobody-of-that-name/x")
+    with pytest.raises(ModisteError, match="no data set is named 'toy-²'; did you mean 'toy'"):
+        read("toy-²")
 
 
 def test_a_truncated_picture_is_named(tmp_path):

@@ -44,7 +44,7 @@ def test_parts_of_the_toy_set():
     assert not {i.tobytes() for i in train.pixels} & {i.tobytes() for i in toy.draw(40, 28, seed=1).pixels}
 
 
-@pytest.mark.parametrize("name", ["toy-x", "toy-4"])
-def test_a_toy_of_no_size_is_refused(name):
-    with pytest.raises(UsageError, match="is no toy set"):
+@pytest.mark.parametrize(("name", "said"), [("toy-x", "no data set is named .toy-x"), ("toy-4", "is no toy set")])
+def test_a_toy_of_no_size_is_refused(name, said):
+    with pytest.raises(UsageError, match=said):
         open_data(Data(name=name))

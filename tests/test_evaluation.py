@@ -195,6 +195,15 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(run: Path, monke
         modiste.evaluate(run, count=60, out=run.parent / "file" / "record.json")
 
 
+def test_a_record_replaces_nothing_but_a_record(fresh: Path, closet: Path) -> None:
+    before = fresh.read_bytes()
+    with pytest.raises(UsageError, match=r"fresh\.npz is there already and is no record; choose another place"):
+        measured(fresh, closet, out=fresh)
+    assert fresh.read_bytes() == before
+    place = fresh.with_name("record")
+    assert measured(fresh, closet, out=place)["written"] == measured(fresh, closet, out=place)["written"]
+
+
 def test_other_ways_to_sample_have_records_of_their_own(run: Path) -> None:
     before = modiste.evaluate(run, count=60)
     cut = modiste.evaluate(run, count=60, truncation=0.5, reference="heldout")

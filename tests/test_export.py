@@ -174,7 +174,7 @@ def test_evaluate_reads_it_as_the_same_generator(made: Path, exported: Path) -> 
     assert not theirs.warnings and theirs.images.class_names == own.class_names
     assert (theirs.images.labels == own.labels).all()
     assert np.abs(theirs.images.pixels.astype(int) - own.pixels).max() <= 1
-    assert theirs.facts["data"] == {"name": Path(runs.Run(made).recipe.data.name).name}
+    assert theirs.facts["data"] == {"name": "closet.npz", "resize": None, "resize_filter": "lanczos"}
 
 
 def test_evaluate_asks_where_the_data_is_that_only_a_path_names(run: Path, closet: Path, call: Any) -> None:
@@ -184,6 +184,38 @@ def test_evaluate_asks_where_the_data_is_that_only_a_path_names(run: Path, close
         modiste.evaluate(run / "onnx" / "generator.onnx", count=20)
     record = modiste.evaluate(run / "onnx" / "generator.onnx", count=20, data_name=str(closet))
     assert record["protocol"]["reference"]["data"] == "closet test"
+    told = (run / "onnx" / "generator.metrics.json").read_text()
+    assert call("export", run, "--onnx")[0] == 0  # the same model again: what was measured of it holds
+    assert (run / "onnx" / "generator.metrics.json").read_text() == told
+    assert modiste.evaluate(run, count=20) and call("export", run, "--onnx", "--checkpoint", "last")[0] == 0
+    (run / "onnx" / "generator.onnx").write_bytes(b"another")
+    assert call("export", run, "--onnx")[0] == 0 and not (run / "onnx" / "generator.metrics.json").exists()
+
+
+def test_data_of_ones_own_called_like_a_known_set_is_not_taken_for_it(made: Path, tmp_path: Path, closet: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "small"))
+    own = tmp_path / "mine" / "mnist"
+    own.mkdir(parents=True)
+    recipe = config.override(runs.Run(run).recipe, {"data.name": str(own)})
+    (run / "recipe.toml").write_text(config.to_toml(recipe))
+    runs.update_manifest(runs.Run(run), data={**runs.Run(run).manifest["data"], "name": "mnist train"})
+    model = exports.export(run).folder
+    assert "ylecun" not in (model / "README.md").read_text()
+    with pytest.raises(UsageError, match=r"generator learned from \./mnist; say with --data where that data set is"):
+        modiste.evaluate(model / "generator.onnx", count=20)
+    kept = exports.export_pretrained(run).folder
+    with pytest.raises(ModisteError, match=r"mnist does not exist; check the path of the data"):
+        modiste.evaluate(kept, count=20)
+
+
+def test_an_export_does_not_fail_after_it(run: Path, tmp_path: Path, call: Any) -> None:
+    for damaged in (True, False):
+        own = tmp_path / "own.npz"
+        own.write_bytes(b"damaged") if damaged else own.unlink()
+        recipe = config.override(runs.Run(run).recipe, {"data.name": str(own)})
+        (run / "recipe.toml").write_text(config.to_toml(recipe))
+        code, said, _ = call("export", run, "--onnx")
+        assert code == 0 and f"generator.onnx --data {own if damaged else 'WHERE-IT-IS'}\n" in said
 
 
 def test_the_card_says_what_is_known_and_what_is_not(run: Path, closet: Path) -> None:
@@ -201,12 +233,15 @@ def test_hubs_can_read_the_head_of_the_card(run: Path) -> None:
     yaml = pytest.importorskip("yaml")
     manifest = runs.Run(run).manifest
     runs.update_manifest(runs.Run(run), data={**manifest["data"], "name": "fashion-mnist fit"})
+    own = runs.Run(run).recipe
+    (run / "recipe.toml").write_text(config.to_toml(config.override(own, {"data.name": "fashion-mnist"})))
     exports.export(run)
     card = (run / "onnx" / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["library_name"] == "modiste" and "onnx" in head["tags"]
     assert head["datasets"] == ["zalando-datasets/fashion_mnist"] and "which for Fashion-MNIST is MIT" in card
     runs.update_manifest(runs.Run(run), data={**manifest["data"], "name": "fashion-mnist-c fit"})
+    (run / "recipe.toml").write_text(config.to_toml(own))
     exports.export(run)
     assert "zalando-datasets" not in (run / "onnx" / "README.md").read_text()  # another set, whatever it begins with
 
@@ -214,6 +249,10 @@ def test_hubs_can_read_the_head_of_the_card(run: Path) -> None:
 def test_a_card_does_not_tell_where_things_lay(tmp_path: Path) -> None:
     assert exports.last_part(f"{tmp_path}/a.toml") == "a.toml"
     assert exports.last_part(f"data.name={tmp_path}/set") == "data.name=set"
+    told = exports._published(
+        {"reason": f"it failed; the last good state is {tmp_path}/run/state/7.pt", "n": ["a /b c"]}
+    )
+    assert told == {"reason": "it failed; the last good state is 7.pt", "n": ["a /b c"]}
     for word in ("runs/mine", "data.name=toy", "--fresh"):
         assert exports.last_part(word) == word
 

@@ -78,6 +78,7 @@ def test_folders_are_read_back_as_the_classes_that_they_hold(tmp_path: Path) -> 
         ((".x", "x", "y"), "'.x' and 'x' would lie in one folder, x"),
         (("", "0", "1"), "'' and '0' would lie in one folder, 0"),
         (("test", "other", "train"), "the classes train and test would be read as two parts"),
+        (("Train", "val", "test"), "the classes Train, val, test would be read as splits"),
     ):
         with pytest.raises(UsageError, match=f"{re.escape(said)}.*; write \\.npz or \\.parquet"):
             formats.write(replace(images(), class_names=names), None, tmp_path / "no", "folder")
@@ -92,7 +93,7 @@ def test_folders_are_read_back_as_the_classes_that_they_hold(tmp_path: Path) -> 
 
 
 def test_classes_of_which_there_are_no_images_get_no_folder(tmp_path: Path) -> None:
-    for names in (("test", "other", "train"), ("a/b", "c", "a-b")):
+    for names in (("test", "other", "third"), ("a/b", "c", "a-b")):
         for labels in ([2] * 7, [0, 1] * 3 + [0]):
             made, out = (
                 replace(images(), labels=np.array(labels), class_names=names),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +121,27 @@ def test_shared_trainings_resume_bit_for_bit(tiny: Recipe, tmp_path: Path) -> No
     parts = modiste.train(recipe, tmp_path / "parts", extend=True)
     one, other = (load_file(run.path / "generator.safetensors") for run in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_sigterm_while_they_meet_leaves_no_process_behind(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, threading\n"
+        "from modiste import processes\n"
+        "def started(command, **_):\n"
+        "    other = start([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "    print(other.pid, flush=True)\n"
+        "    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    return other\n"
+        "start, processes.subprocess.Popen = processes.subprocess.Popen, started\n"
+        "with processes.joined(processes.Team(0, 2), 'cpu', lambda folder: []):\n"
+        "    print('met')\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 128 + signal.SIGTERM and "met" not in done.stdout
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+    assert not list(tmp_path.glob("modiste-*"))
 
 
 def test_a_process_that_ends_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

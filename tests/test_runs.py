@@ -30,6 +30,21 @@ def test_create_and_open(tmp_path: Path) -> None:
         runs.open_run(tmp_path / "rnu")
 
 
+def test_a_folder_that_may_not_be_entered_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "run")
+    (tmp_path / "closed").mkdir()
+    exists = runs.exists
+
+    def refused(path: Path) -> bool:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path / "manifest.json"))
+        return exists(path)
+
+    monkeypatch.setattr(runs, "exists", refused)
+    with pytest.raises(UsageError, match=r"is not a run folder .* holds run$"):
+        runs.open_run(tmp_path / "rnu")
+
+
 def test_the_two_newest_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     assert runs.load_state(run) == (None, [])

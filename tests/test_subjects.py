@@ -164,6 +164,15 @@ def test_floats_are_rounded_by_a_fixed_rule_and_never_stretched(tmp_path: Path) 
             raise UsageError(subject.warnings[0])
 
 
+def test_a_rounding_error_below_zero_is_no_other_range(tmp_path: Path) -> None:
+    floats = some_pixels(3) / 255
+    floats[0, 0, 0, 0] = -1e-7
+    np.savez(tmp_path / "unit.npz", images=floats)
+    subject = open_subject(tmp_path / "unit.npz", count=3)
+    assert np.array_equal(subject.images.pixels.ravel()[1:], some_pixels(3).ravel()[1:])
+    assert "taken for the range 0 to 1" in subject.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [

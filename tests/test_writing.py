@@ -50,6 +50,8 @@ def test_a_place_is_asked_without_leaving_anything(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModisteError, match=r"cannot write .*record\.json"):
         writing.try_place(tmp_path / "file" / "record.json")
+    with pytest.raises(ModisteError, match=r"cannot write .*new: it is a folder"):
+        writing.try_place(tmp_path / "new")
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:

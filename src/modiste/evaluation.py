@@ -32,7 +32,7 @@ from modiste import (
 )
 from modiste import judge as judge_room
 from modiste.config import Data
-from modiste.data import Images
+from modiste.data import Images, readers
 from modiste.errors import ModisteError, UsageError
 from modiste.features import Extractor
 from modiste.measures import Reference
@@ -104,7 +104,7 @@ def evaluate(
     if audit:
         audit_room.check(whole)
 
-    place = Path(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
+    place = _asked_place(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
     writing.try_place(place)
     found = measures.measure(images, whole, say=say)
     floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
@@ -128,7 +128,7 @@ def evaluate(
     drawn = b""
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
-        known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(Path(what).expanduser())
+        known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(readers.expanded(what))
         picture = _picture_name(place.stem)
         record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
     _write(place, record, drawn)
@@ -150,13 +150,13 @@ def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
     """The data set to judge against, whole; and why the run it comes from cannot be asked for copies of it, if so."""
     name = None if data_name is None else data.settled_name(data_name)
     if subject.run is None:
-        told = subject.facts.get("data", {}).get("name")
-        if name is None and told and not data.is_named(told):
-            raise UsageError(f"{subject.name} learned from {told}; say with --data where that data set is")
-        return data.native(Data(name=name or told or UNTOLD)), ""
+        told = {"name": UNTOLD, **subject.facts.get("data", {})}
+        if name is None and "data" in subject.facts and not data.is_named(told["name"]):
+            raise UsageError(f"{subject.name} learned from {told['name']}; say with --data where that data set is")
+        return data.native(Data(**{**told, "name": name or told["name"]})), ""
     used = subject.run.recipe.data
     own = used if name is None else used.model_copy(update={"name": name})
-    if own == used and not Path(own.name).expanduser().exists():  # known by its name, under which it does not change
+    if own == used and data.is_named(own.name):  # under which it does not change
         return data.native(own), ""
     with suppress(ModisteError):  # of a set that cannot be opened, the caller says so
         if data.digest(data.open_data(own)) == subject.run.manifest["data"]["digest"]:
@@ -475,8 +475,19 @@ def _place(
     variant += "" if reference == "test" else f"-{reference}"
     if subject.run is not None and subject.facts["kind"] == "run":
         return subject.run.outputs / f"metrics{variant}.json"
-    path = Path(what).expanduser().resolve()
+    path = readers.expanded(what).resolve()
     return path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
+
+
+def _asked_place(out: str | Path) -> Path:
+    """Where the record was asked to go, if nothing but an earlier record lies there."""
+    place = Path(out)
+    if place.is_file():
+        try:
+            records.read(place)
+        except ModisteError:
+            raise UsageError(f"--out {place} is there already and is no record; choose another place") from None
+    return place
 
 
 def _picture_name(record: str) -> str:

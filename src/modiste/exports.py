@@ -19,6 +19,7 @@ import importlib
 import inspect
 import io
 import json
+import re
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
@@ -39,12 +40,14 @@ from modiste.report import methods, words
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
 PRETRAINED_FILES = ("README.md", "generator.json", "generator.safetensors", "manifest.json", "recipe.toml")
 MEASURED_FILES = ("metrics*.json", "audit-worst*.png")
+ONNX_MEASURED_FILES = ("generator.metrics*.json", "generator.audit-worst*.png")
 OPSET = 17
 """Old enough for every onnxruntime that the extra `onnx` allows, and for browsers; no generator needs a newer one."""
 COMPARED = 64
 TOLERANCE = 1
 """Of 255: two programs add up the same products in another order, and a sum beside a half rounds to either side."""
 HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist", "mnist": "ylecun/mnist"}
+PATH_IN_TEXT = r"(?<![^\s('\"=])/[^\s/]+/\S+"  # an absolute path, as sentences name it
 PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 1) * 127.5) in 0 to 255"
 
 
@@ -69,7 +72,7 @@ def export(
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     out = run.outputs / "onnx" if out is None else Path(out)
     formats.recover(out)
-    refuse_strangers(out)
+    refuse_strangers(out, also=ONNX_MEASURED_FILES)
     weights = run.path / sample.CHECKPOINTS[checkpoint]
     if not weights.is_file():
         raise UsageError(f"{run.path} has no {weights.name} yet; train on, or choose another --checkpoint")
@@ -83,6 +86,9 @@ def export(
         trained = sample.TrainedGenerator(*runs.load_generator(folder), name)
         model = to_onnx(trained.network, trained.shape, trained.z_dim, metadata_of(run, trained))
         write("generator.onnx", model)
+        if (out / "generator.onnx").is_file() and (out / "generator.onnx").read_bytes() == model:  # its records hold
+            for place in (place for pattern in ONNX_MEASURED_FILES for place in out.glob(pattern)):
+                write(place.name, place.read_bytes())
         difference = largest_difference(folder / "generator.onnx", trained)
         if difference > TOLERANCE:
             raise ModisteError(
@@ -166,11 +172,14 @@ def _published(tree: Any) -> Any:
         return {key: _published(value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [_published(value) for value in tree]
-    return last_part(tree) if isinstance(tree, str) else tree
+    return re.sub(PATH_IN_TEXT, lambda found: Path(found[0]).name, last_part(tree)) if isinstance(tree, str) else tree
 
 
 def _published_recipe(recipe: config.Recipe) -> config.Recipe:
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": last_part(recipe.data.name)})})
+    """The recipe with the last part of its data's path, so written that it is taken for no known set's name."""
+    name = last_part(recipe.data.name)
+    name = f"./{name}" if data.is_named(name) and name != recipe.data.name else name
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
 
 
 def to_onnx(generator: nn.Module, shape: Shape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -237,7 +246,7 @@ def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, st
     recipe = run.recipe
     facts = {
         "modiste.run": trained.source,
-        "modiste.data": last_part(recipe.data.name),
+        "modiste.data": _published_recipe(recipe).data.model_dump_json(include={"name", "resize", "resize_filter"}),
         "modiste.recipe": recipe.name,
         "modiste.recipe_hash": config.content_hash(recipe),
         "modiste.version": __version__,
@@ -294,7 +303,7 @@ def card(
         duration=words.clock(manifest.get("seconds")),
         shown=subjects.images_shown(run, run.path / sample.CHECKPOINTS[checkpoint]) or 0,
         checkpoint=checkpoint,
-        hub_name=next((hub for known, hub in HUB_NAMES.items() if data_name.split()[0] == known), None),
+        hub_name=HUB_NAMES.get(recipe.data.name),
         shape=trained.shape,
         z_dim=trained.z_dim,
         classes=trained.class_names,

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modiste import provenance, writing
-from modiste.data import Images
+from modiste.data import Images, readers
 from modiste.data.images import class_folder
 from modiste.data.parquet import pyarrow
 from modiste.errors import ModisteError, UsageError
@@ -141,6 +141,8 @@ def _check_folders(class_names: Sequence[str], labels: Iterable[int]) -> None:
         if count > 1:
             both = " and ".join(repr(class_names[label]) for label, its in folders.items() if its == folder)
             raise UsageError(f"the classes {both} would lie in one folder, {folder}; {remedy}")
+    if folders and all(folder.lower() in readers.SPLIT_WORDS for folder in folders.values()):
+        raise UsageError(f"folders of the classes {', '.join(folders.values())} would be read as splits; {remedy}")
     if {"train", "test"} <= set(folders.values()):
         raise UsageError(f"folders of the classes train and test would be read as two parts of a set; {remedy}")
 

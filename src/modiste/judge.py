@@ -321,7 +321,7 @@ def weakness(card: Mapping[str, Any]) -> str:
     count, right = measured["count"], measured["accuracy"]
     common = max(map(sum, measured["confusion"])) / count
     error = (common * (1 - common) / count) ** 0.5
-    if right - common >= max((1 - common) * WEAK_SKILL, 3 * error):
+    if common == 1 or right - common >= max((1 - common) * WEAK_SKILL, 3 * error):
         return ""
     return (
         f"the judge of {Path(card['data']['name']).name} is right about {right:.1%} of {count:,} images new to it, and "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modiste import config
 from modiste.errors import ModisteError, UsageError
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -35,8 +36,9 @@ class OnnxGenerator:
     fingerprint: str
     """16 hexadecimal digits of the file's SHA-256; weights that a model keeps in other files do not count."""
     warnings: tuple[str, ...]
-    data_name: str | None
-    """The data set it learned from, where the file says so: a known set's name, or a path's last part."""
+    data: dict[str, Any] | None
+    """Keys of the recipe's section `data` that say what it learned from, where the file has them; of a path the last
+    part."""
 
     def run(self, noise: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """The model's first output for noise [N, z_dim] and labels [N], computed in chunks of one size."""
@@ -57,9 +59,9 @@ class OnnxGenerator:
             except Exception as error:  # the runtime's own exceptions have no base class in common
                 raise ModisteError(f"the ONNX model cannot make images ({_first_line(error)}); "
                                    "export it anew with a free batch size") from None  # fmt: skip
-            if len(output) != chunk:
-                raise ModisteError(f"the ONNX model gives {len(output)} images for {chunk} noises; "
-                                   "its first output must be images [N, C, H, W]")  # fmt: skip
+            if output.shape[:1] != (chunk,):
+                found = f"{output.shape[0] if output.ndim else 'no'} images for {chunk} noises"
+                raise ModisteError(f"the ONNX model gives {found}; its first output must be images [N, C, H, W]")
             results.append(output[: len(part)])
         return np.concatenate(results)
 
@@ -92,7 +94,7 @@ def load(path: Path) -> OnnxGenerator:
     metadata = session.get_modelmeta().custom_metadata_map
     names, warnings = _class_names(path, metadata) if labels else ((), ())
     fingerprint, label = hashlib.sha256(content).hexdigest()[:16], labels[0] if labels else None
-    return OnnxGenerator(session, noises[0], label, z_dim, names, fingerprint, warnings, metadata.get("modiste.data"))
+    return OnnxGenerator(session, noises[0], label, z_dim, names, fingerprint, warnings, _data(metadata))
 
 
 def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,6 +113,14 @@ def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...],
     if not names:
         raise ModisteError(f"{path}: the metadata {key} is {metadata[key][:60]!r}; write a JSON list of class names")
     return names, ()
+
+
+def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
+    """What the model learned from, as `modiste export` writes it; None of any other text."""
+    try:
+        return config.Data.model_validate_json(metadata["modiste.data"]).model_dump(exclude_unset=True)
+    except (KeyError, ValueError):
+        return None
 
 
 def _first_line(error: Exception) -> str:

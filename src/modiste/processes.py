@@ -8,9 +8,11 @@ the ranks, on as many GPUs or machines as there are; or the first one starts the
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -132,10 +134,11 @@ def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[
         torch.set_num_threads(each)
         try:
             store = FileStore(str(folder / "meeting"), team.size)
-            while not store.check([_here(rank) for rank in others]):
-                if any(other.poll() is not None for other in others.values()):
-                    raise RuntimeError("nobody comes")
-                time.sleep(0.02)
+            with _ended_by_sigterm():
+                while not store.check([_here(rank) for rank in others]):
+                    if any(other.poll() is not None for other in others.values()):
+                        raise RuntimeError("nobody comes")
+                    time.sleep(0.02)
             yield store
             for other in others.values():
                 with suppress(subprocess.TimeoutExpired):
@@ -149,6 +152,23 @@ def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[
                 other.kill()
                 other.wait()
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends this process by an exception, so that what it has started ends with it."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _first_to_fail(others: Mapping[int, subprocess.Popen[bytes]], folder: Path) -> str:

@@ -127,11 +127,19 @@ def open_run(path: str | Path) -> Run:
     path = Path(path)
     run = find_run(path)
     if run is None:
-        near = sorted(other.name for other in path.parent.glob("*") if exists(other)) if path.parent.is_dir() else []
+        near = sorted(other.name for other in path.parent.glob("*") if _seen(other)) if path.parent.is_dir() else []
         there = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
         meant = config.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""
         raise UsageError(f"{path} is not a run folder (it has no manifest.json){meant}{there}")
     return run
+
+
+def _seen(path: Path) -> bool:
+    """Whether this is a run's folder, and not one that only others may look into."""
+    try:
+        return exists(path)
+    except PermissionError:
+        return False
 
 
 def trainable(what: str, out: str | Path | None) -> str:

@@ -89,6 +89,8 @@ def place_named(path: Path) -> Iterator[None]:
 def try_place(path: Path) -> None:
     """ModisteError if a file cannot be written there: asked before long work, so that it is not lost after it."""
     with place_named(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass

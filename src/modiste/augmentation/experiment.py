@@ -29,7 +29,7 @@ from modiste import assembly, config, data, plan, runs, sample, studies, writing
 from modiste.augmentation import arms, subsets
 from modiste.augmentation.subsets import Budget, Parts
 from modiste.config import Count, Data, Recipe, Section
-from modiste.data import Images
+from modiste.data import Images, readers
 from modiste.errors import ModisteError, UsageError
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -191,7 +191,7 @@ def settle(
         dataset, generators, name = *_of_run(run, given, rare), Path(what).resolve().name
         given["run"] = str(run.path)
     else:
-        path_given = Path(what).expanduser()
+        path_given = readers.expanded(what)
         name = path_given.stem if path_given.suffix in (".npz", ".parquet") else path_given.name
         dataset = _of_data(str(what), resize)
         generators = _generators(recipe or "swift", length, overrides or {})

@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 
 if TYPE_CHECKING:
     from modiste.exports import Export
@@ -97,7 +97,14 @@ def _print_onnx(done: Export, run: Path, checkpoint: str) -> None:
 def _against(run: Path) -> tuple[str, str]:
     """The options of `evaluate` for what was made from this run: its data, where no name says it, and the part."""
     from modiste import data, runs
+    from modiste.data import readers
 
     dataset = runs.open_run(run).recipe.data
-    named = "" if data.is_named(dataset.name) else f" --data {shlex.quote(dataset.name)}"
-    return named, "" if data.has_test(dataset) else " --reference heldout"
+    if data.is_named(dataset.name):
+        return "", ""
+    try:
+        by = "" if data.has_test(dataset) else " --reference heldout"
+    except ModisteError:  # damaged by now, which is no reason to fail after the work
+        by = ""
+    gone = not readers.expanded(dataset.name).exists()
+    return " --data " + ("WHERE-IT-IS" if gone else shlex.quote(dataset.name)), "" if gone else by

@@ -29,8 +29,9 @@ def verify(
     Example: modiste verify images --key "our secret"
     """
     from modiste import provenance
+    from modiste.data import readers
 
-    report = provenance.verify(what.expanduser(), key, each=each)
+    report = provenance.verify(readers.expanded(what), key, each=each)
     if as_json:
         print(json.dumps(report, indent=2))
         return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -93,7 +93,7 @@ def native(data: Data) -> Data:
     Without a limited count, and without resizing: only pictures in a folder or in Parquet files, which may differ in
     size, and images that are not square keep it.
     """
-    path = Path(data.name).expanduser()
+    path = readers.expanded(data.name)
     keeps_resize = path.suffix == ".parquet" or (path.is_dir() and not readers.idx_file(path, "train", "images"))
     if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
         height, width = readers.read_path(path, "train").pixels.shape[2:]
@@ -108,13 +108,13 @@ def is_named(name: str) -> bool:
 
 def settled_name(name: str) -> str:
     """The name of a known set as it is, a path in full, so that a recipe means the same in every folder."""
-    path = Path(name).expanduser()
+    path = readers.expanded(name)
     return name if is_named(name) or not path.exists() else str(path.resolve())
 
 
 def has_test(data: Data) -> bool:
     """Whether the data set brings its own test images."""
-    path = Path(data.name).expanduser()
+    path = readers.expanded(data.name)
     return is_named(data.name) or (path.exists() and readers.has_test_split(path))
 
 
@@ -140,8 +140,8 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
         return _toy(data.name, split, limit)
     if data.name in PUBLISHED:
         return fashion_mnist.open_published(PUBLISHED[data.name], split, progress)
-    path = Path(data.name).expanduser()
-    if not path.exists() and path.suffix not in (".npz", ".parquet") and len(path.parts) == 1:
+    path = readers.expanded(data.name)
+    if not path.exists() and path.suffix not in (".npz", ".parquet") and "/" not in data.name:
         raise UsageError(
             f"no data set is named {data.name!r}{nearest(data.name, (*PUBLISHED, 'toy'))}; use {', '.join(PUBLISHED)}, "
             "toy, a folder, a .npz or .parquet file"
@@ -151,13 +151,13 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
 
 
 def _is_toy(name: str) -> bool:
-    return name == "toy" or name.startswith("toy-")
+    return re.fullmatch(r"toy(-[0-9]+)?", name) is not None
 
 
 def _toy(name: str, split: readers.Split, limit: int | None) -> Images:
     """The drawn set: toy is 28 pixels wide, toy-32 is drawn at 32."""
     side = name.removeprefix("toy").removeprefix("-") or "28"
-    if not side.isdigit() or not 8 <= int(side) <= 512:
+    if not 8 <= int(side) <= 512:
         raise UsageError(f"{name!r} is no toy set; write toy, or toy-32 for a side of 32 pixels (8 to 512)")
     images = toy.draw(limit or TOY_COUNTS[split], int(side), TOY_SEEDS[split])
     return replace(images, name=name)

@@ -8,6 +8,7 @@ import math
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +40,17 @@ NPZ_LABELS: dict[Split, tuple[str, ...]] = {
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
 """Folders called so, beside `train` or `test` or instead of them, are hardly classes."""
+UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
+"""What opening an .npz file raises that is damaged, encrypted or packed in another way."""
 MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names is taken for a mistake
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ~ for the home folder, or as it is where that names no user: it may be a file's name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
@@ -151,7 +162,7 @@ def read_npz(path: Path, split: Split) -> Images:
             next((key for key in NPZ_LABELS[part] if key in archive.files), None) for part in (split, "train")
         )
         labels, known = (entry(archive, key, path) if key else None for key in (label_key, train_key))
-        names = tuple(map(str, entry(archive, "class_names", path))) if "class_names" in archive.files else None
+        names = class_names_in(archive, path)
     place = f"{path.name}[{key}]"
     if pixels.dtype != np.uint8:
         raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
@@ -162,7 +173,7 @@ def open_npz(path: Path) -> Any:
     """The opened archive of a .npz file; plain arrays only."""
     try:
         archive = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ModisteError(f"{path} is not a readable .npz file ({error}); write it with numpy.savez") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ModisteError(f"{path} is a single array, not a .npz file; write it with numpy.savez")
@@ -173,8 +184,18 @@ def entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
     """One array of an opened .npz file."""
     try:
         return np.asarray(archive[key])
-    except (ValueError, OSError, zlib.error, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
+
+
+def class_names_in(archive: Any, path: Path) -> tuple[str, ...] | None:
+    """The names of the classes in an opened .npz file; None if it has none."""
+    if "class_names" not in archive.files:
+        return None
+    names = entry(archive, "class_names", path)
+    if names.ndim != 1:
+        raise ModisteError(f"{path}: class_names has the shape {list(names.shape)}; save a list with a name per class")
+    return tuple(map(str, names))
 
 
 def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
@@ -220,6 +241,8 @@ def labelled(
                 "number the classes from 0 or add class_names"
             )
         class_names = tuple(str(number) for number in range(highest + 1))
+    if twice := [one for one, count in Counter(class_names).items() if count > 1]:
+        raise ModisteError(f"{name}: two classes are called {twice[0]!r}; give each a name of its own")
     return Images(pixels, labels, class_names, name)
 
 
@@ -271,9 +294,10 @@ def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None
 def _refuse_deeper(root: Path, name: str) -> None:
     """An error for pictures in a folder within a class's, which would be left out."""
     for inner in _class_folders(root / name) if (root / name).is_dir() else ():
-        if _pictures(root / name / inner, required=False):
+        folder = root / name / inner
+        if any(_pictures(deeper, required=False) for deeper in (folder, *folder.rglob("*"))):
             raise ModisteError(
-                f"{root / name / inner} lies within the class {name}, and classes have no folders of their own; "
+                f"{folder} lies within the class {name}, and classes have no folders of their own; "
                 f"move its pictures into {root / name}, or the folder into {root}"
             )
 
@@ -301,7 +325,10 @@ def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = Non
     rows: list[NDArray[np.uint8]] = []
     first = ""
     for file in files:
-        picture, first = open_picture(file), first or str(file)
+        picture, frames = _opened(file)
+        if frames > 1:
+            raise ModisteError(f"{file} holds {frames} pictures; save each as a file of its own")
+        first = first or str(file)
         if resize is not None:
             picture = scaled(picture, *resize)
         row = np.asarray(picture)
@@ -324,25 +351,28 @@ def _size(row: NDArray[np.uint8]) -> str:
 
 
 def open_picture(file: Path | parquet.Picture) -> Image.Image:
-    """The picture in mode L or RGB, upright; transparent parts are laid over black."""
+    """The picture (of several the first) in mode L or RGB, upright; transparent parts are laid over black."""
+    return _opened(file)[0]
+
+
+def _opened(file: Path | parquet.Picture) -> tuple[Image.Image, int]:
+    """The picture as `open_picture` gives it, and how many the file holds."""
     try:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:
             frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # MPO: a photo and its previews
             picture = ImageOps.exif_transpose(opened)
             picture.load()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file raises whatever its parser stumbles over
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
         raise ModisteError(f"{file} is not a readable picture ({reason}); replace or remove it") from None
-    if frames > 1:
-        raise ModisteError(f"{file} holds {frames} pictures; save each as a file of its own")
     if picture.mode.startswith(("I", "F")):
         raise ModisteError(f"{file} has more than 8 bits per channel ({picture.mode}); convert it to 8 bits")
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
+    if picture.mode in ("1", "L") and not picture.has_transparency_data:
+        return picture.convert("L"), frames
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-    return picture.convert("RGB")
+    return picture.convert("RGB"), frames
 
 
 # Parquet files
