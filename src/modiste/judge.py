@@ -316,6 +316,7 @@ def weakness(card: Mapping[str, Any]) -> str:
     """A sentence about a judge that does little better than to name the most frequent class, else "".
 
     "Little" is less than a third of the way from that to never being wrong, or less than three standard errors.
+    Images of one class alone tell nothing of a judge.
     """
     measured = card["measured"].get("test") or card["measured"]["heldout"]
     count, right = measured["count"], measured["accuracy"]

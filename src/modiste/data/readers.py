@@ -39,7 +39,7 @@ NPZ_LABELS: dict[Split, tuple[str, ...]] = {
 }
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
-"""Folders called so, beside `train` or `test` or instead of them, are hardly classes."""
+"""Where all folders are called so, in any case of letters, they are hardly classes."""
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 """What opening an .npz file raises that is damaged, encrypted or packed in another way."""
 MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names is taken for a mistake
