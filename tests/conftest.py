@@ -29,8 +29,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread_in_order() -> None:
+    """Every test stops at an operation of PyTorch that adds up in no fixed order."""
     torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ class ConditionalBatchNorm(nn.Module):
         normal = F.batch_norm(
             features, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
         )
-        gain, bias = self.gain[labels], self.bias[labels]
+        gain, bias = rows_of(self.gain, labels), rows_of(self.bias, labels)
         per_image = (*gain.shape, *[1] * (features.ndim - 2))  # [N, F] or [N, F, 1, 1]
         gain, bias = gain.view(per_image), bias.view(per_image)
         return torch.addcmul(bias.to(normal.dtype), normal, gain.to(normal.dtype))
@@ -59,7 +59,7 @@ class ClassNoise(nn.Module):
         self.maps = nn.Parameter(torch.eye(z_dim).repeat(classes, 1, 1))
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        return (self.maps[given(labels)] @ noise[:, :, None])[:, :, 0]
+        return (rows_of(self.maps, given(labels)) @ noise[:, :, None])[:, :, 0]
 
 
 class Stack(nn.Sequential):
@@ -155,6 +155,14 @@ def given(labels: Tensor | None) -> Tensor:
     if labels is None:
         raise UsageError("this network is conditional and was called without labels; give one class per image")
     return labels
+
+
+def rows_of(table: Tensor, labels: Tensor) -> Tensor:
+    """[N, ...]: the rows of a table of parameters [classes, ...] that the labels [N] name.
+
+    Not `table[labels]`, whose gradient several threads add up in no fixed order, so that two equal trainings differ.
+    """
+    return F.embedding(labels, table.flatten(1)).unflatten(1, table.shape[1:])
 
 
 def one_hot(labels: Tensor | None, classes: int, like: Tensor) -> Tensor:
