@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from modiste import config, data, diffaug, losses, networks, penalties, processes
 from modiste.config import Recipe
 from modiste.data import Images
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
 from modiste.updates import (
     METER,
@@ -120,6 +121,29 @@ def make_rules(recipe: Recipe, state: State, team: Team, device: str, precision:
         learning_rates=partial(learning_rates, train),
         ema_decay=partial(ema_decay, train),
     )
+
+
+_RANDOM_NUMBERS = threading.Lock()
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Keep PyTorch's random numbers, of which a process has one sequence, for one training.
+
+    At the end those of the processor are as before.
+
+    ModisteError where another one is under way here: each would seed the other's.
+    """
+    if not _RANDOM_NUMBERS.acquire(blocking=False):
+        raise ModisteError(
+            "another training is under way in this process, and both would draw from PyTorch's one sequence of random "
+            "numbers; wait for it, or train in a process of its own (`modiste train`, or multiprocessing)"
+        )
+    try:
+        with torch.random.fork_rng([]):
+            yield
+    finally:
+        _RANDOM_NUMBERS.release()
 
 
 T = TypeVar("T")

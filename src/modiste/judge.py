@@ -167,8 +167,9 @@ def learn(
     after_epoch: Callable[[int, float, Classifier, float], None] | None = None,
 ) -> Classifier:
     """A classifier of labelled images, trained as `train` says; `after_epoch` hears number, loss, network, seconds."""
-    torch.manual_seed(seed)
-    network = Classifier(kind, images.pixels.shape[1], len(images.class_names))
+    with assembly.own_random_numbers():
+        torch.manual_seed(seed)
+        network = Classifier(kind, images.pixels.shape[1], len(images.class_names))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]

@@ -212,6 +212,15 @@ def total(values: Tensor, team: Team) -> Tensor:
     return values
 
 
+def of_all(values: Tensor, team: Team) -> Tensor:
+    """[ranks, ...]: the tensors of all ranks."""
+    if team.size == 1:
+        return values[None]
+    rows = [torch.empty_like(values) for _ in range(team.size)]
+    dist.all_gather(rows, values)
+    return torch.stack(rows)
+
+
 def any_of(flags: Sequence[bool], team: Team) -> list[bool]:
     """Of each flag, whether it is up on any rank: what all must agree on, as when to stop."""
     votes = total(torch.tensor([float(flag) for flag in flags]), team)  # on the processor, whatever trains

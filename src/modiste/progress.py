@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+FIRST_WORD_SECONDS, SILENCE_SECONDS = 5.0, 60.0
+"""After how much training its speed is told first in a log file, and how long no line may come after another."""
 Listener = Callable[[Mapping[str, Any]], None]
 """Somebody who wants each tick's record of the log."""
 
@@ -81,18 +83,28 @@ def watching(
 
 def _plain(console: Console, total_images: int, budget_seconds: float | None, start_images: int) -> Watch:
     first: list[tuple[int, float]] = []
+    speak_at = 0.0  # in seconds of training
+
+    def left(images: int, seconds: float) -> str:
+        since_images, since_seconds = first[0] if first else (start_images, 0.0)
+        by_images = (total_images - images) * (seconds - since_seconds) / max(1, images - since_images)
+        return f"{duration(min(by_images, budget_seconds - seconds) if budget_seconds else by_images)} left"
 
     def step(images: int, seconds: float) -> None:
+        nonlocal speak_at
         if not first:
             first.append((images, seconds))
+            speak_at = seconds + FIRST_WORD_SECONDS
+        elif seconds >= speak_at:
+            speak_at = seconds + SILENCE_SECONDS
+            speed = (images - first[0][0]) / (seconds - first[0][1])
+            text = f"images {images:,}/{total_images:,}  {speed:,.0f} images/s  {left(images, seconds)}"
+            console.print(text, highlight=False, soft_wrap=True)
 
     def tick(record: Mapping[str, Any]) -> None:
-        images, seconds = record["images"], record["seconds"]
-        since_images, since_seconds = first[0] if first else (start_images, 0.0)
-        left = (total_images - images) * (seconds - since_seconds) / max(1, images - since_images)
-        if budget_seconds:
-            left = min(left, budget_seconds - seconds)
-        text = f"{tick_line(record, total_images)}  {duration(left)} left"
+        nonlocal speak_at
+        speak_at = max(speak_at, record["seconds"] + SILENCE_SECONDS)
+        text = f"{tick_line(record, total_images)}  {left(record['images'], record['seconds'])}"
         console.print(text, highlight=False, soft_wrap=True)
 
     return Watch(step, tick, lambda text: console.print(text, highlight=False, soft_wrap=True))

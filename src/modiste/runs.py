@@ -90,17 +90,37 @@ class Run:
         place = self.path / "log.jsonl"
         if not place.exists():
             return []
-        try:
-            return [json.loads(line) for line in _read(place).split("\n")[:-1]]
-        except json.JSONDecodeError as error:
-            raise ModisteError(
-                f"{place} has a line that is no record ({error.doc[:40]!r}); remove that line and try again"
-            ) from None
+        return [_record(place, line) for line in _read(place).split("\n")[:-1]]
 
     @property
     def grids(self) -> list[Path]:
         """The sample grids in the order of training."""
         return sorted((self.path / "samples").glob("[0-9]*.png"), key=_position)
+
+
+def last_record(run: Run) -> dict[str, Any] | None:
+    """The log's newest record, without reading the others; None if there is none yet."""
+    place = run.path / "log.jsonl"
+    if not place.is_file():
+        return None
+    with place.open("rb") as log:
+        end = log.seek(0, os.SEEK_END)
+        for reach in (1 << 12, 1 << 20, end):  # a record has a few hundred bytes
+            log.seek(max(0, end - reach))
+            lines = log.read().split(b"\n")[:-1]  # what was cut off by a crash is no record
+            if len(lines) > 1 or reach >= end:
+                break
+    return _record(place, lines[-1].decode()) if lines else None
+
+
+def _record(place: Path, line: str) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(line)
+        return record
+    except json.JSONDecodeError as error:
+        raise ModisteError(
+            f"{place} has a line that is no record ({error.doc[:40]!r}); remove that line and try again"
+        ) from None
 
 
 def exists(path: Path) -> bool:

@@ -7,6 +7,7 @@ them stays a score on unseen images.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,11 +66,21 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
     return Selector(name, settings.every_images, score)
 
 
-def best(records: Iterable[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
-    """The name of the held-out score in a run's log and the record with the least of it; None if none was taken.
+Best = tuple[str, Mapping[str, Any]]
+"""The name of a held-out score and the log's record with the least of it."""
+
+
+def best(records: Iterable[Mapping[str, Any]]) -> Best | None:
+    """The best record of a run's log by its held-out score; None if none was taken."""
+    return functools.reduce(better, records, None)
+
+
+def better(before: Best | None, record: Mapping[str, Any]) -> Best | None:
+    """The best so far with the log's next record.
 
     A run that went on after a judge was trained has two such scores, which cannot be compared: the newer one counts.
     """
-    judged = [(key, record) for record in records for key in record if key.endswith("_heldout")]
-    alike = [pair for pair in judged if pair[0] == judged[-1][0]]
-    return min(alike, key=lambda pair: (pair[1][pair[0]], pair[1]["images"]), default=None)
+    name = next((key for key in record if key.endswith("_heldout")), None)
+    if name is None or (before is not None and before[0] == name and before[1][name] <= record[name]):
+        return before
+    return name, record

@@ -302,14 +302,14 @@ def share_done(run: Planned) -> float:
     try:
         if outcomes.is_trained(run):
             return 1.0
-        log = runs.Run(run.folder).log
+        record = runs.last_record(runs.Run(run.folder))
     except ModisteError:
         return 0.0
-    if not log:
+    if not record:
         return 0.0
     train = run.recipe.train
-    by_time = log[-1]["seconds"] / train.budget_seconds if train.budget_seconds else 0.0
-    return float(min(1.0, max(by_time, log[-1]["images"] / (train.images or 1))))
+    by_time = record["seconds"] / train.budget_seconds if train.budget_seconds else 0.0
+    return float(min(1.0, max(by_time, record["images"] / (train.images or 1))))
 
 
 @contextmanager

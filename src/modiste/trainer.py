@@ -15,9 +15,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,23 @@ from modiste.selection import Selector
 from modiste.updates import METER, Diverged, State, stop_unless_sums_finite
 
 STATE_FORMAT = 2
+SAVE_SECONDS = 120.0
+"""So often is the state saved also within a tick, so that a slow training never loses more."""
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""What a terminal that is closed sends; not on Windows."""
+
+
+@dataclass
+class Told:
+    """What the next ticks need to know of the log, so that none has to read it."""
+
+    history: health.History = field(default_factory=health.History)
+    best: selection.Best | None = None
+
+    def add(self, record: Mapping[str, Any]) -> list[str]:
+        """Take the log's next record; the signs of a training that goes wrong that show for the first time."""
+        self.best = selection.better(self.best, record)
+        return self.history.add(record)
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,7 @@ class Session:
     advance: Callable[[], None]
     """Takes one step; it holds the state that the loop is given."""
     stop: Callable[[], bool]
+    told: Told
     selector: Selector | None = None
 
 
@@ -81,9 +99,9 @@ def train(
     `recipe` is a shipped recipe's name, a TOML file, a Recipe, or the folder of a run to go on with.
     `overrides` changes keys, as in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead of
     resuming, `extend` lets the run in the folder go on to a greater length. `follow` opens one more listener to the
-    ticks, as TensorBoard's. SIGINT and SIGTERM end the training after the step under way with its state saved
-    (manifest status "interrupted").
-    ModisteError says what went wrong in one sentence.
+    ticks, as TensorBoard's. SIGINT, SIGTERM and SIGHUP end the training after the step under way with its state saved
+    (manifest status "interrupted"). PyTorch's random numbers on the processor are as before when it ends.
+    ModisteError says what went wrong in one sentence, also where another thread of this process is training.
 
     >>> run = train("swift", out="runs/toy", overrides={"data.name": "toy", "train.images": 640})  # doctest: +SKIP
     >>> sample.load(run).sample(4).shape  # doctest: +SKIP
@@ -94,6 +112,7 @@ def train(
     device = assembly.choose_device(recipe.train.device)
     team = processes.planned(device, recipe.train.processes)
     with ExitStack() as stack:
+        stack.enter_context(assembly.own_random_numbers())
         console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
         dataset = data.open_data(recipe.data)
         recipe = config.resolve(recipe, len(dataset))
@@ -186,12 +205,17 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
     if state.images == 0:
         draw_grid(session, state)
     clock = Clock(state.seconds, state.images)  # not before the grid: a budget, however short, buys at least one step
+    saved_at = clock.seconds
     while True:
         # Is it over, or does somebody want it to be? All ranks must agree.
-        spent, stopped = processes.any_of([clock.seconds >= budget_seconds, session.stop()], team)
+        due = clock.seconds - saved_at >= SAVE_SECONDS
+        spent, stopped, due = processes.any_of([clock.seconds >= budget_seconds, session.stop(), due], team)
         over = spent or state.images >= total_images
         if over or stopped:
             break
+        if due:
+            save_within_tick(session, state, clock)
+            saved_at = clock.seconds
 
         # Train.
         ticks_before = state.images // train.tick_images
@@ -201,11 +225,11 @@ def loop(session: Session, state: State, watch: progress.Watch) -> str:
         # Once per tick, and at the end: log, draw, save.
         if state.images // train.tick_images > ticks_before or state.images >= total_images:
             tick(session, state, clock, watch, last=state.images >= total_images)
+            saved_at = clock.seconds
     if over and processes.any_of([bool(state.meter[0] > 0)], team)[0]:  # a budget ended between ticks
         tick(session, state, clock, watch, last=True)
     elif not over:
-        sums_since_tick(state, team)  # for its check
-        save(session, state, clock)
+        save_within_tick(session, state, clock)
         state.seconds = clock.seconds
     if over and team.is_first:
         judge_late(session, state)
@@ -239,12 +263,17 @@ def tick(session: Session, state: State, clock: Clock, watch: progress.Watch, la
         record |= select(session, state, last)
         runs.append_log(run, record)
         watch.tick(record)
-        for sentence in health.diagnose(run.log):
+        for sentence in session.told.add(record):
             watch.say(f"note: {sentence}")
     save(session, state, clock)
-    if team.is_first:
-        keep_best(run, state)
+    keep_best(session, state)
     clock.tick_start, clock.tick_images = clock.seconds, state.images
+
+
+def save_within_tick(session: Session, state: State, clock: Clock) -> None:
+    """Save the state if its sums are finite; the log and the pictures wait for the tick."""
+    sums_since_tick(state, session.team)  # for its check
+    save(session, state, clock)
 
 
 def sums_since_tick(state: State, team: Team) -> dict[str, float]:
@@ -269,21 +298,21 @@ def tick_record(session: Session, images: int, sums: Mapping[str, float], clock:
 
 def select(session: Session, state: State, last: bool) -> dict[str, float]:
     """The generator's score on held-out images where one is due."""
-    selector, log = session.selector, session.run.log
-    if selector is None or not (last or selector.due(log[-1]["images"] if log else 0, state.images)):
+    selector, recent = session.selector, session.told.history.recent
+    if selector is None or not (last or selector.due(recent[-1]["images"] if recent else 0, state.images)):
         return {}
     return {selector.name: selector.score(state.ema)}
 
 
-def keep_best(run: runs.Run, state: State) -> None:
+def keep_best(session: Session, state: State) -> None:
     """Keep the generator of this moment beside the last where the log has none better.
 
     Done when log and state are saved, and once more for the state of a resumed run: so the one kept is always the one
     that the log tells of, wherever the training was killed.
     """
-    best = selection.best(run.log)
-    if best is not None and best[1]["images"] == state.images:
-        runs.save_generator(run, state.ema, "best")
+    best = session.told.best
+    if session.team.is_first and best is not None and best[1]["images"] == state.images:
+        runs.save_generator(session.run, state.ema, "best")
 
 
 def judge_late(session: Session, state: State) -> None:
@@ -292,8 +321,10 @@ def judge_late(session: Session, state: State) -> None:
     if log and not any(key.endswith("_heldout") for key in log[-1]):
         score = select(session, state, last=True)
         if score:
-            runs.write_log(session.run, [*log[:-1], log[-1] | score])
-            keep_best(session.run, state)
+            record = log[-1] | score
+            runs.write_log(session.run, [*log[:-1], record])
+            session.told.best = selection.better(session.told.best, record)
+            keep_best(session, state)
 
 
 def draw_grid(session: Session, state: State) -> None:
@@ -306,14 +337,14 @@ def draw_grid(session: Session, state: State) -> None:
 
 def save(session: Session, state: State, clock: Clock) -> None:
     """Write the state from which the training can go on as if nothing had happened."""
-    meter = processes.total(state.meter, session.team)
+    meters = processes.of_all(state.meter, session.team)
     if not session.team.is_first:
         return
     saved = {
         "format": STATE_FORMAT,
         "images": state.images,
         "seconds": clock.seconds,
-        "meter": meter.cpu(),
+        "meter": meters.cpu(),
         "augment_probability": state.augment_probability.cpu(),
         "generator": state.generator.state_dict(),
         "discriminator": state.discriminator.state_dict(),
@@ -332,8 +363,11 @@ def restore(state: State, saved: Mapping[str, Any], team: Team) -> None:
             "resume with the version that manifest.json names"
         )
     state.images, state.seconds = saved["images"], saved["seconds"]
-    if team.is_first:  # the sums of all ranks were added up when the state was saved
-        state.meter.copy_(saved["meter"])
+    meters = saved["meter"].view(-1, len(METER))  # of each rank; one row in states of before, and their sum
+    if len(meters) == team.size:
+        state.meter.copy_(meters[team.rank])
+    elif team.is_first:
+        state.meter.copy_(meters.sum(0))
     state.augment_probability.copy_(saved["augment_probability"])
     state.generator.load_state_dict(saved["generator"])
     state.discriminator.load_state_dict(saved["discriminator"])
@@ -354,12 +388,15 @@ def _prepare(
     rules = assembly.make_rules(recipe, state, team, device, opened.manifest["precision"])
     if opened.saved is not None:
         restore(state, opened.saved, team)
-        if team.is_first:
-            keep_best(runs.Run(opened.path), state)
     batch_at = assembly.batches(recipe, dataset, shape, team, device)
     selector = selection.make_selector(recipe, shape) if team.is_first else None
     advance = cuda_graph.stepper(recipe, state, rules, team, batch_at, device)
-    return Session(recipe, runs.Run(opened.path), len(dataset), shape, team, advance, stop, selector), state
+    run, told = runs.Run(opened.path), Told()
+    for record in run.log if team.is_first else ():
+        told.add(record)
+    session = Session(recipe, run, len(dataset), shape, team, advance, stop, told, selector)
+    keep_best(session, state)
+    return session, state
 
 
 def _labels_note(recipe: Recipe, dataset: Images) -> str:
@@ -392,20 +429,38 @@ def peak_memory_bytes() -> int | None:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM came; a second SIGINT interrupts at once."""
+    """A function that says whether SIGINT, SIGTERM or SIGHUP came; a second SIGINT interrupts at once.
+
+    After SIGHUP the terminal is gone, so nothing more is written to it. Where SIGHUP is ignored, as under nohup, it
+    stays so.
+    """
     came: list[int] = []
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def note(number: int, _: object) -> None:
         if came and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == HANGUP:
+            silence(terminals)
         came.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield lambda: False
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield lambda: bool(came)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def silence(descriptors: Sequence[int]) -> None:
+    """Lead these descriptors nowhere, since a write to a terminal that is gone would end the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in descriptors:
+        os.dup2(nowhere, number)
+    os.close(nowhere)

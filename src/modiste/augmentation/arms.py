@@ -97,8 +97,9 @@ def learn(real: Images, synthetic: Images | None, arm: Arm, *, steps: int, seed:
     bit with the same seed and threads.
     """
     device = assembly.choose_device("auto")
-    torch.manual_seed(assembly.stream(seed, "classifier"))
-    network = Network(real.pixels.shape[1], len(real.class_names))
+    with assembly.own_random_numbers():
+        torch.manual_seed(assembly.stream(seed, "classifier"))
+        network = Network(real.pixels.shape[1], len(real.class_names))
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]

@@ -162,7 +162,7 @@ def rows_of(table: Tensor, labels: Tensor) -> Tensor:
 
     Not `table[labels]`, whose gradient several threads add up in no fixed order, so that two equal trainings differ.
     """
-    return F.embedding(labels, table.flatten(1)).unflatten(1, table.shape[1:])
+    return F.embedding(labels, table.flatten(1)).view(-1, *table.shape[1:])
 
 
 def one_hot(labels: Tensor | None, classes: int, like: Tensor) -> Tensor:

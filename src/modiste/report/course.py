@@ -78,7 +78,7 @@ def stability_section(comparison: Comparison) -> Section | None:
                 f"{last['loss_d']:.3f}",
             ]
             rows.append(row)
-            signs += [f"{name}: {text}" for k in range(1, len(log) + 1) for text in health.diagnose(log[:k])]
+            signs += [f"{name}: {text}" for text in health.diagnose(log)]
     if not rows and not signs:
         return None
     heads = [
