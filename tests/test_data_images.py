@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from modiste.data import Images, batch_indices, beginning, class_number, describe, digest, to_pixels, to_unit
+from modiste.data import Images, batch_indices, beginning, describe, digest, to_pixels, to_unit
 from modiste.data.images import resized
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError
 
 
 def images(count=4, channels=1, labels=(0, 1, 0, 1), names=("hat", "sock")):
@@ -125,14 +125,3 @@ def test_importing_data_loads_neither_torch_nor_matplotlib():
     code = "import modiste.data, sys; print({'torch', 'matplotlib', 'requests', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_class_is_found_by_name_number_or_part_in_this_order() -> None:
-    names = ("T-shirt/top", "Shirt", "10", "Size 4")
-    for word, number in (("shirt", 1), ("1", 1), (3, 3), ("10", 2), (" top ", 0), ("4", 3)):
-        assert class_number(word, names, "this set") == number
-    with pytest.raises(UsageError, match=r"^'s' fits several classes of this set; its classes are 0 T-shirt/top, 1"):
-        class_number("s", names, "this set")
-    for word in ("", "hat", 5, -1):
-        with pytest.raises(UsageError, match="is no class of this set"):
-            class_number(word, names, "this set")

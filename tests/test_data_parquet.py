@@ -103,10 +103,17 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
 def test_other_programs_files_have_numbers_for_classes(tmp_path: Path) -> None:
     files.write_table(table(png(1), png(2), label=[2, 0]), tmp_path / "set.parquet")
     found = read(tmp_path / "set.parquet")
-    assert found.class_names == ("0", "1", "2") and found.labels is not None and found.labels.tolist() == [2, 0]
+    assert found.class_names == ("0", "2") and found.labels is not None and found.labels.tolist() == [1, 0]
     named = {"huggingface": json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}})}
-    files.write_table(table(png(), label=[1]).replace_schema_metadata(named), tmp_path / "set.parquet")
+    files.write_table(table(png(), png(), label=[1, 0]).replace_schema_metadata(named), tmp_path / "set.parquet")
     assert read(tmp_path / "set.parquet").class_names == ("a", "b")
+    named = {"huggingface": named["huggingface"].replace('"b"', '"unused", "b"')}
+    files.write_table(table(png(), png(), label=[2, 0]).replace_schema_metadata(named), tmp_path / "set.parquet")
+    left = read(tmp_path / "set.parquet")
+    assert left.class_names == ("a", "b") and left.labels is not None and left.labels.tolist() == [1, 0]
+    assert [str(note) for note in left.notes] == [
+        "set: no image is of the class 'unused', so there are 2 classes and not 3"
+    ]
     pictures = list(parquet.pictures([tmp_path / "set.parquet"]))
     assert [(one.name, str(one)) for one in pictures] == [("b/1.png", f"{tmp_path / 'set.parquet'}[0]")]
 

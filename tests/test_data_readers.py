@@ -67,7 +67,7 @@ def test_without_names_both_splits_have_the_training_labels_classes(tmp_path):
     assert (
         read(tmp_path / "fewer.npz", "test").class_names == read(tmp_path / "fewer.npz").class_names == ("0", "1", "2")
     )
-    with pytest.raises(ModisteError, match=r"more: no training image has the label 3"):
+    with pytest.raises(ModisteError, match=r"more: no training image has label 3"):
         read(tmp_path / "more.npz", "test")
 
 

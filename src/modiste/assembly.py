@@ -275,6 +275,8 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
             f"train.batch_size = {batch_size} gives batch norm one image at a time in {parts} parts, and it needs two; "
             f"use --set train.batch_size={2 * parts} or more"
         )
+    if image_shape(recipe, dataset).classes:
+        data.check_learnable(dataset, limited=recipe.data.count is not None)
     with torch.device("meta"):  # what the families themselves refuse, before a run folder exists
         shape = image_shape(recipe, dataset)
         networks.build_generator(recipe.network, shape)

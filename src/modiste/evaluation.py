@@ -92,6 +92,7 @@ def evaluate(
     dataset, strangers = _dataset(subject, data_name)
     real = _real(dataset, reference)
     images, notes = _labelled_alike(subject, real)
+    notes += map(str, real.notes)
     notes += subjects.unlike(subject, real) if data_name is None else []
     if classifier and images.labels is None:
         raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")

@@ -113,7 +113,7 @@ def check(
     if kind in SINGLE:
         if out.is_dir():
             raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
-        if out.suffix != f".{kind}":
+        if out.suffix.lower() != f".{kind}":
             raise UsageError(f"{kind} is one file, and no reader would know {out} for one; name it {out}.{kind}")
         if out.exists() and not _says_synthetic(out):
             raise UsageError(

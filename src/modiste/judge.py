@@ -134,6 +134,8 @@ def train(
     """
     _try_place(out)
     fit, heldout, shape = _parts(dataset)
+    for note in (*fit.notes, *heldout.notes) if say else ():
+        say(f"warning: {note}")
     log: list[dict[str, Any]] = []
 
     def after_epoch(epoch: int, loss: float, network: Classifier, seconds: float) -> None:
@@ -203,6 +205,7 @@ def _parts(dataset: Data) -> tuple[Images, Images, Shape]:
     if fit.labels is None or len(fit.class_names) < 2:
         raise UsageError(f"{fit.name} has no labels of two classes or more, and a judge learns from labels; "
                          "give one folder per class, or labels in the .npz file")  # fmt: skip
+    data.check_learnable(fit)
     return fit, heldout, Shape(fit.pixels.shape[1], fit.pixels.shape[2], len(fit.class_names))
 
 
@@ -297,18 +300,22 @@ def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: di
 
 
 def measure(judge: Judge, images: Images) -> dict[str, Any]:
-    """Accuracy in [0, 1] over all and per class, and the confusion matrix (rows: true classes) on labelled images."""
+    """Accuracy in [0, 1] on labelled images over all and per class (None: no image), and the confusion matrix.
+
+    Its rows are true classes.
+    """
     assert images.labels is not None
     _, logits = judge.examine(images.pixels)
     classes = judge.shape.classes
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (images.labels, logits.argmax(1)), 1)
-    per_class = confusion.diagonal() / np.maximum(1, confusion.sum(1))
+    right, there = confusion.diagonal().tolist(), confusion.sum(1).tolist()
+    per_class = [round(r / n, 4) if n else None for r, n in zip(right, there, strict=True)]
     return {
         "count": len(images),
         "digest": data.digest(images),
         "accuracy": float(confusion.trace() / len(images)),
-        "accuracy_per_class": dict(zip(images.class_names, per_class.round(4).tolist(), strict=True)),
+        "accuracy_per_class": dict(zip(images.class_names, per_class, strict=True)),
         "confusion": confusion.tolist(),
     }
 

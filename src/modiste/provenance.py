@@ -366,7 +366,7 @@ def _gather(path: Path) -> tuple[list[str], list[tuple[dict[str, str], Manifest]
     if path.is_dir() and (idx := readers.idx_file(path, "train", "images")):
         pixels = readers.read_idx_folder(path, "train").pixels
         return [f"{idx.name}[{k}]" for k in range(len(pixels))], [({}, nothing)], lambda: pixels
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         images = readers.read_npz(path, "train").pixels
         texts = {"DigitalSourceType": SOURCE_TYPE} if says_synthetic(path) else {}
         return [f"{path.name}[{k}]" for k in range(len(images))], [(texts, nothing)], lambda: images
@@ -401,10 +401,10 @@ def _check_known(file: Path) -> None:
 
 def says_synthetic(path: Path) -> bool:
     """Whether an .npz file, the first picture in a Parquet file or any in a folder says that it is synthetic."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         with readers.open_npz(path) as archive:
             return SOURCE_KEY in archive.files and str(readers.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return bool(read_metadata(next(parquet.pictures([path])).content))
     for file in _pictures(path):
         with suppress(ModisteError, OSError):  # a broken picture says nothing

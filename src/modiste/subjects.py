@@ -93,7 +93,7 @@ def open_subject(
         raise UsageError(f"checkpoint {checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
     if path.is_dir():
         return _from_folder(path, count, seed)
-    if path.suffix == ".npz":
+    if readers.is_npz(path):
         return _from_npz(path, count, seed)
     if path.suffix == ".onnx":
         return _from_onnx(path, seeds)

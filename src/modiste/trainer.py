@@ -136,6 +136,8 @@ def train(
                 names = dataset.class_names if session.shape.classes else ()
                 runs.describe_generator(session.run, recipe.network, session.shape, names)
                 console.print(data.describe(dataset) + _labels_note(recipe, dataset), highlight=False, soft_wrap=True)
+                for note in dataset.notes:
+                    console.print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)
 
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds
             watch = stack.enter_context(progress.watching(console, images, budget, state.images))

@@ -192,7 +192,7 @@ def settle(
         given["run"] = str(run.path)
     else:
         path_given = readers.expanded(what)
-        name = path_given.stem if path_given.suffix in (".npz", ".parquet") else path_given.name
+        name = path_given.stem if path_given.suffix.lower() in (".npz", ".parquet") else path_given.name
         dataset = _of_data(str(what), resize)
         generators = _generators(recipe or "swift", length, overrides or {})
     path = Path("augment") / name if out is None else Path(out)

@@ -48,9 +48,7 @@ def open_parts(dataset: Data) -> Parts:
             "give one folder per class, or labels in the .npz file"
         )
     counts = np.bincount(images.labels, minlength=len(images.class_names))
-    if not counts.all():
-        name = images.class_names[int(np.argmin(counts))]
-        raise UsageError(f"the class {name!r} has no image in {images.name}; add some, or leave the class out")
+    data.check_learnable(images)
     part: data.Part | None = "test" if data.has_test(dataset) else "heldout" if dataset.split == "fit" else None
     if part is None:
         fewest = int(counts.min())

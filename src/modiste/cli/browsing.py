@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +64,8 @@ def _print_survey(result: dict[str, Any]) -> None:
         print(f"exact duplicates in {place}: {len(groups)} images found more than once")
     if "label_issues" in result:
         print(f"doubtful labels in train: {result['label_issues']['found']} (reasons to look, not proofs)")
+    for warning in result["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     for file in result["files"]:
         print(f"wrote {file}")
 

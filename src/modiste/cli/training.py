@@ -93,6 +93,8 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
         return
     print(config.to_toml(recipe))
     print(f"# {data_room.describe(dataset)}")
+    for note in dataset.notes:
+        print(f"# warning: {note}")
     print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")
     print(f"# would train into {path}")
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.config import Data, nearest
-from modiste.data import fashion_mnist, readers, toy
+from modiste.data import fashion_mnist, readers, splits, toy
+from modiste.data.classes import NoReference, check_learnable, class_number, without_images
 from modiste.data.fashion_mnist import PUBLISHED
 from modiste.data.images import (
     Images,
     batch_indices,
     beginning,
-    class_number,
     describe,
     digest,
     drawn,
@@ -32,6 +32,7 @@ __all__ = [
     "Part",
     "batch_indices",
     "beginning",
+    "check_learnable",
     "class_number",
     "describe",
     "digest",
@@ -68,7 +69,12 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
     if part in ("fit", "heldout"):
         held = heldout_indices(images)
         name += "" if _mnist_like(images) else " last-10%" if part == "heldout" else " first-90%"
-        images = images.select(held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held))
+        chosen = held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held)
+        if not len(chosen):
+            raise UsageError(f"{images.name} has {_no_parts(len(images), part)}; give more images")
+        images = images.select(chosen)
+        if part == "heldout" and (missing := without_images(images.labels, images.class_names)):
+            images = replace(images, notes=(*images.notes, NoReference(name, "held-out", missing)))
     if limit is not None:
         if limit > len(images):
             raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
@@ -91,13 +97,14 @@ def native(data: Data) -> Data:
     """The same data set whole and as it is, which is what generated images are judged against.
 
     Without a limited count, and without resizing: only pictures in a folder or in Parquet files, which may differ in
-    size, and images that are not square keep it.
+    size, and images that are not square, or of one size in training and another in test, keep it.
     """
     path = readers.expanded(data.name)
-    keeps_resize = path.suffix == ".parquet" or (path.is_dir() and not readers.idx_file(path, "train", "images"))
+    keeps_resize = path.suffix.lower() == ".parquet" or (path.is_dir() and not readers.idx_file(path, "train", "images"))
     if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
-        height, width = readers.read_path(path, "train").pixels.shape[2:]
-        keeps_resize = height != width
+        splits: list[readers.Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
+        sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
+        keeps_resize = len(sizes) > 1 or any(height != width for height, width in sizes)
     return Data(name=data.name, resize=data.resize if keeps_resize else None, resize_filter=data.resize_filter)
 
 
@@ -129,6 +136,14 @@ def heldout_indices(images: Images) -> NDArray[np.int64]:
     return np.sort(np.concatenate(held))
 
 
+def _no_parts(count: int, part: Part) -> str:
+    """How many images there are, and what becomes of them where all or none would be held out."""
+    one = "1 image" if count == 1 else f"{count:,} images"
+    if part == "heldout":
+        return f"{one}, of which none can be held out to choose checkpoints and compare with"
+    return f"{one}, which would be held out, so that none would be left to learn from"
+
+
 def _mnist_like(images: Images) -> bool:
     if len(images) != 60_000 or len(images.class_names) != 10 or images.labels is None:
         return False
@@ -141,13 +156,13 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
     if data.name in PUBLISHED:
         return fashion_mnist.open_published(PUBLISHED[data.name], split, progress)
     path = readers.expanded(data.name)
-    if not path.exists() and path.suffix not in (".npz", ".parquet") and "/" not in data.name:
+    if not path.exists() and path.suffix.lower() not in (".npz", ".parquet") and "/" not in data.name:
         raise UsageError(
             f"no data set is named {data.name!r}{nearest(data.name, (*PUBLISHED, 'toy'))}; use {', '.join(PUBLISHED)}, "
             "toy, a folder, a .npz or .parquet file"
         )
-    images = readers.read_path(path, split, (data.resize, data.resize_filter) if data.resize else None)
-    return fashion_mnist.recognised(images)
+    resize = (data.resize, data.resize_filter) if data.resize else None
+    return fashion_mnist.recognised(splits.read(path, split, resize))
 
 
 def _is_toy(name: str) -> bool:

@@ -128,7 +128,7 @@ def _read(dataset: Published, folder: Path, split: Split) -> Images:
         if path is None:
             raise ModisteError(f"{folder / name} does not exist")
         arrays.append(readers.parse_idx(_verified(dataset, name, path), path, dimensions))
-    return readers.labelled(arrays[0][:, None], arrays[1], dataset.class_names, dataset.name)
+    return Images(arrays[0][:, None], arrays[1].astype(np.int64), dataset.class_names, dataset.name)
 
 
 def _verified(dataset: Published, name: str, path: Path) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +22,11 @@ Labels = NDArray[np.int64]  # [N]
 DATA_ORDER = 0x0D47A  # keeps this use of (seed, epoch) apart from all other random streams
 
 
+@dataclass(frozen=True)
+class Note:
+    """Something in a set that is otherwise than its user may think; `str` says it in a sentence."""
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """Images uint8 [N, C, H, W] with labels int64 [N] (none if unlabelled) and the names of the classes."""
@@ -31,6 +35,8 @@ class Images:
     labels: Labels | None
     class_names: tuple[str, ...]
     name: str
+    notes: tuple[Note, ...] = ()
+    """What the user must be told of how the set was read."""
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -144,19 +150,6 @@ def _permutation(dataset_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     order = generator.permutation(dataset_size).astype(np.int64)
     order.flags.writeable = False
     return order
-
-
-def class_number(word: int | str, class_names: Sequence[str], place: str) -> int:
-    """The class of that name (any case, or an unambiguous part of it) or number; UsageError names those of `place`."""
-    names, wanted = [name.lower() for name in class_names], str(word).strip().lower()
-    fitting = [k for k, name in enumerate(names) if name == wanted]
-    fitting = fitting or [k for k in range(len(names)) if wanted == str(k)]
-    fitting = fitting or [k for k, name in enumerate(names) if wanted and wanted in name]
-    if len(fitting) == 1:
-        return fitting[0]
-    problem = "fits several classes" if fitting else "is no class"
-    known = ", ".join(f"{k} {name}" for k, name in enumerate(class_names))
-    raise UsageError(f"{word!r} {problem} of {place}; its classes are {known}")
 
 
 def drawn(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[np.int64]:

@@ -55,13 +55,17 @@ def files(path: Path, split: str | None = None) -> list[Path]:
     folder; their names start with the split (train-00000-of-00001.parquet).
     """
     if path.is_file():
-        return [path] if path.suffix == ".parquet" and split != "test" else []
+        return [path] if path.suffix.lower() == ".parquet" and split != "test" else []
     found = _inside(path / "data") or [file for file in _inside(path) if _split(file) in SPLITS]
     return [file for file in found if split in (None, _split(file))]
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("*.parquet") if file.is_file() and not file.name.startswith("."))
+    return sorted(
+        file
+        for file in (folder.iterdir() if folder.is_dir() else ())
+        if file.suffix.lower() == ".parquet" and file.is_file() and not file.name.startswith(".")
+    )
 
 
 def _split(file: Path) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import math
 import re
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modiste.data import parquet
+from modiste.data.classes import Unused, checked_names
 from modiste.data.images import Images, Labels, Pixels, scaled
 from modiste.errors import ModisteError
 
@@ -38,6 +39,10 @@ NPZ_LABELS: dict[Split, tuple[str, ...]] = {
     "test": ("y_test", "test_labels"),
 }
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+IDX_LIKE = re.compile(r"idx[13]|ubyte", re.IGNORECASE)
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+JUNK_FOLDERS = ("__MACOSX", "@eaDir")
+"""What macOS packs into archives beside the files, and where Synology's disks keep previews."""
 SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
 """Where all folders are called so, in any case of letters, they are hardly classes."""
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
@@ -57,12 +62,13 @@ def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
     """The images of one split of a folder (IDX files, pictures or Parquet files), a .npz file or a .parquet file."""
     if not path.exists():
         raise ModisteError(f"{path} does not exist; check the path of the data")
-    if path.is_file() and path.suffix == ".npz":
+    if is_npz(path):
         return read_npz(path, split)
-    if path.is_file() and path.suffix == ".parquet":
+    if path.is_file() and path.suffix.lower() == ".parquet":
         return read_parquet(path, split, resize)
     if not path.is_dir():
-        raise ModisteError(f"{path} is neither a folder nor a .npz or .parquet file; give one of these")
+        remedy = f"give its folder, {path.parent}" if IDX_LIKE.search(path.name) else "give one of these"
+        raise ModisteError(f"{path} is neither a folder nor a .npz or .parquet file; {remedy}")
     if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
         return read_idx_folder(path, split)
     if parquet.files(path):
@@ -70,9 +76,14 @@ def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
     return read_pictures(path, split, resize)
 
 
+def is_npz(path: Path) -> bool:
+    """Whether this is a file that ends in .npz, in any case of letters."""
+    return path.suffix.lower() == ".npz" and path.is_file()
+
+
 def has_test_split(path: Path) -> bool:
     """Whether the folder or file brings its own test images."""
-    if path.suffix == ".npz" and path.is_file():
+    if is_npz(path):
         with open_npz(path) as archive:
             return any(key in archive.files for key in NPZ_IMAGES["test"])
     if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
@@ -82,27 +93,46 @@ def has_test_split(path: Path) -> bool:
     test = path / "test"
     if not (test.is_dir() and (path / "train").is_dir()):
         return False
-    return any(_pictures(folder, required=False) for folder in (test, *(test / name for name in _class_folders(test))))
+    return any(_pictures(folder) for folder in (test, *_class_folders(test).values()))
 
 
 # IDX
 
 
 def idx_file(folder: Path, split: Split, kind: Literal["images", "labels"]) -> Path | None:
-    """The folder's IDX file of that split and kind, plain or compressed; none if it has none."""
+    """The folder's IDX file of that split and kind, plain or compressed; none if it has none.
+
+    Names may begin with the set's, as in emnist-letters-train-images-idx3-ubyte.gz, which must be the only such set.
+    """
+    start = _idx_start(folder)
     for prefix in IDX_PREFIXES[split]:
         for ending in IDX_ENDINGS[kind]:
-            for name in (f"{prefix}{ending}.gz", f"{prefix}{ending}"):
+            for name in (f"{start}{prefix}{ending}.gz", f"{start}{prefix}{ending}"):
                 if (folder / name).is_file():
                     return folder / name
     return None
+
+
+def _idx_start(folder: Path) -> str:
+    """What the names of the folder's IDX images begin with before their split: nothing, or the name of one set."""
+    words, endings = (
+        "|".join(map(re.escape, some))
+        for some in (itertools.chain(*IDX_PREFIXES.values()), itertools.chain(*IDX_ENDINGS.values()))
+    )
+    pattern = re.compile(rf"((?:.+[-_.])?)(?:{words})(?:{endings})(?:\.gz)?")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    starts = sorted({found[1] for name in names if (found := pattern.fullmatch(name))})
+    if len(starts) > 1 and starts[0]:
+        sets = ", ".join(start.rstrip("-_.") for start in starts)
+        raise ModisteError(f"{folder} holds IDX files of several sets ({sets}); put those of one into their own folder")
+    return starts[0] if starts else ""
 
 
 def read_idx_folder(folder: Path, split: Split) -> Images:
     """The images and, if there are any, labels of a folder that holds IDX files under MNIST's names."""
     image_file = idx_file(folder, split, "images")
     if image_file is None:
-        wanted = f"{IDX_PREFIXES[split][0]}{IDX_ENDINGS['images'][0]}.gz"
+        wanted = f"{_idx_start(folder)}{IDX_PREFIXES[split][0]}{IDX_ENDINGS['images'][0]}.gz"
         raise ModisteError(f"{folder} has no {split} images; add the file {wanted}")
     label_file = idx_file(folder, split, "labels")
     pixels = parse_idx(payload(image_file), image_file, dimensions=3)
@@ -188,14 +218,14 @@ def entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
         raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
 
 
-def class_names_in(archive: Any, path: Path) -> tuple[str, ...] | None:
-    """The names of the classes in an opened .npz file; None if it has none."""
+def class_names_in(archive: Any, path: Path) -> list[object] | None:
+    """The names, as they are, of the classes in an opened .npz file; None if it has none."""
     if "class_names" not in archive.files:
         return None
     names = entry(archive, "class_names", path)
     if names.ndim != 1:
         raise ModisteError(f"{path}: class_names has the shape {list(names.shape)}; save a list with a name per class")
-    return tuple(map(str, names))
+    return list(names)
 
 
 def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
@@ -215,35 +245,54 @@ def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
 def labelled(
     pixels: Pixels,
     labels: NDArray[Any] | None,
-    class_names: tuple[str, ...] | None,
+    class_names: Sequence[object] | None,
     name: str,
     train_labels: NDArray[Any] | None = None,
 ) -> Images:
-    """Images from raw arrays; classes without names are called by their numbers, up to the highest training label."""
+    """Images from raw arrays; classes without names are called by their numbers.
+
+    The classes are those of the training images (of `labels` where the others are not given), numbered anew in their
+    order: a class without images is left out, and noted. ModisteError for a class that no training image has.
+    """
     if labels is None:
         return Images(pixels, None, (), name)
+    labels = _whole(labels, name)
+    known = labels if train_labels is None else _whole(train_labels, name)
+    names = _unnamed(int(known.max(initial=-1)), name) if class_names is None else checked_names(class_names, name)
+    both = np.union1d(labels, known)
+    if len(both) and (both[0] < 0 or (class_names is not None and both[-1] >= len(names))):
+        strange = int(both[0] if both[0] < 0 else both[-1])
+        raise ModisteError(
+            f"{name}: label {strange} is out of range for {len(names)} classes; number the classes from 0 and leave "
+            "images without a class out"
+        )
+    used = np.unique(known)
+    if len(strangers := np.setdiff1d(labels, used)):
+        one = f"is of the class {names[strangers[-1]]!r}" if class_names is not None else f"has label {strangers[-1]}"
+        raise ModisteError(f"{name}: no training image {one}, and a test image does; add some, or leave it out")
+    kept = tuple(names[label] for label in used)
+    unused = tuple(one for label, one in enumerate(names) if label not in set(used.tolist()))
+    notes = (Unused(name, unused, len(kept)),) if unused and kept else ()
+    return Images(pixels, np.searchsorted(used, labels).astype(np.int64), kept, name, notes)
+
+
+def _whole(labels: NDArray[Any], name: str) -> Labels:
+    """Labels int64 [N] from whole numbers [N] or [N, 1]."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ModisteError(f"{name}: labels are {labels.dtype} {list(labels.shape)}; save whole numbers [N]")
-    labels = labels.astype(np.int64)
-    if class_names is None:
-        known = labels if train_labels is None or train_labels.dtype.kind not in "iu" else train_labels.astype(np.int64)
-        highest = int(known.max(initial=-1))
-        if (strange := int(labels.max(initial=-1))) > highest:
-            raise ModisteError(
-                f"{name}: no training image has the label {strange}, the highest of these; leave such images out, or "
-                "add class_names"
-            )
-        if highest >= MOST_UNNAMED_CLASSES:
-            raise ModisteError(
-                f"{name}: label {highest} is out of range for {MOST_UNNAMED_CLASSES} unnamed classes; "
-                "number the classes from 0 or add class_names"
-            )
-        class_names = tuple(str(number) for number in range(highest + 1))
-    if twice := [one for one, count in Counter(class_names).items() if count > 1]:
-        raise ModisteError(f"{name}: two classes are called {twice[0]!r}; give each a name of its own")
-    return Images(pixels, labels, class_names, name)
+    return labels.astype(np.int64)
+
+
+def _unnamed(highest: int, name: str) -> tuple[str, ...]:
+    """The numbers up to the highest label as names of classes."""
+    if highest >= MOST_UNNAMED_CLASSES:
+        raise ModisteError(
+            f"{name}: label {highest} is out of range for {MOST_UNNAMED_CLASSES} unnamed classes; "
+            "number the classes from 0 or add class_names"
+        )
+    return tuple(map(str, range(highest + 1)))
 
 
 # folders of pictures
@@ -263,54 +312,93 @@ def read_pictures(folder: Path, split: Split, resize: Resize | None = None) -> I
 def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None, tuple[str, ...]]:
     """The files that `read_pictures` reads, in its order, with their labels [N] (none in a flat folder) and classes."""
     if (folder / "train").is_dir() and (folder / "test").is_dir():
-        names, root = _class_folders(folder / "train"), folder / split
-        strangers = [name for name in _class_folders(root) if name not in names]
+        names, root = tuple(_class_folders(folder / "train")), folder / split
+        strangers = [place for name, place in _class_folders(root).items() if name not in names]
         if strangers:
-            raise ModisteError(f"{root / strangers[0]} is no class of {folder / 'train'}; use the same class names")
+            raise ModisteError(f"{strangers[0]} is no class of {folder / 'train'}; use the same class names")
     else:
         if split == "test":
             raise ModisteError(f"{folder} has no test images; add the sub-folders train and test")
-        names, root = _class_folders(folder), folder
+        names, root = tuple(_class_folders(folder)), folder
         if names and all(name.lower() in SPLIT_WORDS for name in names):
             raise ModisteError(
                 f"{folder} has no folders but {', '.join(names)}, which look like splits and not like classes; "
                 f"call them train and test, or give {folder / names[0]} alone"
             )
+        if inner := _wrapped(folder):
+            raise ModisteError(f"{folder} holds no pictures, nor does anything down to {inner}; give {inner} itself")
+    places = _class_folders(root)
     files: list[tuple[int, int, Path]] = []  # (rank in the class, class, file)
     for label, name in enumerate(names):
-        _refuse_deeper(root, name)
-        files += [(rank, label, file) for rank, file in enumerate(_pictures(root / name, required=split == "train"))]
-    loose = _pictures(root, required=not names)
+        found = _pictures(places[name]) if name in places else []
+        if name in places:
+            _refuse_deeper(places[name])
+        if not found and split == "train":
+            raise _without_pictures(places[name])
+        files += [(rank, label, file) for rank, file in enumerate(found)]
+    loose = _pictures(root)
     if loose and names:
         raise ModisteError(f"{loose[0]} lies beside class folders such as {names[0]}; move it into its class")
     files += [(rank, 0, file) for rank, file in enumerate(loose)]
     if not files:
-        raise ModisteError(f"{root} holds no pictures ({', '.join(PICTURES)}); fill or remove it")
+        raise _without_pictures(root)
     files.sort(key=lambda entry: entry[:2])
     labels = np.array([label for _, label, _ in files], np.int64) if names else None
-    return [file for _, _, file in files], labels, tuple(names)
+    return [file for _, _, file in files], labels, names
 
 
-def _refuse_deeper(root: Path, name: str) -> None:
+def _refuse_deeper(place: Path) -> None:
     """An error for pictures in a folder within a class's, which would be left out."""
-    for inner in _class_folders(root / name) if (root / name).is_dir() else ():
-        folder = root / name / inner
-        if any(_pictures(deeper, required=False) for deeper in (folder, *folder.rglob("*"))):
+    for folder in _class_folders(place).values():
+        if any(_pictures(deeper) for deeper in (folder, *folder.rglob("*"))):
             raise ModisteError(
-                f"{folder} lies within the class {name}, and classes have no folders of their own; "
-                f"move its pictures into {root / name}, or the folder into {root}"
+                f"{folder} lies within the class {place.name}, and classes have no folders of their own; "
+                f"move its pictures into {place}, or the folder into {place.parent}"
             )
 
 
-def _class_folders(root: Path) -> list[str]:
-    return sorted((p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_natural)
+def _wrapped(folder: Path) -> Path | None:
+    """The folder that holds several classes, or other data, where `folder` holds nothing but it, as unpacking does."""
+    inner = folder
+    while not _pictures(inner) and len(found := list(_class_folders(inner).values())) == 1:
+        inner = found[0]
+        several = len(_class_folders(inner)) > 1 and not _pictures(inner)
+        if several or parquet.files(inner) or any(IDX_LIKE.search(path.name) for path in inner.iterdir()):
+            return inner
+    return None
 
 
-def _pictures(folder: Path, required: bool) -> list[Path]:
+def _without_pictures(folder: Path) -> ModisteError:
+    """What to say of a folder without pictures: what it holds, and what to do."""
+    files = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    if idx := [name for name in files if IDX_LIKE.search(name)]:
+        wanted = f"train{IDX_ENDINGS['images'][0]} and train{IDX_ENDINGS['labels'][0]} (.gz)"
+        remedy = f"of the IDX files {_few(idx)} none is called as they are looked for: name them {wanted}"
+    elif data := [name for name in files if Path(name).suffix.lower() in (".npz", ".parquet")]:
+        remedy = f"give {folder / data[0]} itself"
+    elif packed := [name for name in files if Path(name).suffix.lower() in ARCHIVES]:
+        remedy = f"unpack {_few(packed)} first"
+    else:
+        remedy = "fill or remove it"
+    return ModisteError(f"{folder} holds no pictures ({', '.join(PICTURES)}); {remedy}")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _class_folders(root: Path) -> dict[str, Path]:
+    """The folders of classes by the classes' names, numbers in the order of their values, others naturally."""
+    places = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in JUNK_FOLDERS]
+    folders = dict(zip(checked_names([place.name for place in places], str(root)), places, strict=True))
+    values = {name: float(name) for name in folders if re.fullmatch(r"-?\d+(\.\d+)?", name)}
+    numbers = values if len(values) == len(folders) else {}
+    return {name: folders[name] for name in sorted(folders, key=lambda name: (numbers.get(name, 0.0), _natural(name)))}
+
+
+def _pictures(folder: Path) -> list[Path]:
     files = folder.iterdir() if folder.is_dir() else ()
     found = [p for p in files if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
-    if required and not found:
-        raise ModisteError(f"{folder} holds no pictures ({', '.join(PICTURES)}); check the folder")
     return sorted(found, key=lambda path: _natural(path.name))
 
 
@@ -387,6 +475,8 @@ def read_parquet(path: Path, split: Split, resize: Resize | None = None) -> Imag
     if not files:
         raise ModisteError(f"{path} has no {split} images; in a folder, name their files data/{split}-*.parquet")
     has_labels, names = parquet.classes(parquet.files(path))
-    labels = parquet.labels(files) if has_labels else None
+    labels, known = (
+        parquet.labels(parts) if has_labels and parts else None for parts in (files, parquet.files(path, "train"))
+    )
     name = path.stem if path.is_file() else path.resolve().name
-    return labelled(stacked(parquet.pictures(files), resize), labels, names, name)
+    return labelled(stacked(parquet.pictures(files), resize), labels, names, name, known)
