@@ -115,7 +115,10 @@ def test_other_programs_files_have_numbers_for_classes(tmp_path: Path) -> None:
         "set: no image is of the class 'unused', so there are 2 classes and not 3"
     ]
     pictures = list(parquet.pictures([tmp_path / "set.parquet"]))
-    assert [(one.name, str(one)) for one in pictures] == [("b/1.png", f"{tmp_path / 'set.parquet'}[0]")]
+    assert [(one.name, str(one)) for one in pictures] == [
+        ("b/1.png", f"{tmp_path / 'set.parquet'}[0]"),
+        ("a/1.png", f"{tmp_path / 'set.parquet'}[1]"),
+    ]
 
 
 def test_colour_and_size_follow_the_rules_of_pictures(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def open_parts(dataset: Data) -> Parts:
             "give one folder per class, or labels in the .npz file"
         )
     counts = np.bincount(images.labels, minlength=len(images.class_names))
-    data.check_learnable(images)
+    data.check_learnable(images, limited=dataset.count is not None)
     part: data.Part | None = "test" if data.has_test(dataset) else "heldout" if dataset.split == "fit" else None
     if part is None:
         fewest = int(counts.min())

@@ -210,5 +210,5 @@ def _print_judge(card: dict[str, Any], place: str, as_json: bool) -> None:
         width = max(len(name) for name in card["class_names"])
         for name, row in zip(card["class_names"], measured["confusion"], strict=True):
             accuracy = measured["accuracy_per_class"][name]
-            shown = "no image" if accuracy is None else f"{accuracy:8.2%}"
-            print(f"  {name:{width}} {shown}  taken for " + " ".join(f"{count:5}" for count in row))
+            shown = "   none" if accuracy is None else f"{accuracy:7.2%}"
+            print(f"  {name:{width}} {shown}   taken for " + " ".join(f"{count:5}" for count in row))

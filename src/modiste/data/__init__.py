@@ -100,7 +100,9 @@ def native(data: Data) -> Data:
     size, and images that are not square, or of one size in training and another in test, keep it.
     """
     path = readers.expanded(data.name)
-    keeps_resize = path.suffix.lower() == ".parquet" or (path.is_dir() and not readers.idx_file(path, "train", "images"))
+    keeps_resize = path.suffix.lower() == ".parquet" or (
+        path.is_dir() and not readers.idx_file(path, "train", "images")
+    )
     if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
         splits: list[readers.Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
         sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}

@@ -29,7 +29,7 @@ def checked_names(raw: Sequence[object], place: str) -> tuple[str, ...]:
     first: dict[str, int] = {}
     for number, name in enumerate(names):
         if (before := first.setdefault(name, number)) != number:
-            spelled = [ascii(raw[k]) for k in (before, number)]
+            spelled = [_spelled(raw[k]) for k in (before, number)]
             how = f", written as {' and '.join(spelled)}" if spelled[0] != spelled[1] else ""
             raise ModisteError(f"{place}: two classes are called {name!r}{how}; give each a name of its own")
     return names
@@ -40,15 +40,20 @@ def _checked(raw: object, place: str) -> str:
         text = raw.decode() if isinstance(raw, bytes) else str(raw)
         text.encode()
     except UnicodeError:
-        raise ModisteError(f"{place}: the class {ascii(raw)} has a name that is not UTF-8; rename it") from None
+        raise ModisteError(f"{place}: the class {_spelled(raw)} has a name that is not UTF-8; rename it") from None
     name = unicodedata.normalize("NFC", text).strip()
     if not name:
-        raise ModisteError(f"{place}: a class is called {ascii(raw)}, which is no name; give it one")
+        raise ModisteError(f"{place}: a class is called {_spelled(raw)}, which is no name; give it one")
     if any(unicodedata.category(sign) in UNWRITTEN for sign in name):
         raise ModisteError(
             f"{place}: the name of the class {ascii(name)} holds a line break or another control character; rename it"
         )
     return name
+
+
+def _spelled(raw: object) -> str:
+    """A name between quotation marks with every sign that is not ASCII by its number."""
+    return repr(bytes(raw)) if isinstance(raw, bytes) else ascii(str(raw))
 
 
 @dataclass(frozen=True)
