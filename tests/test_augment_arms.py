@@ -107,7 +107,7 @@ def test_data_that_cannot_be_used_are_named(tmp_path: Path, garments: Images) ->
     assert "has no labels" in refused(images=pixels)
     last = np.argsort(labels == 8, kind="stable")
     np.savez(tmp_path / "bags-last.npz", images=pixels[last], labels=labels[last], class_names=names)
-    with pytest.raises(UsageError, match="no image of the class 'Bag', so nothing .*; raise data.count"):
+    with pytest.raises(UsageError, match=r"no image of the class 'Bag', so nothing .*; raise data\.count"):
         subsets.open_parts(Data(name=str(tmp_path / "bags-last.npz"), count=int((labels != 8).sum())))
     assert "a fifth cannot be held out" in refused(images=pixels[:40], labels=labels[:40])
     two = {"images": pixels, "labels": labels, "x_test": pixels[:50]}

@@ -26,9 +26,9 @@ def read(path: Path, part: Any = "train", **settings: Any) -> Images:
 def folders(root: Path, *names: str | bytes) -> Path:
     """A folder per class whose only picture has the value of its place among these names."""
     for value, name in enumerate(names):
-        place = os.path.join(os.fsencode(root), os.fsencode(name))
-        os.makedirs(place)
-        Image.new("L", (4, 4), value).save(os.path.join(os.fsdecode(place), "a.png"))
+        place = root / os.fsdecode(name)
+        place.mkdir(parents=True)
+        Image.new("L", (4, 4), value).save(place / "a.png")
     return root
 
 

@@ -25,7 +25,8 @@ FEWEST_PER_CLASS = 10
 def survey(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
     """Plain values: size, digest, class counts and pixel mean and deviation (in [0, 1]) per split, and duplicates.
 
-    `warnings` are sentences on how the set was read. `duplicates` holds groups of indices with byte-identical images, within each split and between each two.
+    `duplicates` holds groups of indices with byte-identical images, within each split and between each two;
+    `warnings` are sentences on how the set was read.
     """
     groups = {split: _by_content(images) for split, images in images_by_split.items()}
     duplicates = {

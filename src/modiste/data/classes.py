@@ -46,7 +46,7 @@ def _checked(raw: object, place: str) -> str:
         raise ModisteError(f"{place}: a class is called {_spelled(raw)}, which is no name; give it one")
     if any(unicodedata.category(sign) in UNWRITTEN for sign in name):
         raise ModisteError(
-            f"{place}: the name of the class {ascii(name)} holds a line break or another control character; rename it"
+            f"{place}: the name of the class {name!a} holds a line break or another control character; rename it"
         )
     return name
 
