@@ -134,8 +134,9 @@ def train(
     """
     _try_place(out)
     fit, heldout, shape = _parts(dataset)
-    for note in (*fit.notes, *heldout.notes) if say else ():
-        say(f"warning: {note}")
+    for note in dict.fromkeys((*fit.notes, *heldout.notes)):
+        if say:
+            say(f"warning: {note}")
     log: list[dict[str, Any]] = []
 
     def after_epoch(epoch: int, loss: float, network: Classifier, seconds: float) -> None:
