@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import assembly, cli, data, judge
+from modiste import assembly, cli, data, judge, terminal
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
 from modiste.data import toy
 
@@ -26,6 +26,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODISTE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command says only because it takes a while is not said on a machine that is slow."""
+    monkeypatch.setattr(terminal, "QUIET_SECONDS", 600.0)
 
 
 @pytest.fixture(autouse=True)

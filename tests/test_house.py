@@ -16,6 +16,7 @@ SOURCE = Path(modiste.__file__).parent
 ORDER = [
     "errors",
     "writing",
+    "terminal",
     "config",
     "data.images",
     "data.classes",

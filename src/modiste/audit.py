@@ -392,7 +392,8 @@ def draw(
         sections.append(figures.TileRows(heading, (), rows))
     buffer, title = io.BytesIO(), f"Audit of {name}: the worst cases"
     figure = figures.tile_rows(title, sections)
-    figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
+    with figures.lettering():
+        figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
     content = buffer.getvalue()
     if generated:  # beside real ones
         content = provenance.stamp(content, {"Title": title}, provenance.COMPOSITE_TYPE)

@@ -200,7 +200,7 @@ def ranges(
 def svg(figure: Figure, label: str) -> str:
     """The figure as an SVG element: text as text, black as the page's own colour, no two ids alike on one page."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modiste"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modiste"}), figures.lettering():
         figure.savefig(buffer, format="svg", dpi=RASTER_DPI, transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -220,7 +220,8 @@ def svg(figure: Figure, label: str) -> str:
 def png(figure: Figure) -> bytes:
     """The figure as PNG on white."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    with figures.lettering():
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 

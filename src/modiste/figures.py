@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from modiste import terminal
+
 # Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color, 2002)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 DPI = 150
@@ -23,16 +28,35 @@ MAGNIFICATION = 3  # figure dots per image pixel, a whole number so that tiles s
 SMALL = 8  # points
 TILE = 84  # dots, about
 CAPTION = 32  # dots: two lines of small text
+WITHOUT_FONT: set[str] = set()  # letters that the user has been told of
 
 
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure as a file of the path's type, whole or not at all."""
     beside = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(beside, dpi=figure.dpi, format=path.suffix.removeprefix(".") or "png")
+        with lettering():
+            figure.savefig(beside, dpi=figure.dpi, format=path.suffix.removeprefix(".") or "png")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def lettering() -> Iterator[None]:
+    """To draw in: letters that no font here has are said once, in a sentence; matplotlib warns at every use."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always")
+        yield
+    missing = ""
+    for one in caught:
+        if found := re.match(r"Glyph (\d+) .*missing from", str(one.message)):
+            missing += chr(int(found[1]))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if missing := "".join(dict.fromkeys(letter for letter in missing if letter not in WITHOUT_FONT)):
+        WITHOUT_FONT.update(missing)
+        terminal.announce(f"note: no font that matplotlib finds has {missing}; pictures show boxes for them")
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,20 @@ from typing import Any
 
 from rich.console import Console
 
-from modiste import config, measures, outcomes, plan, records, runs, scales, spaces, statistics, studies, writing
+from modiste import (
+    config,
+    measures,
+    outcomes,
+    plan,
+    records,
+    runs,
+    scales,
+    spaces,
+    statistics,
+    studies,
+    terminal,
+    writing,
+)
 from modiste.errors import ModisteError
 from modiste.plan import Study
 from modiste.spaces import DISCRIMINATOR, Space
@@ -52,9 +65,7 @@ def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) ->
     if space.finalists.budget:  # finalists of another length are another study
         numbers += f"-{re.sub(r'[^A-Za-z0-9.]+', '-', space.finalists.budget)}"
     seeds = len(final_study(space, chosen).seed_list)
-    console.print(
-        f"finalists: {', '.join(row['name'] for row in chosen)}, {seeds} seeds each", highlight=False, soft_wrap=True
-    )
+    terminal.say(console, f"finalists: {', '.join(row['name'] for row in chosen)}, {seeds} seeds each")
     folder = studies.study(final_study(space, chosen), path / "finalists" / numbers, console=console)
     if not folder.finished:
         return None

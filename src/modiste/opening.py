@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from modiste import assembly, config, data, runs, selection, writing
+from modiste import assembly, config, data, runs, selection, terminal, writing
 from modiste.config import Recipe
 from modiste.data import Images
 from modiste.errors import ModisteError, UsageError
@@ -45,7 +45,7 @@ def open_folder(
     damaged = bool(notes)
     if manifest["status"] == "finished" and not any(map(_bends, differing)) and not notes:
         notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
-        console.print(notes[0], highlight=False, soft_wrap=True)
+        terminal.say(console, notes[0])
         return Opened(path, manifest, finished=True)
     if saved is None and (len(run.log) > 1 or manifest.get("images")):
         raise ModisteError(f"the saved states of {path} are gone, so it cannot go on; use --fresh for a new folder")
@@ -68,7 +68,7 @@ def open_folder(
     if differing:
         writing.write_text(path / "recipe.toml", config.to_toml(recipe))
     for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
-        console.print(text, highlight=False, soft_wrap=True)
+        terminal.say(console, text)
     return Opened(path, manifest, saved)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+from modiste import terminal
 
 FIRST_WORD_SECONDS, SILENCE_SECONDS = 5.0, 60.0
 """After how much training its speed is told first in a log file, and how long no line may come after another."""
@@ -59,14 +62,8 @@ def watching(
     if not console.is_terminal:
         yield _plain(console, total_images, budget_seconds, start_images)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console, refresh_per_second=2, speed_estimate_period=60) as bar:
+    columns = (BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn(), TextColumn("left"))
+    with terminal.bar(console, *columns) as bar:
         unit_total = budget_seconds or float(total_images)
         task = bar.add_task("training", total=unit_total, completed=0 if budget_seconds else start_images)
 
@@ -76,9 +73,9 @@ def watching(
 
         def tick(record: Mapping[str, Any]) -> None:
             bar.update(task, description=f"{record['images']:,} images")
-            bar.console.print(tick_line(record, total_images), highlight=False)
+            terminal.say(bar.console, tick_line(record, total_images))
 
-        yield Watch(step, tick, lambda text: bar.console.print(text, highlight=False, soft_wrap=True))
+        yield Watch(step, tick, partial(terminal.say, bar.console))
 
 
 def _plain(console: Console, total_images: int, budget_seconds: float | None, start_images: int) -> Watch:
@@ -99,26 +96,26 @@ def _plain(console: Console, total_images: int, budget_seconds: float | None, st
             speak_at = seconds + SILENCE_SECONDS
             speed = (images - first[0][0]) / (seconds - first[0][1])
             text = f"images {images:,}/{total_images:,}  {speed:,.0f} images/s  {left(images, seconds)}"
-            console.print(text, highlight=False, soft_wrap=True)
+            terminal.say(console, text)
 
     def tick(record: Mapping[str, Any]) -> None:
         nonlocal speak_at
         speak_at = max(speak_at, record["seconds"] + SILENCE_SECONDS)
         text = f"{tick_line(record, total_images)}  {left(record['images'], record['seconds'])}"
-        console.print(text, highlight=False, soft_wrap=True)
+        terminal.say(console, text)
 
-    return Watch(step, tick, lambda text: console.print(text, highlight=False, soft_wrap=True))
+    return Watch(step, tick, partial(terminal.say, console))
 
 
 @contextmanager
 def telling(about: str, every_line: bool = False) -> Iterator[Callable[[str], None]]:
     """Something to say what is under way: a line that changes in a terminal, plain lines elsewhere."""
-    console = Console(stderr=True)
+    console = terminal.console()
     if every_line or not console.is_terminal:
-        yield lambda text: console.print(f"{about}: {text}", highlight=False, soft_wrap=True)
+        yield lambda text: terminal.say(console, f"{about}: {text}")
         return
-    with console.status(about) as status:
-        yield lambda text: status.update(f"{about}: {text}")
+    with terminal.status(console, about) as update:
+        yield lambda text: update(f"{about}: {text}")
 
 
 def duration(seconds: float) -> str:

@@ -375,7 +375,7 @@ def _git_commit() -> str | None:
         # An environment installed inside somebody's repository is not part of it.
         for question in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
             ask = ["git", "-C", str(file.parent), *question]
-            answer = subprocess.run(ask, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            answer = subprocess.run(ask, capture_output=True, timeout=5, check=True).stdout.decode("ascii").strip()
         return answer
     return None
 

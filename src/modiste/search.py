@@ -27,7 +27,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from modiste import config, finals, spaces, trainer, trials, writing
+from modiste import config, finals, spaces, terminal, trainer, trials, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.finals import Final
 from modiste.spaces import Space
@@ -65,10 +65,10 @@ def search(
     `what` is a shipped space's name, a TOML file, a Space, or the folder of a search. `storage` is an Optuna URL or a
     file NAME.journal; default is optuna.db in the folder. `changes` replace keys of the space, as trials=50.
     """
-    console = console or Console(stderr=True)
+    console = console or terminal.console()
     space, path = settle(what, out, **changes)
     for sentence in space.warnings:
-        console.print(f"warning: {sentence}", highlight=False, soft_wrap=True)
+        terminal.say(console, f"warning: {sentence}")
     started = _open(space, path, storage, console)
     with _worker(started) as mine, trainer.interruptible() as stopped:
         trials.run_trials(mine, stopped)

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn
 
-from modiste import config, outcomes, plan, progress, records, runs, tracking, trainer, workers, writing
+from modiste import config, outcomes, plan, progress, records, runs, terminal, tracking, trainer, workers, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.outcomes import Row
 from modiste.plan import Planned, Study
@@ -105,7 +105,7 @@ def study(
     >>> folder.rows[0]["score"]  # doctest: +SKIP
     'frechet_garment_10k_test'
     """
-    console = console or Console(stderr=True)
+    console = console or terminal.console()
     asked, path = settle(
         what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs, count=count, reference=reference
     )
@@ -121,7 +121,7 @@ def study(
         rows = {run.name: outcomes.rows_of(asked.name, run, found[run.name]) for run in planned}
         todo = [run for run in planned if found[run.name] is None]
         if reused := len(planned) - len(todo):
-            console.print(f"{reused} of {len(planned)} runs are finished already", highlight=False)
+            terminal.say(console, f"{reused} of {len(planned)} runs are finished already")
         outcomes.write(path, [row for run in planned for row in rows[run.name]])
         for run in planned:
             if tracker and found[run.name]:
@@ -152,7 +152,9 @@ def study(
         for _ in range(2):  # the newest record may be as old as the others: then they are what it is compared with next
             odd = _unlike_the_newest([(run, record) for run in planned if (record := found[run.name])])
             if odd and not stopped():
-                console.print(f"{len(odd)} runs were measured otherwise than the newest, and are measured again")
+                terminal.say(
+                    console, f"{len(odd)} runs were measured otherwise than the newest, and are measured again"
+                )
                 carry_out(odd)
     return StudyFolder(path)
 
@@ -209,7 +211,7 @@ def at_a_time(jobs: int, processes: int, console: Console | None = None) -> int:
     fitting = min(jobs, max(1, cores() // processes)) if processes > 1 else jobs
     if console and fitting < jobs:
         told = f"each has up to {processes} processes, and there are {cores()} cores"
-        console.print(f"{fitting} at a time and not {jobs}: {told}", highlight=False, soft_wrap=True)
+        terminal.say(console, f"{fitting} at a time and not {jobs}: {told}")
     return fitting
 
 
@@ -337,8 +339,7 @@ def telling(
 
     with ExitStack() as stack:
         live = console.is_terminal and bool(todo)
-        columns = (TextColumn("{task.description}"), BarColumn())
-        bar = stack.enter_context(Progress(*columns, console=console, refresh_per_second=2)) if live else None
+        bar = stack.enter_context(terminal.bar(console, BarColumn())) if live else None
         task = bar.add_task(name, total=1.0) if bar else None
 
         def glance() -> None:
@@ -349,11 +350,11 @@ def telling(
             if bar and task is not None:
                 bar.update(task, completed=done(), description=f"{name}: {state()}")
             else:
-                console.print(f"{name}: {state()}", highlight=False, soft_wrap=True)
+                terminal.say(console, f"{name}: {state()}")
 
         def say(text: str) -> None:
             open_runs.discard(text.partition(":")[0])
-            console.print(f"{text}  ({state()})", highlight=False, soft_wrap=True)
+            terminal.say(console, f"{text}  ({state()})")
 
         state()
         yield glance, say

@@ -37,6 +37,7 @@ from modiste import (
     runs,
     sample,
     selection,
+    terminal,
     writing,
 )
 from modiste.config import Recipe
@@ -113,7 +114,7 @@ def train(
     team = processes.planned(device, recipe.train.processes)
     with ExitStack() as stack:
         stack.enter_context(assembly.own_random_numbers())
-        console = (console or Console(stderr=True)) if team.is_first else Console(quiet=True)
+        console = (console or terminal.console()) if team.is_first else terminal.console(quiet=True)
         dataset = data.open_data(recipe.data)
         recipe = config.resolve(recipe, len(dataset))
         assembly.check_fit(recipe, dataset)
@@ -135,9 +136,9 @@ def train(
             if team.is_first:
                 names = dataset.class_names if session.shape.classes else ()
                 runs.describe_generator(session.run, recipe.network, session.shape, names)
-                console.print(data.describe(dataset) + _labels_note(recipe, dataset), highlight=False, soft_wrap=True)
+                terminal.say(console, data.describe(dataset) + _labels_note(recipe, dataset))
                 for note in dataset.notes:
-                    console.print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)
+                    terminal.say(console, f"warning: {note}")
 
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds
             watch = stack.enter_context(progress.watching(console, images, budget, state.images))

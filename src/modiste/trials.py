@@ -20,7 +20,7 @@ import filelock
 import numpy as np
 from rich.console import Console
 
-from modiste import finals, measures, outcomes, plan, records, runs, spaces, studies, workers
+from modiste import finals, measures, outcomes, plan, records, runs, spaces, studies, terminal, workers
 from modiste.errors import ModisteError, UsageError
 from modiste.plan import Planned
 from modiste.spaces import DISCRIMINATOR, Space
@@ -76,7 +76,7 @@ def run_trials(mine: Search, stopped: Callable[[], bool]) -> None:
             if not running:
                 return
             if not told:
-                mine.console.print(f"waiting for {running} trials of other workers", highlight=False)
+                terminal.say(mine.console, f"waiting for {running} trials of other workers")
                 told = True
             time.sleep(WAITING_SECONDS)
             continue
@@ -163,11 +163,11 @@ def run_trial(mine: Search, trial: Any, stopped: Callable[[], bool]) -> None:
         return
     outcome, watch = _train(mine, trial, planned, stopped)
     if watch.lost:
-        mine.console.print(f"{name}: another worker has taken it over", highlight=False)
+        terminal.say(mine.console, f"{name}: another worker has taken it over")
     elif watch.pruned:
         trial.set_user_attr("reason", f"worse than the median after {watch.images:,} images")
         mine.study.tell(trial, state=mine.optuna.trial.TrialState.PRUNED)
-        mine.console.print(f"{name}: pruned, {watch.images:,} images", highlight=False, soft_wrap=True)
+        terminal.say(mine.console, f"{name}: pruned, {watch.images:,} images")
     elif outcome == workers.INTERRUPTED:
         frozen = next(one for one in mine.trials if one.number == trial.number)
         _queue_again(mine, frozen, "interrupted", blame=not stopped())
@@ -315,14 +315,14 @@ def _tell(mine: Search, trial: Any, name: str, value: float | None, facts: Mappi
     reason = facts.get("reason") or ("" if found else "its score is no number")
     if not found:
         _end(mine, trial.number, **{**facts, "reason": reason})
-        mine.console.print(f"{name}: failed: {reason}", highlight=False, soft_wrap=True)
+        terminal.say(mine.console, f"{name}: failed: {reason}")
         return
     try:
         for key, fact in facts.items():
             trial.set_user_attr(key, fact)
         mine.study.tell(trial, value)
     except (ValueError, RuntimeError):
-        mine.console.print(f"{name}: another worker has taken it over", highlight=False)
+        terminal.say(mine.console, f"{name}: another worker has taken it over")
         return
     best = mine.study.best_trial
     done = sum(counts(other) and other.state.is_finished() for other in mine.trials)
@@ -330,4 +330,4 @@ def _tell(mine: Search, trial: Any, name: str, value: float | None, facts: Mappi
     lead += "" if best.number == trial.number else records.short(best.value)
     note = f", {reason}" if reason else ""
     said = f"{name}: {facts['score']} {records.short(value)}{note}  ({done} of {mine.space.trials} trials, {lead})"
-    mine.console.print(said, highlight=False, soft_wrap=True)
+    terminal.say(mine.console, said)

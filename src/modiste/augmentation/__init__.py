@@ -14,9 +14,9 @@ from typing import Any
 
 import filelock
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from modiste import data, progress, provenance, runs, sample, studies, trainer, workers, writing
+from modiste import data, progress, provenance, runs, sample, studies, terminal, trainer, workers, writing
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -101,7 +101,7 @@ def augment(
     >>> found.answer[-1]  # doctest: +SKIP
     'no gain over real + classical is shown at any budget; do not use it'
     """
-    console = console or Console(stderr=True)
+    console = console or terminal.console()
     if ray:
         workers.ray_package()
     settings, generators, path, parts = experiment.settle(
@@ -115,7 +115,7 @@ def augment(
         made = experiment.prepare(settings, generators, path, parts, found)
         todo = [piece for piece in made if not _finished(piece, settings)]
         if reused := len(made) - len(todo):
-            console.print(f"{reused} of {len(made)} pieces are finished already", highlight=False)
+            terminal.say(console, f"{reused} of {len(made)} pieces are finished already")
         errands = [_errand(piece, path, settings, generators, len(found[piece.name][0])) for piece in todo]
         failed = {}
         with telling(console, path.name, todo, len(experiment.all_arms(settings))) as (glance, say):
@@ -234,9 +234,9 @@ def telling(
 
     begun = done()
     with ExitStack() as stack:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("left"))
+        columns = (BarColumn(), TimeRemainingColumn(), TextColumn("left"))
         live = console.is_terminal and bool(todo)
-        bar = stack.enter_context(Progress(*columns, console=console, refresh_per_second=2)) if live else None
+        bar = stack.enter_context(terminal.bar(console, *columns)) if live else None
         task = bar.add_task(name, total=1.0) if bar else None
         last = [start]
 
@@ -250,7 +250,7 @@ def telling(
             share, seconds = done(), time.monotonic() - start
             left = progress.duration((1 - share) * seconds / max(1e-3, share - begun))
             ended = len(todo) - len(open_pieces)
-            console.print(f"{text}  ({ended} of {len(todo)} pieces, {left} left)", highlight=False, soft_wrap=True)
+            terminal.say(console, f"{text}  ({ended} of {len(todo)} pieces, {left} left)")
 
         yield glance, say
 

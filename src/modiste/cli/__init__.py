@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Option
 
-from modiste import __version__
+from modiste import __version__, terminal
 from modiste.cli import augmenting, browsing, comparing, exporting, judging, reporting, searching, training, verifying
 from modiste.errors import ModisteError, is_out_of_memory
 
@@ -30,6 +32,12 @@ def main() -> NoReturn:
     # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
     # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    terminal.print_anything()
+    with terminal.never_silent(f"modiste {_verb(sys.argv[1:])}".rstrip()):
+        _carry_out()
+
+
+def _carry_out() -> NoReturn:
     try:
         status = app(standalone_mode=False)
     except typer.TyperException as error:
@@ -46,6 +54,14 @@ def main() -> NoReturn:
             "modiste: this needs more memory than there is; ask for fewer images or a smaller network", file=sys.stderr
         )
         sys.exit(1)
+    except UnicodeEncodeError as error:  # not by printing, which takes everything
+        name = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        print(
+            f"modiste: {name!r} cannot be written in {error.encoding}; rename the file or folder or, if this system's "
+            "locale is at fault, set PYTHONUTF8=1",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except BrokenPipeError:  # the reader, as `head`, has seen enough
         sys.stderr.close()
         sys.exit(0)
@@ -57,6 +73,12 @@ def main() -> NoReturn:
         )
         sys.exit(1)
     sys.exit(status or 0)
+
+
+def _verb(words: Sequence[str]) -> str:
+    """What the command line asks for, for the lines that say what is under way."""
+    found = list(itertools.takewhile(str.isalpha, words[:2]))
+    return " ".join(found if found[:1] == ["judge"] else found[:1])
 
 
 def _wrong_use(error: typer.TyperException) -> str:

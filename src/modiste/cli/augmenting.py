@@ -88,13 +88,11 @@ def augment(
         "resize": resize,
     }
     if dry_run:
-        from rich.console import Console
-
-        from modiste import studies
+        from modiste import studies, terminal
 
         found = experiment.settle(what, out, jobs=jobs, **asked)
         if ray in (None, "local"):
-            studies.at_a_time(jobs, experiment.processes_of(found[0].run, found[1]), Console(stderr=True))
+            studies.at_a_time(jobs, experiment.processes_of(found[0].run, found[1]), terminal.console())
         _print_plan(*found, as_json)
         return
     _print_experiment(augmentation.augment(what, out, jobs=jobs, ray=ray, **asked), as_json)

@@ -69,15 +69,13 @@ def study(
         reference=reference,
     )
     if dry_run:
-        from rich.console import Console
-
-        from modiste import forecast, progress, tracking
+        from modiste import forecast, progress, terminal, tracking
 
         if track:
             tracking.choose(track)
         planned = plan.expand(asked, path, track)
         if ray in (None, "local"):
-            console = Console(stderr=True)
+            console = terminal.console()
             jobs = studies.at_a_time(jobs, max(run.processes for run in planned), console)
         with progress.telling(asked.name) as say:
             predicted = forecast.table(asked, planned, jobs, calibration, say)

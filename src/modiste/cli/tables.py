@@ -12,10 +12,11 @@ def print_table(heads: Sequence[str], body: Sequence[Sequence[str]], markdown: b
 
         print(records.markdown(heads, body))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False)
+    from modiste import terminal
+
+    console = terminal.console(to_errors=False)
     table = Table(box=None, pad_edge=False)
     for k, head in enumerate(heads):
         number = 0 < k < len(heads) and head not in ("reading", "what it says")
@@ -23,5 +24,5 @@ def print_table(heads: Sequence[str], body: Sequence[Sequence[str]], markdown: b
     for row in body:
         table.add_row(*row)
     if not console.is_terminal:
-        console = Console(markup=False, width=max(len("  ".join(row)) for row in [heads, *body]) + 60)
-    console.print(table, highlight=False)
+        console = terminal.console(to_errors=False, width=max(len("  ".join(row)) for row in [heads, *body]) + 60)
+    console.print(table)

@@ -64,12 +64,10 @@ def train(
         _print_plan(recipe, out, changes, as_json)
         return
 
-    from rich.console import Console
-
-    from modiste import tracking, trainer
+    from modiste import terminal, tracking, trainer
 
     follow = tracking.choose(track).follow if track and trainer.is_first_process() else None
-    console = Console(stderr=True)
+    console = terminal.console()
     run = trainer.train(recipe, out, overrides=changes, fresh=fresh, extend=extend, console=console, follow=follow)
     if trainer.is_first_process():
         _print_run(run, as_json)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import platformdirs
 
+from modiste import terminal
 from modiste.errors import ModisteError
 
 Verify = Callable[[str, Path], object]
@@ -24,11 +25,6 @@ ATTEMPTS = 2  # a transfer that was cut off is begun anew once
 def cache_root() -> Path:
     """The user's cache folder; MODISTE_CACHE moves it."""
     return Path(os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")).expanduser()
-
-
-def announce(sentence: str) -> None:
-    """Tell the user, on standard error, why there is a wait."""
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def download(address: str, target: Path, verify: Verify, progress: bool = True) -> None:
@@ -81,15 +77,13 @@ class Bar:
     """A progress bar as pooch wants one: drawn in a terminal, one plain line elsewhere."""
 
     def __init__(self, name: str):
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress, TaskID
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        self.drawn = Progress(*columns, console=console) if console.is_terminal else None
-        self.task = self.drawn.add_task(name, total=None) if self.drawn else TaskID(0)
+        self.drawn: Progress | None = None
+        self.task = TaskID(0)
         self.name = name
         self._total = 0
+        self._shown = ExitStack()
 
     @property
     def total(self) -> int:
@@ -98,12 +92,16 @@ class Bar:
 
     @total.setter
     def total(self, count: int) -> None:
+        from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
+
         self._total = count
-        if self.drawn is not None:
-            self.drawn.start()
-            self.drawn.update(self.task, total=count)
+        console = terminal.console()
+        if console.is_terminal:
+            columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self.drawn = self._shown.enter_context(terminal.bar(console, *columns))
+            self.task = self.drawn.add_task(self.name, total=count)
         else:
-            announce(f"downloading {self.name} ({count / 1e6:.1f} MB)")
+            terminal.announce(f"downloading {self.name} ({count / 1e6:.1f} MB)")
 
     def update(self, count: int) -> None:
         if self.drawn is not None:
@@ -114,8 +112,7 @@ class Bar:
             self.drawn.update(self.task, completed=0)
 
     def close(self) -> None:
-        if self.drawn is not None:
-            self.drawn.stop()
+        self._shown.close()
 
 
 def from_debian(package: str, names: Iterable[str], folder: Path, verify: Verify) -> None:
@@ -157,7 +154,14 @@ def _call(command: list[str], work: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+            command,
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=300,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = "no end after 300 s" if isinstance(error, subprocess.TimeoutExpired) else error.strerror

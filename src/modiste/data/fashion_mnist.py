@@ -17,8 +17,9 @@ from pathlib import Path
 import filelock
 import numpy as np
 
+from modiste import terminal
 from modiste.data import readers, toy
-from modiste.data.download import announce, cache_root, download, from_debian
+from modiste.data.download import cache_root, download, from_debian
 from modiste.data.images import Images
 from modiste.data.readers import Split
 from modiste.errors import ModisteError
@@ -162,11 +163,11 @@ def _fetch(dataset: Published, split: Split, progress: bool, reasons: list[str])
         for name in names:
             download(address + name, folder / name, verify, progress)
         if progress and not dataset.md5:
-            announce(f"{dataset.name}: no checksums are known here; only format and counts were checked")
+            terminal.announce(f"{dataset.name}: no checksums are known here; only format and counts were checked")
 
     def from_package(package: str) -> None:
         if progress:
-            announce(f"fetching the package {package} (31 MB)")
+            terminal.announce(f"fetching the package {package} (31 MB)")
         from_debian(package, names, folder, verify)
 
     ways = [(address, partial(from_address, address)) for address in dataset.addresses]
