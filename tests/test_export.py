@@ -204,7 +204,7 @@ def test_data_of_ones_own_called_like_a_known_set_is_not_taken_for_it(made: Path
     with pytest.raises(UsageError, match=r"generator learned from \./mnist; say with --data where that data set is"):
         modiste.evaluate(model / "generator.onnx", count=20)
     kept = exports.export_pretrained(run).folder
-    with pytest.raises(ModisteError, match=r"mnist does not exist; check the path of the data"):
+    with pytest.raises(ModisteError, match=r"mnist does not exist; check the path"):
         modiste.evaluate(kept, count=20)
 
 

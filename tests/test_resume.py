@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +20,8 @@ import pytest
 import torch
 
 import modiste
-from modiste import config, runs
+from modiste import config, judge, runs, trainer
+from modiste.data import toy
 from modiste.errors import ModisteError
 
 LAB = Path(__file__).with_name("crash_lab.py")
@@ -87,13 +96,98 @@ def test_sigkill_inside_writes(tiny: config.Recipe, tmp_path: Path, closet: Path
     assert not list(killed.path.rglob("*.writing"))
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_signals_save_and_exit_cleanly(
     name: str, tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]
 ) -> None:
     endings = crash(name, tiny, tmp_path / "stopped")
     assert len(endings) >= 2 and set(endings) == {"exit 0"}
     assert_same(content(runs.open_run(tmp_path / "stopped")), unbroken)
+
+
+def test_a_closed_terminal_loses_nothing(tiny: config.Recipe, tmp_path: Path) -> None:
+    """A training in a terminal of its own, with its live bar, goes on to be saved when the terminal is gone."""
+    out, file = tmp_path / "run", tmp_path / "recipe.toml"
+    file.write_text(config.to_toml(config.override(tiny, {"train.images": 10**7})), encoding="utf-8")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "modiste", "train", str(file), "--out", str(out)])
+    deadline = time.monotonic() + 60
+    while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    run = runs.open_run(out)
+    assert run.manifest["status"] == "interrupted"
+    state, _ = runs.load_state(run)
+    assert state is not None and state["images"] == run.manifest["images"] > 0
+
+
+def test_an_ignored_hangup_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        with trainer.interruptible() as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopped()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_state_within_a_tick(
+    processes: int, tiny: config.Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved by time: it changes nothing, and a training that was killed goes on from it."""
+    recipe = config.override(tiny, {"train.tick_images": 160, "train.processes": processes})
+    plain = content(modiste.train(recipe, tmp_path / "plain"))
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    assert_same(content(modiste.train(recipe, tmp_path / "often")), plain)
+
+    class Killed(BaseException):
+        pass
+
+    saved, save_state = [], runs.save_state
+
+    def save_and_die(run: runs.Run, images: int, state: dict[str, Any]) -> Path:
+        saved.append(images)
+        path = save_state(run, images, state)
+        if len(saved) == 13:
+            raise Killed
+        return path
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(runs, "save_state", save_and_die)
+        modiste.train(recipe, tmp_path / "killed")
+    assert saved[-1] % 160  # between two ticks
+    run = runs.open_run(tmp_path / "killed")
+    assert run.log[-1]["images"] < saved[-1] and runs.states(run)[0].name.startswith(f"{saved[-1]:09d}")
+    assert_same(content(modiste.train(recipe, run.path)), plain)
+
+
+def test_two_trainings_in_two_threads(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    """One is refused before it leaves anything; the other one is as if it had been alone, and so is the caller."""
+    refused: list[ModisteError] = []
+
+    def second(_: Any) -> None:
+        def attempt(work: Callable[[], object]) -> None:
+            with pytest.raises(ModisteError, match="another training is under way in this process") as refusal:
+                work()
+            refused.append(refusal.value)
+
+        drawn = toy.draw(16, 16, 0)
+        for work in (lambda: modiste.train(tiny, tmp_path / "second"), lambda: judge.learn(drawn, epochs=1)):
+            thread = threading.Thread(target=attempt, args=[work])
+            thread.start()
+            thread.join()
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = modiste.train(tiny, tmp_path / "first", follow=lambda _: nullcontext(second))
+    assert torch.equal(torch.rand(3), expected)
+    assert len(refused) == 2 * len(first.log) and not (tmp_path / "second").exists()
+    assert_same(content(first), unbroken)
 
 
 def test_full_disk_in_a_save(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:

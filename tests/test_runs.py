@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -202,3 +203,20 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     writing.write_json(run.path / "manifest.json", {})
     with pytest.raises(ModisteError, match=r"manifest.json lacks data, device, status, threads"):
         runs.open_run(run.path).manifest  # noqa: B018
+
+
+def test_the_last_record_is_read_alone(tmp_path: Path) -> None:
+    run = runs.Run(tmp_path)
+    assert runs.last_record(run) is None
+    records: list[dict[str, Any]] = [{"images": k, "note": "é" * (k % 7)} for k in range(3000)]
+    runs.write_log(run, records)
+    assert runs.last_record(run) == run.log[-1] == records[-1]
+    runs.append_log(run, {"images": 3000, "long": "x" * 10_000})
+    assert runs.last_record(run) == {"images": 3000, "long": "x" * 10_000}
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"images": 4000, "cut off')
+    assert runs.last_record(run) == run.log[-1] == {"images": 3000, "long": "x" * 10_000}
+    runs.write_log(run, records[:1])
+    assert runs.last_record(run) == records[0]
+    (tmp_path / "log.jsonl").write_text("")
+    assert runs.last_record(run) is None

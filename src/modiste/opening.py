@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,21 @@ def open_folder(
         return Opened(path, runs.create(path, recipe, _facts(recipe, dataset, digest, device, team)).manifest)
     run = runs.Run(path)
     manifest = run.manifest
-    differing = _check_same(run, recipe, extend)
+    same_data = manifest["data"]["digest"] == digest and manifest["data"]["classes"] == list(dataset.class_names)
+    differing = _check_same(run, recipe, same_data, extend)
     if manifest["data"]["digest"] != digest:
         raise UsageError(
             f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
         )
     saved, notes = runs.load_state(run)
     damaged = bool(notes)
-    if manifest["status"] == "finished" and not any(map(_bends, differing)) and not notes:
+    if run.recipe.data.name != recipe.data.name:
+        text = f"note: the images of {run.recipe.data.name} are in {recipe.data.name} now"
+        console.print(text, highlight=False, soft_wrap=True)
+    if manifest["status"] == "finished" and not _bending(differing, same_data) and not notes:
+        if differing:
+            writing.write_text(path / "recipe.toml", config.to_toml(recipe))
+            runs.update_manifest(run, recipe_hash=config.content_hash(recipe))
         notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
         terminal.say(console, notes[0])
         return Opened(path, manifest, finished=True)
@@ -72,18 +79,22 @@ def open_folder(
     return Opened(path, manifest, saved)
 
 
-def _bends(difference: str) -> bool:
-    """Whether two runs that differ by this are two trainings; with and without a graph a step is the same."""
-    return not difference.startswith("train.cuda_graph:")
+def _bending(differing: Sequence[str], same_data: bool) -> list[str]:
+    """The differences that make two trainings of two runs; with and without a graph a step is the same.
+
+    So are the same images in another place.
+    """
+    alike = ("train.cuda_graph:", "data.name:") if same_data else ("train.cuda_graph:",)
+    return [difference for difference in differing if not difference.startswith(alike)]
 
 
-def _check_same(run: runs.Run, recipe: Recipe, extend: bool) -> list[str]:
+def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) -> list[str]:
     """The differences between the run's recipe and this one, if they only make it longer or do not bend its path.
 
     UsageError otherwise.
     """
     differing = config.differences(run.recipe, recipe)
-    bending = list(filter(_bends, differing))
+    bending = _bending(differing, same_data)
     only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in bending)
     longer = (recipe.train.images or 0) - (run.recipe.train.images or 0)
     # A budget never bends the path; a length does where the learning rate falls with it.

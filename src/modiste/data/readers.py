@@ -61,7 +61,7 @@ def expanded(path: str | Path) -> Path:
 def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
     """The images of one split of a folder (IDX files, pictures or Parquet files), a .npz file or a .parquet file."""
     if not path.exists():
-        raise ModisteError(f"{path} does not exist; check the path of the data")
+        raise ModisteError(f"{path} does not exist; check the path, and say with --data where moved images are now")
     if is_npz(path):
         return read_npz(path, split)
     if path.is_file() and path.suffix.lower() == ".parquet":
