@@ -13,8 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from modiste import charts, figures
+from modiste.baselines import centre, normalised
 from modiste.charts import Bar
-from modiste.report.answers import centre, normalised
 
 
 def texts(figure: Figure) -> list[str]:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from modiste import cli, config, finals, networks, runs, spaces, trials, workers
+from modiste import cli, config, finals, findings, networks, outcomes, runs, spaces, trials, workers
 from modiste import search as room
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
@@ -471,30 +471,58 @@ def test_a_bad_trial_is_pruned_at_a_tick(file: Path, tmp_path: Path, monkeypatch
 # the finalists
 
 
+def chosen(space: Space, table: dict[str, dict[int, float | None]], trained: list[dict[str, Any]]) -> tuple[str, str]:
+    """The finalist that is taken by these Fréchet distances."""
+    score = "frechet_garment_40_heldout"
+    rows = [
+        {**dict.fromkeys(outcomes.COLUMNS), "configuration": name, "seed": seed, "score": score, "value": value,
+         "status": "finished", "floor": 0.04, "ceiling": 112.0, "better": "lower", "uncertainty": 0.1}
+        if value is not None
+        else {**dict.fromkeys(outcomes.COLUMNS), "configuration": name, "seed": seed, "status": "failed"}
+        for name, runs_of in table.items()
+        for seed, value in runs_of.items()
+    ]  # fmt: skip
+    decision = findings.Decision(score, table, space.better, None, space.scale)
+    return finals.choose(space, decision, findings.of(rows, decision), trained)
+
+
 def test_which_finalist_is_taken(file: Path) -> None:
     space: Space = spaces.load(file)
     space = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=3)})
     rows = [{"name": name, "gflop_per_image": cost} for name, cost in (("a", 3.0), ("b", 1.0))]
     clear: dict[str, dict[int, float | None]] = {"a": {1: 1.0, 2: 1.01, 3: 1.02}, "b": {1: 2.0, 2: 2.02, 3: 2.01}}
-    best, sentence = finals.choose(space, clear, rows, None)
+    best, sentence = chosen(space, clear, rows)
     assert best == "a" and "better than every other finalist" in sentence
     noisy: dict[str, dict[int, float | None]] = {"a": {1: 1.0, 2: 2.0, 3: 3.0}, "b": {1: 2.0, 2: 3.1, 3: 1.2}}
-    best, sentence = finals.choose(space, noisy, rows, None)
+    best, sentence = chosen(space, noisy, rows)
     assert best == "b" and "cannot be told apart" in sentence and "cheapest" in sentence
     even = [{**row, "gflop_per_image": 1.0} for row in rows]
-    assert finals.choose(space, noisy, even, None)[0] == "a"
+    assert chosen(space, noisy, even)[0] == "a"
     shaky: dict[str, dict[int, float | None]] = {"a": noisy["a"], "b": {1: 1.0, 2: None, 3: None}}
-    best, sentence = finals.choose(space, shaky, rows, None)  # b is cheaper, and failed
+    best, sentence = chosen(space, shaky, rows)  # b is cheaper, and failed
     assert best == "a" and "b failed with 2 of its seeds" in sentence and "failed least" in sentence
     half: dict[str, dict[int, float | None]] = {"a": {1: None, 2: None, 3: None}, "b": noisy["b"]}
-    assert finals.choose(space, half, rows, None) == ("b", "b is taken: all others failed")
-    five: dict[str, dict[int, float | None]] = {
-        "a": {1: 2.0, 2: 2.0, 3: 2.0, 4: 2.02, 5: 2.0},
-        "b": {1: 1.0, 2: 1.005, 3: None, 4: None, 5: None},
+    assert chosen(space, half, rows) == ("b", "b is taken: all others failed")
+    seven: dict[str, dict[int, float | None]] = {
+        "a": {1: 2.0, 2: 2.0, 3: 2.0, 4: 2.02, 5: 2.0, 6: 2.0, 7: 2.0},
+        "b": {1: 1.0, 2: 1.005, 3: 1.003, 4: None, 5: None, 6: None, 7: None},
     }
-    told = "a is taken as the first in rank, where failed runs come last: b is better but failed with 3 of its seeds"
-    assert finals.choose(space, five, rows, None) == ("a", told)
+    told = "a is taken as the first in rank, where failed runs come last: b is better but failed with 4 of its seeds"
+    assert chosen(space, seven, rows) == ("a", told)
     one = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=1)})
     single: dict[str, dict[int, float | None]] = {"a": {1: 1.0}, "b": {1: 2.0}}
-    best, sentence = finals.choose(one, single, rows, None)
+    best, sentence = chosen(one, single, rows)
     assert best == "a" and "no verdict is possible" in sentence
+    two = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=2)})
+    best, sentence = chosen(two, {"a": {1: 1.0, 2: 1.001}, "b": {1: 20.0, 2: 20.1}}, rows)
+    assert best == "a" and "first of two seeds" in sentence and "best" not in sentence
+
+
+def test_finalists_that_learned_nothing_have_no_best(file: Path) -> None:
+    space = spaces.load(file).model_copy(update={"finalists": spaces.Finalists(count=2, seeds=3)})
+    trained = [{"name": name, "gflop_per_image": 1.0} for name in "ab"]
+    table: dict[str, dict[int, float | None]] = {"a": {1: 97.0, 2: 97.1, 3: 97.2}, "b": {1: 110.0, 2: 110.1, 3: 110.2}}
+    best, sentence = chosen(space, table, trained)
+    assert best == "a" and "none is the best, since nothing has been learned yet" in sentence
+    learned: dict[str, dict[int, float | None]] = {**table, "a": {1: 7.0, 2: 7.1, 3: 7.2}}
+    assert "is the best by frechet_garment_40_heldout" in chosen(space, learned, trained)[1]

@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 import modiste
-from modiste import cli, config, forecast, outcomes, plan, records, runs, studies, workers, writing
+from modiste import cli, config, findings, forecast, outcomes, plan, records, runs, studies, workers, writing
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.workers import Errand
@@ -202,11 +202,9 @@ def test_records_that_were_measured_otherwise_are_made_anew(file: Path, here: li
     assert here[5:] == [f"{low}-seed1", f"{high}-seed1", f"{high}-seed0"]
     assert len({row["protocol_hash"] for row in timeless(out)}) == 1
     rows = modiste.study(out, console=QUIET).rows
-    assert len(outcomes.verdicts(rows)) == 2
+    assert findings.of(rows).obstacle == ""
     mixed = [{**row, "protocol_hash": "another"} if row["seed"] else row for row in rows]
-    assert outcomes.verdicts(mixed) == [
-        "not all runs were measured alike, so no verdict is possible; give the study again to judge them anew"
-    ]
+    assert findings.of(mixed).obstacle == "measured unlike"
 
 
 def test_another_study_does_not_fit_into_the_folder(file: Path, here: list[str], tmp_path: Path) -> None:
@@ -401,18 +399,6 @@ def test_mean_and_deviation_over_seeds() -> None:
     assert outcomes.values(rows, "frechet_garment_10k_test") == {"a": {0: 1, 1: 2, 2: 3}, "b": {0: 5, 1: None}}
 
 
-def test_verdicts_need_more_than_one_seed() -> None:
-    alone = [row("a", 0, 1.0), row("b", 0, 5.0)]
-    assert "no verdict is possible" in outcomes.verdicts(alone)[0]
-    clear = [
-        row(name, seed, value + seed / 100) for seed in range(4) for name, value in (("a", 1.0), ("b", 5.0 + seed / 50))
-    ]
-    said = outcomes.verdicts(clear)
-    assert said[0] == "by frechet_garment_10k_test, over training seeds:"
-    assert said[1].strip().startswith("a is better than b")
-    assert outcomes.verdicts([row("a", 0, 1.0)]) == []
-
-
 def test_the_table_opens_in_pandas(file: Path, here: list[str], tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     out = modiste.study(file, tmp_path / "out", seeds=1, console=QUIET).path
@@ -471,6 +457,7 @@ def test_the_command_prints_the_table(
     code, out, _ = call("study", tmp_path / "out", "--seeds", 2, "--json")
     told = json.loads(out[out.index('{\n  "study"') :])
     assert code == 0 and told["finished"] and told["rows"] == outcomes.read(tmp_path / "out")
+    assert told["findings"]["pairs"][0]["verdict"]["reason"] == "two seeds"
 
 
 @pytest.mark.parametrize(

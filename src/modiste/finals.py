@@ -17,6 +17,7 @@ from rich.console import Console
 
 from modiste import (
     config,
+    findings,
     measures,
     outcomes,
     plan,
@@ -30,6 +31,7 @@ from modiste import (
     writing,
 )
 from modiste.errors import ModisteError
+from modiste.findings import Decision, Findings
 from modiste.plan import Study
 from modiste.spaces import DISCRIMINATOR, Space
 
@@ -47,7 +49,8 @@ class Final:
     """Its table."""
     score: str
     """The full name of the score that decides."""
-    verdicts: list[str]
+    findings: Findings
+    """What the finalists' table says by it."""
     best: str
     """The name of the trial that was taken."""
     sentence: str
@@ -74,12 +77,11 @@ def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) ->
     if not any(value is not None for runs_of in table.values() for value in runs_of.values()):
         raise ModisteError(f"every finalist failed: {'; '.join(outcomes.failures(rows))}")
     target = next((row["floor"] for row in rows if row["score"] == score), None)
-    said = []
-    if len(table) > 1:
-        said = statistics.verdicts(table, better=space.better, target=target, scale=space.scale)
-    best, sentence = choose(space, table, trials, target)
+    decision = Decision(score, table, space.better, target, space.scale)
+    found = findings.of(rows, decision)
+    best, sentence = choose(space, decision, found, trials)
     recipe = write_best(space, path, next(row for row in chosen if row["name"] == best), len(trials), score, table)
-    return Final(folder.path, rows, score, [verdict.sentence for verdict in said], best, sentence, recipe)
+    return Final(folder.path, rows, score, found, best, sentence, recipe)
 
 
 def finalists(space: Space, trials: Sequence[Row]) -> list[Row]:
@@ -128,28 +130,34 @@ def logged(space: Space, record: Mapping[str, Any]) -> float | None:
     return next((value for key, value in record.items() if key.endswith("_heldout")), None)
 
 
-def choose(
-    space: Space, table: Mapping[str, Mapping[int, float | None]], trials: Sequence[Row], target: float | None
-) -> tuple[str, str]:
-    """The name of the finalist to take, and a sentence that says why."""
-    ranks = statistics.ranks(table, better=space.better, target=target, scale=space.scale)
+def choose(space: Space, decision: Decision, found: Findings, trials: Sequence[Row]) -> tuple[str, str]:
+    """The name of the finalist to take, and a sentence that says why; one that learned nothing is never the best."""
+    best, sentence = _choice(space, decision, found, trials)
+    if not found.has_learned(best):
+        return best, f"{sentence}; none is the best, since nothing has been learned yet: use a longer budget"
+    return best, sentence
+
+
+def _choice(space: Space, decision: Decision, found: Findings, trials: Sequence[Row]) -> tuple[str, str]:
+    table, pairs = decision.table, found.verdicts
+    ranks = findings.ranks(decision, found)
     able = [rank for rank in ranks if rank.summary.mean is not None]
     first = able[0]
     if len(able) == 1:
         others = "all others failed" if len(table) > 1 else "there was one finalist, so nothing to compare it with"
         return first.name, f"{first.name} is taken: {others}"
-    pairs = statistics.verdicts(table, better=space.better, target=target, scale=space.scale)
     if ahead := _better_than(first.name, pairs):
         failed = {rank.name: len(rank.failed) for rank in able}
         told = "; ".join(f"{name} is better but failed with {failed[name]} of its seeds" for name in ahead)
         return first.name, f"{first.name} is taken as the first in rank, where failed runs come last: {told}"
     equals = [rank.name for rank in able if set(rank.groups) & set(first.groups)]
     if len(equals) == 1:
-        return first.name, f"{first.name} is the best: over training seeds it is better than every other finalist"
-    if space.finalists.seeds == 1:
+        return first.name, _crown(first.name, decision.score, found)
+    if space.finalists.seeds < statistics.FEWEST_SEEDS:
+        seeds = "this seed" if space.finalists.seeds == 1 else "two seeds"
         return first.name, (
-            f"{first.name} is taken as the first of this seed, and with one seed no verdict is possible; "
-            "--seeds 3 or more may tell"
+            f"{first.name} is taken as the first of {seeds}, and with fewer than {statistics.FEWEST_SEEDS} seeds no "
+            "verdict is possible; --seeds 3 or more may tell"
         )
     failures = {rank.name: len(rank.failed) for rank in able}
     steady = [name for name in equals if failures[name] == min(failures[other] for other in equals)]
@@ -160,6 +168,14 @@ def choose(
     shaky = [f"{name} failed with {failures[name]} of its seeds" for name in equals if name not in steady]
     left_out = f" ({'; '.join(shaky)})" if shaky else ""
     return cheapest, f"{', '.join(equals)} cannot be told apart{left_out}; {cheapest} is taken as {why}"
+
+
+def _crown(name: str, score: str, found: Findings) -> str:
+    """That a finalist beats all others by the score, and which other scores say the opposite of any of it."""
+    opposed = [one.score for pair in found.pairs if pair.verdict.winner == name for one in pair.opposed]
+    names = list(dict.fromkeys(opposed))
+    but = f", though {', '.join(names)} say{'s' * (len(names) == 1)} the opposite of some" if names else ""
+    return f"{name} is the best by {score}: over training seeds it is better than every other finalist{but}"
 
 
 def _better_than(name: str, pairs: Sequence[statistics.Verdict]) -> list[str]:

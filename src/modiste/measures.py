@@ -7,6 +7,7 @@ generated images differ in the images only.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -68,6 +69,30 @@ MEANINGS: dict[str, Meaning] = {
 def stem(name: str) -> str:
     """The score's kind, as `frechet` of `frechet_garment_10k_test`: the longest known beginning."""
     return max((known for known in MEANINGS if name == known or name.startswith(f"{known}_")), key=len)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A score's name in its parts, as `frechet_garment_10k_test`."""
+
+    kind: str
+    """The score, as in MEANINGS."""
+    extractor: str = ""
+    """In whose features; empty for scores of pixels and of the run's own discriminator."""
+    count: int | None = None
+    """How many images were measured, where the name says it."""
+    part: str = ""
+    """Of the real images: test or heldout; empty where the name does not say it."""
+
+
+def parts(name: str) -> Name:
+    """The parts of a score's name: KIND[_EXTRACTOR][_COUNT][_PART], COUNT as `features.count_word` writes it."""
+    kind = stem(name)
+    rest = name.removeprefix(kind).strip("_").split("_") if name != kind else []
+    part = rest.pop() if rest and rest[-1] in ("test", "heldout") else ""
+    extractor = rest.pop(0) if rest and not kind.endswith("_pixels") else ""
+    counted = re.fullmatch(r"(\d+)(k?)", rest[0]) if rest else None
+    return Name(kind, extractor, int(counted[1]) * (1000 if counted[2] else 1) if counted else None, part)
 
 
 @dataclass(frozen=True)

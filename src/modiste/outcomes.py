@@ -84,8 +84,13 @@ def rows_of(study: str, run: Planned, record: Record | None, reason: str = "") -
     }
     if record is None:
         return [row]
+    return score_rows(row, record)
+
+
+def score_rows(run: Row, record: Record) -> list[Row]:
+    """A row per score of the record, each with what is known of its run."""
     parts = ("value", "uncertainty", "floor", "ceiling", "better")
-    shared = {**row, "protocol_hash": protocol_hash(record)}
+    shared = {**run, "protocol_hash": protocol_hash(record)}
     return [
         {**shared, "score": name, **{part: score.get(part) for part in parts}}
         for name, score in record["scores"].items()
@@ -171,21 +176,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
         kinds.setdefault(scales.MEANS[scale_of(name, values(rows, name))], []).append(measures.stem(name))
     told = "; ".join(f"{', '.join(names)}: {kind}" for kind, names in kinds.items())
     return [f"means over seeds ± deviation between seeds ({told})"] if told else []
-
-
-def verdicts(rows: Sequence[Row]) -> list[str]:
-    """What the first headline score says about each pair of configurations, in sentences."""
-    names = headline(rows)
-    scores = values(rows, names[0]) if names else {}
-    if len(scores) < 2:
-        return []
-    if len({row["protocol_hash"] for row in rows if row["status"] == "finished"}) > 1:
-        return ["not all runs were measured alike, so no verdict is possible; give the study again to judge them anew"]
-    if len({row["seed"] for row in rows}) < 2:
-        return ["with one seed no verdict is possible: the next seed may turn the order around; use --seeds 3 or more"]
-    better = next(row["better"] for row in rows if row["score"] == names[0])
-    found = statistics.verdicts(scores, better=better, scale=scale_of(names[0], scores))
-    return [f"by {names[0]}, over training seeds:", *(f"  {verdict.sentence}" for verdict in found)]
 
 
 def failures(rows: Sequence[Row]) -> list[str]:

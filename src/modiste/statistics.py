@@ -5,28 +5,23 @@ that was not made. Seed k of every configuration is paired. A verdict is about o
 several scores at once would take one more correction, so a study names the score that decides.
 
 A score has a scale (`scales`): logarithms for positive distances, angles for shares, itself for the rest. Everything
-here is computed on it and told in the score's units.
+here is computed on it and told in the score's units; only facts are made here, `findings` words them.
 
-How often a study has a false verdict when nothing differs, by simulation: 4 configurations, six pairs, 5 % promised,
-20,000 studies each with 3 and 5 seeds, 4,000 with 10. Normal scores 5, 5, 4 %; heavy tails (t of 3 degrees) 4, 3, 4 %;
-one configuration ten or a hundred times as scattered as the others 4, 4, 3 %. Lognormal scores of log deviation 1: as
-they are 2, 1, 4 %, as logarithms 5, 5, 4 %; normal ones of deviation 0.1 and 0.25 of the mean as logarithms 5, 4, 4 %.
-Shares of 10,000 images whose expectation varies between seeds, as angles: about 0.5 and 0.9 5, 5, 5 %, about 0.01 and
-0.999 5, 5, 5 % (as they are 3, 2, 4 %), about 0.0003 4, 4, 3 % (as they are 1, 2, 3 %).
-Logits with the count behind the share give the same.
-
-The promise breaks where half of all runs collapse (15, 1, 4 % on either scale): three seeds cannot know that; where
-shares about 0.01 have equal means and one is three times as scattered (6, 7, 7 %); and where a mean is asked for that
-is not the scale's: equal arithmetic means, one strongly skewed (log deviation 1 against 0.1), give 10, 12, 9 % as they
-are, and their logarithms truly differ. A geometric mean is about the typical run, not about rare bad ones.
+How often a study has a false verdict when nothing differs is simulated by `benchmarks/false_verdicts.py`, which prints
+the table that docs/comparing.md explains: 5 % are promised, over laws of noise that scores have and some that they
+hardly have. What the promise does not cover: shares about 0.01 that have equal means and one of which is three times as
+scattered (6, 7, 7 % with 3, 5, 10 seeds), and a mean that is not the scale's: equal arithmetic means, one strongly
+skewed (log deviation 1 against 0.1), give 10, 12, 9 % as they are, and their logarithms truly differ. A geometric mean
+is about the typical run, not about rare bad ones.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +33,14 @@ from modiste.student import t_power, t_quantile, t_two_sided
 
 Runs = Mapping[int, float | None]
 Table = Mapping[str, Runs]
+Reason = Literal["", "no run", "one seed", "two seeds", "nothing learned"]
 
 CONFIDENCE = 0.95
 POWER = 0.8  # what "likely" means in a sentence
 MOST_SEEDS = 100
+FEWEST_SEEDS = 3  # two differences have no spread that could be seen to be wrong
+LEAP = (2 / 3, 4 / 3)  # of a difference: a gap between runs of one configuration that is as wide as that
+LEVEL_WIDTH = 1 / 3  # of a difference: how much the runs on both sides of such a gap may differ in all
 FEWEST_RESAMPLED = 8  # below, a bootstrap interval cannot reach beyond the extremes, which are too near
 RESAMPLES = 10_000
 LEAST_FLIPPED = 6  # of fewer differences no mean of a part is an end of a 95 % interval
@@ -51,12 +50,15 @@ ROUNDING = 1e-12  # a spread that is smaller, relative to the values, is roundin
 METHOD = (
     "Runs of equal seed share noise, data order and evaluation seeds and are compared in pairs: by the paired t test, "
     "or by trying all sign patterns where there are enough seeds for that to decide; by Welch's test where fewer than "
-    "two seeds are shared. The p values of all pairs are corrected together by Holm's method; intervals of differences "
-    "are 95 %, each for itself. Fréchet distances are averaged and tested as logarithms, since their spread grows with "
-    "their size: means are geometric, and two of them differ by a factor. Shares are averaged and tested as angles "
-    "asin √p, so that no interval leaves 0 to 1; their differences are told without an interval. Other scores, and "
-    "distances to a floor, are tested as they are; so is a score with a value that has no logarithm, as a distance of "
-    "0. Failed runs are left out of means and tests and come last in the ranks."
+    "three seeds are shared. Fewer than three seeds of a side have no verdict. Where another configuration's own runs "
+    "fall into two groups about as far apart as a pair is, chance alone may have put the sides of the pair on two "
+    "levels: its p value is then no smaller than permuting its runs can give, 2^(1 - n) of n pairs. The p values of "
+    "all pairs are corrected together by Holm's method; intervals of differences are 95 %, each for itself. Fréchet "
+    "distances are averaged and tested as logarithms, since their spread grows with their size: means are geometric, "
+    "and two of them differ by a factor. Shares are averaged and tested as angles asin √p, so that no interval leaves "
+    "0 to 1; their differences are told without an interval. Other scores, and distances to a floor, are tested as "
+    "they are; so is a score with a value that has no logarithm, as a distance of 0. Failed runs are left out of "
+    "means and tests and come last in the ranks."
 )
 
 
@@ -115,17 +117,34 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One pair in words: `better`, `worse`, `cannot be told apart` or `no verdict possible`, of the first."""
+    """What one score says of a pair's first: `better`, `worse`, `cannot be told apart` or `no verdict possible`."""
 
     first: str
     second: str
     word: str
-    sentence: str
     difference: Difference
-    p_value: float | None
+    p_value: float | None = None
     """After Holm's correction over all pairs of the table."""
-    seeds_needed: int | None
-    """For a pair that cannot be told apart: seeds that would likely settle it; None when 100 would not."""
+    seeds_needed: int | None = None
+    """Where nothing is decided: seeds that would likely settle it; None when 100 would not."""
+    reason: Reason = ""
+    """Why no verdict is possible."""
+    leaping: tuple[str, ...] = ()
+    """Configurations whose own runs fall into two groups about as far apart as these two are."""
+    tests: int = 1
+    """Pairs whose p values were corrected together."""
+    target: float | None = None
+    """What the means are distances to; None for scores that are compared as they are."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether one of the two is better."""
+        return self.word in ("better", "worse")
+
+    @property
+    def winner(self) -> str:
+        """The better one; empty where nothing is decided."""
+        return {"better": self.first, "worse": self.second}.get(self.word, "")
 
 
 @dataclass(frozen=True)
@@ -199,13 +218,15 @@ def compare(
     by the number of seeds and never by the values. All 2^n sign patterns are tried where the least p value that this
     can give, 2^(1-n), is a quarter of `level` or less (8 seeds at 0.05); its interval is that of the means of subsets
     (Hartigan 1969). Below, where it could hardly ever or never decide (n = 3: p at least 0.25), the paired t test,
-    which assumes differences about normal. With fewer than two common seeds Welch's test of all values (Welch 1947).
+    which assumes differences about normal. With fewer than two common seeds, or two where each has three or more of its
+    own, Welch's test of all values (Welch 1947).
     Differences without any spread have no t value; their p value is the least that permuting could give.
     """
     scale = _fitting(scale, better, (first, second))
     one, other = (_oriented(runs, better, target, scale) for runs in (first, second))
     common = sorted(one.keys() & other.keys())
-    if len(common) < 2 <= min(len(one), len(other)):
+    fewer = min(len(one), len(other))
+    if len(common) < 2 <= fewer or len(common) < FEWEST_SEEDS <= fewer:
         return _welch(np.array(list(one.values())), np.array(list(other.values())), better, scale)
     left_out = tuple(sorted((first.keys() | second.keys()) - set(common)))
     pairs = len(common)
@@ -229,6 +250,13 @@ def compare(
         test, (low, high, p_value) = "paired t", _t_test(mean, spread / math.sqrt(pairs), pairs - 1)
     means_shown = (_shown(float(ahead.mean()), better, scale), _shown(float(behind.mean()), better, scale))
     return Difference(mean, low, high, p_value, pairs, test, means_shown, (pairs, pairs), spread, left_out, scale)
+
+
+def unanimous(first: Runs, second: Runs, *, better: str, target: float | None = None) -> int:
+    """1 where the first is better at every seed that both have, -1 where the second is; 0 else, or without any."""
+    one, other = (_oriented(runs, better, target, "plain") for runs in (first, second))
+    signs = {(one[seed] > other[seed]) - (one[seed] < other[seed]) for seed in one.keys() & other.keys()}
+    return signs.pop() if len(signs) == 1 else 0
 
 
 def _fitting(scale: Scale, better: str, table: Iterable[Runs]) -> Scale:
@@ -306,48 +334,102 @@ def verdicts(
 ) -> list[Verdict]:
     """A verdict for every pair of configurations, in the table's order; false ones in at most alpha of all studies.
 
-    Holm's correction runs over all pairs that can be tested. What is found of a difference of 5 deviations (between
-    runs of one configuration, normal, no gain from pairing): with two configurations 85 % by 3 seeds and all by 5;
-    with four, of which one is off, 30 % by 3 seeds and 98 % by 5. Two seeds are tested and hardly ever suffice. Four
-    distances that grow by factors of three and vary by 20 %: 79 % by 3 seeds as logarithms, 44 % as they are.
+    A pair with fewer than three seeds has none: two differences cannot tell a small spread from a lucky one. Holm's
+    correction runs over all pairs that can be tested. What is found of a difference of 5 deviations (between runs of
+    one configuration, normal, no gain from pairing): with two configurations 85 % by 3 seeds and all by 5; with four,
+    of which one is off, 30 % by 3 seeds and 98 % by 5. Four distances that grow by factors of three and vary by 20 %:
+    79 % by 3 seeds as logarithms, 44 % as they are.
     """
     scale = _fitting(scale, better, table.values())
     couples = list(itertools.combinations(table, 2))
-    testable = math.comb(sum(len(_oriented(runs, better, target, scale)) > 1 for runs in table.values()), 2)
+    oriented = {name: _oriented(runs, better, target, scale) for name, runs in table.items()}
+    testable = math.comb(sum(len(known) >= FEWEST_SEEDS for known in oriented.values()), 2)
     level = alpha / max(1, testable)
-    found = {
-        (one, two): compare(table[one], table[two], better=better, target=target, scale=scale, level=level)
-        for one, two in couples
-    }
-    raw = [(couple, p) for couple, difference in found.items() if (p := difference.p_value) is not None]
-    adjusted = dict(zip([couple for couple, _ in raw], holm([p for _, p in raw]), strict=True))
-    undecided = sum(p > alpha for p in adjusted.values())
+    found, leaps = {}, {}
+    raw: dict[tuple[str, str], float] = {}
+    for one, two in couples:
+        couple = one, two
+        found[couple] = compare(table[one], table[two], better=better, target=target, scale=scale, level=level)
+        leaps[couple] = _leaping(oriented, one, two)
+        p_value = found[couple].p_value
+        if p_value is not None and _seeds(found[couple]) >= FEWEST_SEEDS:
+            raw[couple] = max(p_value, _least_p(found[couple])) if leaps[couple] else p_value
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    short = sum(_reason(difference) == "two seeds" for difference in found.values())
+    undecided = short + sum(p > alpha for p in adjusted.values())
     said = []
-    for (one, two), difference in found.items():
-        p_value, needed = adjusted.get((one, two)), None
+    for couple, difference in found.items():
+        p_value, reason = adjusted.get(couple), _reason(difference)
         if p_value is None:
             word = "no verdict possible"
         elif p_value <= alpha:
             word = "better" if (difference.mean or 0.0) > 0 else "worse"
         else:
-            word, needed = "cannot be told apart", seeds_needed(difference, alpha / undecided)
-        away = f" away from {target:.4g}" if better == "near" else ""
-        sentence = _sentence(one, two, word, difference, p_value, needed, away, len(raw))
-        said.append(Verdict(one, two, word, sentence, difference, p_value, needed))
+            word = "cannot be told apart"
+        needed = None
+        if reason == "two seeds" or word == "cannot be told apart":
+            needed = seeds_needed(difference, alpha / undecided, exactly=bool(leaps[couple]))
+        near = target if better == "near" else None
+        said.append(Verdict(*couple, word, difference, p_value, needed, reason, leaps[couple], len(raw), near))
     return said
 
 
-def seeds_needed(difference: Difference, level: float) -> int | None:
+def _seeds(difference: Difference) -> int:
+    """The seeds that a verdict can lean on: of the side that has fewer."""
+    return min(difference.counts)
+
+
+def _reason(difference: Difference) -> Reason:
+    """Why no test is possible; empty where one is."""
+    if None in difference.means:
+        return "no run"
+    seeds = _seeds(difference)
+    return "" if seeds >= FEWEST_SEEDS else "two seeds" if seeds == 2 else "one seed"
+
+
+def _least_p(difference: Difference) -> float:
+    """The least p value that permuting the runs of a pair could give, whatever they are."""
+    if difference.pairs:
+        return float(2.0 ** (1 - difference.pairs))
+    return min(1.0, 2 / math.comb(sum(difference.counts), difference.counts[0]))
+
+
+def _leaping(oriented: Mapping[str, Mapping[int, float]], one: str, two: str) -> tuple[str, ...]:
+    """The other configurations whose runs have a gap about as wide as the pair's difference, and little spread else.
+
+    Where every run may collapse by chance, all of one side and none of the other do so in 1 of 32 pairs of three seeds,
+    and the t test takes the small spread on both levels for certainty: 4 configurations, 3 seeds, half of all runs
+    collapsed, that made 15 % false verdicts. Then the others mostly have runs on both levels, which shows here.
+    """
+    sides = [list(oriented[name].values()) for name in (one, two)]
+    if not all(sides):
+        return ()
+    apart = abs(float(np.mean(sides[0])) - float(np.mean(sides[1])))
+    found = []
+    for name, known in oriented.items():
+        values = sorted(known.values())
+        if name in (one, two) or len(values) < 2 or not apart:
+            continue
+        gap = max(after - before for before, after in itertools.pairwise(values))
+        rest = values[-1] - values[0] - gap
+        if LEAP[0] * apart <= gap <= LEAP[1] * apart and rest <= LEVEL_WIDTH * apart:
+            found.append(name)
+    return tuple(found)
+
+
+def seeds_needed(difference: Difference, level: float, *, exactly: bool = False) -> int | None:
     """The least number of paired seeds, at most 100, that shows this difference at that level in four of five studies.
 
     Power of the paired t test when mean and deviation are what they seem to be; with three seeds the deviation may
-    well be twice or half of what it seems, so it is a rough number. None when 100 seeds would not do.
+    well be twice or half of what it seems, so it is a rough number. `exactly`: so many that permuting alone can show it
+    too. None when 100 seeds would not do.
     """
     if difference.mean is None or difference.deviation is None or difference.mean == 0:
         return None
-    fewest = min(difference.counts) + 1
+    fewest, permuted = min(difference.counts) + 1, 1 + math.ceil(-math.log2(level))
     if difference.deviation == 0:
-        return max(fewest, 1 + math.ceil(-math.log2(level)))
+        return max(fewest, permuted)
+    fewest = max(fewest, permuted) if exactly else fewest
     effect = abs(difference.mean) / difference.deviation
     counts = range(fewest, MOST_SEEDS + 1)
     if not counts or t_power(effect, MOST_SEEDS, level) < POWER:
@@ -359,74 +441,23 @@ def seeds_needed(difference: Difference, level: float) -> int | None:
     return enough
 
 
-def _sentence(
-    one: str, two: str, word: str, difference: Difference, p: float | None, needed: int | None, away: str, tests: int
-) -> str:
-    """The verdict for a reader; the difference is told without its sign, since the word says the direction."""
-    number = _numbers(difference)
-    mean_one, mean_two = ("-" if mean is None else number(mean) for mean in difference.means)
-    values = f"{mean_one} against {mean_two}{away}"
-    if p is None or difference.mean is None:
-        lacking = [name for name, mean in ((one, difference.means[0]), (two, difference.means[1])) if mean is None]
-        reason = f": no run of {' and '.join(lacking)} has finished" if lacking else f" with only one seed: {values}"
-        return f"no verdict is possible on {one} and {two}{reason}; train at least three seeds of each"
-    mean, low, high = (difference if difference.mean >= 0 else _turned(difference)).told
-    span = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
-    first_count, second_count = difference.counts
-    seeds = f"{first_count} seeds" if difference.pairs else f"{first_count} and {second_count} seeds, unpaired"
-    if difference.left_out:
-        numbers = ", ".join(str(seed) for seed in difference.left_out)
-        seeds += f" (without seed{'s' if len(difference.left_out) > 1 else ''} {numbers})"
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    chance += " after Holm's correction" if tests > 1 else ""
-    kind = "factor" if difference.scale == "log" else "difference"
-    facts = f"{values}, {kind} {number(mean or 0.0)}{span}, {chance}"
-    if word != "cannot be told apart":
-        return f"{one} is {word} than {two}: {facts}, {seeds}"
-    outlook = f"about {needed} seeds would" if needed else f"no number of seeds up to {MOST_SEEDS} would"
-    return (
-        f"{one} and {two} cannot be told apart with {seeds}: {facts}; "
-        f"{outlook} likely settle it if the difference is what it seems"
-    )
-
-
-def _turned(difference: Difference) -> Difference:
-    """The same, told of the second against the first."""
-    low, high = (None if value is None else -value for value in (difference.high, difference.low))
-    mean = None if difference.mean is None else -difference.mean
-    return replace(difference, mean=mean, low=low, high=high)
-
-
-def _numbers(difference: Difference) -> Callable[[float], str]:
-    """How numbers of this difference are written: factors to three digits or what the spread leaves, others to its."""
-    spread = difference.deviation or 0.0
-    if difference.scale == "log":
-        digits = min(8, max(3, 1 - math.floor(math.log10(spread)))) if spread else 4
-        return lambda value: _digits(value, digits)
-    if difference.scale == "share":
-        spread *= max(scales.slope(scales.forward(mean or 0.0, "share"), "share") for mean in difference.means)
-    size = spread or abs(difference.told[0] or 0.0)
-    places = min(8, max(0, 1 - math.floor(math.log10(size)))) if size else 3
-    return lambda value: f"{value:,.{places}f}"
-
-
-def _digits(value: float, digits: int) -> str:
-    """A positive number with so many digits that count; in exponents where it would be very long."""
-    if not 1e-4 <= value < 1e6:
-        return f"{value:.1e}"
-    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"
-
-
 # --- ranks
 
 
 def ranks(
-    table: Table, *, better: str, target: float | None = None, scale: Scale = "plain", alpha: float = 0.05
+    table: Table,
+    *,
+    better: str,
+    target: float | None = None,
+    scale: Scale = "plain",
+    alpha: float = 0.05,
+    pairs: Sequence[Verdict] | None = None,
 ) -> list[Rank]:
     """The configurations from best to worst by mean rank over seeds, with groups that cannot be told apart.
 
     Ties share the mean of their ranks, and so do failed runs at the end. Only seeds that every configuration with
-    any run has tried are ranked. The groups are the largest sets without a verdict in them (Piepho 2004).
+    any run has tried are ranked. The groups are the largest sets without a verdict in them (Piepho 2004); the verdicts
+    are `pairs` where they are given, else those of this table.
     """
     fitting = _fitting(scale, better, table.values())
     oriented = {name: _oriented(runs, better, target, fitting) for name, runs in table.items()}
@@ -447,7 +478,9 @@ def ranks(
         return math.inf if rank is None else rank, -sum(known) / len(known) if known else math.inf
 
     names = sorted(table, key=order)
-    groups = _groups(names, verdicts(table, better=better, target=target, scale=scale, alpha=alpha))
+    if pairs is None:
+        pairs = verdicts(table, better=better, target=target, scale=scale, alpha=alpha)
+    groups = _groups(names, pairs)
     every = scales.usable(scale, [value for runs in table.values() for value in runs.values()])
     rows = []
     for name in names:
@@ -460,7 +493,7 @@ def _groups(names: Sequence[str], pairs: Sequence[Verdict]) -> dict[str, tuple[i
     """Numbers of the groups that each name is in: split at every verdict, then drop sets within others."""
     sets = [frozenset(names)]
     for pair in pairs:
-        if pair.word in ("better", "worse"):
+        if pair.decided:
             split = {part for held in sets for part in ({held - {pair.first}, held - {pair.second}})}
             sets = [part for part in split if not any(part < other for other in split)]
     sets.sort(key=lambda held: sorted(names.index(name) for name in held))

@@ -79,10 +79,15 @@ def _judged(rows: Sequence[Row], score: str, asked: Sequence[tuple[str, str, str
     values = {key: {row["seed"]: row[score] for row in rows if (row["budget"], row["arm"]) == key}
               for key in {(row["budget"], row["arm"]) for row in rows}}  # fmt: skip
     pairs = [(values.get((budget, arm), {}), values.get((budget, other), {})) for budget, arm, other in asked]
-    testable = sum(len(one.keys() & other.keys()) > 1 for one, other in pairs)
+    fewest = statistics.FEWEST_SEEDS
+    testable = sum(len(one.keys() & other.keys()) >= fewest for one, other in pairs)
     level = ALPHA / max(1, testable)
     found = [statistics.compare(one, other, better="higher", level=level) for one, other in pairs]
-    raw = {k: p for k, difference in enumerate(found) if (p := difference.p_value) is not None}
+    raw = {
+        k: p
+        for k, difference in enumerate(found)
+        if (p := difference.p_value) is not None and min(difference.counts) >= fewest
+    }
     adjusted = dict(zip(raw, statistics.holm(list(raw.values())), strict=True))
     undecided = sum(p > ALPHA for p in adjusted.values())
     return [
@@ -93,7 +98,7 @@ def _judged(rows: Sequence[Row], score: str, asked: Sequence[tuple[str, str, str
 
 def _verdict(difference: Difference, p_value: float | None, level: float) -> tuple[str, str]:
     if p_value is None or difference.mean is None:
-        return "no verdict possible", "no verdict possible with fewer than two seeds"
+        return "no verdict possible", "no verdict possible with fewer than three seeds"
     if p_value <= ALPHA:
         word = "helps" if difference.mean > 0 else "harms"
         low, high = difference.low, difference.high
@@ -182,7 +187,7 @@ def answer(rows: Sequence[Row], gains: Sequence[Gain], folder: Path) -> list[str
             said.append(f"{lead} no gain over {rival} could be shown, so do not use the synthetic images: {facts}")
         else:
             one = len({row["seed"] for row in rows if row["budget"] == budget}) == 1
-            why = "with one seed; ask for five with --seeds 5" if one else "before two seeds are measured in all arms"
+            why = "with one seed; ask for five with --seeds 5" if one else "before three seeds are measured in all arms"
             said.append(f"{lead} no verdict is possible {why}")
     said += [
         f"with {spread(rows, gain.budget, 'images')} labels the classical changes harm, a sign of too few steps "

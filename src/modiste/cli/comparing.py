@@ -131,14 +131,16 @@ def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> Non
 
 
 def _print_study(folder: StudyFolder, as_json: bool) -> None:
-    from modiste import outcomes
+    from modiste import findings, outcomes
 
     rows = folder.rows
+    found = findings.of(rows)
     if as_json:
-        print(json.dumps({"study": str(folder.path), "finished": folder.finished, "rows": rows}, indent=2))
+        tree = {"study": str(folder.path), "finished": folder.finished, "rows": rows}
+        print(json.dumps({**tree, "findings": findings.to_json(found)}, indent=2))
     else:
         print_table(*outcomes.table(rows))
-        for sentence in [*outcomes.notes(rows), *outcomes.failures(rows), *outcomes.verdicts(rows)]:
+        for sentence in [*outcomes.notes(rows), *outcomes.failures(rows), *findings.sentences(found)]:
             print(sentence)
         print(f"wrote {folder.path / 'records.csv'}")
         if not folder.finished:

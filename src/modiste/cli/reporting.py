@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -27,7 +27,7 @@ def report(
 
     Example: modiste report runs/swift
     """
-    from modiste import progress
+    from modiste import findings, progress
     from modiste import report as room
 
     with progress.telling("report") as say:
@@ -36,7 +36,10 @@ def report(
     rows = [[cell for cell in row if isinstance(cell, str)] for row in table.rows]
     if as_json:
         files = {"html": str(written.html), "markdown": str(written.markdown)}
-        print(json.dumps({**files, "heads": list(table.heads), "rows": rows}, indent=2))
+        tree: dict[str, Any] = {**files, "heads": list(table.heads), "rows": rows}
+        if written.report.findings is not None:
+            tree["findings"] = findings.to_json(written.report.findings)
+        print(json.dumps(tree, indent=2))
         return
     print_table(table.heads, rows)
     print(f"wrote {written.html}")

@@ -112,6 +112,8 @@ def _print_plan(space: Space, path: Path, as_json: bool) -> None:
 
 
 def _plain(found: SearchFolder) -> dict[str, Any]:
+    from modiste import findings
+
     final = found.final
     return {
         "search": str(found.path),
@@ -122,7 +124,8 @@ def _plain(found: SearchFolder) -> dict[str, Any]:
             "study": str(final.study),
             "score": final.score,
             "rows": final.rows,
-            "verdicts": final.verdicts,
+            "verdicts": [findings.pair_sentence(pair, final.score) for pair in final.findings.pairs],
+            "findings": findings.to_json(final.findings),
         },
         "best": None if final is None else {
             "trial": final.best, "sentence": final.sentence, "recipe": str(final.recipe)
@@ -131,7 +134,7 @@ def _plain(found: SearchFolder) -> dict[str, Any]:
 
 
 def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None:
-    from modiste import outcomes, plan, records
+    from modiste import findings, outcomes, plan, records
 
     space, final = found.space, found.final
     keys = list(space.space)
@@ -159,7 +162,8 @@ def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None
         return
     print(f"\nfinalists over training seeds, {recipe} with the settings above:")
     print_table(*outcomes.table(final.rows))
-    for sentence in [*outcomes.notes(final.rows), *outcomes.failures(final.rows), *final.verdicts, final.sentence]:
+    said = [*outcomes.notes(final.rows), *outcomes.failures(final.rows), *findings.sentences(final.findings)]
+    for sentence in [*said, final.sentence]:
         print(sentence)
     print(f"wrote {final.recipe}; train it with:  {plan.shown(['train', str(final.recipe)])}")
 

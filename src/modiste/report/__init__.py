@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from modiste import writing
+from modiste import findings, writing
 from modiste.report import answers, course, gather, methods, pages, showing
 from modiste.report.content import Paragraph, Report, Section
 from modiste.report.gather import Comparison
@@ -30,7 +30,8 @@ class Written(NamedTuple):
 
 def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int | None = None, say: Say) -> Report:
     """The report on a run or study; `brief` leaves out what needs the judge and the data set."""
-    first, table = answers.answer(comparison)
+    found = findings.of(comparison.score_rows)
+    first, table = answers.answer(comparison, found)
     gaze: Gaze | str = "Pictures that need the judge come when the training has ended." if brief else ""
     if not brief:
         gaze = showing.look(comparison, say)
@@ -38,7 +39,7 @@ def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int |
     if isinstance(gaze, Gaze):
         sections.append(showing.neighbour_section(gaze, say))
     sections += [
-        answers.score_section(comparison),
+        answers.score_section(comparison, found),
         course.curve_section(comparison),
         course.network_section(comparison),
     ]
@@ -54,7 +55,14 @@ def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int |
     sections.append(methods.method_section(comparison, gaze.eyes if isinstance(gaze, Gaze) else None))
     kind = "Study" if comparison.is_study else "Run"
     shown = [section for section in sections if section is not None]
-    return Report(f"{kind} {comparison.name}", comparison.about, shown, table, refresh_seconds)
+    return Report(
+        f"{kind} {comparison.name}",
+        comparison.about,
+        shown,
+        table,
+        found if comparison.is_study else None,
+        refresh_seconds,
+    )
 
 
 def write(what: str | Path, out: str | Path | None = None, *, say: Say = lambda _: None) -> Written:

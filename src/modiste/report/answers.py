@@ -8,8 +8,9 @@ import statistics as numbers
 from collections import Counter
 from collections.abc import Sequence
 
-from modiste import charts, measures, outcomes, records, scales, statistics
+from modiste import baselines, charts, findings, measures, outcomes, records, scales, statistics
 from modiste.charts import Bar
+from modiste.findings import Findings
 from modiste.report import words
 from modiste.report.content import Block, Bullets, Chart, Code, Fold, Gallery, Paragraph, Section, Table
 from modiste.report.gather import Comparison, Configuration, Member, gflop_per_image
@@ -21,15 +22,14 @@ BARS = ("frechet", "kernel", "inception_style")
 SPOKES = ("frechet", "kernel", "inception_style", "precision_k3", "recall_k3", "coverage_k5", "label_agreement")
 """Kinds of scores on the radar, as far as all configurations have them."""
 
-LOGARITHMIC = ("frechet", "kernel", "class_frechet")
-"""Distances, whose size counts in factors."""
 
-
-def answer(comparison: Comparison) -> tuple[Section, Table]:
-    """The answer in three sentences, alarms, and the table of scores; that table also by itself."""
-    table = study_table(comparison) if comparison.is_study else run_table(comparison)
-    sentences = study_sentences(comparison) if comparison.is_study else run_sentences(comparison)
+def answer(comparison: Comparison, found: Findings) -> tuple[Section, Table]:
+    """The answer in three sentences, what to doubt, alarms, and the table of scores; that table also by itself."""
+    table = study_table(comparison, found) if comparison.is_study else run_table(comparison)
+    sentences = study_sentences(comparison, found) if comparison.is_study else run_sentences(comparison)
     blocks: list[Block] = [Paragraph(" ".join(sentences))]
+    if comparison.is_study and (doubts := findings.doubts(found)):
+        blocks += [Paragraph("What to doubt:"), Bullets([f"{text[0].upper()}{text[1:]}." for text in doubts])]
     if missing := not_measured(comparison):
         blocks += missing
     alarms, folded = alarm_blocks(comparison)
@@ -136,16 +136,9 @@ def cost_rows(member: Member) -> list[list[str]]:
 # a study
 
 
-def verdicts(comparison: Comparison, score: str) -> list[Verdict]:
-    """What several seeds say of each pair of configurations."""
-    better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
-    target = floor if better == "near" else None
-    return statistics.verdicts(comparison.by_seed(score), better=better, target=target, scale=comparison.scale(score))
-
-
-def study_sentences(comparison: Comparison) -> list[str]:
+def study_sentences(comparison: Comparison, found: Findings) -> list[str]:
     """Who is ahead, what can be told apart, and what cannot."""
-    score = comparison.of_kind("frechet")
+    score = found.score or None
     names = [configuration.name for configuration in comparison.configurations]
     if score is None:
         done = sum(member.status == "finished" for member in comparison.members)
@@ -154,22 +147,29 @@ def study_sentences(comparison: Comparison) -> list[str]:
             f"{done} of {len(comparison.members)} runs are finished and none is measured yet.",
             "So there is no answer yet.",
         ]
-    found = {one.name: comparison.summary(one, score).mean for one in comparison.configurations}
-    means = {name: mean for name, mean in found.items() if mean is not None}
+    every = {one.name: comparison.summary(one, score).mean for one in comparison.configurations}
+    means = {name: mean for name, mean in every.items() if mean is not None}
     counts = {one.name: len(one.values(score)) for one in comparison.configurations}
     seeds = max(counts.values())
     whole = [name for name in means if counts[name] == seeds]
-    ahead = min(whole, key=means.__getitem__)
+    ahead = (max if comparison.part(score, "better") == "higher" else min)(whole, key=means.__getitem__)
     among = f", of the {len(whole)} that have all of them," if len(whole) < len(means) else ""
     floor = records.short(comparison.part(score, "floor"))
-    kind = "geometric " if comparison.scale(score) == "log" else ""
-    first = (
-        f"By the {kind}mean of the Fréchet distance over {seeds} training seed{'s' if seeds > 1 else ''}, "
-        f"{ahead}{among} comes nearest to real images ({records.short(means[ahead])}; real images {floor}, "
-        f"a generator that learned nothing {records.short(comparison.part(score, 'ceiling'))})."
+    kind = "" if comparison.scale(score) == "plain" else f"{scales.MEANS[comparison.scale(score)]} "
+    title = words.TITLES.get(measures.stem(score), score)
+    over = f"{seeds} training seed{'s' if seeds > 1 else ''}"
+    lead = f"By the {kind}mean of the {title} {findings.whose(found)} over {over}, "
+    values = (
+        f"({records.short(means[ahead])}; real images {floor}, "
+        f"a generator that learned nothing {records.short(comparison.part(score, 'ceiling'))})"
     )
-    pairs = verdicts(comparison, score)
-    decided = [pair for pair in pairs if pair.word in ("better", "worse")]
+    first = f"{lead}{ahead}{among} comes nearest to real images {values}."
+    if not found.has_learned(ahead):
+        first = (
+            f"Nothing has been learned yet, so none is the best; use a longer budget. {lead}{ahead} is first {values}."
+        )
+    pairs = found.verdicts
+    decided = [pair for pair in pairs if pair.decided]
     open_pairs = [pair for pair in pairs if pair.word == "cannot be told apart"]
     without = [pair for pair in pairs if pair.word == "no verdict possible"]
     if decided and len(decided) == len(pairs):
@@ -189,7 +189,9 @@ def study_sentences(comparison: Comparison) -> list[str]:
     failed = sum(member.status == "failed" for member in comparison.members)
     third = [f"{failed} of {len(comparison.members)} runs failed"] if failed else []
     have = "pairs have" if len(without) > 1 else "pair has"
-    third += [f"{len(without)} {have} too few seeds for a verdict"] if without and (decided or open_pairs) else []
+    third += [f"{len(without)} {have} no verdict"] if without and (decided or open_pairs) else []
+    opposed = sum(bool(pair.opposed) for pair in found.pairs)
+    third += [f"other scores say the opposite of {opposed} of the {len(decided)} verdicts"] if opposed else []
     budget = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
     return [first, second, budget[0].upper() + budget[1:] + "."]
 
@@ -203,11 +205,11 @@ def beaten(decided: Sequence[Verdict]) -> list[str]:
     return [f"{words.listed(by)} {'is' if len(by) == 1 else 'are'} better than {loser}" for loser, by in found.items()]
 
 
-def study_table(comparison: Comparison) -> Table:
+def study_table(comparison: Comparison, found: Findings) -> Table:
     """Per configuration: rank, means with 95 % intervals of the headline scores, cost; then floor and ceiling."""
     scores = headline(comparison)
     heads = ["configuration", "rank", *map(words.title_of, scores), "seeds", "images", "time", "TFLOP"]
-    placed = ranking(comparison, scores[0]) if scores else {}
+    placed = ranking(comparison, found) if scores else {}
     rows = []
     for configuration in sorted(comparison.configurations, key=lambda one: placed.get(one.name, (math.inf, ""))[0]):
         rank = placed.get(configuration.name, (0.0, "-"))[1]
@@ -237,11 +239,10 @@ def headline(comparison: Comparison) -> list[str]:
     return [name for kind in outcomes.HEADLINE if (name := comparison.of_kind(kind))]
 
 
-def ranking(comparison: Comparison, score: str) -> dict[str, tuple[float, str]]:
+def ranking(comparison: Comparison, said: Findings) -> dict[str, tuple[float, str]]:
     """Mean rank by name, for sorting and as text with the letters of its groups."""
-    better, floor = comparison.part(score, "better"), comparison.part(score, "floor")
-    target = floor if better == "near" else None
-    found = statistics.ranks(comparison.by_seed(score), better=better, target=target, scale=comparison.scale(score))
+    decision = findings.decide(comparison.score_rows)
+    found = [] if decision is None else findings.ranks(decision, said)
     placed = {}
     order = list(dict.fromkeys(group for row in found for group in row.groups))
     for row in found:
@@ -283,7 +284,7 @@ def costs(configuration: Configuration) -> list[str]:
 # charts and the other tables
 
 
-def score_section(comparison: Comparison) -> Section | None:
+def score_section(comparison: Comparison, found: Findings) -> Section | None:
     """Bars of the field's three scores, verdicts, the radar, and every score there is; None without any record."""
     if not comparison.records:
         return None
@@ -305,7 +306,7 @@ def score_section(comparison: Comparison) -> Section | None:
     if (chart := radar_chart(comparison)) is not None:
         blocks.append(chart)
     if comparison.is_study:
-        blocks += verdict_blocks(comparison)
+        blocks += verdict_blocks(found)
         blocks.append(Fold("Every score of every configuration", [all_scores(comparison)]))
     return Section("scores", "Scores", blocks)
 
@@ -339,27 +340,6 @@ def _whisker(comparison: Comparison, configuration: Configuration, score: str) -
     return (row["value"] - 2 * error, row["value"] + 2 * error) if error else None
 
 
-def normalised(value: float, floor: float, ceiling: float, *, logarithmic: bool, least: float) -> float:
-    """A score from 0 (as a generator that learned nothing) to 1 (as real images), clipped.
-
-    Distances count by factors: log(ceiling / value) / log(ceiling / floor), nothing below `least`.
-    """
-    if logarithmic:
-        value, floor = max(value, least), max(floor, least)
-        share = math.log(ceiling / value) / math.log(ceiling / floor) if ceiling > floor else 0.0
-    else:
-        share = (value - ceiling) / (floor - ceiling) if floor != ceiling else 0.0
-    return min(1.0, max(0.0, share))
-
-
-def centre(floor: float, ceiling: float, better: str) -> float:
-    """Where a score's way to real images begins: at its ceiling, or at 0 where that is no worse than the floor.
-
-    So for precision, since noise may lie within a real image's neighbourhood.
-    """
-    return 0.0 if better == "higher" and ceiling >= floor else ceiling
-
-
 def radar_chart(comparison: Comparison) -> Chart | None:
     """The radar of scores that every measured configuration has; None where there are fewer than three."""
     measured = [one for one in comparison.configurations if one.measured]
@@ -385,25 +365,21 @@ def _share(comparison: Comparison, configuration: Configuration, score: str) -> 
     errors = [record["scores"][score].get("uncertainty") or 0.0 for record in comparison.records
               if score in record["scores"]]  # fmt: skip
     floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
-    ceiling = centre(floor, ceiling, comparison.part(score, "better"))
-    logarithmic = measures.stem(score) in LOGARITHMIC
+    ceiling = baselines.centre(floor, ceiling, comparison.part(score, "better"))
+    logarithmic = measures.stem(score) in baselines.LOGARITHMIC
     least = max(numbers.fmean(errors), 1e-9)
     mean = comparison.summary(configuration, score).mean
     assert mean is not None
-    return normalised(mean, floor, ceiling, logarithmic=logarithmic, least=least)
+    return baselines.normalised(mean, floor, ceiling, logarithmic=logarithmic, least=least)
 
 
-def verdict_blocks(comparison: Comparison) -> list[Block]:
+def verdict_blocks(found: Findings) -> list[Block]:
     """A sentence per pair on the score that decides, and how it was tested."""
-    score = comparison.of_kind("frechet")
-    if score is None:
+    if not found.pairs:
         return []
-    pairs = verdicts(comparison, score)
-    if not pairs:
-        return []
-    pairs.sort(key=lambda pair: pair.word not in ("better", "worse"))  # what was found first
-    said = [f"{pair.sentence}." for pair in pairs]
-    told: list[Block] = [Paragraph(f"Verdicts on {score}, pair by pair:")]
+    pairs = sorted(found.pairs, key=lambda pair: not pair.verdict.decided)  # what was found first
+    said = [f"{findings.pair_sentence(pair, found.score)}." for pair in pairs]
+    told: list[Block] = [Paragraph(f"Verdicts by {findings.by(found)}, pair by pair:")]
     told += [Bullets(said)] if len(said) <= 6 else [Bullets(said[:3]), Fold(f"All {len(said)} pairs", [Bullets(said)])]
     return [*told, Paragraph(statistics.METHOD)]
 

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from modiste.findings import Findings
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -125,5 +127,7 @@ class Report:
     sections: Sequence[Section]
     summary: Table
     """The table of scores, which the terminal shows too."""
+    findings: Findings | None = None
+    """What a study found, as facts; None of a single run."""
     refresh_seconds: int | None = None
     """How often a live page loads itself again."""

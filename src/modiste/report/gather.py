@@ -127,6 +127,19 @@ class Comparison:
         """The full name of the first score of that kind, which is the judge's; None if nothing was measured so."""
         return next((name for name in self.score_names if measures.stem(name) == kind), None)
 
+    @property
+    def score_rows(self) -> list[Row]:
+        """A row per run and score as in a study's table, of the records as they are now."""
+        found = []
+        for configuration in self.configurations:
+            for member in configuration.members:
+                status = "finished" if member.record else "failed" if member.status == "failed" else "waiting"
+                row: Row = dict.fromkeys(outcomes.COLUMNS)
+                row |= {"study": self.name, "configuration": configuration.name, "seed": member.seed}
+                row |= {"status": status, "reason": member.reason, "images": member.images, "seconds": member.seconds}
+                found += outcomes.score_rows(row, member.record) if member.record else [row]
+        return found
+
     def by_seed(self, score: str) -> dict[str, dict[int, float | None]]:
         """A score by configuration and seed; None where the run failed, left out where it is still to come."""
         found: dict[str, dict[int, float | None]] = {}
