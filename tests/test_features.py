@@ -43,11 +43,6 @@ def some(count: int = 6, seed: int = 0) -> Images:
     return Images(np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8), np.uint8), None, (), "some")
 
 
-def kept(folder: Path) -> Path:
-    (place,) = folder.rglob("*.*")
-    return place
-
-
 def test_names_are_words() -> None:
     assert [features.count_word(count) for count in (10_000, 2_000, 1_234, 200, 0)] == ["10k", "2k", "1234", "200", "0"]
     assert [features.word(text) for text in ("My_Photos (2)", "Été", "__")] == ["my-photos-2", "t", "judge"]
@@ -133,7 +128,7 @@ def test_features_are_kept_by_content(cache: Path, logits: bool) -> None:
     counting, images = Counting(logits=logits), some()
     first = features.extract(counting.extractor, images, cached=True)
     second = features.extract(counting.extractor, replace(images, name="renamed"), cached=True)
-    assert counting.calls == 1 and len(list(cache.rglob("*.npz"))) == 1
+    assert counting.calls == 1 and len(list(cache.rglob("*.cached"))) == 1
     assert np.array_equal(first.vectors, second.vectors) and second.vectors.dtype == np.float32
     assert (second.logits is None) is (not logits)
     if logits:
@@ -148,51 +143,86 @@ def test_other_images_and_other_extractors_are_computed(cache: Path) -> None:
     assert (counting.calls, other.calls) == (2, 1)
     features.extract(counting.extractor, some())  # generated images are never kept
     features.extract(counting.extractor, some(seed=2))
-    assert counting.calls == 4 and len(list(cache.rglob("*.npz"))) == 3
+    assert counting.calls == 4 and len(list(cache.rglob("*.cached"))) == 3
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    """The content with one bit turned over."""
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "cut off": lambda content: content[: len(content) // 2],
-    "one bit": lambda content: content.replace(b"<f4", b"<f5") if b"<f4" in content else content[:-9] + b"?" * 9,
+    "without its first line": lambda content: content.partition(b"\n")[2],
+    "one bit of the hash": lambda content: flipped(content, 100),
+    "one bit of a value": lambda content: flipped(content, 8 * (len(content) - 4)),
     "text": lambda content: b"not what it was",
     "null": lambda content: b"null",
     "list": lambda content: b"[1, 2]",
 }
 
 
+def value() -> dict[str, float]:
+    return {"value": 0.5125}
+
+
+def array() -> np.ndarray:
+    return np.arange(4.0)
+
+
+def right(counting: Counting) -> None:
+    """Ask for all that the tests below keep, and hold it to what it is."""
+    found = features.extract(counting.extractor, some(), cached=True)
+    assert np.array_equal(found.vectors, Counting().examine(some().pixels).vectors)
+    assert found.logits is not None and np.array_equal(found.logits, -found.vectors)
+    assert features.remembered({"kind": "value"}, value) == value()
+    assert features.remembered_array({"kind": "array"}, array).tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_of_the_cache_are_computed_anew(cache: Path, damage: str) -> None:
-    counting, calls = Counting(logits=True), []
-
-    def value() -> dict[str, float]:
-        calls.append(1)
-        return {"value": 0.5}
-
-    def array() -> np.ndarray:
-        calls.append(1)
-        return np.arange(4.0)
-
+    counting = Counting(logits=True)
     for _ in range(2):
-        features.extract(counting.extractor, some(), cached=True)
-        features.remembered({"kind": "value"}, value)
-        features.remembered_array({"kind": "array"}, array)
-    assert counting.calls == 1 and len(calls) == 2
-    for place in [path for path in cache.rglob("*") if path.is_file()]:
-        place.write_bytes(DAMAGES[damage](place.read_bytes()))
+        right(counting)
+    assert counting.calls == 1
+    before = {place: place.read_bytes() for place in cache.rglob("*.cached")}
+    assert len(before) == 3
+    for place, content in before.items():
+        place.write_bytes(DAMAGES[damage](content))
     for _ in range(2):  # the second time from the mended file
-        found = features.extract(counting.extractor, some(), cached=True)
-        assert np.array_equal(found.vectors, Counting().examine(some().pixels).vectors)
-        assert features.remembered({"kind": "value"}, value) == {"value": 0.5}
-        assert features.remembered_array({"kind": "array"}, array).tolist() == [0, 1, 2, 3]
-    assert counting.calls == 2 and len(calls) == 4
+        right(counting)
+    assert counting.calls == 2 and {place: place.read_bytes() for place in cache.rglob("*.cached")} == before
 
 
-def test_features_of_another_length_are_not_taken(cache: Path) -> None:
-    counting = Counting()
-    features.extract(counting.extractor, some(), cached=True)
-    np.savez(kept(cache), format=np.array(features.CACHE_FORMAT), vectors=np.zeros((5, 1), np.float32))
-    assert len(features.extract(counting.extractor, some(), cached=True)) == 6 and counting.calls == 2
+def test_every_flipped_bit_of_the_cache_is_noticed(cache: Path) -> None:
+    """A digit of a number, a sign of an array's header, a flag of an archive: each would be read as something else."""
+    counting = Counting(logits=True)
+    right(counting)
+    before = {place: place.read_bytes() for place in cache.rglob("*.cached")}
+    for place, content in before.items():
+        for bit in range(0, 8 * len(content), 7 if len(content) < 200 else 61):
+            place.write_bytes(flipped(content, bit))
+            right(counting)
+            assert place.read_bytes() == content, (place, bit)
+
+
+def test_a_file_of_another_entry_is_not_taken(cache: Path) -> None:
+    counting, other = Counting(), Counting("f00d")
+    for extractor in (counting.extractor, other.extractor):
+        features.extract(extractor, some(), cached=True)
+        features.extract(extractor, some(seed=1), cached=True)
+    one, two, three, four = sorted(cache.rglob("*.cached"))
+    contents = [place.read_bytes() for place in (one, two, three, four)]
+    for place, content in zip((one, two, three, four), contents[1:] + contents[:1], strict=True):
+        place.write_bytes(content)
+    for extractor in (counting.extractor, other.extractor):
+        for seed in (0, 1):
+            found = features.extract(extractor, some(seed=seed), cached=True)
+            assert np.array_equal(found.vectors, Counting().examine(some(seed=seed).pixels).vectors)
+    assert [place.read_bytes() for place in (one, two, three, four)] == contents
 
 
 @pytest.mark.parametrize("hindrance", ["a file", "read only"])

@@ -52,6 +52,49 @@ def test_what_is_loaded_is_what_was_measured(trained: Path, garments: Data) -> N
     assert loaded.fingerprint == loaded.card["sha256"][:16]
 
 
+def test_a_judge_under_another_sets_name_is_not_taken(
+    trained: Path, garments: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
+    digest = judge.load(trained).card["data"]["digest"]
+    for place in (judge.cache_path(digest, "residual"), judge.cache_path(digest, "plain")):
+        place.parent.mkdir(exist_ok=True)
+        for suffix in (".safetensors", ".json"):
+            shutil.copy(trained.with_suffix(suffix), place.with_suffix(suffix))
+    found = judge.for_data(garments)
+    assert found is not None and found.fingerprint == judge.load(trained).fingerprint
+    with pytest.raises(ModisteError, match=r"-plain\.safetensors was trained on other images.*train it again"):
+        judge.for_data(garments, "plain")  # the file says that it is a residual one
+    monkeypatch.setattr(judge.data, "digest", lambda _: "0" * 64)
+    other = judge.cache_path("0" * 64, "residual")
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(trained.with_suffix(suffix), other.with_suffix(suffix))
+    with pytest.raises(ModisteError, match=r"was trained on other images than its name says"):
+        judge.for_data(garments)
+
+
+def test_a_training_that_dies_between_card_and_weights_leaves_no_judge(
+    garments: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
+    place = judge.cache_path(data.digest(data.open_data(garments, part="fit")), "residual")
+    judge.train(garments, place, epochs=1)
+    write_bytes = judge.writing.write_bytes
+
+    def die(path: Path, content: bytes) -> None:
+        if path.suffix == ".safetensors":
+            raise KeyboardInterrupt
+        write_bytes(path, content)
+
+    monkeypatch.setattr(judge.writing, "write_bytes", die)
+    with pytest.raises(KeyboardInterrupt):
+        judge.train(garments, place, epochs=1, seed=1)
+    assert judge.for_data(garments) is None  # and not an error until somebody trains it again
+    monkeypatch.setattr(judge.writing, "write_bytes", write_bytes)
+    judge.train(garments, place, epochs=1, seed=1)
+    assert judge.for_data(garments) is not None
+
+
 def test_a_place_that_cannot_be_written_is_said_before_the_training(
     garments: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

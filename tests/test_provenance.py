@@ -94,6 +94,23 @@ def test_a_signed_picture_is_valid_by_a_test_certificate_that_is_kept(signed: by
     assert place.stat().st_mode & 0o077 == 0  # the private key is nobody else's
 
 
+def test_a_damaged_test_signer_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
+    chain, key = provenance._test_credentials()
+    (place,) = (tmp_path / "provenance").iterdir()
+    assert place.stat().st_mode & 0o077 == 0
+    whole = place.read_bytes()
+    line = whole.splitlines(keepends=True)
+    for damaged in (b"", whole[:300], whole[:-40], b"".join([*line[:2], line[3], line[2], *line[4:]]),
+                    whole.replace(line[-4], line[-4][::-1].strip() + b"\n")):  # fmt: skip
+        assert damaged != whole
+        place.write_bytes(damaged)
+        made = provenance._test_credentials()
+        assert made != (chain, key) and provenance._test_credentials() == made
+    assert [file.name for file in place.parent.iterdir()] == ["test-signer.pem"]
+
+
 def test_a_change_after_signing_shows(signed: bytes) -> None:
     changed = forged(signed)
     assert provenance.read_metadata(changed)["Recipe"] == "quick"

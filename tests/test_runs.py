@@ -85,13 +85,13 @@ def test_a_start_sweeps_out_what_killed_writers_left_and_nothing_of_living_ones(
     ended.wait()
     own, killed = f"{os.getpid()}-{writing.THIS_PROCESS}-7", f"{ended.pid}-0a1b-7"
     reused = f"{os.getpid()}-0a1b-7"  # a killed process's number, which this one was given
-    for mark in (own, f"{os.getppid()}-0a1b-7", killed, reused, "older"):
+    for mark in (own, f"{os.getppid()}-0a1b-7", killed, reused, "mine"):
         (run.path / "state" / f".1.pt.{mark}.writing").touch()
         (run.path / f".set.{mark}.writing" / "a coat").mkdir(parents=True)
         (run.path / f".set.{mark}.writing" / "a coat" / "1.png").touch()
     with runs.locked(run.path):
         left = {path.name.removesuffix(".writing") for path in run.path.rglob("*.writing")}
-    assert left == {f"{name}.{mark}" for name in (".1.pt", ".set") for mark in (own, f"{os.getppid()}-0a1b-7")}
+    assert left == {f"{name}.{mark}" for name in (".1.pt", ".set") for mark in (own, f"{os.getppid()}-0a1b-7", "mine")}
     assert writing.beside(tmp_path / "x").name.startswith(f".x.{own[:-1]}")
 
 

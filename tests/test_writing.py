@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,3 +63,50 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
         pytest.fail("held by two")
     with writing.held(place, "study"):  # free again
         pass
+
+
+def test_the_first_write_into_a_folder_removes_what_killed_writers_left_there(tmp_path: Path) -> None:
+    gone = 2**22 + 1  # greater than any process number
+    ours, other = writing.THIS_MACHINE, "0" * 8
+    left = [f".set.npz.{gone}-{ours}01234567-3.writing", f".report.html.{gone}-0a1b2c3d-0.writing",
+            f".old.{gone}-{other}01234567-0.writing"]  # fmt: skip
+    kept = [
+        f".new.{gone}-{other}01234567-0.writing",
+        f".x.{os.getpid()}-{writing.THIS_PROCESS}-9.writing",
+        ".mine.writing",
+    ]
+    for name in (*left, *kept):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / left[2], (0, 0))  # on another machine, which is not at it any more
+    writing.write_text(tmp_path / "file", "new")
+    assert sorted(place.name for place in tmp_path.iterdir()) == sorted([*kept, "file"])
+    (tmp_path / left[0]).touch()
+    writing.write_text(tmp_path / "file", "newer")  # once for a folder is enough
+    assert (tmp_path / left[0]).exists()
+
+
+def test_a_scratch_folder_is_gone_in_the_end_and_those_of_the_killed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing.tempfile, "gettempdir", lambda: str(tmp_path))
+    dead = tmp_path / f".modiste.{2**22 + 1}-{writing.THIS_PROCESS}-0.writing"
+    (dead / "run").mkdir(parents=True)
+    with writing.scratch() as folder:
+        (folder / "file").touch()
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_after_the_other_renames_in_a_folder(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def rename(k: int) -> None:
+        with writing.alone(tmp_path):
+            inside.append(k)
+            threading.Event().wait(0.01)
+            assert inside == [k]
+            inside.remove(k)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(rename, range(8)))
+    assert not list(tmp_path.iterdir())

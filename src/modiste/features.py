@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,11 +33,11 @@ from modiste.errors import ModisteError
 from modiste.judge import Judge
 from modiste.networks import Shape
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
 RANDOM_CHUNK = 250
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError)
 """What reading a missing or damaged file of the cache raises; it is computed anew."""
 
 TAKEN = (*judge_room.SHIPPED, "random", "inception", "infinite")
@@ -181,49 +180,66 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
     """The features of these images; `cached` keeps them on disk by content, for real images that will come again."""
     if not cached:
         return extractor.examine(fitted(images.pixels, extractor.shape))
-    place = cache_root() / "features" / f"{extractor.fingerprint}-{data.digest(images)[:24]}.npz"
-    with suppress(*UNREADABLE), np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as stored:
-        if int(stored["format"]) == CACHE_FORMAT and len(stored["vectors"]) == len(images):
-            return Features(stored["vectors"], stored.get("logits"))
+    key = f"{CACHE_FORMAT} {extractor.fingerprint} {data.digest(images)}"
+    with suppress(*UNREADABLE), np.load(io.BytesIO(_kept("features", key)), allow_pickle=False) as stored:
+        return Features(stored["vectors"], stored.get("logits"))
     features = extractor.examine(fitted(images.pixels, extractor.shape))
-    arrays = {"format": np.array(CACHE_FORMAT), "vectors": features.vectors}
-    if features.logits is not None:
-        arrays["logits"] = features.logits
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    _keep(place, buffer.getvalue())
+    logits = {} if features.logits is None else {"logits": features.logits}
+    _keep("features", key, _npz(vectors=features.vectors, **logits))
     return features
 
 
 def remembered(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The JSON value of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
-    place = cache_root() / "scores" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     with suppress(*UNREADABLE):
-        stored = cast("dict[str, Any]", json.loads(place.read_text(encoding="utf-8")))
-        if stored["key"] == text:
-            return stored["value"]
+        return json.loads(_kept("scores", text))
     value = compute()
-    _keep(place, json.dumps({"key": text, "value": value}).encode())
+    _keep("scores", text, json.dumps(value).encode())
     return value
 
 
 def remembered_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
     """The array of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
-    place = cache_root() / "arrays" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-    with suppress(*UNREADABLE), np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as stored:
-        if str(stored["key"]) == text:
-            return cast("NDArray[np.float64]", stored["values"])
+    with suppress(*UNREADABLE), np.load(io.BytesIO(_kept("arrays", text)), allow_pickle=False) as stored:
+        return cast("NDArray[np.float64]", stored["values"])
     values = compute()
-    buffer = io.BytesIO()
-    np.savez(buffer, key=np.array(text), values=values)
-    _keep(place, buffer.getvalue())
+    _keep("arrays", text, _npz(values=values))
     return values
 
 
-def _keep(place: Path, content: bytes) -> None:
+def _npz(**arrays: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+# --- the cache: an entry is one line with the hash of its key and content, then the content, so that a damaged file,
+# a part of one and another entry's file are all known for what they are
+
+
+def _place(kind: str, key: str) -> Path:
+    return cache_root() / kind / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.cached"
+
+
+def _seal(key: str, content: bytes) -> bytes:
+    sha = hashlib.sha256(key.encode() + b"\0")
+    sha.update(content)
+    return sha.hexdigest().encode() + b"\n"
+
+
+def _kept(kind: str, key: str) -> bytes:
+    """What was kept under this key; ValueError where that is not what lies there, OSError where nothing does."""
+    seal, _, content = _place(kind, key).read_bytes().partition(b"\n")
+    if seal + b"\n" != _seal(key, content):
+        raise ValueError("damaged, or another entry's")
+    return content
+
+
+def _keep(kind: str, key: str, content: bytes) -> None:
     """Keep it if that is possible; a cache that cannot be written is no reason to stop."""
+    place = _place(kind, key)
     with suppress(OSError, ModisteError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        writing.write_bytes(place, content)
+        writing.write_bytes(place, _seal(key, content) + content)

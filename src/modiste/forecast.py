@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modiste import evaluation, plan, runs, workers
+from modiste import evaluation, plan, runs, workers, writing
 from modiste.errors import ModisteError
 from modiste.plan import Planned, Study
 from modiste.workers import Errand
@@ -27,14 +26,14 @@ def table(study: Study, planned: Sequence[Planned], jobs: int, calibrate: bool, 
     Predictions are None without calibration, but for training times that the budget sets.
     """
     first = {run.configuration: run for run in reversed(planned)}
-    with tempfile.TemporaryDirectory(prefix="modiste-") as folder:
+    with writing.scratch() as folder:
         rows = []
         judging: float | None = None
         for name in dict.fromkeys(run.configuration for run in planned):
             speed = size = None
             if calibrate:
                 say(f"calibrating {name}")
-                trial = Path(folder) / name
+                trial = folder / name
                 speed, size = _trial(first[name], trial, study.threads)
                 judging = _judging_seconds(trial, study) if judging is None else judging
             rows.append(_row(first[name], speed, size, judging, study.evaluate.count))

@@ -11,7 +11,6 @@ The card of a set, which says how it was made, is written by `sets`.
 
 from __future__ import annotations
 
-import glob
 import gzip
 import io
 import itertools
@@ -169,8 +168,8 @@ def beside(out: Path) -> Iterator[Path]:
     made = [folder for folder in place.parents if not folder.exists()]
     try:
         with writing.place_named(out):
-            writing.sweep(place.parent.glob(f".{glob.escape(out.absolute().name)}.*.writing"))
             place.mkdir(parents=True)
+            writing.sweep_once(place.parent)
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -221,22 +220,23 @@ def settle(place: Path, out: Path, kind: str) -> None:
         if kind == "folder" and hasattr(os, "sync"):
             os.sync()  # once for all of its files: 9 ms for each of 60,000 would be nine minutes
         writing.settle_names(place)
-        if kind in SINGLE:
-            if is_card(card := card_place(out, kind)):
-                card.unlink()
-            for file in sorted(place.iterdir(), key=lambda file: file.name != out.name):  # the set first
-                file.replace(out.parent / file.name)
-        else:
-            if out.exists():
-                out.rmdir()
-            place.rename(out)
+        with writing.alone(out.parent):  # two sets at a time: no card comes to lie beside the other one's images
+            if kind in SINGLE:
+                if is_card(card := card_place(out, kind)):
+                    card.unlink()
+                for file in sorted(place.iterdir(), key=lambda file: file.name != out.name):  # the set first
+                    file.replace(out.parent / file.name)
+            else:
+                if out.exists():
+                    out.rmdir()
+                place.rename(out)
         writing.settle_names(out.parent)
 
 
 def replace(place: Path, out: Path) -> None:
     """Rename the folder `place` into `out`, from which an earlier folder moves aside until that is done."""
     out = out.absolute()  # `.` has no name to put another one beside
-    with writing.place_named(out):
+    with writing.place_named(out), writing.alone(out.parent):
         writing.settle_names(place)
         aside = _aside(out)
         if out.exists():
@@ -245,17 +245,26 @@ def replace(place: Path, out: Path) -> None:
         try:
             place.rename(out)
         except BaseException:
-            recover(out)
+            _put_back(out)
             raise
         writing.settle_names(out.parent)
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def recover(out: Path) -> None:
-    """Put the folder back that a `replace` has moved aside which was killed there."""
+    """Put the folder back that a `replace` has moved aside which was killed there, or remove it if it is not needed."""
     out = out.absolute()
-    if not out.exists() and _aside(out).is_dir():
-        _aside(out).rename(out)
+    if _aside(out).is_dir():
+        with writing.place_named(out), writing.alone(out.parent):  # for one that is still at it
+            _put_back(out)
+
+
+def _put_back(out: Path) -> None:
+    aside = _aside(out)
+    if out.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    elif aside.is_dir():
+        aside.rename(out)
 
 
 def _aside(out: Path) -> Path:

@@ -295,8 +295,11 @@ def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: di
         images = data.open_data(dataset, part=part)
         if images.labels is not None:
             card["measured"][part] = measure(judge, images)
-    writing.write_bytes(out.with_suffix(".safetensors"), content)
+    weights = out.with_suffix(".safetensors")
+    with writing.place_named(weights):
+        weights.unlink(missing_ok=True)  # of an earlier judge, which would stand beside this one's card
     writing.write_json(out.with_suffix(".json"), card)
+    writing.write_bytes(weights, content)  # last: they make the judge
     return judge
 
 
@@ -367,7 +370,12 @@ def for_data(dataset: Data, kind: Kind = "residual") -> Judge | None:
         if judge.card["data"]["digest"] == digest and judge.card["kind"] == kind:
             return judge
     path = cache_path(digest, kind)
-    return _load(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    judge = _load(path)
+    if judge.card["data"]["digest"] != digest or judge.card["kind"] != kind:
+        raise ModisteError(f"the judge {path} was trained on other images than its name says; train it again")
+    return judge
 
 
 def cache_path(digest: str, kind: Kind) -> Path:

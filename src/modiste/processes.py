@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
+from modiste import writing
 from modiste.errors import ModisteError, UsageError
 
 T = TypeVar("T")
@@ -118,8 +118,8 @@ def _here(rank: int) -> str:
 def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[FileStore]:
     """What is shared with the ranks after this one, which are started here and gone when the context ends."""
     threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory(prefix="modiste-") as name:
-        folder, each = Path(name), max(1, threads // team.size)
+    with writing.scratch() as folder:
+        each = max(1, threads // team.size)
         command = [sys.executable, "-m", "modiste", *partner(folder)]
         shared = {"WORLD_SIZE": str(team.size), RENDEZVOUS: str(folder / "meeting"), "OMP_NUM_THREADS": str(each)}
         # All are on this machine, and gloo would look for an address of the machine in a network that may not be there.

@@ -12,7 +12,6 @@ import datetime
 import importlib
 import io
 import json
-import os
 import struct
 import zlib
 from collections import Counter
@@ -26,7 +25,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modiste import runs, watermark
+from modiste import runs, watermark, writing
 from modiste.data import parquet, readers
 from modiste.data.download import cache_root
 from modiste.errors import ModisteError, UsageError
@@ -246,14 +245,34 @@ def _algorithm(key: str) -> bytes:
 def _test_credentials() -> tuple[str, str]:
     """Certificate chain and private key in PEM of this machine's test signer, made on first use."""
     place = cache_root() / "provenance" / "test-signer.pem"
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name(f".{place.name}.{os.getpid()}")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-            file.write(_make_credentials())
-        beside.replace(place)
-    text = place.read_text(encoding="ascii")
+    with suppress(OSError, ValueError):
+        return _parted(place.read_bytes())
+    content = _make_credentials().encode("ascii")  # none is there yet, or it is damaged
+    place.parent.mkdir(parents=True, exist_ok=True)
+    writing.write_bytes(place, content, private=True)
+    return _parted(content)
+
+
+def _parted(content: bytes) -> tuple[str, str]:
+    """Certificate chain and private key of the file that holds both; ValueError unless they belong together."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    text = content.decode("ascii")
     start = text.index("-----BEGIN CERTIFICATE-----")
+    signer, authority = x509.load_pem_x509_certificates(content[start:])
+    key, public = load_pem_private_key(content[:start], None), signer.public_key()
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(public, ec.EllipticCurvePublicKey):
+        raise ValueError("other keys than the test signer's")
+    try:
+        for certificate in (signer, authority):
+            certificate.verify_directly_issued_by(authority)
+        public.verify(key.sign(content, ec.ECDSA(hashes.SHA256())), content, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, TypeError) as error:
+        raise ValueError(f"damaged ({error})") from None
     return text[start:], text[:start]
 
 

@@ -1,18 +1,22 @@
 """Writing: no file is ever half there, and a folder belongs to one process at a time.
 
-Every file is written beside its place and renamed into it. A lock that the operating system releases with the process
-keeps others out of a folder.
+Every file is written beside its place and renamed into it. What a process that was killed has left there is removed by
+the next one that writes into the same folder. Locks that the operating system releases with the process keep others out
+of a folder, or let one after the other rename in it.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,8 +27,17 @@ import filelock
 
 from modiste.errors import ModisteError, UsageError
 
-THIS_PROCESS = uuid.uuid4().hex[:8]  # the number of a process that was killed may be given to this one
+THIS_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # some share their folders
+THIS_PROCESS = (
+    f"{THIS_MACHINE}{uuid.uuid4().hex[:8]}"  # the number of a process that was killed may be given to this one
+)
 WRITES = itertools.count()
+SWEPT: set[Path] = set()
+"""The folders that this process has written into."""
+UNFINISHED = re.compile(r"^\..+\.(\d{1,9})-(\w+)-\d+\.writing$")
+"""The names that `beside` gives: the number of a process, a word for it and its machine, the number of its write."""
+ELSEWHERE_SECONDS = 24 * 60 * 60.0
+"""What another machine began to write is left alone for so long, as nobody here knows whether it is still at it."""
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
@@ -42,12 +55,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that at every instant the old content or the new one is there, never a part."""
+def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
+    """Write a file so that at every instant the old content or the new one is there, never a part.
+
+    A `private` one nobody but the user can read.
+    """
     place = beside(path)
+    sweep_once(path.parent)
     with place_named(path):
         try:
             with place.open("wb") as file:
+                if private:
+                    place.chmod(0o600)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -132,23 +151,65 @@ def held(path: Path, work: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process, or thread, is between two renamings in this folder; no file is left by it.
+
+    Where the system has no such locks, nobody is waited for.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems have none
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new folder among the system's temporary files, gone at the end; those of killed processes go first."""
+    parent = Path(tempfile.gettempdir())
+    sweep(parent.glob(".modiste.*.writing"))
+    place = beside(parent / "modiste")
+    with place_named(place):
+        place.mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def sweep_once(folder: Path) -> None:
+    """Remove what others have left half-written in a folder, when this process writes into it for the first time."""
+    place = folder.absolute()
+    if place not in SWEPT:
+        SWEPT.add(place)
+        with suppress(OSError):
+            sweep(place.glob(".*.writing"))
+
+
 def sweep(unfinished: Iterable[Path]) -> None:
-    """Remove these files and folders, named by `beside`, but for those that a living process is still writing."""
+    """Remove those of these files and folders that `beside` has named and no living process is still writing."""
     for path in list(unfinished):
-        if not _has_living_writer(path):
-            with suppress(OSError):  # it is in nobody's way
+        with suppress(OSError):  # it is in nobody's way
+            if (told := UNFINISHED.search(path.name)) and not _is_being_written(path, int(told[1]), told[2]):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _has_living_writer(path: Path) -> bool:
-    """Whether the process that a name of `beside` tells of is alive on this machine."""
-    told = re.search(r"\.(\d{1,9})-(\w+)-\d+\.writing$", path.name)
-    if told is None or os.name != "posix":  # elsewhere the question would end the process
-        return False
-    if int(told[1]) == os.getpid():
-        return told[2] == THIS_PROCESS
+def _is_being_written(path: Path, number: int, word: str) -> bool:
+    """Whether the process that a name of `beside` tells of is alive, as far as this machine knows."""
+    if os.name != "posix" or (len(word) == len(THIS_PROCESS) and not word.startswith(THIS_MACHINE)):
+        return time.time() - path.lstat().st_mtime < ELSEWHERE_SECONDS  # on Windows the question would end the process
+    if number == os.getpid():
+        return word == THIS_PROCESS
     try:
-        os.kill(int(told[1]), 0)
+        os.kill(number, 0)
     except OSError as error:
         return error.errno == errno.EPERM  # it is another user's
     return True
