@@ -17,6 +17,7 @@ ORDER = [
     "errors",
     "writing",
     "terminal",
+    "lifeline",
     "config",
     "data.images",
     "data.classes",

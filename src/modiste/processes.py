@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from modiste import writing
+from modiste import lifeline, writing
 from modiste.errors import ModisteError, UsageError
 
 T = TypeVar("T")
@@ -120,17 +120,14 @@ def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[
     threads = torch.get_num_threads()
     with writing.scratch() as folder:
         each = max(1, threads // team.size)
-        command = [sys.executable, "-m", "modiste", *partner(folder)]
+        command = partner(folder)
         shared = {"WORLD_SIZE": str(team.size), RENDEZVOUS: str(folder / "meeting"), "OMP_NUM_THREADS": str(each)}
         # All are on this machine, and gloo would look for an address of the machine in a network that may not be there.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         others = {}
         for rank in range(1, team.size):
             with (folder / f"{rank}.log").open("wb") as said:
-                environment = {**os.environ, **shared, "RANK": str(rank)}
-                others[rank] = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment
-                )
+                others[rank] = lifeline.start(command, said, environment={**shared, "RANK": str(rank)})
         torch.set_num_threads(each)
         try:
             store = FileStore(str(folder / "meeting"), team.size)
@@ -151,6 +148,7 @@ def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[
             for other in others.values():
                 other.kill()
                 other.wait()
+                lifeline.let_go(other)
             torch.set_num_threads(threads)
 
 

@@ -1,15 +1,13 @@
 """Runs of a study as processes of their own, some at a time: on this machine, or as tasks of a Ray cluster.
 
 Each process gets the command that a person would type. What it says goes to a log file; a command that fails leaves
-its last line as the reason. A study that was killed may have left processes behind: they are waited for, never fought.
+its last line as the reason. The processes of a study that was killed save and end (`lifeline`); they are waited for.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modiste import plan, runs, writing
+from modiste import lifeline, plan, runs, writing
 from modiste.errors import ModisteError, UsageError
 
 INTERRUPTED = "interrupted"
@@ -55,20 +53,19 @@ class Stop:
         with self._lock:
             if self.came:
                 return None
-            process = subprocess.Popen(
-                [sys.executable, "-m", "modiste", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=errand.working_folder,
-                env={**os.environ, **errand.environment},
-                start_new_session=True,  # a Ctrl-C at the terminal is the study's to pass on, once
+            process = lifeline.start(
+                command,
+                log,
+                environment=errand.environment,
+                folder=errand.working_folder,
+                own_session=True,  # a Ctrl-C at the terminal is the study's to pass on, once
             )
             self._processes.add(process)
             return process
 
     def ended(self, process: subprocess.Popen[bytes]) -> None:
         """Forget a process that has ended."""
+        lifeline.let_go(process)
         with self._lock:
             self._processes.discard(process)
 

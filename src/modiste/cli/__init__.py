@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Option
 
-from modiste import __version__, terminal
+from modiste import __version__, lifeline, terminal
 from modiste.cli import augmenting, browsing, comparing, exporting, judging, reporting, searching, training, verifying
 from modiste.errors import ModisteError, is_out_of_memory
 
@@ -32,6 +32,7 @@ def main() -> NoReturn:
     # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
     # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    lifeline.hold()
     terminal.print_anything()
     with terminal.never_silent(f"modiste {_verb(sys.argv[1:])}".rstrip()):
         _carry_out()
