@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import modiste
-from modiste import assembly, config, cuda_graph, data, networks, processes, runs, selection, trainer, updates
+from modiste import assembly, config, cuda_graph, data, health, networks, processes, runs, selection, trainer, updates
 from modiste.config import Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
@@ -531,3 +531,27 @@ def test_a_training_judges_itself_by_held_out_images(tiny: Recipe, tmp_path: Pat
     assert not (plain.path / "best.safetensors").exists() and "best" not in plain.manifest
     same = (run.path / "generator.safetensors", plain.path / "generator.safetensors")
     assert same[0].read_bytes() == same[1].read_bytes()  # being judged changes nothing
+
+
+def test_a_tick_reads_no_log(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a log is, a tick costs what the first one did."""
+    reads: list[str] = []
+    monkeypatch.setattr(runs, "_read", lambda path, read=runs._read: reads.append(path.name) or read(path))
+
+    def logs_read(images: int) -> int:
+        reads.clear()
+        recipe = config.override(tiny, {"train.images": images, "train.tick_images": 16})
+        assert len(modiste.train(recipe, tmp_path / str(images)).log) == images // 16
+        return reads.count("log.jsonl")
+
+    assert logs_read(320) == logs_read(32)
+
+
+def test_what_is_told_of_a_long_log_does_not_grow() -> None:
+    told = trainer.Told()
+    record = {"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0, "gradient_norm_g": 1.0}
+    signs = [told.add({**record, "images": images, "frechet_a_heldout": 5.0 + images}) for images in range(50_000)]
+    assert [len(new) for new in signs[: health.PATIENCE_TICKS]] == [0] * (health.PATIENCE_TICKS - 1) + [1]
+    assert not any(signs[health.PATIENCE_TICKS :])
+    assert len(told.history.recent) == health.PATIENCE_TICKS and told.history.recent[-1]["images"] == 49_999
+    assert told.best is not None and told.best[1]["images"] == 0
