@@ -224,7 +224,7 @@ def test_idx_files_that_are_not_recognised_are_listed_with_the_names_that_would_
 @pytest.mark.parametrize(("name", "words"), [("set.NPZ", "give .*set.NPZ itself"), ("set.zip", "unpack set.zip first")])
 def test_a_folder_that_holds_other_files_says_what_to_do(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ModisteError, match=f"{tmp_path} holds no pictures .*; {words}"):
+    with pytest.raises(ModisteError, match=f"{tmp_path} holds no pictures; {words}"):
         read(tmp_path)
 
 

@@ -2,14 +2,18 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
+from PIL.PngImagePlugin import PngImageFile
 
 from modiste.config import Data
-from modiste.data import Images, has_test, heldout_indices, native, open_data
-from modiste.errors import ModisteError
+from modiste.data import Images, findings, has_test, heldout_indices, native, open_data, remarks
+from modiste.data.findings import AllEqual, Fitted, HalfRange, OneColour, Transparent, UnreadFiles, UnreadFolder
+from modiste.errors import ModisteError, UsageError
 
 
 def idx(array):
@@ -233,7 +237,7 @@ def test_an_empty_test_folder_is_no_test_split(tmp_path):
     assert has_test(Data(name=str(tmp_path)))
     (tmp_path / "test" / "hat" / "a.png").unlink()
     assert not has_test(Data(name=str(tmp_path))) and read(tmp_path).class_names == ("hat", "sock")
-    with pytest.raises(ModisteError, match=r"test holds no pictures .*; fill or remove it"):
+    with pytest.raises(ModisteError, match=r"test holds no pictures; fill or remove it"):
         read(tmp_path, "test")
 
 
@@ -258,6 +262,189 @@ def test_pictures_of_several_sizes_need_resize(tmp_path):
     ):
         read(tmp_path)
     assert read(tmp_path, resize=4).pixels.shape == (2, 1, 4, 4)
+
+
+def test_a_picture_is_what_pillow_reads_whatever_its_name_ends_in(tmp_path):
+    """Every file counts: read by its content, or named among those that were not read."""
+    endings = [
+        ".png",
+        ".PNG",
+        "",
+        ".jfif",
+        ".JPG",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".dib",
+        ".tga",
+        ".ico",
+        ".jp2",
+        ".data",
+        ".txt",
+    ]
+    endings += [".avif"] if features.check("avif") else []
+    kinds = {"": "PNG", ".data": "BMP", ".txt": "GIF", ".pbm": "PPM"}  # others by their ending
+    for number, ending in enumerate(endings):
+        Image.new("L", (16, 16), 255).save(tmp_path / f"{number}{ending}", kinds.get(ending))
+    others = {
+        "notes.txt": b"Pictures of hats",
+        "Thumbs.db": b"\xd0\xcf\x11\xe0" + bytes(600),
+        "empty": b"",
+        "P5": b"P5 x",
+    }
+    for name, content in {**others, ".DS_Store": b"hidden", "._1.png": b"hidden"}.items():
+        (tmp_path / name).write_bytes(content)
+    Image.new("L", (16, 16), 9).save(tmp_path / "raw.nef", "TIFF")  # a camera's file: its preview is not the photo
+    images = read(tmp_path)
+    assert len(images) == len(endings) and images.pixels.min() >= 250
+    assert images.notes == (UnreadFiles(("empty", "notes.txt", "P5", "raw.nef", "Thumbs.db")),)
+    assert str(images.notes[0]) == "5 files were not read as pictures: empty, notes.txt, P5, raw.nef and 1 more"
+
+
+def test_what_was_not_read_is_counted_in_every_folder_of_the_split(tmp_path):
+    for place in ("train/hat/1.png", "test/hat/1.png", "val/hat/1.png", "val/2.ppm"):
+        picture(tmp_path / place, 7)
+    for place in ("train/list.csv", "train/hat/a.json", "test/b.json", "c.json"):
+        (tmp_path / place).write_text("{}")
+    assert read(tmp_path).notes == (UnreadFiles(("list.csv", "hat/a.json")), UnreadFolder("val", 2))
+    assert read(tmp_path, "test").notes[0] == UnreadFiles(("b.json",))
+    assert "2 pictures in val/ are not read, only those in train/ and test/" in map(str, read(tmp_path).notes)
+
+
+def test_links_to_nothing_are_an_error_with_their_number(tmp_path):
+    for name in ("hat", "sock"):
+        picture(tmp_path / name / "1.png", 7)
+        (tmp_path / name / "2.png").symlink_to(tmp_path / name / "1.png")
+    assert len(read(tmp_path)) == 4
+    for k in range(3):
+        (tmp_path / "sock" / f"moved{k}").symlink_to("/nowhere/1.png")
+    with pytest.raises(
+        ModisteError, match=r"holds 3 links to files that are not there \(sock/moved0 to /nowhere/1.png\)"
+    ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_images_that_are_not_square_are_fitted_as_asked_from_files_and_from_arrays(tmp_path, fit):
+    """A wide image whose thirds are black, white and black, and one that is square."""
+    wide = np.zeros((1, 8, 24), np.uint8)
+    wide[:, :, 8:16] = 255
+    np.savez(tmp_path / "set.npz", images=wide)
+    (tmp_path / "folder").mkdir()
+    Image.fromarray(wide[0]).save(tmp_path / "folder" / "1.png")
+    picture(tmp_path / "folder" / "2.png", 128, size=(4, 4))
+    rows = {"crop": [255] * 4, "pad": [128, 128, 128, 128], "stretch": [0, 170, 170, 0]}[fit]
+    settings = {"resize": 4, "resize_filter": "box", "fit": fit, "background": "#808080"}
+    array, pictures = read(tmp_path / "set.npz", **settings), read(tmp_path / "folder", **settings)
+    assert array.pixels[0].tolist() == pictures.pixels[0].tolist() and (pictures.pixels[1] == 128).all()
+    assert array.pixels[0, 0, 0].tolist() == rows and array.name.endswith(f"4px-box-{fit}")
+    if fit == "pad":  # 24 x 8 becomes 4 x 1, under one line of background and over two
+        assert array.pixels[0, 0, 1, 0] < 128 < 140 < array.pixels[0, 0, 1, 1]
+    assert pictures.notes == (Fitted(fit, 1, 2, (24, 8), (24, 8)),)
+    assert array.notes == (Fitted(fit, 1, 1, (24, 8), (24, 8)),)
+
+
+def test_square_images_are_the_same_pixels_by_every_fit(tmp_path):
+    random = np.random.default_rng(0)
+    for k in range(3):
+        Image.fromarray(random.integers(0, 256, (9 + k, 9 + k, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    read_by = {fit: read(tmp_path, resize=6, fit=fit) for fit in ("crop", "pad", "stretch")}
+    assert (read_by["crop"].pixels == read_by["stretch"].pixels).all()
+    assert (read_by["pad"].pixels == read_by["stretch"].pixels).all()
+    assert {images.name.split()[-1] for images in read_by.values()} == {"6px-lanczos"} and not read_by["pad"].notes
+
+
+def test_the_header_of_a_photo_that_is_not_square_is_enough_to_refuse_the_set(tmp_path, monkeypatch):
+    decoded = []
+    load = PngImageFile.load
+    monkeypatch.setattr(PngImageFile, "load", lambda self: decoded.append(self.filename) or load(self))
+    for k in range(5):
+        picture(tmp_path / "wide" / f"{k}.png", size=(40, 30))
+        picture(tmp_path / "mixed" / f"{k}.png", size=(40 + k, 40 + k))
+    with pytest.raises(
+        UsageError, match=r"0\.png is 40 x 30 pixels, not square; .*`--resize SIDE`.*`--fit`.*crop, pad"
+    ):
+        read(tmp_path / "wide")
+    assert len(set(decoded)) <= 1
+    with pytest.raises(ModisteError, match=r"1\.png is 41 x 41 pixels but \S+0\.png is 40 x 40"):
+        read(tmp_path / "mixed")
+    assert not [file for file in decoded if file.endswith("2.png")]
+
+
+def test_photos_are_resized_one_by_one(tmp_path):
+    """Forty photos of 2000 x 1500 pixels, 360 MB, in a small part of that."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8))
+    for k in range(40):
+        noise.resize((2000, 1500)).save(tmp_path / f"{k}.jpg")
+    code = (
+        "import resource; from modiste.config import Data; from modiste.data import open_data;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        f"start = peak(); images = open_data(Data(name={str(tmp_path)!r}, resize=32)); print(peak() - start)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(told) * (1 if sys.platform == "darwin" else 1024) < 100e6
+
+
+@pytest.mark.parametrize(
+    ("background", "seen", "vanished"), [("black", 0, 3), ("white", 255, 0), ("#ff8000", [255, 128, 0], 0)]
+)
+def test_transparency_is_laid_over_the_background_and_told(tmp_path, background, seen, vanished):
+    """Black ink on transparency, as icons are drawn: on black nothing of it is left."""
+    for k in range(3):
+        icon = np.zeros((8, 8, 4), np.uint8)
+        icon[2 : 5 + k, 2:5, 3] = 255
+        Image.fromarray(icon).save(tmp_path / f"{k}.png")
+    Image.new("RGBA", (8, 8), (90, 90, 90, 255)).save(tmp_path / "opaque.png")
+    images = read(tmp_path, background=background)
+    assert images.pixels[0, :, 0, 0].tolist() == (seen if isinstance(seen, list) else [seen])
+    assert (images.pixels[0, :, 3, 3] == 0).all()
+    assert images.notes == (Transparent(3, 4, background, vanished),)
+    assert ("use --background white" in str(images.notes[0])) == bool(vanished)
+
+
+def test_what_pixels_say_of_brightness_that_was_lost():
+    """Each fault as programs make it, and sets that have none."""
+    random = np.random.default_rng(0)
+    photos = random.integers(1, 255, (120, 1, 6, 6)).astype(np.uint8)
+    masks = (random.random((120, 1, 6, 6)) > 0.5).astype(np.uint8)
+    bright = photos.copy()
+    bright[np.arange(120), 0, np.arange(120) % 6, 0] = 255
+    stretched = bright.copy()
+    stretched[:, 0, 0, 1] = 0
+    colours = np.broadcast_to(random.integers(0, 255, (5, 3, 1, 1)), (5, 3, 6, 6)).astype(np.uint8)
+    found = {
+        "photos": photos,
+        "masks": masks,
+        "drawings": masks * 255,
+        "as float": (bright / 255).astype(np.uint8),
+        "halved": photos // 2,
+        "upper half": photos // 2 + 128,
+        "stretched": stretched,
+        "equal": photos[:1].repeat(9, 0),
+        "black": photos * 0,
+        "one": photos[:1],
+        "plain": colours,
+    }
+    seen = {
+        name: findings.brightness(Images(pixels.astype(np.uint8), None, (), "set")) for name, pixels in found.items()
+    }
+    kinds = {name: [type(note).__name__ for note in notes] for name, notes in seen.items()}
+    assert kinds == {
+        "photos": [],
+        "masks": ["HalfRange"],
+        "drawings": [],
+        "as float": ["HalfRange"],
+        "halved": ["HalfRange"],
+        "upper half": ["HalfRange"],
+        "stretched": ["Rescaled"],
+        "equal": ["AllEqual"],
+        "black": ["AllEqual"],
+        "one": [],
+        "plain": ["OneColour"],
+    }
+    assert seen["masks"] == (HalfRange("set", 1),) and seen["upper half"] == (HalfRange("set", 128, is_upper=True),)
+    assert seen["plain"] == (OneColour("set", 5, 5),) and seen["equal"] == (AllEqual("set", 9),)
+    assert remarks(read("toy-16", count=300)) == []
 
 
 @pytest.mark.parametrize(

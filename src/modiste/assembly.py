@@ -251,6 +251,7 @@ def _sent(values: Tensor, device: str) -> Tensor:
 
 def check_fit(recipe: Recipe, dataset: Images) -> None:
     """UsageError unless batch, data, processes and networks fit each other."""
+    data.check_varied(dataset)
     count, batch_size = len(dataset), recipe.train.batch_size
     if count < batch_size:
         raise UsageError(

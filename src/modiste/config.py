@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.types import StringConstraints
 
 from modiste.errors import UsageError
@@ -33,6 +33,12 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+def _colour(text: str) -> str:
+    if not re.fullmatch(r"black|white|#[0-9a-f]{6}", text.lower()):
+        raise ValueError("write black, white or #rrggbb")
+    return text.lower()
 
 
 class Section(BaseModel):
@@ -54,6 +60,11 @@ class Data(Section):
     """Side length in pixels to which every image is resized (antialiased); none = as they are."""
     resize_filter: Literal["box", "bilinear", "bicubic", "lanczos"] = "lanczos"
     """Pillow's antialiased resampling filter, used only with resize."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How images that are not square become so, used only with resize: cut to the middle square, padded with the
+    background, or stretched."""
+    background: Annotated[str, AfterValidator(_colour)] = "black"
+    """What transparent parts of pictures are laid over, and what pads: black, white or #rrggbb."""
 
 
 class Network(Section):
@@ -294,7 +305,7 @@ def load(name_or_path: str | Path) -> Recipe:
     text, place = read_toml(name_or_path)
     tree = parsed(text, place)
     tree.setdefault("name", Path(place).stem)
-    return build(tree, place)
+    return build(as_meant(tree), place)
 
 
 def read_toml(name_or_path: str | Path, kind: str = "recipe") -> tuple[str, str]:
@@ -400,12 +411,28 @@ def to_toml(recipe: Recipe) -> str:
 
 def from_toml(text: str, place: str) -> Recipe:
     """The inverse of `to_toml`."""
-    return build(parsed(text, place), place)
+    tree = parsed(text, place)
+    return build(as_meant(tree), place)
+
+
+def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree of a recipe; one that was written whole before there was a key data.fit meant "stretch"."""
+    data = tree.get("data")
+    if isinstance(data, dict) and {"name", "split", "resize", "resize_filter"} <= data.keys():
+        return {**tree, "data": {"fit": "stretch", **data}}
+    return tree
 
 
 def content_hash(recipe: Recipe) -> str:
-    """SHA-256 of all settings but the recipe's name and prose, as 64 hexadecimal digits."""
+    """SHA-256 of all settings but the recipe's name and prose, as 64 hexadecimal digits.
+
+    Keys that came later do not count where they say what was done before they came, so that old hashes stay.
+    """
     tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"})
+    if recipe.data.resize is None or recipe.data.fit == "stretch":
+        del tree["data"]["fit"]
+    if recipe.data.background == "black":
+        del tree["data"]["background"]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -46,6 +46,8 @@ OPSET = 17
 COMPARED = 64
 TOLERANCE = 1
 """Of 255: two programs add up the same products in another order, and a sum beside a half rounds to either side."""
+SEEN = {"name", "resize", "resize_filter", "fit", "background"}
+"""The keys of a recipe's section `data` by which the pixels are known that a generator learned from."""
 HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist", "mnist": "ylecun/mnist"}
 PATH_IN_TEXT = r"(?<![^\s('\"=])/[^\s/]+/\S+"  # an absolute path, as sentences name it
 PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 1) * 127.5) in 0 to 255"
@@ -246,7 +248,7 @@ def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, st
     recipe = run.recipe
     facts = {
         "modiste.run": trained.source,
-        "modiste.data": _published_recipe(recipe).data.model_dump_json(include={"name", "resize", "resize_filter"}),
+        "modiste.data": _published_recipe(recipe).data.model_dump_json(include=SEEN),
         "modiste.recipe": recipe.name,
         "modiste.recipe_hash": config.content_hash(recipe),
         "modiste.version": __version__,

@@ -134,7 +134,7 @@ def train(
     """
     _try_place(out)
     fit, heldout, shape = _parts(dataset)
-    for note in dict.fromkeys((*fit.notes, *heldout.notes)):
+    for note in dict.fromkeys((*data.remarks(fit), *map(str, heldout.notes))):
         if say:
             say(f"warning: {note}")
     log: list[dict[str, Any]] = []
@@ -149,7 +149,8 @@ def train(
     network = learn(fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch)
     command = ["modiste", "judge", "train", "--data", dataset.name, "--kind", kind, "--epochs", str(epochs)]
     command += ["--seed", str(seed), *(["--flip"] if flip else [])]
-    command += ["--resize", str(dataset.resize)] if dataset.resize else []
+    command += ["--resize", str(dataset.resize), "--fit", dataset.fit] if dataset.resize else []
+    command += ["--background", dataset.background] if dataset.background != Data().background else []
     made = {
         "command": shlex.join(command),
         "seed": seed,
@@ -207,6 +208,7 @@ def _parts(dataset: Data) -> tuple[Images, Images, Shape]:
         raise UsageError(f"{fit.name} has no labels of two classes or more, and a judge learns from labels; "
                          "give one folder per class, or labels in the .npz file")  # fmt: skip
     data.check_learnable(fit)
+    data.check_varied(fit)
     return fit, heldout, Shape(fit.pixels.shape[1], fit.pixels.shape[2], len(fit.class_names))
 
 

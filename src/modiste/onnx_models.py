@@ -118,7 +118,8 @@ def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...],
 def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
     """What the model learned from, as `modiste export` writes it; None of any other text."""
     try:
-        return config.Data.model_validate_json(metadata["modiste.data"]).model_dump(exclude_unset=True)
+        told = config.Data.model_validate_json(metadata["modiste.data"]).model_dump(exclude_unset=True)
+        return {"fit": "stretch", **told} if told.get("resize") else told  # there was nothing else before data.fit
     except (KeyError, ValueError):
         return None
 

@@ -79,12 +79,20 @@ def open_folder(
     return Opened(path, manifest, saved)
 
 
+def as_begun(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with data.fit as the run in that folder has it, maybe since before there was a choice, unless said."""
+    if "fit" in recipe.data.model_fields_set or not runs.exists(path):
+        return recipe
+    return config.override(recipe, {"data.fit": runs.Run(path).recipe.data.fit})
+
+
 def _bending(differing: Sequence[str], same_data: bool) -> list[str]:
     """The differences that make two trainings of two runs; with and without a graph a step is the same.
 
-    So are the same images in another place.
+    So are the same images in another place, or made from their files in another way.
     """
-    alike = ("train.cuda_graph:", "data.name:") if same_data else ("train.cuda_graph:",)
+    made = ("data.name:", "data.fit:", "data.background:") if same_data else ()
+    alike = ("train.cuda_graph:", *made)
     return [difference for difference in differing if not difference.startswith(alike)]
 
 
@@ -125,7 +133,7 @@ def _facts(recipe: Recipe, dataset: Images, digest: str, device: str, team: Team
         "precision": assembly.choose_precision(recipe.train.precision, device),
         "threads": max(1, recipe.train.threads // team.size) if recipe.train.threads else torch.get_num_threads(),
         "processes": team.size,
-        "data": {**described, "classes": list(dataset.class_names)},
+        "data": {**described, "classes": list(dataset.class_names), "notes": data.remarks(dataset)},
     }
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from modiste import runs, watermark, writing
-from modiste.data import parquet, readers
+from modiste.data import archives, parquet, pictures, readers
 from modiste.data.download import cache_root
 from modiste.errors import ModisteError, UsageError
 
@@ -394,15 +394,15 @@ def _gather(path: Path) -> tuple[list[str], list[tuple[dict[str, str], Manifest]
         for one in parquet.pictures(kept):
             names.append(one.name)
             said.append(_asked(one.content, one))
-        return names, said, lambda: np.ascontiguousarray(readers.stacked(parquet.pictures(kept)))
-    if path.is_file() and path.suffix.lower() not in readers.PICTURES:
+        return names, said, lambda: np.ascontiguousarray(pictures.stacked(parquet.pictures(kept)))
+    if path.is_file() and not pictures.is_picture(path):
         _check_known(path)
     files = [path] if path.is_file() else _pictures(path)
     if not files:
-        raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}); give another folder")
+        raise UsageError(f"{path} holds no pictures; give another folder")
     said = [_asked(file.read_bytes(), file) for file in files]
     names = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
-    return names, said, lambda: np.ascontiguousarray(readers.stacked(files))
+    return names, said, lambda: np.ascontiguousarray(pictures.stacked(files))
 
 
 def _check_known(file: Path) -> None:
@@ -421,8 +421,8 @@ def _check_known(file: Path) -> None:
 def says_synthetic(path: Path) -> bool:
     """Whether an .npz file, the first picture in a Parquet file or any in a folder says that it is synthetic."""
     if path.suffix.lower() == ".npz":
-        with readers.open_npz(path) as archive:
-            return SOURCE_KEY in archive.files and str(readers.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
+        with archives.open_npz(path) as archive:
+            return SOURCE_KEY in archive.files and str(archives.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
     if path.suffix.lower() == ".parquet":
         return bool(read_metadata(next(parquet.pictures([path])).content))
     for file in _pictures(path):
@@ -433,7 +433,7 @@ def says_synthetic(path: Path) -> bool:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in readers.PICTURES)
+    return sorted(filter(pictures.is_picture, folder.rglob("*")))
 
 
 def _asked(content: bytes, place: Path | parquet.Picture) -> tuple[dict[str, str], Manifest]:
@@ -441,7 +441,7 @@ def _asked(content: bytes, place: Path | parquet.Picture) -> tuple[dict[str, str
         found = read_metadata(content), read_manifest(content)
     except ModisteError as error:
         raise ModisteError(f"{place}: {error}") from None
-    readers.open_picture(place)  # or an error: what cannot be looked at says nothing of itself
+    pictures.open_picture(place)  # or an error: what cannot be looked at says nothing of itself
     return found
 
 

@@ -20,26 +20,16 @@ import torch
 from numpy.typing import NDArray
 
 from modiste import config, data, onnx_models, runs, sample
-from modiste.data import Images, readers
+from modiste.data import Images, archives, findings, keys, pictures, readers
 from modiste.data.images import Pixels
 from modiste.errors import ModisteError, UsageError
 
 Checkpoint = Literal["last", "best"]
 
 KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
+IMAGE_KEYS = (*keys.CUSTOMARY["images"]["train"], *keys.CUSTOMARY["images"]["test"], "arr_0")
 CHECKPOINT_FILES = (".safetensors", ".pt")
-IMAGE_KEYS = (*readers.NPZ_IMAGES["train"], *readers.NPZ_IMAGES["test"], "arr_0")
-LABEL_KEYS = {  # the key of the labels that belong to the images under the other key
-    **dict(zip(readers.NPZ_IMAGES["train"], readers.NPZ_LABELS["train"], strict=True)),
-    **dict(zip(readers.NPZ_IMAGES["test"], readers.NPZ_LABELS["test"], strict=True)),
-    "arr_0": "arr_1",
-}
 RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
-FULL_RANGE_SHARE, FULL_RANGE_COUNT = 0.995, 100
-"""From this share on (of at least so many images) reaching both 0 and 255 is taken for brightness rescaled per image.
-
-Of Fashion-MNIST's own images 91.6 % do (88.8 to 93.8 % by class), so that 100 of them all do once in 6,000 draws.
-"""
 
 
 @dataclass(frozen=True)
@@ -253,22 +243,27 @@ def _from_onnx(path: Path, seeds: range) -> Subject:
 
 
 def _from_npz(path: Path, count: int, seed: int) -> Subject:
-    with readers.open_npz(path) as archive:
-        key = next((key for key in IMAGE_KEYS if key in archive.files), None)
+    with archives.open_npz(path) as archive:
+        part: keys.Split = "train" if archives.images_key(archive, path, "train") else "test"
+        key = archives.images_key(archive, path, part)
         if key is None:
             raise UsageError(f"{path} has no images: its keys are {', '.join(archive.files) or 'none'}; "
                              f"name the array one of {', '.join(IMAGE_KEYS)}")  # fmt: skip
-        array = readers.channels_first(readers.entry(archive, key, path), f"{path.name}[{key}]")
-        label_key = LABEL_KEYS[key] if LABEL_KEYS[key] in archive.files else None
-        labels = readers.entry(archive, label_key, path) if label_key else None
-        names = readers.class_names_in(archive, path)
+        array = readers.channels_first(archives.entry(archive, key, path), f"{path.name}[{key}]")
+        label_key = archives.labels_key(archive, path, part, len(array))
+        labels = archives.entry(archive, label_key, path) if label_key else None
+        names = archives.class_names_in(archive, path)
+        seen = archives.seen_in(archive, path, key, label_key, len(array))
     if not len(array):
         raise UsageError(f"{path.name}[{key}] holds no images; check how it was written")
     pixels, warnings = _quantised(array, f"{path.name}[{key}]", signed=False)
     images = readers.labelled(pixels, labels, names, path.stem)
+    unread = tuple(one for one in seen if not isinstance(one, findings.ReadFrom))  # what was read is among the facts
+    images = replace(images, notes=unread)
     images = images.select(data.drawn(len(images), images.labels, count, seed))
     warnings += _suspicions(images)
-    return _subject("npz", path, path.stem, images, {"key": key, **_share(len(array), count, seed)}, warnings)
+    which = {"key": key, **({"labels_key": label_key} if label_key else {})}
+    return _subject("npz", path, path.stem, images, {**which, **_share(len(array), count, seed)}, warnings)
 
 
 def _from_folder(path: Path, count: int, seed: int) -> Subject:
@@ -278,13 +273,14 @@ def _from_folder(path: Path, count: int, seed: int) -> Subject:
         total, warnings = len(images), []
         images = images.select(data.drawn(total, images.labels, count, seed))
     else:
-        if not any(file.suffix.lower() in readers.PICTURES for file in path.rglob("*")):
-            raise UsageError(f"{path} holds no pictures ({', '.join(readers.PICTURES)}) and is no run; give {KINDS}")
-        files, labels, names = readers.picture_files(path, "train")
+        if not any(map(pictures.is_picture, path.rglob("*"))):
+            raise UsageError(f"{path} holds no pictures and is no run; give {KINDS}")
+        files, labels, names, unread = readers.picture_files(path, "train")
         total, chosen = len(files), data.drawn(len(files), labels, count, seed)
         files, labels = [files[k] for k in chosen], None if labels is None else labels[chosen]
         warnings = _lossy(files)
-        images = Images(readers.stacked(files), labels, names, name)
+        pixels, done = pictures.decoded(files, config.Data())
+        images = Images(pixels, labels, names, name, (*unread, *done))
     warnings += _suspicions(images)
     return _subject("folder", path, name, images, _share(total, count, seed), warnings)
 
@@ -341,18 +337,8 @@ def _lossy_format(file: Path) -> str | None:
 
 
 def _suspicions(images: Images) -> list[str]:
-    """Warnings about brightness that looks changed: rescaled in each image, or squeezed in all of them."""
-    flat = images.pixels.reshape(len(images), -1)
-    low, high = flat.min(1), flat.max(1)
-    warnings = []
-    if (high_all := int(high.max())) <= 128:
-        meaning = "values from 0 to 1 saved as whole numbers" if high_all <= 1 else "a range that was halved"
-        warnings.append(f"no pixel of {images.name} is brighter than {high_all} of 255, which looks like {meaning}; "
-                        "save pixels from 0 to 255")  # fmt: skip
-    full = float(((low == 0) & (high == 255)).mean())
-    if len(images) >= FULL_RANGE_COUNT and full >= FULL_RANGE_SHARE:
-        warnings.append(f"{full:.1%} of the images of {images.name} reach exactly 0 and 255, as if their brightness "
-                        "had been rescaled image by image (save_image with normalize); save them unscaled")  # fmt: skip
+    """Warnings about what was not read, brightness that looks changed, and a shape that will be."""
+    warnings = data.remarks(images)
     height, width = images.pixels.shape[2:]
     if height != width:
         warnings.append(f"the images of {images.name} are {width} x {height} pixels and are stretched to a square")

@@ -42,7 +42,7 @@ def survey(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
     return {
         "splits": {split: _facts(images) for split, images in images_by_split.items()},
         "duplicates": duplicates,
-        "warnings": list(dict.fromkeys(str(note) for images in images_by_split.values() for note in images.notes)),
+        "warnings": list(dict.fromkeys(note for images in images_by_split.values() for note in data.remarks(images))),
     }
 
 

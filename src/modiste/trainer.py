@@ -110,6 +110,7 @@ def train(
     """
     recipe, path = settle(recipe, out, overrides or {})
     path = runs.fresh_path(path) if fresh else path
+    recipe = opening.as_begun(recipe, path)
     device = assembly.choose_device(recipe.train.device)
     team = processes.planned(device, recipe.train.processes)
     with ExitStack() as stack:
@@ -137,7 +138,7 @@ def train(
                 names = dataset.class_names if session.shape.classes else ()
                 runs.describe_generator(session.run, recipe.network, session.shape, names)
                 terminal.say(console, data.describe(dataset) + _labels_note(recipe, dataset))
-                for note in dataset.notes:
+                for note in data.remarks(dataset):
                     terminal.say(console, f"warning: {note}")
 
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds

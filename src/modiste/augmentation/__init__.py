@@ -84,6 +84,8 @@ def augment(
     steps: int | None = None,
     flip: bool | None = None,
     resize: int | None = None,
+    fit: str | None = None,
+    background: str | None = None,
     jobs: int = 1,
     ray: str | None = None,
     console: Console | None = None,
@@ -106,8 +108,11 @@ def augment(
         workers.ray_package()
     settings, generators, path, parts = experiment.settle(
         what, out, budgets=budgets, seeds=seeds, rare=rare, recipe=recipe, length=length, overrides=overrides,
-        ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize, jobs=jobs,
+        ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize,
+        fit=fit, background=background, jobs=jobs,
     )  # fmt: skip
+    for note in data.remarks(parts.images):
+        console.print(f"warning: {note}", markup=False, highlight=False, soft_wrap=True)
     found = experiment.chosen(settings, generators, path, parts)
     if ray in (None, "local"):
         jobs = studies.at_a_time(jobs, experiment.processes_of(settings.run, generators), console)

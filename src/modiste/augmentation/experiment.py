@@ -125,7 +125,7 @@ def read(path: Path) -> tuple[Settings, Recipe]:
     if not is_experiment(path):
         raise UsageError(f"{path} is no experiment (it has no settings.toml); `modiste augment toy` makes one")
     place = path / "settings.toml"
-    settings = build(config.parsed(place.read_text(encoding="utf-8"), str(place)), str(place))
+    settings = build(config.as_meant(config.parsed(place.read_text(encoding="utf-8"), str(place))), str(place))
     return settings, config.load(path / "recipe.toml")
 
 
@@ -156,6 +156,8 @@ def settle(
     length: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     resize: int | None = None,
+    fit: str | None = None,
+    background: str | None = None,
     rare: Sequence[str] | None = None,
     jobs: int = 1,
     **asked: Any,
@@ -170,7 +172,8 @@ def settle(
         raise UsageError(f"--jobs {jobs} does nothing; give at least 1")
     given = {key: tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple, range)) else value
              for key, value in asked.items() if value is not None}  # fmt: skip
-    making = {"recipe": recipe, "length": length, "set": overrides, "resize": resize, "rare": rare}
+    shape = {"resize": resize, "fit": fit, "background": background}
+    making = {"recipe": recipe, "length": length, "set": overrides, **shape, "rare": rare}
     words = [f"--{key}" for key, value in making.items() if value]
     if is_experiment(Path(what)):
         words += ["--out"] if out is not None else []
@@ -193,9 +196,11 @@ def settle(
     else:
         path_given = readers.expanded(what)
         name = path_given.stem if path_given.suffix.lower() in (".npz", ".parquet") else path_given.name
-        dataset = _of_data(str(what), resize)
+        dataset = _of_data(str(what), shape)
         generators = _generators(recipe or "swift", length, overrides or {})
     path = Path("augment") / name if out is None else Path(out)
+    if not run and fit is None and is_experiment(path):  # begun, maybe, when there was no such choice
+        dataset = dataset.model_copy(update={"fit": read(path)[0].data.fit})
     parts = subsets.open_parts(dataset)
     if run and data.digest(parts.images) != run.manifest["data"]["digest"]:
         raise UsageError(f"{dataset.name} is not what {what} was trained on any more; put its images back")
@@ -218,8 +223,10 @@ def processes_of(run: runs.Run | str | None, generators: Recipe) -> int:
     return 1 if run else assembly.processes_of(generators)
 
 
-def _of_data(what: str, resize: int | None) -> Data:
-    dataset = Data(name=data.settled_name(what), split="train", resize=resize)
+def _of_data(what: str, shape: Mapping[str, int | str | None]) -> Data:
+    given = {"name": data.settled_name(what), "split": "train", **shape}
+    changes = {f"data.{key}": value for key, value in given.items() if value is not None}
+    dataset = config.override(Recipe(), changes, "modiste augment").data
     return dataset.model_copy(update={"split": "fit"}) if data.has_test(dataset) else dataset
 
 

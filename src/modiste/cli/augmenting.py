@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import BackgroundOption, FitOption, JsonFlag
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -48,6 +48,8 @@ def augment(
     flip: Annotated[bool | None, Option("--flip/--no-flip", help="Whether a mirrored image keeps its label; default: "
                                         "only for Fashion-MNIST's classes.")] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
+    fit: FitOption = None,
+    background: BackgroundOption = None,
     jobs: Annotated[int, Option(min=1, help="Pieces (a budget and a seed) at a time; they share the processor. "
                              "With several processes each, no more than there are cores for.")] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
@@ -86,6 +88,8 @@ def augment(
         "steps": steps,
         "flip": flip,
         "resize": resize,
+        "fit": fit,
+        "background": background,
     }
     if dry_run:
         from modiste import studies, terminal

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, data_changes
 from modiste.cli.tables import print_table
 from modiste.errors import ModisteError
 
@@ -33,15 +33,18 @@ def data(
         bool, Option("--label-issues", help="Look for mislabelled images (extra `labels`).")
     ] = False,
     resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
+    fit: FitOption = None,
+    background: BackgroundOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a data set: counts, first images of each class, duplicates, digest, likely wrong labels.
+    """Show a data set: counts, images drawn from each class, duplicates, digest, likely wrong labels.
 
     Example: modiste data fashion-mnist --out runs/data
     """
     from modiste import config, survey
 
-    settings = config.override(config.Recipe(), {"data.name": name, "data.resize": resize}, "modiste data").data
+    changes = {"data.name": name, **data_changes(resize, fit, background)}
+    settings = config.override(config.Recipe(), changes, "modiste data").data
     out = out or Path("runs") / f"data-{Path(name).stem}"
     result = survey.report(settings, out, label_issues=label_issues)
     if as_json:

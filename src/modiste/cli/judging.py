@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, data_changes
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -159,6 +159,8 @@ def judge_train(
     seed: Annotated[int, Option(min=0, help="Initial weights, order and augmentation.")] = 0,
     flip: Annotated[bool, Option("--flip", help="Mirror images too: for garments, not for letters.")] = False,
     resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
+    fit: FitOption = None,
+    background: BackgroundOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a judge for your own labelled images; `modiste evaluate` then scores generated ones in its features.
@@ -169,7 +171,8 @@ def judge_train(
     from modiste import data as data_room
     from modiste import judge as room
 
-    settings = config.override(config.Recipe(), {"data.name": data, "data.resize": resize}, "modiste judge").data
+    changes = {"data.name": data, **data_changes(resize, fit, background)}
+    settings = config.override(config.Recipe(), changes, "modiste judge").data
     settings = data_room.native(settings)
     if out is None:
         out = room.cache_path(data_room.digest(data_room.open_data(settings, part="fit")), kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option
 
@@ -14,3 +14,17 @@ TrackOption = Annotated[
         "says, else mlflow.db and mlruns here)."
     ),
 ]
+FitOption = Annotated[
+    Literal["crop", "pad", "stretch"] | None,
+    Option(help="With a resize: what becomes of images that are not square; default crop, their middle square."),
+]
+BackgroundOption = Annotated[
+    str | None,
+    Option(help="What transparent parts are laid over, and what pads: black (default), white or #rrggbb."),
+]
+
+
+def data_changes(resize: int | None, fit: str | None, background: str | None) -> dict[str, int | str]:
+    """The keys of a recipe that these options set."""
+    given = {"data.resize": resize, "data.fit": fit, "data.background": background}
+    return {key: value for key, value in given.items() if value is not None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag, TrackOption
+from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, TrackOption, data_changes
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def train(
     out: Annotated[Path | None, Option(help="The run folder; default runs/NAME, with -seedK for a seed K > 0.")] = None,
     data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
+    fit: FitOption = None,
+    background: BackgroundOption = None,
     seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
     budget: Annotated[
@@ -52,8 +54,7 @@ def train(
     changes = config.assignments(settings or [])
     if data is not None:
         changes["data.name"] = data
-    if resize is not None:
-        changes["data.resize"] = resize
+    changes |= data_changes(resize, fit, background)
     if seed is not None:
         changes["seed"] = seed
     if budget is not None:
@@ -74,11 +75,12 @@ def train(
 
 
 def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: bool) -> None:
-    from modiste import assembly, config, trainer
+    from modiste import assembly, config, opening, trainer
     from modiste import data as data_room
     from modiste.networks import summary
 
     recipe, path = trainer.settle(name, out, changes)
+    recipe = opening.as_begun(recipe, path)
     dataset = data_room.open_data(recipe.data)
     recipe = config.resolve(recipe, len(dataset))
     assembly.check_fit(recipe, dataset)
@@ -91,7 +93,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
         return
     print(config.to_toml(recipe))
     print(f"# {data_room.describe(dataset)}")
-    for note in dataset.notes:
+    for note in data_room.remarks(dataset):
         print(f"# warning: {note}")
     print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")
     print(f"# would train into {path}")

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.config import Data, nearest
-from modiste.data import fashion_mnist, readers, splits, toy
+from modiste.data import fashion_mnist, findings, pictures, readers, splits, toy
 from modiste.data.classes import NoReference, check_learnable, class_number, without_images
 from modiste.data.fashion_mnist import PUBLISHED
+from modiste.data.findings import AllEqual, Fitted, Transparent
 from modiste.data.images import (
     Images,
     batch_indices,
@@ -33,6 +34,7 @@ __all__ = [
     "batch_indices",
     "beginning",
     "check_learnable",
+    "check_varied",
     "class_number",
     "describe",
     "digest",
@@ -42,6 +44,7 @@ __all__ = [
     "is_named",
     "native",
     "open_data",
+    "remarks",
     "settled_name",
     "to_pixels",
     "to_unit",
@@ -80,17 +83,33 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
             raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
         images = images.select(slice(limit))
         name += f" first-{limit}"
+    height, width = images.pixels.shape[2:]
     if data.resize is not None:
-        if images.pixels.shape[2:] != (data.resize, data.resize):
-            images = replace(images, pixels=resized(images.pixels, data.resize, data.resize_filter))
+        if (width, height) != (data.resize, data.resize):
+            pixels = resized(images.pixels, data.resize, data.resize_filter, data.fit, data.background)
+            images = replace(images, pixels=pixels)
+        if width != height:
+            oblong = pictures.fitted(data.fit, [(width, height)] * len(images), len(images))
+            images = replace(images, notes=(*images.notes, oblong))
         name += f" {data.resize}px-{data.resize_filter}"
-    elif images.pixels.shape[2] != images.pixels.shape[3]:
-        height, width = images.pixels.shape[2:]
-        raise UsageError(
-            f"{name}: images are {width} x {height} pixels, not square; resize them to a side length with "
-            "`--resize SIDE` of train, data, augment and judge train"
-        )
+        name += "".join(f"-{note.fit}" for note in images.notes if isinstance(note, Fitted))
+    elif width != height:
+        raise UsageError(f"{name}: images are {width} x {height} pixels, not square; {pictures.SQUARE}")
     return replace(images, name=name)
+
+
+def remarks(images: Images) -> list[str]:
+    """What was noticed while the set was read, and what its brightness says of it, in sentences for the user."""
+    return [str(note) for note in (*images.notes, *findings.brightness(images))]
+
+
+def check_varied(images: Images) -> None:
+    """UsageError where all images are the same one, from which nothing can be learned."""
+    equal = next((note for note in findings.brightness(images) if isinstance(note, AllEqual)), None)
+    if equal:
+        raise UsageError(
+            "; ".join(map(str, (equal, *(note for note in images.notes if isinstance(note, Transparent)))))
+        )
 
 
 def native(data: Data) -> Data:
@@ -107,7 +126,8 @@ def native(data: Data) -> Data:
         splits: list[readers.Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
         sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
         keeps_resize = len(sizes) > 1 or any(height != width for height, width in sizes)
-    return Data(name=data.name, resize=data.resize if keeps_resize else None, resize_filter=data.resize_filter)
+    own = {} if keeps_resize else {"resize": None, "fit": Data().fit}
+    return data.model_copy(update={"split": "train", "count": None, **own})
 
 
 def is_named(name: str) -> bool:
@@ -163,8 +183,7 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
             f"no data set is named {data.name!r}{nearest(data.name, (*PUBLISHED, 'toy'))}; use {', '.join(PUBLISHED)}, "
             "toy, a folder, a .npz or .parquet file"
         )
-    resize = (data.resize, data.resize_filter) if data.resize else None
-    return fashion_mnist.recognised(splits.read(path, split, resize))
+    return fashion_mnist.recognised(splits.read(path, split, data))
 
 
 def _is_toy(name: str) -> bool:

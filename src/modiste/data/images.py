@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
 from modiste.errors import ModisteError
 
@@ -98,16 +98,38 @@ def class_folder(name: str, label: int) -> str:
     return name.replace("/", "-").replace("\\", "-").lstrip(".") or str(label)
 
 
-def resized(pixels: Pixels, side: int, resample: str) -> Pixels:
-    """Images uint8 [N, C, side, side], antialiased by a Pillow filter; each side is scaled on its own."""
-    rows = [np.asarray(scaled(_picture(image), side, resample)) for image in pixels]
+def resized(pixels: Pixels, side: int, resample: str, fit: str = "stretch", background: str = "black") -> Pixels:
+    """Images uint8 [N, C, side, side] by a Pillow filter, antialiased; `scaled` says what becomes of other shapes."""
+    rows = [np.asarray(scaled(_picture(image), side, resample, fit, background)) for image in pixels]
+    if any(row.ndim == 3 for row in rows):
+        rows = [row if row.ndim == 3 else np.repeat(row[:, :, None], 3, axis=2) for row in rows]
     stack = np.stack(rows)
     return np.ascontiguousarray(stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2))
 
 
-def scaled(picture: Image.Image, side: int, resample: str) -> Image.Image:
-    """One picture (mode L or RGB) at side x side pixels."""
-    return picture.resize((side, side), Image.Resampling[resample.upper()])
+def scaled(
+    picture: Image.Image, side: int, resample: str, fit: str = "stretch", background: str = "black"
+) -> Image.Image:
+    """One picture (mode L or RGB) at side x side pixels.
+
+    One that is not square is cut to its middle square (crop), laid in the middle of the background (pad), which may
+    bring in colour, or has each side scaled on its own (stretch).
+    """
+    method = Image.Resampling[resample.upper()]
+    width, height = picture.size
+    if fit == "crop":
+        edge = min(width, height)
+        left, top = (width - edge) / 2, (height - edge) / 2
+        return picture.resize((side, side), method, box=(left, top, left + edge, top + edge))
+    if fit == "pad" and width != height:
+        factor = side / max(width, height)
+        inner = (max(1, round(width * factor)), max(1, round(height * factor)))
+        colours = ImageColor.getrgb(background)
+        mode = picture.mode if len(set(colours)) == 1 else "RGB"
+        canvas = Image.new(mode, (side, side), colours if mode == "RGB" else colours[0])
+        canvas.paste(picture.resize(inner, method), ((side - inner[0]) // 2, (side - inner[1]) // 2))
+        return canvas
+    return picture.resize((side, side), method)
 
 
 def _picture(image: NDArray[np.uint8]) -> Image.Image:

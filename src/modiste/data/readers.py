@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 import gzip
-import io
 import itertools
 import math
+import os
 import re
-import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from modiste.data import parquet
+from modiste.config import Data
+from modiste.data import archives, keys, parquet, pictures
 from modiste.data.classes import Unused, checked_names
-from modiste.data.images import Images, Labels, Pixels, scaled
+from modiste.data.findings import UnreadFiles, UnreadFolder, few
+from modiste.data.images import Images, Labels, Note, Pixels
 from modiste.errors import ModisteError
 
-Split = Literal["train", "test"]
-Resize = tuple[int, str]  # side in pixels, Pillow filter
+Split = keys.Split
 
 IDX_PREFIXES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("t10k", "test")}
 IDX_ENDINGS = {
     "images": ("-images-idx3-ubyte", "-images.idx3-ubyte"),
     "labels": ("-labels-idx1-ubyte", "-labels.idx1-ubyte"),
 }
-NPZ_IMAGES: dict[Split, tuple[str, ...]] = {
-    "train": ("images", "x", "x_train", "train_images"),
-    "test": ("x_test", "test_images"),
-}
-NPZ_LABELS: dict[Split, tuple[str, ...]] = {
-    "train": ("labels", "y", "y_train", "train_labels"),
-    "test": ("y_test", "test_labels"),
-}
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 IDX_LIKE = re.compile(r"idx[13]|ubyte", re.IGNORECASE)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 JUNK_FOLDERS = ("__MACOSX", "@eaDir")
 """What macOS packs into archives beside the files, and where Synology's disks keep previews."""
 SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
 """Where all folders are called so, in any case of letters, they are hardly classes."""
-UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)
-"""What opening an .npz file raises that is damaged, encrypted or packed in another way."""
 MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names is taken for a mistake
 
 
@@ -58,22 +47,26 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def read_path(path: Path, split: Split, resize: Resize | None = None) -> Images:
-    """The images of one split of a folder (IDX files, pictures or Parquet files), a .npz file or a .parquet file."""
+def read_path(path: Path, split: Split, data: Data | None = None) -> Images:
+    """The images of one split of a folder (IDX files, pictures or Parquet files), a .npz file or a .parquet file.
+
+    `data` says how pictures are to be brought to one square size, or else that they have to be so.
+    """
+    data = data or Data()
     if not path.exists():
         raise ModisteError(f"{path} does not exist; check the path, and say with --data where moved images are now")
     if is_npz(path):
         return read_npz(path, split)
     if path.is_file() and path.suffix.lower() == ".parquet":
-        return read_parquet(path, split, resize)
+        return read_parquet(path, split, data)
     if not path.is_dir():
         remedy = f"give its folder, {path.parent}" if IDX_LIKE.search(path.name) else "give one of these"
         raise ModisteError(f"{path} is neither a folder nor a .npz or .parquet file; {remedy}")
     if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
         return read_idx_folder(path, split)
     if parquet.files(path):
-        return read_parquet(path, split, resize)
-    return read_pictures(path, split, resize)
+        return read_parquet(path, split, data)
+    return read_pictures(path, split, data)
 
 
 def is_npz(path: Path) -> bool:
@@ -84,8 +77,8 @@ def is_npz(path: Path) -> bool:
 def has_test_split(path: Path) -> bool:
     """Whether the folder or file brings its own test images."""
     if is_npz(path):
-        with open_npz(path) as archive:
-            return any(key in archive.files for key in NPZ_IMAGES["test"])
+        with archives.open_npz(path) as archive:
+            return bool(keys.named(archive.files, "images", "test"))
     if any(idx_file(path, kind, "images") for kind in IDX_PREFIXES):
         return idx_file(path, "test", "images") is not None
     if parquet.files(path):
@@ -93,7 +86,7 @@ def has_test_split(path: Path) -> bool:
     test = path / "test"
     if not (test.is_dir() and (path / "train").is_dir()):
         return False
-    return any(_pictures(folder) for folder in (test, *_class_folders(test).values()))
+    return any(map(_has_pictures, (test, *_class_folders(test).values())))
 
 
 # IDX
@@ -179,53 +172,25 @@ def parse_idx(content: bytes, place: Path | str, dimensions: int) -> NDArray[np.
 
 
 def read_npz(path: Path, split: Split) -> Images:
-    """The uint8 images, labels and class names in a .npz file, under the customary keys."""
-    with open_npz(path) as archive:
-        key = next((key for key in NPZ_IMAGES[split] if key in archive.files), None)
+    """The uint8 images, labels and class names in a .npz file, under customary keys or those of other programs."""
+    with archives.open_npz(path) as archive:
+        key = archives.images_key(archive, path, split)
         if key is None:
             raise ModisteError(
                 f"{path} has no {split} images: its keys are {', '.join(archive.files) or 'none'}; "
-                f"name the array {' or '.join(NPZ_IMAGES[split])}"
+                f"name the array {' or '.join(keys.CUSTOMARY['images'][split])}"
             )
-        pixels = entry(archive, key, path)
-        label_key, train_key = (
-            next((key for key in NPZ_LABELS[part] if key in archive.files), None) for part in (split, "train")
-        )
-        labels, known = (entry(archive, key, path) if key else None for key in (label_key, train_key))
-        names = class_names_in(archive, path)
+        pixels = archives.entry(archive, key, path)
+        label_key = archives.labels_key(archive, path, split, len(pixels))
+        train_key = label_key if split == "train" else archives.labels_key(archive, path, "train")
+        labels, known = (archives.entry(archive, key, path) if key else None for key in (label_key, train_key))
+        names = archives.class_names_in(archive, path)
+        seen = archives.seen_in(archive, path, key, label_key, len(pixels)) if split == "train" else ()
     place = f"{path.name}[{key}]"
     if pixels.dtype != np.uint8:
         raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
-    return labelled(channels_first(pixels, place), labels, names, path.stem, known)
-
-
-def open_npz(path: Path) -> Any:
-    """The opened archive of a .npz file; plain arrays only."""
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except UNREADABLE as error:
-        raise ModisteError(f"{path} is not a readable .npz file ({error}); write it with numpy.savez") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ModisteError(f"{path} is a single array, not a .npz file; write it with numpy.savez")
-    return archive
-
-
-def entry(archive: Any, key: str, path: Path) -> NDArray[Any]:
-    """One array of an opened .npz file."""
-    try:
-        return np.asarray(archive[key])
-    except UNREADABLE as error:
-        raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
-
-
-def class_names_in(archive: Any, path: Path) -> list[object] | None:
-    """The names, as they are, of the classes in an opened .npz file; None if it has none."""
-    if "class_names" not in archive.files:
-        return None
-    names = entry(archive, "class_names", path)
-    if names.ndim != 1:
-        raise ModisteError(f"{path}: class_names has the shape {list(names.shape)}; save a list with a name per class")
-    return list(names)
+    images = labelled(channels_first(pixels, place), labels, names, path.stem, known)
+    return replace(images, notes=(*images.notes, *seen))
 
 
 def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
@@ -298,24 +263,37 @@ def _unnamed(highest: int, name: str) -> tuple[str, ...]:
 # folders of pictures
 
 
-def read_pictures(folder: Path, split: Split, resize: Resize | None = None) -> Images:
+class Folder(NamedTuple):
+    """The pictures of a folder in the order of `read_pictures`, and what was seen beside them."""
+
+    files: list[Path]
+    labels: Labels | None
+    """[N]; none in a flat folder."""
+    class_names: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+def read_pictures(folder: Path, split: Split, data: Data) -> Images:
     """The pictures of a folder, its sub-folders being the classes; train/ and test/ are splits if both exist.
 
-    Within a class pictures keep their natural order (9 before 10); classes take turns, so that the first so
-    many images hold all classes. Grey pictures become one channel, a set with any colour three; transparency
-    becomes black.
+    A picture is what Pillow reads, whatever its name ends in. Within a class pictures keep their natural order (9
+    before 10); classes take turns, so that the first so many images hold all classes. Grey pictures become one
+    channel, a set with any colour three; transparency is laid over the background.
     """
-    files, labels, names = picture_files(folder, split)
-    return Images(stacked(files, resize), labels, names, folder.resolve().name)
+    files, labels, names, unread = picture_files(folder, split)
+    pixels, done = pictures.decoded(files, data, square=True)
+    return Images(pixels, labels, names, folder.resolve().name, (*unread, *done))
 
 
-def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None, tuple[str, ...]]:
-    """The files that `read_pictures` reads, in its order, with their labels [N] (none in a flat folder) and classes."""
+def picture_files(folder: Path, split: Split) -> Folder:
+    """The files that `read_pictures` reads, with their labels and classes."""
+    beside: list[Path] = []
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         names, root = tuple(_class_folders(folder / "train")), folder / split
         strangers = [place for name, place in _class_folders(root).items() if name not in names]
         if strangers:
             raise ModisteError(f"{strangers[0]} is no class of {folder / 'train'}; use the same class names")
+        beside = [place for name, place in _class_folders(folder).items() if name not in ("train", "test")]
     else:
         if split == "test":
             raise ModisteError(f"{folder} has no test images; add the sub-folders train and test")
@@ -328,29 +306,36 @@ def picture_files(folder: Path, split: Split) -> tuple[list[Path], Labels | None
         if inner := _wrapped(folder):
             raise ModisteError(f"{folder} holds no pictures, nor does anything down to {inner}; give {inner} itself")
     places = _class_folders(root)
+    loose, *listed = (_sorted_out(place) for place in (root, *(places[name] for name in names if name in places)))
+    _refuse_dangling(root, [file for found in (loose, *listed) for file in found.dangling])
+    in_class = dict(zip((name for name in names if name in places), listed, strict=True))
     files: list[tuple[int, int, Path]] = []  # (rank in the class, class, file)
     for label, name in enumerate(names):
-        found = _pictures(places[name]) if name in places else []
+        found = in_class[name].pictures if name in in_class else []
         if name in places:
             _refuse_deeper(places[name])
         if not found and split == "train":
             raise _without_pictures(places[name])
         files += [(rank, label, file) for rank, file in enumerate(found)]
-    loose = _pictures(root)
-    if loose and names:
-        raise ModisteError(f"{loose[0]} lies beside class folders such as {names[0]}; move it into its class")
-    files += [(rank, 0, file) for rank, file in enumerate(loose)]
+    if loose.pictures and names:
+        raise ModisteError(f"{loose.pictures[0]} lies beside class folders such as {names[0]}; move it into its class")
+    files += [(rank, 0, file) for rank, file in enumerate(loose.pictures)]
     if not files:
         raise _without_pictures(root)
     files.sort(key=lambda entry: entry[:2])
     labels = np.array([label for _, label, _ in files], np.int64) if names else None
-    return [file for _, _, file in files], labels, names
+    unread = tuple(str(file.relative_to(root)) for found in (loose, *listed) for file in found.others)
+    notes: list[Note] = [UnreadFiles(unread)] if unread else []
+    for place in beside:
+        if count := sum(map(pictures.is_picture, place.rglob("*"))):
+            notes.append(UnreadFolder(place.name, count))
+    return Folder([file for _, _, file in files], labels, names, tuple(notes))
 
 
 def _refuse_deeper(place: Path) -> None:
     """An error for pictures in a folder within a class's, which would be left out."""
     for folder in _class_folders(place).values():
-        if any(_pictures(deeper) for deeper in (folder, *folder.rglob("*"))):
+        if any(map(pictures.is_picture, folder.rglob("*"))):
             raise ModisteError(
                 f"{folder} lies within the class {place.name}, and classes have no folders of their own; "
                 f"move its pictures into {place}, or the folder into {place.parent}"
@@ -360,9 +345,9 @@ def _refuse_deeper(place: Path) -> None:
 def _wrapped(folder: Path) -> Path | None:
     """The folder that holds several classes, or other data, where `folder` holds nothing but it, as unpacking does."""
     inner = folder
-    while not _pictures(inner) and len(found := list(_class_folders(inner).values())) == 1:
+    while not _has_pictures(inner) and len(found := list(_class_folders(inner).values())) == 1:
         inner = found[0]
-        several = len(_class_folders(inner)) > 1 and not _pictures(inner)
+        several = len(_class_folders(inner)) > 1 and not _has_pictures(inner)
         if several or parquet.files(inner) or any(IDX_LIKE.search(path.name) for path in inner.iterdir()):
             return inner
     return None
@@ -373,18 +358,14 @@ def _without_pictures(folder: Path) -> ModisteError:
     files = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     if idx := [name for name in files if IDX_LIKE.search(name)]:
         wanted = f"train{IDX_ENDINGS['images'][0]} and train{IDX_ENDINGS['labels'][0]} (.gz)"
-        remedy = f"of the IDX files {_few(idx)} none is called as they are looked for: name them {wanted}"
+        remedy = f"of the IDX files {few(idx)} none is called as they are looked for: name them {wanted}"
     elif data := [name for name in files if Path(name).suffix.lower() in (".npz", ".parquet")]:
         remedy = f"give {folder / data[0]} itself"
     elif packed := [name for name in files if Path(name).suffix.lower() in ARCHIVES]:
-        remedy = f"unpack {_few(packed)} first"
+        remedy = f"unpack {few(packed)} first"
     else:
-        remedy = "fill or remove it"
-    return ModisteError(f"{folder} holds no pictures ({', '.join(PICTURES)}); {remedy}")
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        remedy = f"it holds only {few(files)}; fill or remove it" if files else "fill or remove it"
+    return ModisteError(f"{folder} holds no pictures; {remedy}")
 
 
 def _class_folders(root: Path) -> dict[str, Path]:
@@ -396,10 +377,44 @@ def _class_folders(root: Path) -> dict[str, Path]:
     return {name: folders[name] for name in sorted(folders, key=lambda name: (numbers.get(name, 0.0), _natural(name)))}
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = folder.iterdir() if folder.is_dir() else ()
-    found = [p for p in files if p.suffix.lower() in PICTURES and not p.name.startswith(".") and p.is_file()]
-    return sorted(found, key=lambda path: _natural(path.name))
+def _has_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(map(pictures.is_picture, folder.iterdir()))
+
+
+class Sorted(NamedTuple):
+    """The files of one folder that are not hidden, each list in natural order."""
+
+    pictures: list[Path]
+    others: list[Path]
+    dangling: list[Path]
+    """Links to what is not there."""
+
+
+def _sorted_out(folder: Path) -> Sorted:
+    found = Sorted([], [], [])
+    if not folder.is_dir():
+        return found
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: _natural(entry.name))
+    for entry in listed:
+        if entry.name.startswith(".") or entry.is_dir():
+            continue
+        file = folder / entry.name
+        if entry.is_file():
+            (found.pictures if pictures.looks_like_a_picture(file) else found.others).append(file)
+        else:
+            (found.others if file.exists() else found.dangling).append(file)
+    return found
+
+
+def _refuse_dangling(root: Path, links: list[Path]) -> None:
+    if links:
+        first = links[0].relative_to(root)
+        count = "a link" if len(links) == 1 else f"{len(links):,} links"
+        raise ModisteError(
+            f"{root} holds {count} to files that are not there ({first} to {links[0].readlink()}); put these back, or "
+            "remove the links"
+        )
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -408,65 +423,10 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts], name
 
 
-def stacked(files: Iterable[Path | parquet.Picture], resize: Resize | None = None) -> Pixels:
-    """All pictures as uint8 [N, C, H, W]; without resize they must be of one size."""
-    rows: list[NDArray[np.uint8]] = []
-    first = ""
-    for file in files:
-        picture, frames = _opened(file)
-        if frames > 1:
-            raise ModisteError(f"{file} holds {frames} pictures; save each as a file of its own")
-        first = first or str(file)
-        if resize is not None:
-            picture = scaled(picture, *resize)
-        row = np.asarray(picture)
-        if rows and row.shape[:2] != rows[0].shape[:2]:
-            raise ModisteError(
-                f"{file} is {_size(row)} pixels but {first} is {_size(rows[0])}; "
-                "bring all pictures to one size, before or with `--resize SIDE` of train, data, augment and judge train"
-            )
-        if row.ndim == 3 and (row == row[:, :, :1]).all():
-            row = row[:, :, 0]
-        rows.append(row)
-    if any(row.ndim == 3 for row in rows):
-        rows = [row if row.ndim == 3 else np.repeat(row[:, :, None], 3, axis=2) for row in rows]
-        return np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2))
-    return np.stack(rows)[:, None]
-
-
-def _size(row: NDArray[np.uint8]) -> str:
-    return f"{row.shape[1]} x {row.shape[0]}"
-
-
-def open_picture(file: Path | parquet.Picture) -> Image.Image:
-    """The picture (of several the first) in mode L or RGB, upright; transparent parts are laid over black."""
-    return _opened(file)[0]
-
-
-def _opened(file: Path | parquet.Picture) -> tuple[Image.Image, int]:
-    """The picture as `open_picture` gives it, and how many the file holds."""
-    try:
-        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:
-            frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # MPO: a photo and its previews
-            picture = ImageOps.exif_transpose(opened)
-            picture.load()
-    except Exception as error:  # a damaged file raises whatever its parser stumbles over
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-        raise ModisteError(f"{file} is not a readable picture ({reason}); replace or remove it") from None
-    if picture.mode.startswith(("I", "F")):
-        raise ModisteError(f"{file} has more than 8 bits per channel ({picture.mode}); convert it to 8 bits")
-    if picture.mode in ("1", "L") and not picture.has_transparency_data:
-        return picture.convert("L"), frames
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
-    return picture.convert("RGB"), frames
-
-
 # Parquet files
 
 
-def read_parquet(path: Path, split: Split, resize: Resize | None = None) -> Images:
+def read_parquet(path: Path, split: Split, data: Data) -> Images:
     """The pictures in a Parquet file or in the files data/train-*.parquet and data/test-*.parquet of a folder.
 
     They are taken in their order and by the rules of `read_pictures`; classes are named by Hugging Face's metadata.
@@ -479,4 +439,6 @@ def read_parquet(path: Path, split: Split, resize: Resize | None = None) -> Imag
         parquet.labels(parts) if has_labels and parts else None for parts in (files, parquet.files(path, "train"))
     )
     name = path.stem if path.is_file() else path.resolve().name
-    return labelled(stacked(parquet.pictures(files), resize), labels, names, name, known)
+    pixels, done = pictures.decoded(parquet.pictures(files), data, square=True)
+    images = labelled(pixels, labels, names, name, known)
+    return replace(images, notes=(*images.notes, *done))

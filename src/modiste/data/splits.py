@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from modiste.config import Data
 from modiste.data import readers
 from modiste.data.classes import NoReference, without_images
 from modiste.data.images import Images, Note
-from modiste.data.readers import Resize, Split
+from modiste.data.readers import Split
 from modiste.errors import ModisteError
 
 FAR_APART = 0.25
@@ -59,25 +60,26 @@ class OtherBrightness(Note):
         )
 
 
-def read(path: Path, split: Split, resize: Resize | None) -> Images:
+def read(path: Path, split: Split, data: Data) -> Images:
     """One split of a folder or file (see `readers.read_path`), with notes on how it differs from the other.
 
-    ModisteError where training and test images cannot be compared: of another size (which `resize` mends), grey and
-    in colour, or of classes that have no training image.
+    ModisteError where training and test images cannot be compared: of another size (which `data.resize` mends), grey
+    and in colour, or of classes that have no training image.
     """
-    images = readers.read_path(path, split, resize)
+    images = readers.read_path(path, split, data)
     if not readers.has_test_split(path):
         return images
     files = _state(path)
-    mine = _known[files, resize, split] = _kind(images)
+    asked = data.model_copy(update={"split": "train", "count": None})
+    mine = _known[files, asked, split] = _kind(images)
     other: Split = "test" if split == "train" else "train"
-    if (files, resize, other) not in _known:
-        _known[files, resize, other] = _kind(readers.read_path(path, other, resize))
-    kinds = {split: mine, other: _known[files, resize, other]}
-    return replace(images, notes=(*images.notes, *compared(kinds["train"], kinds["test"], images.name, resize)))
+    if (files, asked, other) not in _known:
+        _known[files, asked, other] = _kind(readers.read_path(path, other, data))
+    kinds = {split: mine, other: _known[files, asked, other]}
+    return replace(images, notes=(*images.notes, *compared(kinds["train"], kinds["test"], images.name, data.resize)))
 
 
-_known: dict[tuple[object, Resize | None, Split], Kind] = {}
+_known: dict[tuple[object, Data, Split], Kind] = {}
 """By the state of the files: a few facts each, so that a split that is not asked for is read once."""
 
 
@@ -102,7 +104,7 @@ def _kind(images: Images) -> Kind:
     return Kind(channels, (height, width), images.labels is not None, missing, brightness)
 
 
-def compared(train: Kind, test: Kind, place: str, resize: Resize | None = None) -> tuple[Note, ...]:
+def compared(train: Kind, test: Kind, place: str, resize: int | None = None) -> tuple[Note, ...]:
     """What to note of test images beside training images; ModisteError where they are of different kinds."""
     if train.channels != test.channels:
         one, other = ("grey", "in colour") if train.channels == 1 else ("in colour", "grey")

@@ -1,0 +1,170 @@
+"""Pictures as files: which files are pictures, and how one or many become pixels."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from modiste.config import Data
+from modiste.data import parquet
+from modiste.data.findings import Fitted, Size, Transparent
+from modiste.data.images import Note, Pixels, scaled
+from modiste.errors import ModisteError, UsageError
+
+KNOWN_BY_CONTENT = (
+    "AVIF", "BMP", "DDS", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TIFF",
+    "WEBP", "XPM",
+)  # fmt: skip
+"""Pillow's formats of pictures that begin as no other file does."""
+KNOWN_BY_NAME = (*KNOWN_BY_CONTENT, "DIB", "MPO", "PCX", "TGA", "XBM")
+"""Pillow's formats of pictures; a file with one of their endings is to be one."""
+RAW = (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".sr2", ".srw")
+"""Endings of cameras' own files, which begin as TIFF files do, with a small preview."""
+SQUARE = (
+    "resize them to a side length with `--resize SIDE` of train, data, augment and judge train, and say with `--fit` "
+    "what becomes of their shape (crop, pad or stretch)"
+)
+"""What to do about images that are not square."""
+UPRIGHT = 4  # orientations of a photo above this change width and height
+FAINT, CLEAR = 16, 128  # what transparency shows is lost where colours differ by less and transparency by more
+
+
+def is_picture(path: Path) -> bool:
+    """Whether this is a file, not hidden, that is a picture by the ending of its name, or else by how it begins."""
+    return not path.name.startswith(".") and path.is_file() and looks_like_a_picture(path)
+
+
+def looks_like_a_picture(file: Path) -> bool:
+    """The same of what is known to be a file and not hidden."""
+    ending = file.suffix.lower()
+    if ending in _endings():
+        return True
+    if ending in RAW:
+        return False
+    try:
+        with Image.open(file, formats=KNOWN_BY_CONTENT):
+            return True
+    except PermissionError as error:
+        raise ModisteError(f"cannot read {file}: {error.strerror}; check its permissions") from None
+    except Exception:  # any parser may stumble over what is no picture
+        return False
+
+
+@functools.cache
+def _endings() -> frozenset[str]:
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in KNOWN_BY_NAME)
+
+
+def stacked(files: Iterable[Path | parquet.Picture]) -> Pixels:
+    """All pictures, which must be of one size, as uint8 [N, C, H, W]."""
+    return decoded(files, Data())[0]
+
+
+def decoded(
+    files: Iterable[Path | parquet.Picture], data: Data, square: bool = False
+) -> tuple[Pixels, tuple[Note, ...]]:
+    """All pictures as uint8 [N, C, H, W], each resized as soon as it is decoded, and what was done to them.
+
+    Without data.resize they must be of one size, and a `square` one, which the header of a file says before it is
+    decoded.
+    """
+    rows: list[NDArray[np.uint8]] = []
+    first: tuple[str, Size] | None = None
+    oblong: list[Size] = []
+    transparent = vanished = 0
+
+    def check(file: Path | parquet.Picture, size: Size) -> None:
+        remedy = "`--resize SIDE` of train, data, augment and judge train"
+        if first is not None and size != first[1]:
+            raise ModisteError(
+                f"{file} is {_size(size)} pixels but {first[0]} is {_size(first[1])}; "
+                f"bring all pictures to one size, before or with {remedy}"
+            )
+        if square and size[0] != size[1]:
+            raise UsageError(f"{file} is {_size(size)} pixels, not square; {SQUARE}")
+
+    for file in files:
+        one = _opened(file, data.background, check if data.resize is None else None)
+        if one.frames > 1:
+            raise ModisteError(f"{file} holds {one.frames} pictures; save each as a file of its own")
+        picture, size = one.picture, one.picture.size
+        first = first or (str(file), size)
+        transparent, vanished = transparent + one.transparent, vanished + one.vanished
+        if data.resize is not None:
+            oblong += [size] if size[0] != size[1] else []
+            picture = scaled(picture, data.resize, data.resize_filter, data.fit, data.background)
+        row = np.asarray(picture)
+        if row.ndim == 3 and (row == row[:, :, :1]).all():
+            row = row[:, :, 0].copy()
+        rows.append(row)
+    notes: list[Note] = [fitted(data.fit, oblong, len(rows))] if oblong else []
+    notes += [Transparent(transparent, len(rows), data.background, vanished)] if transparent else []
+    if any(row.ndim == 3 for row in rows):
+        rows = [row if row.ndim == 3 else np.repeat(row[:, :, None], 3, axis=2) for row in rows]
+        return np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2)), tuple(notes)
+    return np.stack(rows)[:, None], tuple(notes)
+
+
+def fitted(fit: str, sizes: list[Size], total: int) -> Fitted:
+    """What was done with the images that are not square, which have these sizes."""
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    return Fitted(fit, len(sizes), total, ordered[0], ordered[-1])
+
+
+def _size(size: Size) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+class Opened(NamedTuple):
+    """A picture in mode L or RGB, upright, transparent parts laid over the background."""
+
+    picture: Image.Image
+    frames: int
+    """How many the file holds."""
+    transparent: bool
+    vanished: bool
+    """Whether next to nothing is seen of it on this background, though its transparency has a shape."""
+
+
+def open_picture(file: Path | parquet.Picture) -> Image.Image:
+    """The picture (of several the first) in mode L or RGB, upright; transparent parts are laid over black."""
+    return _opened(file).picture
+
+
+def _opened(
+    file: Path | parquet.Picture,
+    background: str = "black",
+    check: Callable[[Path | parquet.Picture, Size], None] | None = None,
+) -> Opened:
+    """The decoded picture; `check` sees its size before that."""
+    try:
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:
+            frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # MPO: a photo and its previews
+            width, height = opened.size
+            turned = width != height and opened.getexif().get(ExifTags.Base.Orientation, 1) > UPRIGHT
+            if check and frames == 1:
+                check(file, (height, width) if turned else (width, height))
+            picture = ImageOps.exif_transpose(opened)
+            picture.load()
+    except ModisteError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its parser stumbles over
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise ModisteError(f"{file} is not a readable picture ({reason}); replace or remove it") from None
+    if picture.mode.startswith(("I", "F")):
+        raise ModisteError(f"{file} has more than 8 bits per channel ({picture.mode}); convert it to 8 bits")
+    if not picture.has_transparency_data:
+        return Opened(picture.convert("L" if picture.mode in ("1", "L") else "RGB"), frames, False, False)
+    picture = picture.convert("RGBA")
+    opacity = np.asarray(picture.getchannel("A"))
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, background), picture).convert("RGB")
+    has_shape = np.ptp(opacity) > CLEAR
+    vanished = has_shape and np.ptp(np.asarray(picture), axis=(0, 1)).max() < FAINT
+    return Opened(picture, frames, bool(opacity.min() < 255), bool(vanished))
