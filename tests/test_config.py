@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,28 @@ def test_every_key_is_documented() -> None:
 def test_networks_need_a_width() -> None:
     with pytest.raises(UsageError, match=r"network.generator_widths = \[\] is not possible: .*at least 1"):
         config.override(Recipe(), {"network.generator_widths": []})
+
+
+def test_keys_that_came_later_leave_old_recipes_and_their_hashes_as_they_were() -> None:
+    """The hash and the pixels of a run from before data.fit and data.background are those of then."""
+    whole = config.to_toml(config.override(config.Recipe(), {"data.name": "photos", "data.resize": 32}))
+    old = "".join(line for line in whole.splitlines(True) if not line.startswith(("fit", "background")))
+    recipe = config.from_toml(old, "recipe.toml")
+    assert recipe.data.fit == "stretch" and config.from_toml(whole, "recipe.toml").data.fit == "crop"
+    tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"})
+    assert tree["data"].pop("fit") == "stretch" and tree["data"].pop("background") == "black"
+    before = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    assert config.content_hash(recipe) == before
+    hashes = {
+        config.content_hash(config.override(recipe, changes))
+        for changes in ({}, {"data.fit": "crop"}, {"data.fit": "pad"}, {"data.background": "white"})
+    }
+    assert len(hashes) == 4
+    plain = config.override(recipe, {"data.resize": None})
+    assert config.content_hash(plain) == config.content_hash(config.override(plain, {"data.fit": "pad"}))
+
+
+def test_a_background_is_black_white_or_a_colour() -> None:
+    assert config.override(config.Recipe(), {"data.background": "#FF8000"}).data.background == "#ff8000"
+    with pytest.raises(UsageError, match=r"data.background = 'red' is not possible: write black, white or #rrggbb"):
+        config.override(config.Recipe(), {"data.background": "red"})

@@ -267,12 +267,16 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
     with pytest.raises(ModisteError, match=r"labels"):
         modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})
     assert not (tmp_path / "run").exists()
+    np.savez(tmp_path / "same.npz", images=np.full((64, 16, 16), 7, np.uint8), labels=np.arange(64) % 2)
+    with pytest.raises(UsageError, match=r"all 64 images of same train 16px-lanczos are the same; check how they were made"):
+        modiste.train(tiny, tmp_path / "run", overrides={"data.name": str(tmp_path / "same.npz"), "data.count": None})
+    assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="cannot be split over 3 processes"):
         assembly.check_fit(config.override(tiny, {"train.processes": 3}), data.open_data(tiny.data))
     with pytest.raises(UsageError, match=r"top_k_share = 0.5 chooses among the whole batch.* split into 2 parts"):
         parts = {"loss.top_k_share": 0.5, "train.accumulate": 2}
         assembly.check_fit(config.override(tiny, parts), data.open_data(tiny.data))
-    np.savez(tmp_path / "ten.npz", images=np.zeros((10, 16, 16), np.uint8))
+    np.savez(tmp_path / "ten.npz", images=np.random.default_rng(0).integers(0, 256, (10, 16, 16), np.uint8))
     few = {"data.name": str(tmp_path / "ten.npz"), "data.split": "fit", "data.count": None, "train.batch_size": 4}
     few |= {"evaluate.every_images": 1, "network.conditioning": "none"}
     with pytest.raises(UsageError, match=r"holds one image, .* --set evaluate.every_images=0"):
@@ -334,7 +338,7 @@ def test_the_manifest_tells_where_a_run_stood_when_it_went_on(
 
 
 def unlabelled(folder: Path) -> str:
-    np.savez(folder / "plain.npz", images=np.zeros((64, 16, 16), np.uint8))
+    np.savez(folder / "plain.npz", images=np.random.default_rng(0).integers(0, 256, (64, 16, 16), np.uint8))
     return str(folder / "plain.npz")
 
 
