@@ -268,7 +268,9 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
         modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})
     assert not (tmp_path / "run").exists()
     np.savez(tmp_path / "same.npz", images=np.full((64, 16, 16), 7, np.uint8), labels=np.arange(64) % 2)
-    with pytest.raises(UsageError, match=r"all 64 images of same train 16px-lanczos are the same; check how they were made"):
+    with pytest.raises(
+        UsageError, match=r"all 64 images of same train 16px-lanczos are the same; check how they were made"
+    ):
         modiste.train(tiny, tmp_path / "run", overrides={"data.name": str(tmp_path / "same.npz"), "data.count": None})
     assert not (tmp_path / "run").exists()
     with pytest.raises(UsageError, match="cannot be split over 3 processes"):
