@@ -17,6 +17,7 @@ ORDER = [
     "errors",
     "writing",
     "terminal",
+    "launch",
     "lifeline",
     "config",
     "data.images",

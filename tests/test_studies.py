@@ -606,7 +606,7 @@ def test_ray_finishes_though_a_worker_is_killed(file: Path, tmp_path: Path) -> N
     folder = out / "runs/lr_generator-0.002-seed0"
     wait_for(lambda: folder.is_dir() and any((folder / "state").glob("*.pt")), process)
     words = f"train {out}/recipes/tiny.toml --out {folder} "
-    trainer = next(pid for pid in every_process() if f"-m modiste {words}" in command_line(pid))
+    trainer = next(pid for pid in every_process() if f"__main__.py {words}" in command_line(pid))
     worker = int(Path(f"/proc/{trainer}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(worker, signal.SIGKILL)
     assert process.wait(timeout=PATIENCE_SECONDS) == 0

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from modiste import launch
+
 HELD = "MODISTE_LIFELINE"
 """The environment variable that tells a process that its standard input is a lifeline."""
 GRACE_SECONDS = 60.0
@@ -36,7 +38,7 @@ def start(
     To be closed by `let_go` when it has ended. Its own session keeps it from a Ctrl-C at the terminal.
     """
     return subprocess.Popen(
-        [sys.executable, "-m", "modiste", *words],
+        launch.command(words),
         stdin=subprocess.PIPE,
         stdout=said,
         stderr=subprocess.STDOUT,

@@ -23,7 +23,7 @@ QUIET_SECONDS = 1.0
 """A stage of the work that takes longer is said."""
 AGAIN_SECONDS = 30.0
 """So long after the last sign of life, a stage that still lasts is said again."""
-SPELT = {"±": "+-", "…": "..."}
+SPELT = {"±": "+-", "…": "...", "√": "sqrt "}
 """Signs of our tables where an encoding has none of them."""
 
 

@@ -6,19 +6,20 @@ its last line as the reason. The processes of a study that was killed save and e
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modiste import lifeline, plan, runs, writing
+from modiste import launch, lifeline, plan, runs, writing
 from modiste.errors import ModisteError, UsageError
 
 INTERRUPTED = "interrupted"
@@ -160,6 +161,17 @@ def ray_package() -> Any:
         raise UsageError("Ray is not installed; run pip install 'modiste[ray]', or leave --ray out") from None
 
 
+@contextmanager
+def _beside_package() -> Iterator[None]:
+    """In the folder that holds this package: Ray has its workers import modules from where it is started."""
+    before = Path.cwd()
+    os.chdir(launch.MAIN.absolute().parents[1])
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def on_ray(
     address: str,
     errands: Sequence[Errand],
@@ -177,7 +189,8 @@ def on_ray(
         try:
             cores = jobs * max((one.cores for one in errands), default=1)
             room = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **room)
+            with _beside_package():
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR", **room)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(
                 f"no Ray cluster answers at {address!r} ({error}); start one, or use --ray local"
