@@ -30,7 +30,7 @@ def magnified(tile, times=figures.MAGNIFICATION):
 def test_sheets_show_pixels_as_they_are():
     pixels = tiles() // 4  # dark images stay dark
     labels = np.array([0, 1, 0, 1, 1, 1])
-    picture = dots(figures.first_of_each_class(pixels, labels, ("hat", "sock"), per_class=3))
+    picture = dots(figures.rows_of_classes(pixels, labels, ("hat", "sock"), per_class=3))
     for index in (0, 1, 2, 3, 4):
         assert holds(picture, magnified(pixels[index, 0])), index
     assert not holds(picture, magnified(pixels[5, 0]))  # the fourth of its class
@@ -38,7 +38,7 @@ def test_sheets_show_pixels_as_they_are():
 
 def test_first_images_stand_in_the_row_of_their_class():
     pixels, labels = tiles(4, 8), np.array([1, 0, 1, 0])
-    figure = figures.first_of_each_class(pixels, labels, ("hat", "sock"), per_class=2)
+    figure = figures.rows_of_classes(pixels, labels, ("hat", "sock"), per_class=2)
     shown = np.asarray(figure.axes[0].images[0].get_array())
     np.testing.assert_array_equal(shown[:8, :8, 0], pixels[1, 0])
     np.testing.assert_array_equal(shown[10:18, 10:18, 0], pixels[2, 0])

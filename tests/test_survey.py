@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from modiste import survey
+from modiste import figures, survey
 from modiste.config import Data
 from modiste.data import Images, toy
 from modiste.errors import ModisteError
@@ -72,6 +72,21 @@ def test_report_of_unlabelled_images_shows_the_first(tmp_path):
     result = survey.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
     assert list(result["splits"]) == ["train"] and result["splits"]["train"]["class_counts"] == {}
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["first-images.png"]
+
+
+def test_the_images_shown_are_drawn_from_all_of_each_class(tmp_path, monkeypatch):
+    """Frames of a film: brightness says where in its class an image stands."""
+    count, drawn = 240, []
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    rows = figures.rows_of_classes
+    monkeypatch.setattr(figures, "rows_of_classes", lambda *given: drawn.append(given) or rows(*given))
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(count) // 120)
+    survey.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
+    ((shown, labels, _),) = drawn
+    for label in (0, 1):
+        places = shown[labels == label, 0, 0, 0].astype(int) - 120 * label
+        assert len(places) == 10 and (np.diff(places) > 0).all()
+        assert places.min() < 40 and places.max() >= 80 and ((places >= 40) & (places < 80)).any()
 
 
 def test_label_issues_find_swapped_labels():

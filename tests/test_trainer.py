@@ -11,11 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import modiste
-from modiste import assembly, config, cuda_graph, data, health, networks, processes, runs, selection, trainer, updates
+from modiste import (
+    assembly,
+    config,
+    cuda_graph,
+    data,
+    health,
+    networks,
+    processes,
+    runs,
+    sample,
+    selection,
+    trainer,
+    updates,
+)
 from modiste.config import Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
@@ -264,8 +278,9 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
     wide = {"data.name": str(tmp_path / "wide.npz"), "data.resize": None, "network.conditioning": "none"}
     with pytest.raises(UsageError, match=r"16 x 8 pixels, not square; resize them .* `--resize SIDE` of train"):
         modiste.train(tiny, tmp_path / "run", overrides=wide)
-    with pytest.raises(ModisteError, match=r"labels"):
-        modiste.train(tiny, tmp_path / "run", overrides={"data.name": unlabelled(tmp_path)})
+    asked = {"data.name": unlabelled(tmp_path), "network.conditioning": "projection"}
+    with pytest.raises(UsageError, match=r"'projection' needs labels, and this data set has none"):
+        modiste.train(tiny, tmp_path / "run", overrides=asked)
     assert not (tmp_path / "run").exists()
     np.savez(tmp_path / "same.npz", images=np.full((64, 16, 16), 7, np.uint8), labels=np.arange(64) % 2)
     with pytest.raises(
@@ -283,6 +298,44 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
     few |= {"evaluate.every_images": 1, "network.conditioning": "none"}
     with pytest.raises(UsageError, match=r"holds one image, .* --set evaluate.every_images=0"):
         modiste.train(tiny, tmp_path / "few", overrides=few)
+
+
+def test_a_recipe_with_classes_is_trained_without_them_on_images_without_labels(
+    tiny: Recipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = {"data.name": unlabelled(tmp_path), "train.images": 96}
+    assert tiny.network.conditioning == "one-hot"
+    run = modiste.train(tiny, tmp_path / "run", overrides=own)
+    assert "no labels; so tiny is trained without classes (network.conditioning = 'none')" in capfd.readouterr().err
+    assert run.recipe.network.conditioning == "none" and run.manifest["data"]["classes"] == []
+    assert modiste.train(tiny, run.path, overrides=own).manifest["status"] == "finished"  # the same again
+    longer = modiste.train(tiny, run.path, overrides={**own, "train.images": 160}, extend=True)
+    assert longer.manifest["images"] == 160 and sample.load(run.path).shape.classes == 0
+    grouped = {**own, "loss.group_clip": 1.0}
+    with pytest.raises(UsageError, match=r"plain train .*has no labels: loss.group_clip needs classes"):
+        modiste.train(tiny, tmp_path / "grouped", overrides=grouped)
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_with_the_same_pixels(tiny: Recipe, tmp_path: Path) -> None:
+    """By the folder, by the same command, and by a study's; another fit that was asked for is refused."""
+    folder, random = tmp_path / "photos", np.random.default_rng(0)
+    for k in range(64):
+        (folder / str(k % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 24), np.uint8)).save(folder / str(k % 2) / f"{k}.png")
+    own = {"data.name": str(folder), "data.count": None, "train.images": 96}
+    run = modiste.train(tiny, tmp_path / "run", overrides={**own, "data.fit": "stretch"})
+    now = modiste.train(tiny, tmp_path / "now", overrides=own)
+    assert now.recipe.data.fit == "crop" and now.manifest["data"]["digest"] != run.manifest["data"]["digest"]
+    assert "64 of 64 images are not square (24 x 16 pixels) and were cut to their middle" in str(now.manifest["data"])
+    written = (run.path / "recipe.toml").read_text()
+    (run.path / "recipe.toml").write_text(
+        written.replace('fit = "stretch"\n', "").replace('background = "black"\n', "")
+    )
+    assert run.recipe.data.fit == "stretch"
+    for what, more in ((str(run.path), {"train.images": 128}), (tiny, {**own, "train.images": 160})):
+        assert modiste.train(what, run.path, overrides=more, extend=True).manifest["images"] == more["train.images"]
+    with pytest.raises(UsageError, match=r"data.fit: stretch -> crop"):
+        modiste.train(tiny, run.path, overrides={**own, "data.fit": "crop"})
 
 
 def test_a_run_is_not_called_finished_while_its_recipe_wants_more(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -247,6 +247,26 @@ def batches(
 def _sent(values: Tensor, device: str) -> Tensor:
     """The values on the device; to a CUDA device they go while it still computes, and nobody waits for it."""
     return values.pin_memory().to(device, non_blocking=True) if device == "cuda" else values.to(device)
+
+
+def resolve(recipe: Recipe, dataset: Images, asked: Container[str] = ()) -> Recipe:
+    """The recipe as it is trained on these images: its length counted in them, and no classes where they have none.
+
+    A conditioning that is among the `asked` keys stays, and is refused later.
+    """
+    recipe = config.resolve(recipe, len(dataset))
+    if dataset.labels is not None or recipe.network.conditioning == "none" or "network.conditioning" in asked:
+        return recipe
+    return config.override(recipe, {"network.conditioning": "none"}, f"{dataset.name} has no labels")
+
+
+def labels_note(recipe: Recipe, dataset: Images) -> str:
+    """What becomes of the labels, or of the recipe without any, where somebody could wonder."""
+    if dataset.labels is not None and recipe.network.conditioning == "none":
+        return "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
+    if dataset.labels is None and recipe.network.conditioning != "none":
+        return f"; so {recipe.name} is trained without classes (network.conditioning = 'none')"
+    return ""
 
 
 def check_fit(recipe: Recipe, dataset: Images) -> None:

@@ -418,7 +418,7 @@ def from_toml(text: str, place: str) -> Recipe:
 def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree of a recipe; one that was written whole before there was a key data.fit meant "stretch"."""
     data = tree.get("data")
-    if isinstance(data, dict) and {"name", "split", "resize", "resize_filter"} <= data.keys():
+    if isinstance(data, dict) and {"name", "split", "resize_filter"} <= data.keys() and data.get("resize"):
         return {**tree, "data": {"fit": "stretch", **data}}
     return tree
 

@@ -91,13 +91,13 @@ def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequ
     return figure
 
 
-def first_of_each_class(
+def rows_of_classes(
     pixels: NDArray[np.uint8],
     labels: NDArray[np.int64],
     class_names: Sequence[str],
     per_class: int = 10,
 ) -> Figure:
-    """The first images uint8 [N, C, H, W] of each class as they are, one class per row."""
+    """Images uint8 [N, C, H, W] as they are, one class per row, of each the first ones."""
     _, channels, height, width = pixels.shape
     tiles = np.full((len(class_names), per_class, channels, height, width), 255, np.uint8)
     for label in range(len(class_names)):
@@ -110,7 +110,7 @@ def first_of_each_class(
         [(width + GAP) * column + width / 2 for column in range(per_class)],
         [str(column + 1) for column in range(per_class)],
     )
-    axes.set_xlabel("image of its class, in the order of the data set", fontsize=SMALL)
+    axes.set_xlabel("images drawn from the whole class, in the order of the data set", fontsize=SMALL)
     axes.tick_params(length=0, labelsize=SMALL)
     return axes.get_figure(root=True) or Figure()
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError
 
-from modiste import assembly, config, data, trainer
+from modiste import assembly, config, data, opening, runs, trainer
 from modiste.config import Count, Data, Name, Recipe, Section
 from modiste.data import Images
 from modiste.errors import UsageError
@@ -291,8 +291,12 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
         changes = {**one.set, **({"train.threads": study.threads} if study.threads else {}), **length}
         try:
             recipe, _ = trainer.settle(one.recipe, out, changes)
+            folders = {seed: out / "runs" / f"{one.name}-seed{seed}" for seed in study.seed_list}
+            begun = opening.as_begun(recipe, next(filter(runs.exists, folders.values()), out))
+            if begun.data != recipe.data:
+                recipe, changes = begun, {**changes, "data.fit": begun.data.fit}
             dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, data.open_data(recipe.data))
-            recipe = config.resolve(recipe, len(dataset))
+            recipe = assembly.resolve(recipe, dataset, changes)
             assembly.check_fit(recipe, dataset)
             if study.evaluate.reference == "test" and not data.has_test(recipe.data):
                 raise UsageError(
@@ -311,8 +315,7 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
         shape = assembly.image_shape(recipe, dataset)
         key = (recipe.network, recipe.loss, recipe.train.discriminator_steps, shape)
         gflop = costs.get(key) or costs.setdefault(key, summary.training_flops(recipe, shape) / 1e9)
-        for seed in study.seed_list:
-            folder = out / "runs" / f"{one.name}-seed{seed}"
+        for seed, folder in folders.items():
             commands = (train_command(one, changes, study, seed, folder, track), evaluate_command(study, folder))
             own = recipe.model_copy(update={"seed": seed})
             record = folder / ("metrics.json" if study.evaluate.reference == "test" else
@@ -405,7 +408,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     lines = [f"no {name} here" for name in before if name not in after]
     lines += [f"{name} is new" for name in after if name not in before]
     for name in before.keys() & after.keys():
-        pair = (config.build(tree, name) for tree in (before[name], after[name]))
+        pair = (config.build(config.as_meant(tree), name) for tree in (before[name], after[name]))
         lines += [f"{name}: {line}" for line in config.differences(*pair)]
     changed = [key for key in new["evaluate"] if old["evaluate"].get(key) != new["evaluate"][key]]
     lines += [f"evaluate.{key}: {old['evaluate'].get(key)} -> {new['evaluate'][key]}" for key in changed]

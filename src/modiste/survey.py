@@ -147,6 +147,12 @@ def _twins_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, 
     return figures.image_grid(np.stack(pixels), columns=8, titles=titles)
 
 
+def _spread(labels: NDArray[np.int64], classes: int, each: int = 10) -> NDArray[np.int64]:
+    """Indices of `each` images of every class, drawn from all of it and in their order: its first ones may be alike."""
+    members = [np.flatnonzero(labels == label) for label in range(classes)]
+    return np.concatenate([own[data.drawn(len(own), None, each, seed=0)] for own in members])
+
+
 def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: bool) -> dict[str, Any]:
     result = survey(images_by_split)
     train = images_by_split["train"]
@@ -156,9 +162,12 @@ def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: b
         counts = {split: list(class_counts(images).values()) for split, images in images_by_split.items()
                   if images.labels is not None}  # fmt: skip
         pictures["counts.png"] = figures.class_counts(counts, train.class_names)
-        pictures["first-images.png"] = figures.first_of_each_class(train.pixels, train.labels, train.class_names)
+        shown = _spread(train.labels, len(train.class_names))
+        rows = figures.rows_of_classes(train.pixels[shown], train.labels[shown], train.class_names)
+        pictures["first-images.png"] = rows
     else:
-        pictures["first-images.png"] = figures.image_grid(train.pixels[:100], columns=10)
+        shown = _spread(np.zeros(len(train), np.int64), 1, 100)
+        pictures["first-images.png"] = figures.image_grid(train.pixels[shown], columns=10)
     twins = [group for groups in result["duplicates"].values() for group in groups]
     if twins:
         pictures["duplicates.png"] = _twins_figure(images_by_split, twins)

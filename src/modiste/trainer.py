@@ -117,7 +117,8 @@ def train(
         stack.enter_context(assembly.own_random_numbers())
         console = (console or terminal.console()) if team.is_first else terminal.console(quiet=True)
         dataset = data.open_data(recipe.data)
-        recipe = config.resolve(recipe, len(dataset))
+        labels_note = assembly.labels_note(recipe, dataset)
+        recipe = assembly.resolve(recipe, dataset, overrides or ())
         assembly.check_fit(recipe, dataset)
         if team.is_first:
             runs.refuse_strangers(path)
@@ -137,7 +138,7 @@ def train(
             if team.is_first:
                 names = dataset.class_names if session.shape.classes else ()
                 runs.describe_generator(session.run, recipe.network, session.shape, names)
-                terminal.say(console, data.describe(dataset) + _labels_note(recipe, dataset))
+                terminal.say(console, data.describe(dataset) + labels_note)
                 for note in data.remarks(dataset):
                     terminal.say(console, f"warning: {note}")
 
@@ -401,13 +402,6 @@ def _prepare(
     session = Session(recipe, run, len(dataset), shape, team, advance, stop, told, selector)
     keep_best(session, state)
     return session, state
-
-
-def _labels_note(recipe: Recipe, dataset: Images) -> str:
-    """What becomes of the labels, where somebody could wonder."""
-    if dataset.labels is None or recipe.network.conditioning != "none":
-        return ""
-    return "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
 
 
 def _finish(run: runs.Run, state: State, status: str) -> None:
