@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import modiste
-from modiste import cli, config, data, exports, networks, runs, sample, subjects, trainer, writing
+from modiste import cli, config, data, exports, marks, networks, runs, sample, subjects, trainer, writing
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
@@ -188,7 +188,7 @@ def test_evaluate_asks_where_the_data_is_that_only_a_path_names(run: Path, close
     assert call("export", run, "--onnx")[0] == 0  # the same model again: what was measured of it holds
     assert (run / "onnx" / "generator.metrics.json").read_text() == told
     assert modiste.evaluate(run, count=20) and call("export", run, "--onnx", "--checkpoint", "last")[0] == 0
-    (run / "onnx" / "generator.onnx").write_bytes(b"another")
+    (run / "onnx" / "generator.onnx").write_bytes(b"another with modiste.version")
     assert call("export", run, "--onnx")[0] == 0 and not (run / "onnx" / "generator.metrics.json").exists()
 
 
@@ -312,7 +312,7 @@ def test_nothing_is_left_behind_when_the_pixels_differ(run: Path, monkeypatch: p
 
 def test_an_earlier_export_is_replaced_and_anything_else_is_refused(run: Path, tmp_path: Path) -> None:
     place = exports.export(run, tmp_path / "model").folder
-    (place / "README.md").write_text("old")
+    (place / "README.md").write_text(marks.marked_text("old"))
     exports.export(run, place)
     assert "# small" in (place / "README.md").read_text() and names(place) == sorted(exports.FILES)
     (place / "notes.txt").write_text("mine")
@@ -331,7 +331,8 @@ def test_an_earlier_export_survives_whatever_becomes_of_its_successor(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = exports.export(run, tmp_path / "model").folder
-    (place / "README.md").write_text("old")
+    old = marks.marked_text("old")
+    (place / "README.md").write_text(old)
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
@@ -343,13 +344,15 @@ def test_an_earlier_export_survives_whatever_becomes_of_its_successor(
         patch.setattr(Path, "rename", failing)
         with pytest.raises(ModisteError, match=r"cannot write .*model: Input/output error"):
             exports.export(run, place)
-    assert (place / "README.md").read_text() == "old" and names(tmp_path) == ["model", "small"]
-    place.rename(tmp_path / ".model.replaced")  # as a process leaves it that is killed between two renamings
+    assert (place / "README.md").read_text() == old and names(tmp_path) == ["model", "small"]
+    place.rename(
+        writing.beside(place).with_suffix(".replaced")
+    )  # as a process leaves it that is killed between two renamings
     with monkeypatch.context() as patch:
         patch.setattr(exports, "largest_difference", lambda *_: 2)
         with pytest.raises(ModisteError, match="differs"):
             exports.export(run, place)
-    assert (place / "README.md").read_text() == "old" and names(tmp_path) == ["model", "small"]
+    assert (place / "README.md").read_text() == old and names(tmp_path) == ["model", "small"]
 
 
 def test_what_is_missing_is_one_sentence(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def test_one_file_replaces_earlier_sets_and_nothing_else(kind: str, tmp_path: Pa
     formats.write(images(), None, out, kind)  # real images
     for content in (out.read_bytes(), b"", b"words"):
         out.write_bytes(content)
-        with pytest.raises(UsageError, match=r"exists and does not say that its images are synthetic.*choose another"):
+        with pytest.raises(UsageError, match=r"does not say that Modiste wrote it.*choose another"):
             formats.check(out, kind, 1)
         with pytest.raises(UsageError, match=r"does not say"):
             formats.write(images(), None, out, kind, provenance.stamp)

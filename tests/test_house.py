@@ -15,6 +15,7 @@ SOURCE = Path(modiste.__file__).parent
 # A module imports only from those above it.
 ORDER = [
     "errors",
+    "marks",
     "writing",
     "terminal",
     "launch",

@@ -100,10 +100,10 @@ def test_a_place_that_cannot_be_written_is_said_before_the_training(
 ) -> None:
     monkeypatch.setattr(judge, "learn", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "package.json").write_text('{"name": "mine"}')
-    with pytest.raises(UsageError, match=r"would replace .*package\.json, which is no such card"):
+    with pytest.raises(UsageError, match=r"package\.json is there and does not say that Modiste wrote it"):
         judge.train(garments, tmp_path / "package.safetensors")
     (tmp_path / "old.safetensors").write_bytes(b"a judge")
-    with pytest.raises(UsageError, match=r"old\.safetensors is there already; remove it, or choose another place"):
+    with pytest.raises(UsageError, match=r"old\.safetensors is there and does not say that Modiste wrote it"):
         judge.train(garments, tmp_path / "old.safetensors")
     monkeypatch.setenv("MODISTE_CACHE", str(tmp_path / "cache"))
     kept = judge.cache_path("0" * 64, "residual")

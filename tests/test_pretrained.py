@@ -190,7 +190,7 @@ def test_the_card_has_the_scores_of_the_weights_as_they_are_kept(run: Path) -> N
     weights = (done.folder / "generator.safetensors").read_bytes()
     measure(done.folder)
     measure(done.folder, "metrics-heldout.json", weights="0" * 16)
-    done.folder.rename(done.folder.with_name(f".{done.folder.name}.replaced"))  # as a process does that is killed then
+    done.folder.rename(writing.beside(done.folder).with_suffix(".replaced"))  # as a process does that is killed then
     again = exports.export_pretrained(done.folder)
     card = (done.folder / "README.md").read_text()
     assert again.measured and again.difference == done.difference and again.folder == done.folder

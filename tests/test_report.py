@@ -23,6 +23,7 @@ from modiste import (
     config,
     evaluation,
     findings,
+    marks,
     outcomes,
     provenance,
     records,
@@ -66,11 +67,13 @@ def made(closet: Path, closet_judge: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def written(made: Path, tmp_path_factory: pytest.TempPathFactory) -> report.Written:
-    """The report on it, written once; a stale picture lay in its folder."""
+    """The report on it, written once; the stale picture of an earlier one and somebody's own lay in its folder."""
     run = tmp_path_factory.mktemp("written") / "small"
     shutil.copytree(made, run)
     (run / "report_files").mkdir()
-    (run / "report_files" / "stale.png").write_bytes(b"old")
+    for name in ("stale.png", "mine.png"):
+        (run / "report_files" / name).write_bytes(b"old")
+    (run / "report.md").write_text(marks.marked_text("# Run small\n\n![one](report_files/stale.png)"), encoding="utf-8")
     return report.write(run)
 
 
@@ -163,9 +166,8 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
     assert written.markdown is not None
     text = written.markdown.read_text()
     files = re.findall(r"\]\((report_files/[^)]+)\)", text)
-    assert files and sorted(Path(file).name for file in files) == sorted(
-        f.name for f in (run / "report_files").iterdir()
-    )
+    there = sorted(f.name for f in (run / "report_files").iterdir())
+    assert files and sorted([*(Path(file).name for file in files), "mine.png"]) == there
     for file in files:
         Image.open(io.BytesIO((run / file).read_bytes())).load()
     titles = [section.title for section in written.report.sections]
@@ -176,7 +178,7 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
 
 def test_pictures_with_generated_images_say_so(written: report.Written) -> None:
     said = {}
-    for file in (written.html.parent / "report_files").glob("*.png"):
+    for file in (written.html.parent / "report_files").glob("[!m]*.png"):
         said[file.stem] = provenance.read_metadata(file.read_bytes()).get("DigitalSourceType")
     for ending in showing.STAGES:
         assert {said[name] for name in said if name.endswith(f"-{ending}")} == {provenance.SOURCE_TYPE}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from modiste import networks, provenance, sample
 from modiste.config import Data, Network
@@ -157,18 +158,20 @@ def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
     assert raw[:4] == b"\x00\x00\x08\x03" and raw[16:] == images.pixels.tobytes()
 
 
-def test_a_picture_that_is_not_synthetic_is_left_alone(tmp_path: Path) -> None:
+def test_a_picture_that_is_not_modistes_is_left_alone(tmp_path: Path) -> None:
     images = make().sample_set(4)
-    for name, kind in (("a.png", "png"), ("b.gif", "gif")):
-        Image.new("L", (4, 4)).save(tmp_path / name)
+    said = PngInfo()  # another program's picture may be synthetic too
+    said.add_text("DigitalSourceType", provenance.SOURCE_TYPE)
+    for name, kind, told in (("a.png", "png", {"pnginfo": said}), ("b.gif", "gif", {"comment": "a walk"})):
+        Image.new("L", (4, 4)).save(tmp_path / name, **told)
         before = (tmp_path / name).read_bytes()
-        with pytest.raises(UsageError, match="does not say that it is synthetic; choose another --out"):
+        with pytest.raises(UsageError, match="does not say that Modiste wrote it as it is"):
             sample.write(images, None, tmp_path / name, kind, seal=provenance.stamp)
         assert (tmp_path / name).read_bytes() == before
         for _ in range(2):  # one of ours is replaced
             sample.write(images, None, tmp_path / f"new {name}", kind, seal=provenance.stamp)
     (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"notes\.png is there and does not say that it is synthetic"):
+    with pytest.raises(UsageError, match=r"notes\.png is there and does not say that Modiste wrote it"):
         sample.check_place(tmp_path / "notes.png", "png")
     with pytest.raises(UsageError, match=r"is a folder and a picture is one file; name the file"):
         sample.check_place(tmp_path, "png")

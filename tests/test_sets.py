@@ -377,12 +377,12 @@ def test_a_card_replaces_cards_of_earlier_sets_and_nothing_else(made: Path, tmp_
     assert first.card == again.card and "20 images by small" in card_of(again)
     first.card.write_text("what I found in this set", encoding="utf-8")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UsageError, match=r"would replace .*set\.npz\.md, which is no such card; move that away"):
+    with pytest.raises(UsageError, match=r"set\.npz\.md is there and does not say that Modiste wrote it"):
         sets.write_set(made, out, per_class=3)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     first.card.unlink()
     first.card.mkdir()
-    with pytest.raises(UsageError, match="which is no such card"):
+    with pytest.raises(UsageError, match=r"set\.npz\.md is a folder"):
         sets.write_set(made, out, per_class=3)
 
 
@@ -437,7 +437,7 @@ def test_a_file_that_is_no_earlier_set_is_refused_before_anything_is_made(
     monkeypatch.setattr(sample, "generate", lambda *_: pytest.fail("images were generated"))
     for way in ([], ["--interpolate", 1, 2]):
         code, _, err = call("sample", made, "--count", count, "--out", out, *way)
-        assert code == 2 and "does not say that its images are synthetic" in err and err.count("\n") == 1
+        assert code == 2 and "does not say that Modiste wrote it" in err and err.count("\n") == 1
         assert out.read_bytes() == before
 
 

@@ -20,6 +20,7 @@ from modiste import (
     data,
     features,
     losses,
+    marks,
     measures,
     networks,
     provenance,
@@ -86,6 +87,7 @@ def evaluate(
     """
     say = say or (lambda _: None)
     what = what.path if isinstance(what, runs.Run) else what
+    place = _checked_place(what, reference, checkpoint, truncation, batch_norm, seed, out, audit)
     subject = subjects.open_subject(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
     )
@@ -105,8 +107,6 @@ def evaluate(
     if audit:
         audit_room.check(whole)
 
-    place = _asked_place(out) if out else _place(what, subject, reference, checkpoint, truncation, batch_norm, seed)
-    writing.try_place(place)
     found = measures.measure(images, whole, say=say)
     floor, floor_facts = _floor(dataset, reference, whole, len(images), say)
     ceilings = _ceilings(dataset, whole, len(images), say)
@@ -139,12 +139,12 @@ def evaluate(
 def _write(place: Path, record: Record, drawn: bytes) -> None:
     """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
     picture = place.with_name(_picture_name(place.stem))
-    if place.is_file() and f'"{picture.name}"'.encode() in place.read_bytes():
+    if marks.is_named(picture.name, place):
         with writing.place_named(picture):
             picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
     records.write(place, record)
     if drawn:
-        writing.write_bytes(picture, drawn)
+        writing.write_bytes(picture, marks.marked(drawn))
 
 
 def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
@@ -460,34 +460,34 @@ def _not_measured(
     return missing
 
 
-def _place(
+def _checked_place(
     what: str | Path,
-    subject: Subject,
     reference: Split,
     checkpoint: str,
     truncation: float | None,
     batch_norm: sample.Statistics,
     seed: int,
+    out: str | Path | None,
+    audit: bool,
 ) -> Path:
-    """Where the record goes: the usual one under the name that other tools know, others under longer names."""
+    """Where the record goes: to `out`, or under the name that other tools know, unusual ones under longer names.
+
+    UsageError where a file that is not Modiste's lies there or where the audit's picture goes.
+    """
     variant = "" if checkpoint == "last" else f"-{checkpoint}"
     variant += "" if truncation is None else f"-truncation-{truncation:g}"
     variant += ("" if batch_norm == "running" else f"-{batch_norm}") + (f"-seed-{seed}" if seed else "")
     variant += "" if reference == "test" else f"-{reference}"
-    if subject.run is not None and subject.facts["kind"] == "run":
-        return subject.run.outputs / f"metrics{variant}.json"
-    path = readers.expanded(what).resolve()
-    return path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
-
-
-def _asked_place(out: str | Path) -> Path:
-    """Where the record was asked to go, if nothing but an earlier record lies there."""
-    place = Path(out)
-    if place.is_file():
-        try:
-            records.read(place)
-        except ModisteError:
-            raise UsageError(f"--out {place} is there already and is no record; choose another place") from None
+    path, run = readers.expanded(what).resolve(), runs.find_run(readers.expanded(what))
+    beside = path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
+    place = Path(out) if out else run.outputs / f"metrics{variant}.json" if run else beside
+    if run is None and not path.exists():  # which is said where it is opened
+        return place
+    if out or run is None or run.shipped:  # in a run's folder these names are Modiste's
+        writing.refuse_foreign(place)
+        if audit or marks.is_named(_picture_name(place.stem), place):
+            writing.refuse_foreign(place.with_name(_picture_name(place.stem)), named_in=place)
+    writing.try_place(place)
     return place
 
 

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import __version__, config, data, formats, onnx_models, records, runs, sample, subjects, writing
+from modiste import __version__, config, data, formats, marks, onnx_models, records, runs, sample, subjects, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.report import methods, words
@@ -101,7 +101,7 @@ def export(
         picture = sample.fixed_grid(trained.network, trained.z_dim, trained.shape.classes, title)
         write("grid.png", picture)
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
-        write("README.md", card(run, trained, checkpoint, measured, difference))
+        write("README.md", marks.marked_text(card(run, trained, checkpoint, measured, difference)))
         formats.replace(folder, out)
     return Export(out, difference, bool(measured))
 
@@ -144,7 +144,7 @@ def export_pretrained(
                 write(picture.name, picture.read_bytes())
         write("manifest.json", writing.as_json(_published({**run.manifest, runs.PRETRAINED: told})))
         text = card(runs.Run(folder), kept, checkpoint, measured, told["difference"], onnx=False)
-        write("README.md", text)
+        write("README.md", marks.marked_text(text))
         formats.replace(folder, out)
     return Export(out, told["difference"], bool(measured))
 
@@ -337,6 +337,32 @@ def refuse_strangers(out: Path, files: Sequence[str] = FILES, also: Sequence[str
         raise UsageError(f"{out} is a file and not a folder; choose another with --out")
     whole = all((out / name).is_file() for name in files)
     writing.refuse_others(out, "export", (*files, *also) if whole else ())
+    if not whole:
+        return
+    card = out / "README.md"  # which says what the files beside it are
+    measured = [place for pattern in also for place in sorted(out.glob(pattern))]
+    for place in (card, out / "manifest.json", out / "grid.png", *measured):
+        records_there = [other for other in measured if other.suffix == ".json"]
+        if not any(marks.is_named(place.name, record) for record in records_there if marks.is_ours(record)):
+            writing.refuse_foreign(place)
+    if not _fit_together(out):
+        raise UsageError(
+            f"the files of {out} are no export of Modiste as it was written, so they are not replaced; move the folder "
+            "away, or choose another with --out"
+        )
+
+
+def _fit_together(out: Path) -> bool:
+    """Whether weights and recipe are of the network that generator.json describes, and an ONNX model is Modiste's."""
+    model = out / "generator.onnx"
+    try:
+        runs.load_generator(out)
+        described = json.loads((out / "generator.json").read_text(encoding="utf-8"))["network"]
+        network = runs.Run(out).recipe.network if (out / "recipe.toml").is_file() else config.Network(**described)
+    except ModisteError:
+        return False
+    plain = [one.model_copy(update={"generator_spectral": False}) for one in (network, config.Network(**described))]
+    return plain[0] == plain[1] and (not model.is_file() or b"modiste.version" in model.read_bytes())
 
 
 def require_packages() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 import textwrap
@@ -18,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from modiste import terminal
+from modiste import marks, terminal, writing
 
 # Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color, 2002)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -32,14 +33,17 @@ WITHOUT_FONT: set[str] = set()  # letters that the user has been told of
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure as a file of the path's type, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with lettering():
-            figure.savefig(beside, dpi=figure.dpi, format=path.suffix.removeprefix(".") or "png")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Writes the figure as a file of the path's type, whole or not at all, with a mark that Modiste made it."""
+    writing.write_bytes(path, drawn(figure, path.suffix.removeprefix(".") or "png"))
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """The figure as the content of a png, svg or pdf file, which says that Modiste made it."""
+    key = "Software" if kind == "png" else "Creator"
+    buffer = io.BytesIO()
+    with lettering():
+        figure.savefig(buffer, dpi=figure.dpi, format=kind, metadata={key: marks.MARK})
+    return marks.marked(buffer.getvalue())
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import struct
 from collections import Counter
@@ -28,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste import provenance, writing
-from modiste.data import Images, readers
+from modiste import marks, provenance, writing
+from modiste.data import Images, parquet, readers
 from modiste.data.images import class_folder
 from modiste.data.parquet import pyarrow
 from modiste.errors import ModisteError, UsageError
@@ -78,8 +79,8 @@ def card_place(out: Path, kind: str) -> Path:
 
 
 def is_card(place: Path) -> bool:
-    """Whether a set's data card of ours lies there."""
-    return place.is_file() and OUR_CARD in place.read_bytes()
+    """Whether a set's data card of ours lies there, as it was written."""
+    return place.is_file() and OUR_CARD in place.read_bytes() and marks.is_ours(place)
 
 
 def check(
@@ -114,11 +115,8 @@ def check(
             raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
         if out.suffix.lower() != f".{kind}":
             raise UsageError(f"{kind} is one file, and no reader would know {out} for one; name it {out}.{kind}")
-        if out.exists() and not _says_synthetic(out):
-            raise UsageError(
-                f"{out} exists and does not say that its images are synthetic, so it is no earlier set to replace; "
-                "move it away, or choose another --out"
-            )
+        if not _is_earlier_parquet(out):
+            writing.refuse_foreign(out)
         return
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose a new folder")
@@ -126,9 +124,12 @@ def check(
         raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
 
 
-def _says_synthetic(file: Path) -> bool:
-    with suppress(ModisteError):  # what cannot be read is somebody's all the same
-        return provenance.says_synthetic(file)
+def _is_earlier_parquet(file: Path) -> bool:
+    """Whether a Parquet file is a set by a version that left no note in such files: its first picture says so."""
+    if file.suffix != ".parquet" or not file.is_file():
+        return False
+    with suppress(ModisteError, StopIteration):  # what cannot be read is somebody's all the same
+        return marks.says_so(next(parquet.pictures([file])).content)
     return False
 
 
@@ -207,7 +208,8 @@ def fill(
         else:
             file = place / (SHARD if kind == "huggingface" else out.name)
             file.parent.mkdir(exist_ok=True)
-            _write_parquet(file, images, _told(_pictures(images, seeds, seal, facts), len(images), say))
+            pictures = _told(_pictures(images, seeds, seal, facts), len(images), say)
+            _write_parquet(file, images, pictures, seal is not None)
 
 
 def settle(place: Path, out: Path, kind: str) -> None:
@@ -238,9 +240,8 @@ def replace(place: Path, out: Path) -> None:
     out = out.absolute()  # `.` has no name to put another one beside
     with writing.place_named(out), writing.alone(out.parent):
         writing.settle_names(place)
-        aside = _aside(out)
+        aside = writing.beside(out).with_suffix(".replaced")
         if out.exists():
-            shutil.rmtree(aside, ignore_errors=True)
             out.rename(aside)
         try:
             place.rename(out)
@@ -248,33 +249,36 @@ def replace(place: Path, out: Path) -> None:
             _put_back(out)
             raise
         writing.settle_names(out.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        for earlier in _aside(out):
+            shutil.rmtree(earlier, ignore_errors=True)
 
 
 def recover(out: Path) -> None:
     """Put the folder back that a `replace` has moved aside which was killed there, or remove it if it is not needed."""
     out = out.absolute()
-    if _aside(out).is_dir():
+    if _aside(out):
         with writing.place_named(out), writing.alone(out.parent):  # for one that is still at it
             _put_back(out)
 
 
 def _put_back(out: Path) -> None:
-    aside = _aside(out)
-    if out.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-    elif aside.is_dir():
-        aside.rename(out)
+    for aside in sorted(_aside(out), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if out.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(out)
 
 
-def _aside(out: Path) -> Path:
-    return out.with_name(f".{out.name}.replaced")
+def _aside(out: Path) -> list[Path]:
+    """The folders that `replace` has moved aside from there, under names that nobody else gives."""
+    name = re.compile(re.escape(f".{out.name}.") + r"\d+-\w+-\d+\.replaced")
+    return [path for path in out.parent.glob(".*.replaced") if name.fullmatch(path.name) and path.is_dir()]
 
 
 def write_card(place: Path, out: Path, kind: str, text: str) -> None:
     """Write the data card of a set that is being made in the folder `place`."""
     with writing.place_named(out):
-        _save(place / card_place(out, kind).name, text.encode())
+        _save(place / card_place(out, kind).name, marks.marked_text(text).encode())
 
 
 def write_file(place: Path, out: Path, name: str, content: str | bytes) -> None:
@@ -334,17 +338,18 @@ def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture
         yield picture
 
 
-def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture]) -> None:
+def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture], synthetic: bool) -> None:
     """The layout that Hugging Face's datasets takes for images: a struct of bytes and path, features in the schema."""
-    arrow, parquet = pyarrow()
+    arrow, writers = pyarrow()
     features: dict[str, Any] = {"image": {"_type": "Image"}}
     columns = [("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))]
     if images.labels is not None:
         features["label"] = {"names": list(images.class_names), "_type": "ClassLabel"}
         columns.append(("label", arrow.int64()))
-    schema = arrow.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = arrow.schema(columns, metadata={**about, "comment": marks.NOTE} if synthetic else about)
     with file.open("wb") as opened:
-        with parquet.ParquetWriter(opened, schema) as writer:
+        with writers.ParquetWriter(opened, schema) as writer:
             for start in range(0, len(images), ROW_GROUP):
                 some = itertools.islice(pictures, ROW_GROUP)
                 table: dict[str, Any] = {"image": [{"bytes": one.content, "path": one.name} for one in some]}
@@ -357,7 +362,7 @@ def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture]) -> N
 
 def parquet_sizes(place: Path) -> tuple[int, int]:
     """Bytes of a Hugging Face set's file in the folder `place`, as it lies there and unpacked."""
-    _, parquet = pyarrow()
+    _, readable = pyarrow()
     file = place / SHARD
-    told = parquet.read_metadata(file)
+    told = readable.read_metadata(file)
     return file.stat().st_size, sum(told.row_group(k).total_byte_size for k in range(told.num_row_groups))

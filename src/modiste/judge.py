@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modiste import assembly, data, progress, runs, writing
+from modiste import assembly, data, marks, progress, runs, writing
 from modiste.config import Data
 from modiste.data import Images
 from modiste.data.download import cache_root
@@ -255,14 +255,15 @@ def _erased(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
 
 
 def _try_place(out: Path) -> None:
-    """An error before the training and not after it where weights and card cannot be written, or would replace another
-    file: any but a judge of the cache, which is trained anew."""
+    """An error before the training and not after it where weights and card cannot be written, or would replace what is
+    no judge: its card is known by what it says, its weights by their hash, which the card has."""
     weights, card = out.with_suffix(".safetensors"), out.with_suffix(".json")
-    if weights.exists() and weights.parent.absolute() != (cache_root() / "judges").absolute():
-        raise UsageError(f"{weights} is there already; remove it, or choose another place for the judge")
     writing.try_place(card)
-    if card.exists() and b'"sha256"' not in card.read_bytes():
-        raise UsageError(f"the judge's card would replace {card}, which is no such card; choose another --out")
+    if weights.parent.absolute() == (cache_root() / "judges").absolute():
+        return
+    writing.refuse_foreign(card)
+    if not (weights.is_file() and marks.is_named(hashlib.sha256(weights.read_bytes()).hexdigest(), card)):
+        writing.refuse_foreign(weights)
 
 
 def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: dict[str, Any], out: Path) -> Judge:

@@ -12,8 +12,6 @@ import datetime
 import importlib
 import io
 import json
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,7 +23,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modiste import runs, watermark, writing
+from modiste import marks, runs, watermark, writing
 from modiste.data import archives, parquet, pictures, readers
 from modiste.data.download import cache_root
 from modiste.errors import ModisteError, UsageError
@@ -37,7 +35,7 @@ COMPOSITE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTr
 PARTLY = (COMPOSITE_TYPE, "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic")
 """The words of IPTC that say so of a part of a picture."""
 SOURCE_TYPES = (SOURCE_TYPE, *PARTLY)
-SOURCE_KEY = "digital_source_type"  # in .npz files
+SOURCE_KEY = marks.SOURCE_KEY
 TEST_NAME = "Modiste test certificate, proves nothing"
 TEST_DAYS = 3650
 FOUND = 1e-6
@@ -58,7 +56,7 @@ def stamp(png: bytes, facts: Mapping[str, str], source_type: str = SOURCE_TYPE) 
     With COMPOSITE_TYPE it says `Synthetic: in part`.
     """
     texts = {
-        "Software": f"Modiste {_version()}",
+        "Software": marks.MARK,
         "Synthetic": "in part" if source_type in PARTLY else "true",
         "DigitalSourceType": source_type,
         **facts,
@@ -70,14 +68,8 @@ def stamp(png: bytes, facts: Mapping[str, str], source_type: str = SOURCE_TYPE) 
             '<?xpacket end="w"?>'
         ),
     }
-    head = 8 + 25  # the signature and the header chunk, which comes first (PNG specification, section 5.6)
-    return png[:head] + b"".join(_text_chunk(key, text) for key, text in texts.items()) + png[head:]
-
-
-def _text_chunk(key: str, text: str) -> bytes:
-    """An iTXt chunk: UTF-8, uncompressed, of no stated language (PNG specification, section 11.3.3.4)."""
-    body = b"iTXt" + key.encode("latin-1", "replace") + b"\0\0\0\0\0" + text.encode()
-    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    chunks = b"".join(marks.text_chunk(key, text) for key, text in texts.items())
+    return png[: marks.PNG_HEAD] + chunks + png[marks.PNG_HEAD :]
 
 
 def read_metadata(content: bytes) -> dict[str, str]:

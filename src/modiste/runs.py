@@ -204,12 +204,17 @@ def fresh_path(path: Path) -> Path:
     return candidate
 
 
-def refuse_strangers(path: Path) -> None:
-    """UsageError when a folder holds other people's files, or a pretrained run, instead of one that trains there."""
+def refuse_strangers(path: Path, recipe: config.Recipe | None = None) -> None:
+    """UsageError when a folder holds other people's files, or a pretrained run, instead of one that trains there.
+
+    A start that was cut off leaves recipe.toml; with `recipe`, that file must be the one that would be written.
+    """
     if exists(path) and Run(path).is_pretrained:
         raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
     if not exists(path):
         writing.refuse_others(path, "run folder", ("recipe.toml",))
+        if recipe is not None:
+            writing.refuse_changed({path / "recipe.toml": config.to_toml(recipe)}, "training")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from modiste import data, formats, provenance, runs, writing
+from modiste import data, formats, marks, provenance, runs, writing
 from modiste.data import Images
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import UsageError
 from modiste.formats import png as png
 from modiste.networks.layers import ConditionalBatchNorm
 
@@ -250,7 +249,7 @@ def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = T
     first.save(
         buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=comment.encode()
     )
-    return buffer.getvalue()
+    return marks.marked(buffer.getvalue())
 
 
 def write_animation(run: runs.Run, most_frames: int = 60) -> Path | None:
@@ -296,17 +295,13 @@ def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
         raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
 
 
-def check_place(out: Path, kind: str, synthetic: bool = True) -> None:
-    """UsageError where a picture (png, gif) cannot go, or a synthetic one would replace another that is not."""
+def check_place(out: Path, kind: str) -> None:
+    """UsageError where a picture (png, gif) cannot go, or would replace one that is not of Modiste."""
     if kind not in ("png", "gif"):
         return
     if out.is_dir():
         raise UsageError(f"{out} is a folder and a picture is one file; name the file, as {out / 'grid.png'}")
-    if synthetic and out.is_file():
-        with suppress(ModisteError):  # what cannot be read is somebody's all the same
-            if provenance.read_metadata(out.read_bytes()):
-                return
-        raise UsageError(f"{out} is there and does not say that it is synthetic; choose another --out")
+    writing.refuse_foreign(out)
 
 
 def write(
@@ -327,11 +322,12 @@ def write(
     if kind in formats.FORMATS:
         formats.write(images, seeds, out, kind, seal, facts)
         return
-    check_place(out, kind, seal is not None)
+    check_place(out, kind)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
         picture = png(_class_rows(images, columns))
-        writing.write_bytes(out, seal(picture, {"Title": images.name, **(facts or {})}) if seal else picture)
+        told = {"Title": images.name, **(facts or {})}
+        writing.write_bytes(out, seal(picture, told) if seal else marks.marked(picture))
     else:
         frames = [grid(image[None], 1) for image in images.pixels]
         writing.write_bytes(out, gif(frames, seconds=0.1 * len(frames), synthetic=seal is not None))

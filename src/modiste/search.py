@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -111,8 +112,7 @@ def _optuna() -> Any:
 def _open(space: Space, path: Path, url: str | None, console: Console) -> Search:
     """The search in that folder and storage, made if it is not there; UsageError if another one is."""
     optuna, own = _optuna(), path / "optuna.db"
-    if not (path / "space.toml").is_file():
-        writing.refuse_others(path, "search", MADE_FIRST)
+    _refuse_others(space, path)
     if url is None and not own.is_file() and (path / "space.toml").is_file():
         raise UsageError(f"{path} has no optuna.db, as its storage is elsewhere; name it again with --storage")
     if url is not None and own.is_file():
@@ -142,6 +142,36 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
         portable = local.model_copy(update={"recipe": _portable(local.recipe)})
         writing.write_text(path / "space.toml", spaces.to_toml(portable))
     return Search(local, path, optuna, storage, study, console)
+
+
+def _refuse_others(space: Space, path: Path) -> None:
+    """UsageError where the folder is no search's and holds more than a start of this one that was cut off leaves."""
+    own, begun = path / "optuna.db", (path / "space.toml").is_file() and (path / "runs").is_dir()
+    if not begun:
+        writing.refuse_others(path, "search", (*MADE_FIRST, "space.toml"))
+        writing.refuse_others(path / "recipes", "search's folder of recipes", ("*.toml",))
+        portable = space.model_copy(update={"recipe": _portable(space.recipe)})
+        expected = {path / "space.toml": spaces.to_toml(portable)}
+        if space.recipe.endswith(".toml"):
+            expected[path / portable.recipe] = config.source_text(space.recipe)
+        writing.refuse_changed(expected, "search")
+    others = _studies_in(own) - {space.name} if own.is_file() and own.stat().st_size else set()
+    if others and not (begun and space.name in _studies_in(own)):
+        raise UsageError(
+            f"{own} holds another study ({min(others)}) than the search {space.name}; choose another folder with --out"
+        )
+
+
+def _studies_in(file: Path) -> set[str]:
+    """The names of the studies in an Optuna database, which is only read; UsageError for any other file."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as database:
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            if "studies" not in tables and tables:
+                raise UsageError(f"{file} is no database of Optuna; choose another folder with --out")
+            return {name for (name,) in database.execute("select study_name from studies")} if tables else set()
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{file} is no database of Optuna ({error}); choose another folder with --out") from None
 
 
 def _with_recipe(space: Space, path: Path) -> Space:

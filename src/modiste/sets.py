@@ -25,6 +25,7 @@ from modiste import (
     records,
     runs,
     sample,
+    writing,
 )
 from modiste import watermark as mark
 from modiste.data import Images
@@ -136,7 +137,7 @@ def write_set(
     wanted = _wanted(order, trained)
     labels = trained.labels(label, wanted)
     formats.check(out, kind, trained.shape.channels, seeds, trained.class_names, labels)
-    _refuse_other_card(formats.card_place(out, kind))
+    writing.refuse_foreign(formats.card_place(out, kind))
     seal = provenance.sealer(certificate, private_key) if signed else provenance.stamp
     facts = _facts_of_run(run, trained, order)
     with formats.beside(out) as place:
@@ -270,14 +271,6 @@ def _joined(parts: Sequence[Images]) -> Images:
 
 
 # the card
-
-
-def _refuse_other_card(place: Path) -> None:
-    """UsageError where something else than the card of an earlier set lies in the place of the card."""
-    if place.exists() and not formats.is_card(place):
-        raise UsageError(
-            f"the set's data card would replace {place}, which is no such card; move that away, or choose another --out"
-        )
 
 
 def _facts_of_run(run: runs.Run, trained: sample.TrainedGenerator, order: Order) -> dict[str, Any]:

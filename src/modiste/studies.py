@@ -112,7 +112,7 @@ def study(
     tracker = tracking.choose(track) if track else None
     if ray:
         workers.ray_package()
-    with _locked(path), trainer.interruptible() as stopped:
+    with _locked(path, asked), trainer.interruptible() as stopped:
         asked, planned = _prepare(asked, path, track)
         if ray in (None, "local"):
             jobs = at_a_time(jobs, max(run.processes for run in planned), console)
@@ -221,10 +221,19 @@ def cores() -> int:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the study folder; not with the lock of run folders, which sweeps up what was left in its runs."""
-    if not (path / "plan.json").is_file():
+def _locked(path: Path, asked: Study) -> Iterator[None]:
+    """Hold the study folder; not with the lock of run folders, which sweeps up what was left in its runs.
+
+    UsageError where it is none and holds more than a start of this study that was cut off leaves there.
+    """
+    if (path / "plan.json").is_file():
+        _read_plan(path)
+    else:
         writing.refuse_others(path, "study folder", ("study.toml", "recipes"))
+        writing.refuse_others(path / "recipes", "study's folder of recipes", ("*.toml",))
+        portable, texts = plan.moved_recipes(asked, Path("recipes"))
+        copies = {path / "recipes" / name: text for name, text in texts.items()}
+        writing.refuse_changed({path / "study.toml": plan.to_toml(portable), **copies}, "study")
     with writing.held(path, "study"):
         yield
 

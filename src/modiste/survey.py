@@ -13,12 +13,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from modiste import data, figures
+from modiste import data, figures, writing
 from modiste.config import Data
 from modiste.data import Images
 from modiste.errors import ModisteError
 
 SHOWN = 40
+PICTURES = ("counts.png", "first-images.png", "duplicates.png", "label-issues.png")
 FEWEST_PER_CLASS = 10
 
 
@@ -126,8 +127,11 @@ def report(settings: Data, out_dir: str | Path, label_issues: bool = False) -> d
     """The survey of a data set, with pictures written to out_dir and listed under `files`.
 
     counts.png, first-images.png, duplicates.png if there are any; label_issues adds label-issues.png. The last
-    two show 40 images each.
+    two show 40 images each. UsageError where one of these files is there and not Modiste's.
     """
+    for file in PICTURES if label_issues else PICTURES[:-1]:
+        writing.refuse_foreign(Path(out_dir) / file)
+        writing.try_place(Path(out_dir) / file)
     images_by_split = {"train": data.open_data(settings, part="train")}
     if data.has_test(settings):
         images_by_split["test"] = data.open_data(settings, part="test")

@@ -116,12 +116,14 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(assembly.own_random_numbers())
         console = (console or terminal.console()) if team.is_first else terminal.console(quiet=True)
+        if team.is_first:
+            runs.refuse_strangers(path)
         dataset = data.open_data(recipe.data)
         labels_note = assembly.labels_note(recipe, dataset)
         recipe = assembly.resolve(recipe, dataset, overrides or ())
         assembly.check_fit(recipe, dataset)
         if team.is_first:
-            runs.refuse_strangers(path)
+            runs.refuse_strangers(path, recipe)
             stack.enter_context(runs.locked(path))
         stack.enter_context(processes.joined(team, device, partial(_partner, recipe, path)))
         opened = opening.open_folder(recipe, path, dataset, device, team, extend, console) if team.is_first else None

@@ -1,8 +1,9 @@
-"""Writing: no file is ever half there, and a folder belongs to one process at a time.
+"""Writing: no file is ever half there, nobody else's file is replaced, and a folder belongs to one process at a time.
 
 Every file is written beside its place and renamed into it. What a process that was killed has left there is removed by
-the next one that writes into the same folder. Locks that the operating system releases with the process keep others out
-of a folder, or let one after the other rename in it.
+the next one that writes into the same folder. What lies in a place that somebody named is replaced only if it says that
+Modiste wrote it (`marks`); in a folder that Modiste made, its own names are its own. Locks that the operating system
+releases with the process keep others out of a folder, or let one after the other rename in it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 import filelock
 
+from modiste import marks
 from modiste.errors import ModisteError, UsageError
 
 THIS_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # some share their folders
@@ -115,16 +117,49 @@ def try_place(path: Path) -> None:
             pass
 
 
+def refuse_foreign(path: Path, named_in: Path | None = None) -> None:
+    """UsageError where a file lies in the place of an output and does not say that Modiste wrote it (`marks.is_ours`).
+
+    Asked before long work; also of folders and of links that lead nowhere. `named_in` may name the file as ours.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, and a file is to be written there; choose another place with --out")
+    if os.path.lexists(path) and not marks.is_ours(path, named_in):
+        raise UsageError(
+            f"{path} is there and does not say that Modiste wrote it as it is, so it is not replaced; move it away, or "
+            "choose another place with --out"
+        )
+
+
 def refuse_others(path: Path, what: str, ours: Sequence[str]) -> None:
     """UsageError when a folder holds entries unlike `ours` (patterns) and is therefore no `what`, as "run folder".
 
     Locks, empty folders and what was not written to the end are let pass: a start that is cut off leaves them.
     """
-    known = (".lock", ".*.writing", *ours)
-    entries = [entry for entry in path.iterdir() if not any(map(entry.match, known))] if path.is_dir() else []
-    strange = sorted(entry.name for entry in entries if not entry.is_dir() or any(entry.iterdir()))
+    entries = [entry for entry in path.iterdir() if not any(map(entry.match, ours))] if path.is_dir() else []
+    known = [entry for entry in entries if _is_lock(entry) or UNFINISHED.search(entry.name)]
+    strange = sorted(
+        entry.name for entry in entries if entry not in known and (not entry.is_dir() or any(entry.iterdir()))
+    )
     if strange:
         raise UsageError(f"{path} holds other files ({strange[0]}) and is no {what}; choose another with --out")
+
+
+def refuse_changed(expected: Mapping[Path, str], what: str) -> None:
+    """UsageError where one of these files is there with another text than the one that is to be written."""
+    for path, text in expected.items():
+        if path.is_file() and path.read_bytes().replace(b"\r\n", b"\n").strip() != text.encode().strip():
+            raise UsageError(
+                f"{path} is there with another text than this {what} would write there, so it is not replaced; move it "
+                "away, or choose another folder with --out"
+            )
+
+
+def _is_lock(path: Path) -> bool:
+    """Whether a `.lock` is one: empty, or where a system has no such locks with the number of its process."""
+    if path.name != ".lock" or not path.is_file():
+        return False
+    return not path.stat().st_size or re.match(rb"\d+\s", path.read_bytes()) is not None
 
 
 class InUse(ModisteError):
@@ -138,6 +173,8 @@ def held(path: Path, work: str) -> Iterator[None]:
     `work` is what goes on there, for the sentence: a training, a study.
     """
     lock = filelock.FileLock(path / ".lock")
+    if os.path.lexists(path / ".lock") and not _is_lock(path / ".lock"):  # it would be emptied
+        raise UsageError(f"{path / '.lock'} is no lock of Modiste; choose another folder with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

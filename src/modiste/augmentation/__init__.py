@@ -16,7 +16,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from modiste import data, progress, provenance, runs, sample, studies, terminal, trainer, workers, writing
+from modiste import config, data, progress, provenance, runs, sample, studies, terminal, trainer, workers, writing
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -116,7 +116,7 @@ def augment(
     found = experiment.chosen(settings, generators, path, parts)
     if ray in (None, "local"):
         jobs = studies.at_a_time(jobs, experiment.processes_of(settings.run, generators), console)
-    with _locked(path), trainer.interruptible() as stopped:
+    with _locked(path, generators), trainer.interruptible() as stopped:
         made = experiment.prepare(settings, generators, path, parts, found)
         todo = [piece for piece in made if not _finished(piece, settings)]
         if reused := len(made) - len(todo):
@@ -218,10 +218,11 @@ def synthetic_set(
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the experiment's folder, which is new, empty or an experiment's."""
+def _locked(path: Path, generators: Recipe) -> Iterator[None]:
+    """Hold the experiment's folder, which is new, an experiment's, or holds the recipe of a start that was cut off."""
     if not experiment.is_experiment(path):
         writing.refuse_others(path, "experiment", ("recipe.toml",))
+        writing.refuse_changed({path / "recipe.toml": config.to_toml(generators)}, "experiment")
     with writing.held(path, "experiment"):
         yield
 

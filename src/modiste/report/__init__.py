@@ -71,8 +71,9 @@ def write(what: str | Path, out: str | Path | None = None, *, say: Say = lambda 
     place = _place(comparison, out)
     report = build(comparison, say=say)
     say("writing")
+    markdown = pages.write_markdown(report, place.with_suffix(".md"))
     writing.write_text(place, pages.to_html(report))
-    return Written(report, place, pages.write_markdown(report, place.with_suffix(".md")), comparison.finished)
+    return Written(report, place, markdown, comparison.finished)
 
 
 def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30, say: Say = lambda _: None) -> Written:
@@ -87,10 +88,13 @@ def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30,
 
 
 def _place(comparison: Comparison, out: str | Path | None) -> Path:
+    """Where the page goes; UsageError if it, the Markdown or the pictures would replace what is not Modiste's."""
     place = Path(out) if out else comparison.outputs / "report.html"
     if place.is_dir():
         place = place / "report.html"
     elif place.suffix != ".html":  # of swift-0.5 no part is a suffix
         place = place.with_suffix(".html") if place.suffix == ".md" else place.with_name(f"{place.name}.html")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    writing.refuse_foreign(place)
+    pages.check_markdown(place.with_suffix(".md"))
+    writing.try_place(place)
     return place

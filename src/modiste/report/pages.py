@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import glob
 import html
 import io
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from modiste import __version__, charts, figures, provenance, sample, writing
+from modiste import __version__, charts, figures, marks, provenance, sample, writing
 from modiste.report import pictures
 from modiste.report.content import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
 
@@ -30,6 +31,7 @@ def to_html(report: Report) -> str:
     return template.render(
         report=report,
         version=__version__,
+        mark=marks.MARK,
         picture=_picture,
         svg=lambda chart: Markup(charts.svg(chart.figure, chart.alt)),
         tiles=_tile_pairs,
@@ -71,21 +73,43 @@ def _data(content: bytes, file_type: str) -> str:
 
 
 def write_markdown(report: Report, path: Path) -> Path:
-    """Write the report as Markdown with its pictures as files in the folder NAME_files beside it; the path."""
-    folder = path.with_name(f"{path.stem}_files")
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the report as Markdown with its pictures as files in the folder NAME_files beside it; the path.
+
+    Of an earlier report in that place the pictures that this one has not are removed; nothing else there is touched.
+    """
+    folder = _pictures_of(path)
     files: dict[str, bytes] = {}
     parts = [f"# {report.title}", report.about]
     for section in report.sections:
         parts.append(f"## {section.title}")
         parts += [text for block in section.blocks for text in _markdown(block, folder.name, files)]
+    check_markdown(path)
+    for name in files:
+        writing.refuse_foreign(folder / name, named_in=path)
+    with writing.place_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        writing.write_bytes(folder / name, content)
+        writing.write_bytes(folder / name, marks.marked(content))
     for stale in folder.iterdir():
-        if stale.suffix in (".png", ".gif") and stale.name not in files:
+        if stale.name not in files and marks.is_named(stale.name, path):
             stale.unlink()
-    writing.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+    writing.write_text(path, marks.marked_text("\n\n".join(part for part in parts if part)))
     return path
+
+
+def check_markdown(path: Path) -> None:
+    """UsageError where the report as Markdown would replace what is not Modiste's, or mix its pictures with others."""
+    folder = _pictures_of(path)
+    for place in (path,) if folder.is_dir() else (path, folder):
+        writing.refuse_foreign(place)
+    if not path.exists():  # where an earlier report is, other files in its folder do not matter
+        ours = [entry.name for entry in folder.iterdir() if marks.is_ours(entry)] if folder.is_dir() else []
+        writing.refuse_others(folder, "folder of a report's pictures", tuple(map(glob.escape, ours)))
+
+
+def _pictures_of(path: Path) -> Path:
+    """The folder of the pictures of that page."""
+    return path.with_name(f"{path.stem}_files")
 
 
 def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[str]:
