@@ -49,6 +49,8 @@ ORDER = [
     "diffaug",
     "runs",
     "watermark",
+    "claims",
+    "certificates",
     "provenance",
     "formats",
     "sample",

@@ -14,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import modiste
-from modiste import formats, provenance, sample, watermark
+from modiste import certificates, claims, formats, provenance, sample, watermark
+from modiste.claims import Claim
 from modiste.cli import app
 from modiste.config import Recipe
 from modiste.data import Images, toy
@@ -84,13 +85,14 @@ def test_another_programs_xmp_counts() -> None:
 
 
 def test_a_signed_picture_is_valid_by_a_test_certificate_that_is_kept(signed: bytes) -> None:
-    assert provenance.read_manifest(signed) == provenance.Manifest("test certificate", True, provenance.TEST_NAME)
+    made = Claim("trainedAlgorithmicMedia", "trained model", "manifest", provenance.TEST_NAME)
+    assert provenance.read_manifest(signed) == provenance.Manifest("test certificate", (made,), provenance.TEST_NAME)
     assert provenance.read_metadata(signed)["Seed"] == "7"
     again = provenance.sealer()(png(), FACTS)
-    key = provenance._test_credentials()
-    assert provenance._test_credentials() == key
+    key = certificates.of_this_machine()
+    assert certificates.of_this_machine() == key
     assert provenance.read_manifest(again).state == "test certificate"
-    place = provenance.cache_root() / "provenance" / "test-signer.pem"
+    place = certificates.cache_root() / "provenance" / "test-signer.pem"
     assert place.stat().st_mode & 0o077 == 0  # the private key is nobody else's
 
 
@@ -119,17 +121,17 @@ def test_a_change_after_signing_shows(signed: bytes) -> None:
     assert "dataHash" in found.reason
 
 
-def test_ones_own_certificate_is_told_from_the_test_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ones_own_certificate_is_told_from_the_test_one(tmp_path: Path) -> None:
     pytest.importorskip("c2pa")
-    monkeypatch.setattr(provenance, "TEST_NAME", "Atelier Example")
-    text = provenance._make_credentials()
-    monkeypatch.undo()
+    text = certificates.make("Atelier Example")
     start = text.index("-----BEGIN CERTIFICATE-----")
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     key.write_text(text[:start])
     chain.write_text(text[start:])
     done = provenance.sealer(chain, key)(png(), FACTS)
-    assert provenance.read_manifest(done) == provenance.Manifest("valid", True, "Atelier Example")
+    found = provenance.read_manifest(done)
+    assert (found.state, found.issuer) == ("self-made", "Atelier Example")
+    assert provenance.read_manifest(done, chain.read_text()).state == "valid"  # its authority is trusted here
     with pytest.raises(UsageError, match="belong together"):
         provenance.sealer(chain)
     with pytest.raises(UsageError, match="no PEM certificate"):
@@ -177,10 +179,15 @@ def test_an_npz_file_says_so_by_a_key(garments: Images, tmp_path: Path) -> None:
 
 
 def test_a_manifest_may_be_invalid_without_a_change() -> None:
-    found = {"files": 2, "synthetic": 2, "in_part": 0, "metadata": 2, "manifests": {"invalid": 2}}
-    ended = provenance.conclusion({**found, "notes": ["signingCredential.expired"]})
+    texts = {"Synthetic": "true"}
+
+    def told(reason: str) -> str:
+        said = provenance.Said(texts, provenance.Manifest("invalid", reason=reason))
+        return provenance.conclusion(provenance.findings([said, said]))
+
+    ended = told("signingCredential.expired")
     assert ended.endswith("2 of 2 manifests are invalid (signingCredential.expired)") and "changed" not in ended
-    changed = provenance.conclusion({**found, "notes": ["assertion.dataHash.mismatch"]})
+    changed = told("assertion.dataHash.mismatch")
     assert changed.endswith("so those files were changed after signing")
 
 
@@ -252,8 +259,7 @@ def test_a_signed_composite_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     done = provenance.sealer()(png(), FACTS)
     monkeypatch.undo()
     found = provenance.read_manifest(done)
-    assert found == provenance.Manifest("test certificate", True, provenance.TEST_NAME, in_part=True)
-    assert provenance._says({}, found) == "in part"
+    assert found.state == "test certificate" and claims.is_in_part(found.claims)
 
 
 def test_whether_any_file_says_so(tmp_path: Path) -> None:

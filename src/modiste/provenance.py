@@ -8,14 +8,13 @@ the pixels is `watermark`.
 
 from __future__ import annotations
 
-import datetime
 import importlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import quoteattr
@@ -23,26 +22,27 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modiste import marks, runs, watermark, writing
+from modiste import certificates, claims, marks, runs, watermark
+from modiste.certificates import TEST_NAME as TEST_NAME
+from modiste.certificates import read_pem
+from modiste.claims import Claim
 from modiste.data import archives, parquet, pictures, readers
-from modiste.data.download import cache_root
 from modiste.errors import ModisteError, UsageError
 
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+SOURCE_TYPE = claims.IPTC + "trainedAlgorithmicMedia"
 """IPTC's word for media made by a trained model (NewsCodes, digital source type); also what C2PA asks for."""
-COMPOSITE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+COMPOSITE_TYPE = claims.IPTC + "compositeWithTrainedAlgorithmicMedia"
 """IPTC's word for a picture in which such media stand beside others."""
-PARTLY = (COMPOSITE_TYPE, "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic")
-"""The words of IPTC that say so of a part of a picture."""
-SOURCE_TYPES = (SOURCE_TYPE, *PARTLY)
 SOURCE_KEY = marks.SOURCE_KEY
-TEST_NAME = "Modiste test certificate, proves nothing"
-TEST_DAYS = 3650
 FOUND = 1e-6
 """Below this p-value a watermark counts as found."""
-MIMES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+MIMES = {
+    "PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif",
+    "TIFF": "image/tiff", "AVIF": "image/avif", "HEIF": "image/heif",
+}  # fmt: skip
 
-State = Literal["absent", "valid", "test certificate", "invalid", "not read"]
+State = Literal["absent", "valid", "self-made", "test certificate", "invalid", "not read"]
+"""A manifest is valid where an authority that is trusted vouches for who signed, and self-made where none does."""
 Seal = Callable[[bytes, Mapping[str, str]], bytes]
 """From a PNG file and facts about it to the PNG file that carries them."""
 
@@ -57,7 +57,7 @@ def stamp(png: bytes, facts: Mapping[str, str], source_type: str = SOURCE_TYPE) 
     """
     texts = {
         "Software": marks.MARK,
-        "Synthetic": "in part" if source_type in PARTLY else "true",
+        "Synthetic": "true" if claims.MADE[claims.code_of(source_type)] == "trained model" else "in part",
         "DigitalSourceType": source_type,
         **facts,
         "XML:com.adobe.xmp": (
@@ -74,6 +74,15 @@ def stamp(png: bytes, facts: Mapping[str, str], source_type: str = SOURCE_TYPE) 
 
 def read_metadata(content: bytes) -> dict[str, str]:
     """The texts of an image file that says it is synthetic, in any program's way that Modiste knows; else none."""
+    texts = read_texts(content)
+    return texts if claims.is_synthetic(claims_of(texts)) else {}
+
+
+def read_texts(content: bytes) -> dict[str, str]:
+    """The texts of an image file; what they say of its source, wherever, stands at DigitalSourceType as IPTC's address.
+
+    Of several words one that says that a trained model made it, or a part of it, goes first.
+    """
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
@@ -81,16 +90,31 @@ def read_metadata(content: bytes) -> dict[str, str]:
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
         raise ModisteError(f"this is no readable picture ({reason}); replace or remove it") from None
-    comment = info.get("comment", b"")  # GIF files have no other place for words
-    if isinstance(comment, bytes) and comment.decode("latin-1") in SOURCE_TYPES:
-        info["DigitalSourceType"] = comment.decode("latin-1")
     xmp = info.pop("xmp", b"")
-    xmp = info.pop("XML:com.adobe.xmp", "") or (xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else xmp)
+    xmp = info.pop("XML:com.adobe.xmp", "") or xmp
+    comment = info.get("comment", b"")  # GIF files have no other place for words
+    said = str(comment, "latin-1") if isinstance(comment, bytes) else str(comment)
     texts = {str(key): str(text) for key, text in info.items() if isinstance(text, str)}
-    if known := next((word for word in SOURCE_TYPES if word.rpartition("/")[2] in str(xmp)), None):
-        texts.setdefault("DigitalSourceType", known)
-    says_so = texts.get("DigitalSourceType") in SOURCE_TYPES or texts.get("Synthetic", "").lower() == "true"
-    return texts if says_so else {}
+    named = [text for key, text in texts.items() if key.rpartition(":")[2].lower() == "digitalsourcetype"]
+    codes = [code for text in [*named, *said.splitlines()] if (code := claims.code_of(text))]
+    codes += claims.said_in_xmp(_decoded(xmp) if isinstance(xmp, bytes) else str(xmp))
+    codes.sort(key=lambda code: claims.MADE[code] not in claims.SYNTHETIC)
+    return {**texts, "DigitalSourceType": claims.IPTC + codes[0]} if codes else texts
+
+
+def _decoded(xmp: bytes) -> str:
+    """XMP as text: UTF-8, or UTF-16 where every other byte of its beginning is zero."""
+    code = "utf-16-le" if xmp[1:8:2].strip(b"\0") == b"" and len(xmp) > 8 else "utf-8"
+    code = "utf-16-be" if xmp[0:8:2].strip(b"\0") == b"" and len(xmp) > 8 else code
+    return xmp.decode("utf-16" if xmp[:2] in (b"\xff\xfe", b"\xfe\xff") else code, "replace")
+
+
+def claims_of(texts: Mapping[str, str]) -> tuple[Claim, ...]:
+    """What such texts say of how the file was made."""
+    codes = [claims.code_of(texts.get("DigitalSourceType", ""))]
+    plain = {"true": "trainedAlgorithmicMedia", "in part": "compositeWithTrainedAlgorithmicMedia"}
+    codes += [plain.get(texts.get("Synthetic", "").lower(), "")] if not codes[0] else []
+    return tuple(Claim(code, claims.MADE[code], "metadata") for code in codes if code)
 
 
 # manifests
@@ -98,14 +122,13 @@ def read_metadata(content: bytes) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file's C2PA manifest is worth."""
+    """What a file's C2PA manifest is worth, and what it and those of the pictures that went into the file say."""
 
     state: State
-    synthetic: bool = False
-    """Whether it says that a trained model made the image, or a part of it."""
+    claims: tuple[Claim, ...] = ()
     issuer: str = ""
+    """The name in the certificate that it was signed with, which proves something where the state is valid."""
     reason: str = ""
-    in_part: bool = False
 
 
 def sealer(certificate: Path | None = None, private_key: Path | None = None) -> Seal:
@@ -116,9 +139,15 @@ def sealer(certificate: Path | None = None, private_key: Path | None = None) -> 
     c2pa = _c2pa()
     if (certificate is None) != (private_key is None):
         raise UsageError("--certificate and --private-key belong together; give both, or none for a test certificate")
-    chain, key = _own(certificate, private_key) if certificate and private_key else _test_credentials()
+    chain, key = (
+        (read_pem(certificate, "CERTIFICATE"), read_pem(private_key, "PRIVATE KEY"))
+        if certificate and private_key
+        else certificates.of_this_machine()
+    )
     try:
-        signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(_algorithm(key), chain.encode(), key.encode(), None))
+        signer = c2pa.Signer.from_info(
+            c2pa.C2paSignerInfo(certificates.algorithm(key), chain.encode(), key.encode(), None)
+        )
     except c2pa.C2paError as error:
         raise UsageError(
             f"{certificate or 'the test certificate'} cannot sign ({error}); C2PA asks for a chain of PEM "
@@ -152,8 +181,11 @@ _SETTINGS = {
 }
 
 
-def read_manifest(content: bytes) -> Manifest:
-    """What the C2PA manifest in an image file is worth; without c2pa-python a manifest is only noticed."""
+def read_manifest(content: bytes, anchors: str = "") -> Manifest:
+    """What the C2PA manifest in an image file is worth; without c2pa-python a manifest is only noticed.
+
+    `anchors` are the certificates (PEM) of authorities that are trusted to vouch for who signed.
+    """
     if b"c2pa" not in content:
         return Manifest("absent")
     try:
@@ -162,8 +194,11 @@ def read_manifest(content: bytes) -> Manifest:
         return Manifest("not read", reason=str(error))
     with Image.open(io.BytesIO(content)) as picture:
         mime = MIMES.get(picture.format or "", "")
+    if not mime:
+        return Manifest("not read", reason=f"manifests in {picture.format} files are not read")
     try:
-        context = c2pa.Context(settings=c2pa.Settings.from_dict(_SETTINGS))
+        trust = {"trust": {"trust_anchors": anchors}} if anchors else {}
+        context = c2pa.Context(settings=c2pa.Settings.from_dict({**_SETTINGS, **trust}))
         reader = c2pa.Reader.try_create(mime, io.BytesIO(content), context=context)
         if reader is None:
             return Manifest("absent")
@@ -172,20 +207,20 @@ def read_manifest(content: bytes) -> Manifest:
     except c2pa.C2paError as error:
         return Manifest("invalid", reason=str(error))
     active = store["manifests"][store["active_manifest"]]
-    issuer = str(active.get("signature_info", {}).get("issuer", ""))
-    actions = [
-        action
-        for assertion in active.get("assertions", [])
-        if assertion["label"].startswith("c2pa.actions")
-        for action in assertion["data"].get("actions", [])
-    ]
-    told = {action.get("digitalSourceType") for action in actions}
-    synthetic, in_part = not told.isdisjoint(SOURCE_TYPES), SOURCE_TYPE not in told and not told.isdisjoint(PARTLY)
+    issuer = str(active.get("signature_info", {}).get("issuer") or "")
+    said = claims.of_store(store)
     if state not in ("Valid", "Trusted"):
-        failures = store.get("validation_results", {}).get("activeManifest", {}).get("failure", [])
-        reasons = [failure["code"] for failure in failures if failure["code"] != "signingCredential.untrusted"]
-        return Manifest("invalid", synthetic, issuer, ", ".join(reasons), in_part)
-    return Manifest("test certificate" if issuer == TEST_NAME else "valid", synthetic, issuer, in_part=in_part)
+        results = store.get("validation_results", {})
+        deltas = [one.get("validationDeltas", {}) for one in results.get("ingredientDeltas") or []]
+        failures = [
+            failure for one in (results.get("activeManifest", {}), *deltas) for failure in one.get("failure", [])
+        ]
+        reasons = dict.fromkeys(failure["code"] for failure in failures)
+        reasons.pop("signingCredential.untrusted", None)
+        return Manifest("invalid", said, issuer, ", ".join(reasons))
+    if state == "Trusted":
+        return Manifest("valid", said, issuer)
+    return Manifest("test certificate" if issuer == TEST_NAME else "self-made", said, issuer)
 
 
 def _c2pa() -> Any:
@@ -203,196 +238,160 @@ def _version() -> str:
     return __version__
 
 
-def _own(certificate: Path, private_key: Path) -> tuple[str, str]:
-    texts = []
-    for path, word in ((certificate, "CERTIFICATE"), (private_key, "PRIVATE KEY")):
-        try:
-            text = path.read_text(encoding="ascii", errors="replace")
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from None
-        if f"{word}-----" not in text:
-            raise UsageError(f"{path} holds no PEM {word.lower()}; give a text file with -----BEGIN ... {word}-----")
-        texts.append(text)
-    return texts[0], texts[1]
-
-
-def _algorithm(key: str) -> bytes:
-    """C2PA's name of the signature that a private key in PEM makes."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        loaded = load_pem_private_key(key.encode(), None)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"the private key cannot be read ({error}); give it in PEM without a password") from None
-    if isinstance(loaded, ec.EllipticCurvePrivateKey) and loaded.key_size in (256, 384):
-        return f"es{loaded.key_size}".encode()
-    if isinstance(loaded, ed25519.Ed25519PrivateKey):
-        return b"ed25519"
-    if isinstance(loaded, rsa.RSAPrivateKey):
-        return b"ps256"
-    raise UsageError("the private key is of a kind that C2PA does not take; use P-256, P-384, Ed25519 or RSA")
-
-
-def _test_credentials() -> tuple[str, str]:
-    """Certificate chain and private key in PEM of this machine's test signer, made on first use."""
-    place = cache_root() / "provenance" / "test-signer.pem"
-    with suppress(OSError, ValueError):
-        return _parted(place.read_bytes())
-    content = _make_credentials().encode("ascii")  # none is there yet, or it is damaged
-    place.parent.mkdir(parents=True, exist_ok=True)
-    writing.write_bytes(place, content, private=True)
-    return _parted(content)
-
-
-def _parted(content: bytes) -> tuple[str, str]:
-    """Certificate chain and private key of the file that holds both; ValueError unless they belong together."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    text = content.decode("ascii")
-    start = text.index("-----BEGIN CERTIFICATE-----")
-    signer, authority = x509.load_pem_x509_certificates(content[start:])
-    key, public = load_pem_private_key(content[:start], None), signer.public_key()
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(public, ec.EllipticCurvePublicKey):
-        raise ValueError("other keys than the test signer's")
-    try:
-        for certificate in (signer, authority):
-            certificate.verify_directly_issued_by(authority)
-        public.verify(key.sign(content, ec.ECDSA(hashes.SHA256())), content, ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, TypeError) as error:
-        raise ValueError(f"damaged ({error})") from None
-    return text[start:], text[:start]
-
-
-def _make_credentials() -> str:
-    """A private key, its certificate and that of the authority that signed it, as C2PA's profile wants them, in PEM."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    start = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
-    names = {
-        who: x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, TEST_NAME),
-                x509.NameAttribute(NameOID.COMMON_NAME, f"Modiste test {who}"),
-            ]
-        )
-        for who in ("authority", "signer")
-    }
-    keys = {who: ec.generate_private_key(ec.SECP256R1()) for who in names}
-
-    def certificate(who: str) -> x509.Certificate:
-        top = who == "authority"
-        usage = dict.fromkeys(
-            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
-        ) | dict.fromkeys(("encipher_only", "decipher_only"), False)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(names[who])
-            .issuer_name(names["authority"])
-            .public_key(keys[who].public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=TEST_DAYS))
-            .add_extension(x509.BasicConstraints(ca=top, path_length=None), critical=True)
-            .add_extension(
-                x509.KeyUsage(digital_signature=not top, key_cert_sign=top, crl_sign=top, **usage), critical=True
-            )
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(keys[who].public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["authority"].public_key()), critical=False
-            )
-        )
-        if not top:
-            builder = builder.add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
-            )
-        return builder.sign(keys["authority"], hashes.SHA256())
-
-    key = keys["signer"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    chain = b"".join(certificate(who).public_bytes(Encoding.PEM) for who in ("signer", "authority"))
-    return (key + chain).decode("ascii")
-
-
 # verifying
 
 
-def verify(path: Path, key: str | None = None, *, each: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Said:
+    """What one file says of itself."""
+
+    texts: Mapping[str, str]
+    """Its metadata."""
+    manifest: Manifest
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What metadata and a manifest that holds say."""
+        return claims_of(self.texts) + (self.manifest.claims if self.manifest.state != "invalid" else ())
+
+    @property
+    def basis(self) -> State:
+        """What the claims of synthetic making rest on: the state of the manifest that has one, or `absent`."""
+        signed = claims.is_synthetic(self.manifest.claims) and self.manifest.state != "invalid"
+        return self.manifest.state if signed else "absent"
+
+    @property
+    def is_by_parent(self) -> bool:
+        """Whether only the picture that this one is an edited copy of is said to be synthetic."""
+        makers = {claim.where for claim in self.claims if claim.made in claims.SYNTHETIC}
+        return bool(makers) and makers <= {"parent"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `verify` found in all files, as counts of files."""
+
+    files: int
+    synthetic: int
+    """That are said to be made by a model or an algorithm, or a part of them."""
+    in_part: int
+    """Of these, those where it is a part."""
+    by_parent: int
+    """Of these, those that are edited copies of such a picture and say nothing more themselves."""
+    by_algorithm: int
+    """Of these, those that were made by an algorithm that did not learn from pictures."""
+    bases: Mapping[State, int]
+    """What these claims rest on, see `Said.basis`."""
+    broken: int
+    """Manifests that do not hold."""
+    broken_synthetic: int
+    """Of these, those that say so of files that otherwise do not."""
+    reasons: tuple[str, ...]
+    """Why they do not hold, or were not read."""
+    others: Mapping[str, int]
+    """Source types of files that are not said to be synthetic, as digitalCapture."""
+    issuers: tuple[str, ...]
+    """Names in certificates that no trusted authority vouches for."""
+    mark: Mapping[str, Any] | None = None
+    """The watermark's p-value and count, where a key was given."""
+
+
+def findings(said: Sequence[Said], mark: Mapping[str, Any] | None = None) -> Findings:
+    """What the files say, counted."""
+    synthetic = [one for one in said if claims.is_synthetic(one.claims)]
+    broken = [one for one in said if one.manifest.state == "invalid"]
+    others = [one for one in said if not claims.is_synthetic(one.claims)]
+    makers = [{claim.made for claim in one.claims if claim.made in claims.SYNTHETIC} for one in synthetic]
+    return Findings(
+        files=len(said),
+        synthetic=len(synthetic),
+        in_part=sum(claims.is_in_part(one.claims) for one in synthetic),
+        by_parent=sum(one.is_by_parent for one in synthetic),
+        by_algorithm=makers.count({"algorithm"}),
+        bases=Counter(one.basis for one in synthetic),
+        broken=len(broken),
+        broken_synthetic=sum(claims.is_synthetic(one.manifest.claims) for one in broken if one in others),
+        reasons=tuple(sorted({one.manifest.reason for one in said if one.manifest.reason})),
+        others=Counter(code for one in others for code in dict.fromkeys(claim.code for claim in one.claims)),
+        issuers=tuple(sorted({one.manifest.issuer for one in said if one.manifest.state == "self-made"})),
+        mark=mark,
+    )
+
+
+def verify(path: Path, key: str | None = None, *, each: bool = False, trust: Path | None = None) -> dict[str, Any]:
     """What a picture, a folder of pictures or IDX files, an .npz or Parquet file says of its making, as JSON values.
 
-    `files`, `images`; `metadata` and `manifests` as counts; `synthetic`, and how many of these `in_part`; with a key
-    `watermark`; with `each` the same per image. Pictures inside of Parquet files count as files.
+    `files`, `images`; `metadata` and `manifests` as counts; `synthetic`, and how many of these `in_part` and
+    `by_parent`; `claims` of files that are not said to be synthetic; `issuers` that nobody vouches for; with a key
+    `watermark`; with `each` the same per image. Pictures inside of Parquet files count as files. `trust` is a PEM file
+    with the certificates of authorities that are trusted to vouch for who signed.
     """
     if not path.exists():
         raise UsageError(f"{path} does not exist; give a picture, a folder of pictures, an .npz or a Parquet file")
     if path.is_dir() and runs.exists(path):
         raise UsageError(f"{path} is a run, not images; make some with `modiste sample {path} --out images`")
-    files, said, opened = _gather(path)
+    files, said, opened = _gather(path, read_pem(trust, "CERTIFICATE") if trust else "")
     pixels = opened() if key is not None else None  # without a key pictures may have any size
-    report: dict[str, Any] = {"path": str(path), "files": len(said), "images": len(files)}
-    report["metadata"] = sum(bool(texts) for texts, _ in said)
-    report["manifests"] = dict(Counter(manifest.state for _, manifest in said))
-    kinds = Counter(_says(texts, manifest) for texts, manifest in said)
-    report["synthetic"], report["in_part"] = kinds["synthetic"] + kinds["in part"], kinds["in part"]
-    report["notes"] = sorted({manifest.reason for _, manifest in said if manifest.reason})
+    mark = None
     if key is not None and pixels is not None:
-        found = watermark.detect(pixels, key)
-        report["watermark"] = {
-            "p_value": found.p_value,
-            "statistic": found.statistic,
-            "count": found.count,
-            "shift": list(found.shift),
+        seen = watermark.detect(pixels, key)
+        mark = {
+            "p_value": seen.p_value,
+            "statistic": seen.statistic,
+            "count": seen.count,
+            "shift": list(seen.shift),
         }
+    found = findings(said, mark)
+    report: dict[str, Any] = {
+        "path": str(path),
+        "files": found.files,
+        "images": len(files),
+        "metadata": sum(claims.is_synthetic(claims_of(one.texts)) for one in said),
+        "manifests": dict(Counter(one.manifest.state for one in said)),
+        "synthetic": found.synthetic,
+        "in_part": found.in_part,
+        "by_parent": found.by_parent,
+        "claims": dict(found.others),
+        "issuers": list(found.issuers),
+        "notes": list(found.reasons),
+        **({"watermark": mark} if mark else {}),
+    }
     if each:
         rows: list[dict[str, Any]] = [{"image": file} for file in files]
         if len(said) == len(files):
-            for row, (texts, manifest) in zip(rows, said, strict=True):
-                row |= {"metadata": texts, "manifest": manifest.state, "issuer": manifest.issuer}
+            for row, one in zip(rows, said, strict=True):
+                texts = one.texts if claims.is_synthetic(claims_of(one.texts)) else {}
+                row |= {"metadata": dict(texts), "manifest": one.manifest.state, "issuer": one.manifest.issuer}
+                row["claims"] = [asdict(claim) for claim in claims_of(one.texts) + one.manifest.claims]
         if key is not None and pixels is not None:
-            for row, found in zip(rows, watermark.detect_each(pixels, key), strict=True):
-                row["p_value"] = found.p_value
+            for row, seen in zip(rows, watermark.detect_each(pixels, key), strict=True):
+                row["p_value"] = seen.p_value
         report["each"] = rows
-    return report | {"conclusion": conclusion(report)}
+    return report | {"conclusion": conclusion(found)}
 
 
-def _says(texts: Mapping[str, str], manifest: Manifest) -> str:
-    """What metadata, or else a manifest that holds, says of a file: synthetic, in part, or nothing."""
-    if texts:
-        return "in part" if texts.get("DigitalSourceType") in PARTLY else "synthetic"
-    if not manifest.synthetic or manifest.state == "invalid":
-        return ""
-    return "in part" if manifest.in_part else "synthetic"
-
-
-def _gather(path: Path) -> tuple[list[str], list[tuple[dict[str, str], Manifest]], Callable[[], watermark.Pixels]]:
+def _gather(path: Path, anchors: str) -> tuple[list[str], list[Said], Callable[[], watermark.Pixels]]:
     """A name per image, what each file says, and what gives the pixels."""
     nothing = Manifest("absent")
     if path.is_dir() and (idx := readers.idx_file(path, "train", "images")):
         pixels = readers.read_idx_folder(path, "train").pixels
-        return [f"{idx.name}[{k}]" for k in range(len(pixels))], [({}, nothing)], lambda: pixels
+        return [f"{idx.name}[{k}]" for k in range(len(pixels))], [Said({}, nothing)], lambda: pixels
     if path.suffix.lower() == ".npz":
         images = readers.read_npz(path, "train").pixels
         texts = {"DigitalSourceType": SOURCE_TYPE} if says_synthetic(path) else {}
-        return [f"{path.name}[{k}]" for k in range(len(images))], [(texts, nothing)], lambda: images
+        return [f"{path.name}[{k}]" for k in range(len(images))], [Said(texts, nothing)], lambda: images
     if kept := parquet.files(path):  # read twice, so that never all of the files' bytes are in memory
         names, said = [], []
         for one in parquet.pictures(kept):
             names.append(one.name)
-            said.append(_asked(one.content, one))
+            said.append(_asked(one.content, one, anchors))
         return names, said, lambda: np.ascontiguousarray(pictures.stacked(parquet.pictures(kept)))
     if path.is_file() and not pictures.is_picture(path):
         _check_known(path)
     files = [path] if path.is_file() else _pictures(path)
     if not files:
         raise UsageError(f"{path} holds no pictures; give another folder")
-    said = [_asked(file.read_bytes(), file) for file in files]
+    said = [_asked(file.read_bytes(), file, anchors) for file in files]
     names = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
     return names, said, lambda: np.ascontiguousarray(pictures.stacked(files))
 
@@ -414,7 +413,8 @@ def says_synthetic(path: Path) -> bool:
     """Whether an .npz file, the first picture in a Parquet file or any in a folder says that it is synthetic."""
     if path.suffix.lower() == ".npz":
         with archives.open_npz(path) as archive:
-            return SOURCE_KEY in archive.files and str(archives.entry(archive, SOURCE_KEY, path)) == SOURCE_TYPE
+            code = claims.code_of(str(archives.entry(archive, SOURCE_KEY, path))) if SOURCE_KEY in archive.files else ""
+            return code != "" and claims.MADE[code] in claims.SYNTHETIC
     if path.suffix.lower() == ".parquet":
         return bool(read_metadata(next(parquet.pictures([path])).content))
     for file in _pictures(path):
@@ -428,41 +428,69 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(filter(pictures.is_picture, folder.rglob("*")))
 
 
-def _asked(content: bytes, place: Path | parquet.Picture) -> tuple[dict[str, str], Manifest]:
+def _asked(content: bytes, place: Path | parquet.Picture, anchors: str) -> Said:
     try:
-        found = read_metadata(content), read_manifest(content)
+        found = Said(read_texts(content), read_manifest(content, anchors))
     except ModisteError as error:
         raise ModisteError(f"{place}: {error}") from None
     pictures.open_picture(place)  # or an error: what cannot be looked at says nothing of itself
     return found
 
 
-def conclusion(report: Mapping[str, Any]) -> str:
-    """One sentence: what the findings of `verify` allow to say, and what they do not."""
-    mark, files = report.get("watermark"), report["files"]
-    synthetic, in_part = report["synthetic"], report["in_part"]
-    broken = report["manifests"].get("invalid", 0)
-    reasons = report["notes"]
-    changed = bool(reasons) and all("mismatch" in reason for reason in reasons)
-    why = ", so those files were changed after signing" if changed else f" ({'; '.join(reasons) or 'no reason given'})"
-    end = f"; {broken:,} of {files:,} manifests are invalid{why}" if broken else ""
-    if mark and mark["p_value"] < FOUND:
+def conclusion(found: Findings) -> str:
+    """One sentence: what the findings allow to say, and what they do not."""
+    end = _about_broken(found)
+    if found.mark and found.mark["p_value"] < FOUND:
         return (
-            f"the images carry the watermark of this key (p at most {mark['p_value']:.1e} from {mark['count']:,}): "
-            f"someone who has the key marked them as synthetic{end}"
+            f"the images carry the watermark of this key (p at most {found.mark['p_value']:.1e} from "
+            f"{found.mark['count']:,}): someone who has the key marked them as synthetic{end}"
         )
-    without = f", and this key's watermark is not found (p {mark['p_value']:.2g})" if mark else ""
-    if not synthetic:
-        hint = "" if mark else "; with --key the pixels are asked too"
-        return f"nothing found says that this is synthetic{without}, which does not show that it is real{hint}{end}"
-    share = "the file itself says" if files == 1 else f"{synthetic:,} of {files:,} files themselves say"
-    signed = report["manifests"].get("valid", 0)
-    worth = (
-        f"{signed:,} with a signature whose issuer you have to trust"
-        if signed
-        else "signed with a test certificate, which shows later changes and not who signed"
-        if report["manifests"].get("test certificate")
-        else "in metadata that anyone can add or remove"
+    without = f", and this key's watermark is not found (p {found.mark['p_value']:.2g})" if found.mark else ""
+    if not found.synthetic:
+        hint = "" if found.mark else "; with --key the pixels are asked too"
+        real = "; ".join(
+            f"{count:,} of {found.files:,} files claim {code}, which is a claim and no proof: anyone can write it"
+            for code, count in found.others.items()
+        )
+        told = f"; {real}" if real else ""
+        return (
+            f"nothing found says that this is synthetic{without}, which does not show that it is real{told}{hint}{end}"
+        )
+    share = (
+        "the file itself says" if found.files == 1 else f"{found.synthetic:,} of {found.files:,} files themselves say"
     )
-    made = "part of it" if in_part == synthetic else "it or part of it" if in_part else "it"
-    return f"{share} that a trained model made {made}, {worth}{without}{end}"
+    return f"{share} that {_made(found)}, {_worth(found)}{without}{end}"
+
+
+def _made(found: Findings) -> str:
+    maker = "an algorithm" if found.by_algorithm == found.synthetic else "a trained model"
+    maker += " or another algorithm" if 0 < found.by_algorithm < found.synthetic else ""
+    if found.by_parent == found.synthetic:
+        return f"{maker} made the picture of which it is an edited copy"
+    if found.in_part == found.synthetic:
+        return f"{maker} made part of it"
+    return f"{maker} made it or part of it" if found.in_part else f"{maker} made it"
+
+
+def _worth(found: Findings) -> str:
+    """What the claims rest on, the best first."""
+    named = f" that calls itself {' or '.join(found.issuers)}" if found.issuers and all(found.issuers) else ""
+    words: dict[State, str] = {
+        "valid": "signed by somebody for whom an authority that you trust vouches",
+        "self-made": f"signed with a self-made certificate{named}, for which nobody vouches: it shows later changes "
+        "and not who signed",
+        "test certificate": "signed with a test certificate, which shows later changes and not who signed",
+        "absent": "in metadata that anyone can add or remove",
+    }
+    told = {words[basis]: found.bases[basis] for basis in words if found.bases.get(basis)}
+    return "; ".join(f"{count:,} {text}" if len(told) > 1 else text for text, count in told.items())
+
+
+def _about_broken(found: Findings) -> str:
+    if not found.broken:
+        return ""
+    changed = bool(found.reasons) and all("mismatch" in reason for reason in found.reasons)
+    why = f" ({'; '.join(found.reasons) or 'no reason given'})"
+    why = ", so those files were changed after signing" if changed else why
+    also = f", {found.broken_synthetic:,} of which say that the file is synthetic" if found.broken_synthetic else ""
+    return f"; {found.broken:,} of {found.files:,} manifests are invalid{why}{also}"

@@ -21,6 +21,9 @@ def verify(
         str | None,
         Option(envvar="MODISTE_WATERMARK_KEY", help="The secret text of the watermark to look for in the pixels."),
     ] = None,
+    trust: Annotated[
+        Path | None, Option(help="Certificates (PEM) of authorities that you trust to vouch for who signed.")
+    ] = None,
     each: Annotated[bool, Option("--each", help="Also a line per image; its p-value tells little on its own.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -31,7 +34,7 @@ def verify(
     from modiste import provenance
     from modiste.data import readers
 
-    report = provenance.verify(readers.expanded(what), key, each=each)
+    report = provenance.verify(readers.expanded(what), key, each=each, trust=trust)
     if as_json:
         print(json.dumps(report, indent=2))
         return
@@ -40,6 +43,10 @@ def verify(
     part = f" ({report['in_part']:,} in part)" if report["in_part"] else ""
     print(f"  metadata   {report['metadata']:,} of {report['files']:,} files say that they are synthetic{part}")
     print(f"  manifests  {manifests}")
+    for issuer in report["issuers"]:
+        print(f"             self-made: the certificate calls itself {issuer or 'nothing'}, and nobody vouches for it")
+    for code, count in report["claims"].items():
+        print(f"  claims     {count:,} of {report['files']:,} files claim {code}, which proves nothing")
     for note in report["notes"]:
         print(f"             {note}")
     if mark := report.get("watermark"):
@@ -50,6 +57,7 @@ def verify(
             source = row["metadata"].get("DigitalSourceType", "").rpartition("/")[2]
             said = f"metadata {source}".rstrip() if row["metadata"] else "no metadata"
             parts += [said, f"manifest {row['manifest']}"]
+            parts += [f"{claim['where']}: {claim['code']}" for claim in row["claims"] if claim["where"] != "metadata"]
         if "p_value" in row:
             parts.append(f"p {row['p_value']:.2g}")
         print("  " + ", ".join(parts))
