@@ -205,8 +205,8 @@ def test_ones_own_recipe_in_the_folder_to_train_in_stays(work: Path, call: Call)
         ("mine/recipe.toml", ["augment", "closet.npz", "--recipe", "mine/recipe.toml", "--out", "mine"]),
     ):
         (work / "mine").mkdir()
-        shutil.copy(work / "tiny.toml", work / "mine")
         text = (work / ("plan.toml" if "study" in place else "tiny.toml")).read_text(encoding="utf-8")
+        text = text.replace("tiny.toml", "../tiny.toml")  # of a study
         (work / place).write_text(f"# what I think of it\n{text}", encoding="utf-8")
         before = snapshot(work)
         code, _, said = call(*words)

@@ -99,7 +99,7 @@ def test_a_signed_picture_is_valid_by_a_test_certificate_that_is_kept(signed: by
 def test_a_damaged_test_signer_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cryptography")
     monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
-    chain, key = provenance._test_credentials()
+    chain, key = certificates.of_this_machine()
     (place,) = (tmp_path / "provenance").iterdir()
     assert place.stat().st_mode & 0o077 == 0
     whole = place.read_bytes()
@@ -108,8 +108,8 @@ def test_a_damaged_test_signer_is_made_anew(tmp_path: Path, monkeypatch: pytest.
                     whole.replace(line[-4], line[-4][::-1].strip() + b"\n")):  # fmt: skip
         assert damaged != whole
         place.write_bytes(damaged)
-        made = provenance._test_credentials()
-        assert made != (chain, key) and provenance._test_credentials() == made
+        made = certificates.of_this_machine()
+        assert made != (chain, key) and certificates.of_this_machine() == made
     assert [file.name for file in place.parent.iterdir()] == ["test-signer.pem"]
 
 
