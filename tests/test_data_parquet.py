@@ -15,6 +15,7 @@ from PIL import Image
 from modiste import data, formats, provenance
 from modiste.config import Data
 from modiste.data import Images, parquet, readers
+from modiste.data.findings import ReadFrom, UnreadArray, UnreadFiles
 from modiste.errors import ModisteError
 
 arrow = pytest.importorskip("pyarrow")
@@ -119,6 +120,37 @@ def test_other_programs_files_have_numbers_for_classes(tmp_path: Path) -> None:
         ("b/1.png", f"{tmp_path / 'set.parquet'}[0]"),
         ("a/1.png", f"{tmp_path / 'set.parquet'}[1]"),
     ]
+
+
+def test_columns_of_other_names_are_read_where_only_one_can_be_meant_and_others_are_named(tmp_path: Path) -> None:
+    """CIFAR-10 as on the Hub, CIFAR-100 with two kinds of labels, names as words, and columns that count."""
+
+    def written(**columns: Any) -> Images:
+        pictures = [{"bytes": png(k), "path": None} for k in range(8)]
+        files.write_table(arrow.table({"img": pictures, **columns}), tmp_path / "set.parquet")
+        return read(tmp_path / "set.parquet")
+
+    twos = [k % 2 for k in range(8)]
+    for name in ("label", "labels", "target", "targets"):
+        found = written(**{name: twos}, id=list(range(8)), size=[3.5] * 8)
+        assert found.labels is not None and found.labels.tolist() == twos and found.class_names == ("0", "1")
+        more = () if name == "label" else (ReadFrom(name, "labels"),)
+        assert found.notes == (ReadFrom("img", "images"), *more)
+    for columns in ({"fine_label": twos, "coarse_label": twos}, {"target": twos, "targets": twos}):
+        found = written(**columns)
+        unread = tuple(UnreadArray(name, "labels", "label") for name in columns)
+        assert found.labels is None and found.notes == (ReadFrom("img", "images"), *unread)
+    found = written(kind=["cat", "dog"] * 4, group=twos, name=[f"{k}.png" for k in range(8)])
+    assert [str(note) for note in found.notes[1:]] == [
+        "`kind` looks like labels and is not read; call it label",
+        "`group` looks like labels and is not read; call it label",
+    ]
+
+
+def test_files_of_other_splits_are_named(tmp_path: Path) -> None:
+    for name in ("train", "test", "validation"):
+        formats.write(images(), None, tmp_path / "hub" / "data" / f"{name}-0.parquet", "parquet")
+    assert read(tmp_path / "hub").notes == (UnreadFiles(("validation-0.parquet",)),)
 
 
 def test_colour_and_size_follow_the_rules_of_pictures(tmp_path: Path) -> None:

@@ -12,7 +12,17 @@ from PIL.PngImagePlugin import PngImageFile
 
 from modiste.config import Data
 from modiste.data import Images, findings, has_test, heldout_indices, native, open_data, remarks
-from modiste.data.findings import AllEqual, Fitted, HalfRange, OneColour, Transparent, UnreadFiles, UnreadFolder
+from modiste.data.findings import (
+    AllEqual,
+    Fitted,
+    HalfRange,
+    OneColour,
+    ReadFrom,
+    Transparent,
+    UnreadArray,
+    UnreadFiles,
+    UnreadFolder,
+)
 from modiste.errors import ModisteError, UsageError
 
 
@@ -163,6 +173,57 @@ def test_unusable_npz_files_say_why(tmp_path, arrays, message):
     np.savez(tmp_path / "set.npz", **arrays)
     with pytest.raises(ModisteError, match=message):
         read(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        (("images", "labels"), ()),
+        (("images", "label"), ("labels",)),
+        (("x", "targets"), ("labels",)),
+        (("X", "Y"), ("images", "labels")),
+        (("data", "target"), ("images", "labels")),
+        (("X_train", "train_labels"), ("images",)),
+        (("trainImages", "trainLabels"), ("images", "labels")),
+        (("arr_0", "arr_1"), ("images", "labels")),
+    ],
+)
+def test_npz_keys_of_other_programs_are_read_and_told(tmp_path, pair, told):
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 256, (12, 5, 5), np.uint8), np.arange(12) % 3
+    np.savez(tmp_path / "set.npz", **dict(zip(pair, (pixels, labels[:, None]), strict=True)), index=np.arange(12))
+    images = read(tmp_path / "set.npz")
+    assert (images.pixels[:, 0] == pixels).all() and images.labels.tolist() == labels.tolist()
+    assert images.notes == tuple(ReadFrom(pair[kind == "labels"], kind) for kind in told)
+
+
+def test_npz_arrays_that_look_like_labels_or_images_and_are_not_read_are_named(tmp_path):
+    pixels, twos = np.random.default_rng(0).integers(0, 256, (12, 5, 5), np.uint8), np.arange(12) % 2
+    path = tmp_path / "set.npz"
+
+    def notes(**arrays):
+        np.savez(path, images=pixels, **arrays)
+        return read(path).notes
+
+    assert notes(
+        sort=twos, words=np.array(["cat", "dog"])[twos], seeds=np.arange(12), one=twos * 0, weights=twos / 2
+    ) == (
+        UnreadArray("sort", "labels", "labels"),
+        UnreadArray("words", "labels", "labels"),
+    )
+    both = notes(target=twos, label=twos)  # there is no telling which
+    assert both == (UnreadArray("target", "labels", "labels"), UnreadArray("label", "labels", "labels"))
+    assert str(both[0]) == "`target` looks like labels and is not read; call it labels"
+    assert notes(labels=twos, sort=twos, coarse_labels=twos) == (UnreadArray("coarse_labels", "labels", ""),)
+    assert notes(labels=twos, val_images=pixels[:4], val_labels=twos[:4], x_test=pixels[:2], y_test=twos[:2]) == (
+        UnreadArray("val_images", "images", ""),
+        UnreadArray("val_labels", "labels", ""),
+    )
+    np.savez(path, data=pixels, X=pixels)
+    with pytest.raises(ModisteError, match="may have its train images under data or X; call one of them images"):
+        read(path)
+    np.savez(path, X=pixels, X_test=pixels[:4], Y_test=twos[:4], Y=twos)
+    assert has_test(Data(name=str(path))) and read(path, "test").labels.tolist() == [0, 1, 0, 1]
 
 
 def test_only_images_that_are_not_square_are_judged_resized(tmp_path):

@@ -314,6 +314,10 @@ def test_a_recipe_with_classes_is_trained_without_them_on_images_without_labels(
     grouped = {**own, "loss.group_clip": 1.0}
     with pytest.raises(UsageError, match=r"plain train .*has no labels: loss.group_clip needs classes"):
         modiste.train(tiny, tmp_path / "grouped", overrides=grouped)
+    with np.load(own["data.name"]) as arrays:  # labels of which an earlier version took no notice
+        np.savez(own["data.name"], images=arrays["images"], target=np.arange(64) % 2)
+    assert modiste.train(tiny, run.path, overrides={**own, "train.images": 192}, extend=True).manifest["images"] == 192
+    assert modiste.train(tiny, tmp_path / "other", overrides=own).manifest["data"]["classes"] == ["0", "1"]
 
 
 def test_a_run_from_before_there_was_a_choice_goes_on_with_the_same_pixels(tiny: Recipe, tmp_path: Path) -> None:

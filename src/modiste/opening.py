@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from modiste import assembly, config, data, runs, selection, terminal, writing
 from modiste.config import Recipe
 from modiste.data import Images
+from modiste.data.findings import ReadFrom
 from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
 
@@ -84,6 +85,15 @@ def as_begun(recipe: Recipe, path: Path) -> Recipe:
     if "fit" in recipe.data.model_fields_set or not runs.exists(path):
         return recipe
     return config.override(recipe, {"data.fit": runs.Run(path).recipe.data.fit})
+
+
+def images_as_begun(dataset: Images, path: Path) -> Images:
+    """The images without labels where the run in that folder began when these were not read."""
+    if dataset.labels is None or not runs.exists(path) or runs.Run(path).manifest["data"].get("classes"):
+        return dataset
+    notes = tuple(note for note in dataset.notes if not (isinstance(note, ReadFrom) and note.kind == "labels"))
+    bare = replace(dataset, labels=None, class_names=(), notes=notes)
+    return bare if data.digest(bare) == runs.Run(path).manifest["data"]["digest"] else dataset
 
 
 def _bending(differing: Sequence[str], same_data: bool) -> list[str]:

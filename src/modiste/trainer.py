@@ -118,7 +118,7 @@ def train(
         console = (console or terminal.console()) if team.is_first else terminal.console(quiet=True)
         if team.is_first:
             runs.refuse_strangers(path)
-        dataset = data.open_data(recipe.data)
+        dataset = opening.images_as_begun(data.open_data(recipe.data), path)
         labels_note = assembly.labels_note(recipe, dataset)
         recipe = assembly.resolve(recipe, dataset, overrides or ())
         assembly.check_fit(recipe, dataset)

@@ -1,5 +1,7 @@
 """Parquet files of pictures in the layout of Hugging Face's datasets: the columns `image` (bytes, path) and `label`.
 
+Other names are read where only one column can be meant.
+
 Pictures come out as the files they were, a few at a time: `readers` decodes them, `provenance` asks what they say.
 """
 
@@ -16,7 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.data.images import class_folder
+from modiste.data import keys
+from modiste.data.findings import ReadFrom, UnreadArray, UnreadFiles
+from modiste.data.images import Note, class_folder
 from modiste.errors import ModisteError
 
 IMAGE, LABEL = "image", "label"
@@ -77,16 +81,17 @@ def classes(parts: Sequence[Path]) -> tuple[bool, tuple[str, ...] | None]:
     told = []
     for file in parts:
         with _opened(file) as opened:
-            told.append((LABEL in opened.schema_arrow.names, _class_names(opened.schema_arrow.metadata)))
+            label = _label_column(opened.schema_arrow)
+            told.append((label is not None, _class_names(opened.schema_arrow.metadata, label or LABEL)))
         if told[-1] != told[0]:
             raise ModisteError(f"{file} has other labels or class names than {parts[0].name}; take both from one set")
     return told[0]
 
 
-def _class_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...] | None:
+def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(map(str, features[LABEL]["names"]))
+        return tuple(map(str, features[label]["names"]))
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -96,8 +101,57 @@ def labels(parts: Sequence[Path]) -> NDArray[Any]:
     found = []
     for file in parts:
         with _opened(file) as opened:
-            found.append(opened.read(columns=[LABEL]).column(LABEL).to_numpy())
+            label = _label_column(opened.schema_arrow) or LABEL
+            found.append(opened.read(columns=[label]).column(label).to_numpy())
     return np.concatenate(found)
+
+
+def seen(parts: Sequence[Path]) -> tuple[Note, ...]:
+    """Which columns were read that could be doubted, and which were not though they look like labels."""
+    with _opened(parts[0]) as opened:
+        schema = opened.schema_arrow
+        image, label = _image_column(schema), _label_column(schema)
+        found: list[Note] = [ReadFrom(image, "images")] if image and image != IMAGE else []
+        found += [ReadFrom(label, "labels")] if label and label != LABEL else []
+        for name in schema.names:
+            if name in (image, label) or not _holds_labels(schema.field(name).type):
+                continue
+            advice = "" if label else LABEL
+            if keys.says_labels(name):
+                found.append(UnreadArray(name, "labels", advice))
+            elif label is None:
+                values = np.array(opened.read(columns=[name]).column(name).to_pylist(), object)
+                if keys.look_like_labels(values):
+                    found.append(UnreadArray(name, "labels", advice))
+    used = {file for split in SPLITS for file in files(parts[0].parent, split)}
+    beside = [file.name for file in _inside(parts[0].parent) if used and file not in used]
+    return (*found, *([UnreadFiles(tuple(beside))] if beside else []))
+
+
+def _image_column(schema: Any) -> str | None:
+    """The column of pictures: `image`, or the only one that holds files' bytes as Hugging Face's datasets does."""
+    held = [name for name in schema.names if _holds_pictures(schema.field(name).type)]
+    return IMAGE if IMAGE in schema.names else held[0] if len(held) == 1 else None
+
+
+def _label_column(schema: Any) -> str | None:
+    """The column of labels: `label`, or the only one of whole numbers that another program's name for labels has."""
+    integers = [name for name in schema.names if pyarrow()[0].types.is_integer(schema.field(name).type)]
+    found = keys.named(integers, "labels", "train")
+    return LABEL if LABEL in schema.names else found[0] if len(found) == 1 else None
+
+
+def _holds_pictures(kind: Any) -> bool:
+    types = pyarrow()[0].types
+    inner = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else None
+    return inner is not None and (types.is_binary(inner) or types.is_large_binary(inner))
+
+
+def _holds_labels(kind: Any) -> bool:
+    types = pyarrow()[0].types
+    return bool(
+        types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
+    )
 
 
 def pictures(parts: Sequence[Path]) -> Iterator[Picture]:
@@ -107,16 +161,17 @@ def pictures(parts: Sequence[Path]) -> Iterator[Picture]:
         with _opened(file) as opened:
             schema = opened.schema_arrow
             _check(file, schema)
-            names = _class_names(schema.metadata) or ()
-            columns = [IMAGE, LABEL] if LABEL in schema.names else [IMAGE]
+            column, label = _image_column(schema) or IMAGE, _label_column(schema)
+            names = _class_names(schema.metadata, label or LABEL) or ()
+            columns = [column, label] if label else [column]
             rows = (row for batch in opened.iter_batches(BATCH, columns=columns) for row in batch.to_pylist())
             for k, row in enumerate(rows):
-                image = row[IMAGE] or {}
+                image = row[column] or {}
                 content, name = image.get("bytes"), image.get("path") or ""
                 if content is None:
                     known = f", only the path {name!r}" if name else ""
                     raise ModisteError(f"{file}[{k}] has no bytes{known}; write the pictures themselves into the file")
-                yield Picture(file, k, _name(name, row.get(LABEL), names) or f"{file.name}[{k}]", content)
+                yield Picture(file, k, _name(name, row.get(label), names) or f"{file.name}[{k}]", content)
                 count += 1
     if not count:
         raise ModisteError(f"{parts[0]} holds no pictures; write it again")
@@ -130,17 +185,16 @@ def _name(kept: str, label: object, names: Sequence[str]) -> str:
 
 def _check(file: Path, schema: Any) -> None:
     """ModisteError for a file without a column of pictures as bytes."""
-    types = pyarrow()[0].types
-    if IMAGE not in schema.names:
+    column = _image_column(schema)
+    if column is None:
         raise ModisteError(
             f"{file} has no column {IMAGE}: its columns are {', '.join(schema.names) or 'none'}; "
             f"name the column of pictures {IMAGE}"
         )
-    kind = schema.field(IMAGE).type
-    inner = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else None
-    if inner is None or not (types.is_binary(inner) or types.is_large_binary(inner)):
+    kind = schema.field(column).type
+    if not _holds_pictures(kind):
         raise ModisteError(
-            f"{file}: the column {IMAGE} holds {kind}; write pictures as a struct of bytes (PNG) and path, "
+            f"{file}: the column {column} holds {kind}; write pictures as a struct of bytes (PNG) and path, "
             "as Hugging Face's datasets does"
         )
 

@@ -441,4 +441,5 @@ def read_parquet(path: Path, split: Split, data: Data) -> Images:
     name = path.stem if path.is_file() else path.resolve().name
     pixels, done = pictures.decoded(parquet.pictures(files), data, square=True)
     images = labelled(pixels, labels, names, name, known)
-    return replace(images, notes=(*images.notes, *done))
+    seen = parquet.seen(files) if split == "train" else ()
+    return replace(images, notes=(*images.notes, *seen, *done))
