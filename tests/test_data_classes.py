@@ -194,7 +194,8 @@ def test_which_class_a_word_or_a_label_asks_for(word: Any, names: tuple[str, ...
     ],
 )
 def test_what_asks_for_no_class_is_refused_with_all_of_them(word: Any, names: tuple[str, ...], problem: str) -> None:
-    with pytest.raises(UsageError, match=rf"^'?{word}'? {problem} of this set; its classes are 0 {names[0]}"):
+    known = f"'{names[0]}' .label 0., '{names[1]}'" if "10" in names else f"0 {names[0]}, 1 {names[1]}"
+    with pytest.raises(UsageError, match=rf"^'?{word}'? {problem} of this set; its classes are {known}"):
         class_number(word, names, "this set")
 
 

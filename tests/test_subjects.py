@@ -253,6 +253,24 @@ def test_labels_match_by_number_and_are_dropped_otherwise() -> None:
     assert match_labels(unlabelled, NAMES) == (unlabelled, ())
 
 
+def test_the_same_name_is_matched_before_one_that_is_like_it() -> None:
+    def labels(names: tuple[str, ...], reference: tuple[str, ...]) -> tuple[list[int] | None, bool]:
+        made = Images(some_pixels(len(names)), np.arange(len(names)), names, "made")
+        matched, warnings = match_labels(made, reference)
+        return None if matched.labels is None else matched.labels.tolist(), bool(warnings)
+
+    both = ("A", "a", "B", "b")
+    assert labels(("a", "b", "A", "B"), both) == ([1, 3, 0, 2], False)
+    assert labels(("a",), both) == ([1], False)
+    assert labels(("A", "a"), ("a", "hat")) == (None, True)  # two would be one
+    assert labels(("HAT", "a"), ("A", "a", "hat")) == ([2, 1], False)
+    assert labels(("cafe\u0301",), ("tea", "caf\xe9")) == ([1], False)
+    tens = ("0", "10", "20", "30")
+    assert labels(("0", "1", "2", "3"), tens) == ([0, 1, 2, 3], False)  # labels, of which two are no names
+    assert labels(("10", "30"), tens) == ([1, 3], False)
+    assert labels(("1", "2"), ("1", "2", "3")) == ([0, 1], True)  # names, though they could be labels
+
+
 def test_lossy_files_are_counted_by_their_content(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder / "a", some_pixels(3), "jpg")

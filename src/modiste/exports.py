@@ -319,7 +319,7 @@ def card(
         onnx=onnx,
         pretrained=runs.PRETRAINED,
         word=shlex.quote(trained.source),
-        class_word=shlex.quote(trained.class_names[-1].lower()) if trained.class_names else "",
+        class_word=shlex.quote(trained.class_names[-1]) if trained.class_names else "",
     )
 
 

@@ -27,6 +27,7 @@ DPI = 150
 GAP = 2  # white pixels between two tiles of a sheet
 MAGNIFICATION = 3  # figure dots per image pixel, a whole number so that tiles stay crisp
 SMALL = 8  # points
+LONGEST = 32  # signs of a class's name in a picture
 TILE = 84  # dots, about
 CAPTION = 32  # dots: two lines of small text
 WITHOUT_FONT: set[str] = set()  # letters that the user has been told of
@@ -64,8 +65,11 @@ def lettering() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """Text for matplotlib, which would set what stands between two dollar signs as a formula."""
-    return text.replace("$", r"\$")
+    """Text for matplotlib, which would set what stands between two dollar signs as a formula; cut off where it is long.
+
+    A name of 250 letters would leave no room for anything else.
+    """
+    return (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…").replace("$", r"\$")
 
 
 def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:

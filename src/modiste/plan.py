@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from modiste import assembly, config, data, opening, runs, trainer
 from modiste.config import Count, Data, Name, Recipe, Section
-from modiste.data import Images
+from modiste.data import Images, Note
 from modiste.errors import UsageError
 from modiste.networks import summary
 
@@ -110,6 +110,8 @@ class Planned:
     record: Path
     """Where the evaluation writes."""
     gflop_per_image: float
+    notes: tuple[Note, ...] = ()
+    """What the user must be told of its data."""
 
     @property
     def name(self) -> str:
@@ -320,7 +322,7 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
             own = recipe.model_copy(update={"seed": seed})
             record = folder / ("metrics.json" if study.evaluate.reference == "test" else
                                f"metrics-{study.evaluate.reference}.json")  # fmt: skip
-            planned[seed, one.name] = Planned(one.name, seed, own, folder, commands, record, gflop)
+            planned[seed, one.name] = Planned(one.name, seed, own, folder, commands, record, gflop, dataset.notes)
     return [planned[seed, one.name] for seed in study.seed_list for one in configurations(study)]
 
 

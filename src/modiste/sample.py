@@ -66,7 +66,8 @@ class TrainedGenerator:
     ) -> Images:
         """Generated images with their labels (none if the generator has no classes).
 
-        One image per seed, seeds 0 to count-1 by default. Without `label` a conditional generator makes class
+        One image per seed, seeds 0 to count-1 by default. `label` is a class's name, or its number from 0 as an integer
+        (see `data.class_number`). Without it a conditional generator makes class
         `seed mod classes`, so that any run of seeds is balanced. `truncation` t > 0 draws the noise from a normal
         distribution cut off at -t and t: below 1, more typical and less varied images (Brock et al. 2019, section 3.1).
         """
@@ -106,9 +107,16 @@ class TrainedGenerator:
             raise UsageError(
                 f"{self.source} was trained without labels, so it cannot make class {label!r}; leave the class out"
             )
+        fixed = self.class_of(label)
+        return np.array([fixed[0] if fixed else seed % self.shape.classes for seed in seeds], dtype=np.int64)
+
+    def class_of(self, label: int | str | None) -> tuple[int, str] | None:
+        """The number and the name of the class that a label or a name asks for (see `data.class_number`)."""
+        if label is None:
+            return None
         names = self.class_names or tuple(map(str, range(self.shape.classes)))
-        fixed = None if label is None else data.class_number(label, names, self.source)
-        return np.array([seed % self.shape.classes if fixed is None else fixed for seed in seeds], dtype=np.int64)
+        number = data.class_number(label, names, self.source)
+        return number, names[number]
 
     def balanced(self, per_class: int) -> int:
         """How many images, classes in turn, are so many of every class; UsageError where that is not possible."""

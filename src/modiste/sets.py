@@ -100,6 +100,8 @@ class Written:
     count: int
     card: Path
     search: Search
+    label: tuple[int, str] | None = None
+    """The number and the name of the class that all images are of; None for all classes."""
 
 
 def write_set(
@@ -152,7 +154,7 @@ def write_set(
         sizes = formats.parquet_sizes(place) if kind == "huggingface" else None
         formats.write_card(place, out, kind, card(images, used, search, order, out, {**facts, "sizes": sizes}))
         formats.settle(place, out, kind)
-    return Written(out, kind, len(images), formats.card_place(out, kind), search)
+    return Written(out, kind, len(images), formats.card_place(out, kind), search, trained.class_of(label))
 
 
 def _wanted(order: Order, trained: sample.TrainedGenerator) -> Sequence[int]:

@@ -116,6 +116,8 @@ def study(
         asked, planned = _prepare(asked, path, track)
         if ray in (None, "local"):
             jobs = at_a_time(jobs, max(run.processes for run in planned), console)
+        for note in dict.fromkeys(note for run in planned for note in run.notes):
+            console.print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)
         judging = asked.evaluate.model_dump(mode="json")
         found = {run.name: outcomes.measured(run, judging) for run in planned}
         rows = {run.name: outcomes.rows_of(asked.name, run, found[run.name]) for run in planned}

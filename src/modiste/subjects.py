@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -97,28 +98,45 @@ def open_subject(
 
 
 def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
-    """The images with their labels in the numbering of these classes, and a warning if the labels had to be left out.
+    """The images with their labels in the numbering of these classes, and a warning where that can be doubted.
 
-    Classes are matched by name (case, spaces and punctuation do not count), else by number if they are called
-    0 to K-1.
+    Classes are matched by the same names, else by names of which case, spaces and punctuation do not count, else by
+    number if they are called 0 to K-1.
     """
     if images.labels is None or images.class_names == class_names:
         return images, ()
-    known = {_plain(name): k for k, name in enumerate(class_names)}
     used = sorted(set(images.labels.tolist()))
     names = {k: images.class_names[k] for k in used}
-    if len(known) == len(class_names) and all(_plain(name) in known for name in names.values()):
-        numbers = {k: known[_plain(name)] for k, name in names.items()}
-    elif all(name.isdecimal() and int(name) < len(class_names) for name in names.values()):
-        numbers = {k: int(name) for k, name in names.items()}
-    else:
+    by_name = _by_name(names, class_names)
+    decimal = all(name.isdecimal() and int(name) < len(class_names) for name in names.values())
+    by_number = {k: int(name) for k, name in names.items()} if decimal else {}
+    numbers, said = by_name or by_number, tuple[str, ...]()
+    if by_name and by_number not in ({}, by_name):
+        said = (f"the labels of {images.name} are taken for names of classes and not for their numbers from 0: its "
+                f"{names[used[0]]!r} for the {class_names[by_name[used[0]]]!r} of the reference",)  # fmt: skip
+    if not numbers:
+        known = set(map(_plain, class_names))
         stranger = next((name for name in names.values() if _plain(name) not in known), names[used[0]])
         there = f"the reference's are {', '.join(class_names)}" if class_names else "the reference has none"
         text = f"the labels of {images.name} are left out: its class {stranger!r} fits none, {there}"
         return replace(images, labels=None, class_names=()), (text,)
     table = np.zeros(len(images.class_names), np.int64)
     table[used] = [numbers[k] for k in used]
-    return replace(images, labels=table[images.labels], class_names=class_names), ()
+    return replace(images, labels=table[images.labels], class_names=class_names), said
+
+
+def _by_name(names: Mapping[int, str], class_names: Sequence[str]) -> dict[int, int]:
+    """The one class of the reference that each name is, or else is like; empty where a name has none or shares it."""
+    found = {}
+    for k, name in names.items():
+        same, like = (
+            [number for number, one in enumerate(class_names) if spelled(one) == spelled(name)]
+            for spelled in (_composed, _plain)
+        )
+        if len(fitting := same or like) != 1:
+            return {}
+        found[k] = fitting[0]
+    return found if len(set(found.values())) == len(found) else {}
 
 
 def unlike(subject: Subject, real: Images) -> list[str]:
@@ -139,8 +157,12 @@ def _kind(pixels: Pixels) -> str:
     return f"{'colour' if pixels.shape[1] == 3 else 'grey'} {pixels.shape[3]} x {pixels.shape[2]}"
 
 
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
+
+
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold()) or name
+    return re.sub(r"[\W_]+", "", _composed(name).casefold()) or name
 
 
 # generators

@@ -20,7 +20,8 @@ import filelock
 import numpy as np
 from rich.console import Console
 
-from modiste import finals, measures, outcomes, plan, records, runs, spaces, studies, terminal, workers
+from modiste import data, finals, measures, outcomes, plan, records, runs, spaces, studies, terminal, workers
+from modiste.data import Note
 from modiste.errors import ModisteError, UsageError
 from modiste.plan import Planned
 from modiste.spaces import DISCRIMINATOR, Space
@@ -206,6 +207,17 @@ def _point(mine: Search, trial: Any) -> dict[str, Any]:
 
 def category(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, tuple)) else value
+
+
+def check_data(space: Space) -> tuple[Note, ...]:
+    """What is to be said of the data that all trials share, before the first; what no trial can learn is an error."""
+    base = spaces.base_recipe(space)
+    if any(key.startswith("data.") for key in space.space):
+        return ()
+    images = data.open_data(base.data)
+    if base.network.conditioning != "none" and "network.conditioning" not in space.space:
+        data.check_learnable(images, limited=base.data.count is not None)
+    return images.notes
 
 
 def planned_trial(space: Space, path: Path, folder: str, point: Mapping[str, Any]) -> Planned:

@@ -132,7 +132,7 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
 def sample(
     run: Annotated[Path, Argument(help="A run folder, or `pretrained`, the generator in the package.")],
     out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz, set.parquet or a folder (see --format).")],
-    label: Annotated[str | None, Option("--class", help="A class by name or number; default all in turn.")] = None,
+    label: Annotated[str | None, Option("--class", help="A class by name, else number; default all in turn.")] = None,
     count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
     per_class: Annotated[int | None, Option(help="A set with so many images of every class.")] = None,
     seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
@@ -206,9 +206,14 @@ def sample(
         told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
         print(json.dumps({**told, "removed_card": str(card) if removed else None}))
         return
-    print(f"wrote {len(images)} images to {out} ({kind})")
+    print(f"wrote {len(images)} images{_of_class(generator.class_of(label))} to {out} ({kind})")
     if removed:
         print(f"  removed the data card of the earlier set: {card}")
+
+
+def _of_class(label: tuple[int, str] | None) -> str:
+    """Which class a word was understood as, where one was given."""
+    return f" of the class {label[1]!r} (label {label[0]})" if label else ""
 
 
 def _write_set(run: Path, out: Path, as_json: bool, **wanted: Any) -> None:
@@ -221,6 +226,6 @@ def _write_set(run: Path, out: Path, as_json: bool, **wanted: Any) -> None:
         facts = {"out": str(out), "format": done.kind, "count": done.count, "card": str(done.card)}
         print(json.dumps({**facts, "near_duplicates_removed": None if reason else removed}))
         return
-    print(f"wrote {done.count:,} images to {out} ({done.kind})")
+    print(f"wrote {done.count:,} images{_of_class(done.label)} to {out} ({done.kind})")
     print(f"  near-duplicates of training images: {f'not removed, {reason}' if reason else f'{removed:,} replaced'}")
     print(f"  data card: {done.card}")

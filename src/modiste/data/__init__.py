@@ -16,6 +16,7 @@ from modiste.data.fashion_mnist import PUBLISHED
 from modiste.data.findings import AllEqual, Fitted, Transparent
 from modiste.data.images import (
     Images,
+    Note,
     batch_indices,
     beginning,
     describe,
@@ -30,6 +31,7 @@ from modiste.errors import UsageError
 __all__ = [
     "CLASS_NAMES",
     "Images",
+    "Note",
     "Part",
     "batch_indices",
     "beginning",

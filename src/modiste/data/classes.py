@@ -106,7 +106,10 @@ def check_learnable(images: Images, limited: bool = False) -> None:
     """UsageError for classes of which there is no image to learn from; `limited` where data.count chose the images."""
     if missing := without_images(images.labels, images.class_names):
         remedy = "raise data.count, or mix the order of the images" if limited else "add some, or leave the class out"
-        raise UsageError(f"{images.name} has no image of {listed(missing)}, so nothing can be learned of it; {remedy}")
+        raise UsageError(
+            f"{images.name} has no image of {listed(missing)}, so nothing can be learned of "
+            f"{'them' if len(missing) > 1 else 'it'}; {remedy}"
+        )
 
 
 def class_number(word: int | str, class_names: Sequence[str], place: str) -> int:
@@ -123,7 +126,8 @@ def class_number(word: int | str, class_names: Sequence[str], place: str) -> int
     if len(fitting) == 1:
         return fitting[0]
     problem = "fits several classes" if fitting else "is no class"
-    known = [f"{k} {name}" for k, name in enumerate(class_names)]
+    numbers = any(name.isdecimal() for name in class_names)
+    known = [f"{name!r} (label {k})" if numbers else f"{k} {name}" for k, name in enumerate(class_names)]
     shown = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
     raise UsageError(f"{word!r} {problem} of {place}; its classes are {shown}")
 
