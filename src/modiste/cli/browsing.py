@@ -99,23 +99,13 @@ def recipes(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    from rich.table import Table
-
-    from modiste import terminal
-
-    table = Table("recipe", "GFLOP/image", "length", "pixels", "about", "source", box=None, pad_edge=False)
-    for row in rows:
-        cells = (f"{row['gflop_per_image']:.3f}", row["length"], str(row["size"]), row["about"], row["source"])
-        table.add_row(row["name"], *cells)
-    console = terminal.console(to_errors=False)
-    console.print(table if console.is_terminal else _plain_table(rows), soft_wrap=not console.is_terminal)
-
-
-def _plain_table(rows: list[dict[str, Any]]) -> str:
-    return "\n".join(
-        f"{row['name']:14} {row['gflop_per_image']:.3f} GFLOP/image, {row['length']}, {row['size']} pixels: "
-        f"{row['about']} ({row['source']})"
-        for row in rows
+    heads = ["recipe", "GFLOP/image", "length", "pixels", "about", "source"]
+    print_table(
+        heads,
+        [
+            [row["name"], f"{row['gflop_per_image']:.3f}", row["length"], str(row["size"]), row["about"], row["source"]]
+            for row in rows
+        ],
     )
 
 
