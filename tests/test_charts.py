@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -11,10 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from modiste import charts, figures
 from modiste.baselines import centre, normalised
 from modiste.charts import Bar
+from modiste.report import pages
 
 
 def texts(figure: Figure) -> list[str]:
@@ -41,6 +44,54 @@ def test_seeds_of_different_length_are_averaged_where_all_have_values() -> None:
     figure = charts.curves({"a": [([0, 10], [0.0, 10.0]), ([0, 4], [0.0, 4.0])]}, "images", "loss")
     mean = next(line for line in figure.axes[0].lines if line.get_label() == "a")
     assert np.asarray(mean.get_xdata())[-1] == 4
+
+
+def colours_in(content: bytes) -> set[str]:
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    return {"#" + bytes(pixel.tolist()).hex().upper() for pixel in np.unique(pixels, axis=0)}
+
+
+@pytest.mark.parametrize("several", [1, 3])
+def test_a_curve_of_one_point_is_drawn_as_a_point(several: int) -> None:
+    lines = {name: [([4.0], [height + k]) for k in range(several)] for name, height in (("a", 1.0), ("b", 5.0))}
+    figure = charts.curves(lines, "images", "loss")
+    means = {line.get_label(): line for line in figure.axes[0].lines if not str(line.get_label()).startswith("_")}
+    assert {name: list(np.asarray(line.get_ydata())) for name, line in means.items()} == {
+        "a": [1.0 + (several - 1) / 2], "b": [5.0 + (several - 1) / 2]}  # fmt: skip
+    assert {line.get_marker() for line in means.values()} == {"o"}
+    for legend_ in figure.legends:
+        legend_.remove()
+    assert set(charts.LINES[:2]) <= colours_in(charts.png(figure))
+
+
+def test_one_point_beside_a_line_and_seeds_without_a_common_place() -> None:
+    alone = charts.curves({"a": [([1.0], [2.0]), ([1.0, 2.0], [3.0, 4.0])]}, "images", "loss")
+    apart = charts.curves({"a": [([1.0], [2.0]), ([3.0], [4.0])]}, "images", "loss")
+    for figure in (alone, apart):
+        mean = next(line for line in figure.axes[0].lines if line.get_label() == "a")
+        assert (mean.get_marker(), len(np.asarray(mean.get_xdata()))) == ("o", 1)
+
+
+def test_no_colour_is_lost_in_the_files_of_a_report() -> None:
+    """Thin lines of eight series in one picture: each in its very colour."""
+    places = [float(k) for k in range(9)]
+    lines = {f"configuration {k}": [(places, [k + place % 2 for place in places])] for k in range(8)}
+    figure = charts.curves(lines, "images", "loss")
+    content = pages._compact(charts.png(figure))
+    assert set(charts.LINES) <= colours_in(content)
+    with Image.open(io.BytesIO(charts.png(figure))) as before, Image.open(io.BytesIO(content)) as after:
+        assert np.array_equal(np.asarray(before.convert("RGB")), np.asarray(after.convert("RGB")))
+        assert before.info["dpi"] == pytest.approx((150, 150), abs=0.1) and after.info["dpi"] == before.info["dpi"]
+    for file_type, head in (("svg", b"<?xml"), ("pdf", b"%PDF")):
+        drawn = charts.vectors(figure, file_type)  # type: ignore[arg-type]
+        assert drawn.startswith(head) and drawn == charts.vectors(figure, file_type)  # type: ignore[arg-type]
+    assert all(colour.lower() in charts.vectors(figure, "svg").decode() for colour in charts.LINES)
+    grey = Image.new("RGBA", (4, 4), (7, 7, 7, 255))
+    buffer = io.BytesIO()
+    grey.save(buffer, format="PNG")
+    with Image.open(io.BytesIO(pages._compact(buffer.getvalue()))) as compact:
+        assert compact.mode == "L" and compact.getpixel((0, 0)) == 7
 
 
 def test_bars_have_whiskers_dots_and_the_line_of_real_images() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -169,7 +170,16 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
     there = sorted(f.name for f in (run / "report_files").iterdir())
     assert files and sorted([*(Path(file).name for file in files), "mine.png"]) == there
     for file in files:
-        Image.open(io.BytesIO((run / file).read_bytes())).load()
+        content = (run / file).read_bytes()
+        if file.endswith(".svg"):
+            assert ElementTree.fromstring(content).tag.endswith("svg")
+        elif file.endswith(".pdf"):
+            assert content.startswith(b"%PDF") and content.rstrip().endswith(b"%%EOF")
+        else:
+            Image.open(io.BytesIO(content)).load()
+    drawn = {Path(file).stem for file in files if file.endswith(".svg")}
+    assert {"radar", "bars-frechet", "curve-loss-g"} <= drawn
+    assert {Path(file).stem for file in files if file.endswith(".pdf")} == drawn
     titles = [section.title for section in written.report.sections]
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == titles
     (scores,) = [block.splitlines() for block in text.split("\n\n") if block.startswith("| score | value")]
@@ -180,7 +190,7 @@ def test_pictures_with_generated_images_say_so(written: report.Written) -> None:
     said = {}
     for file in (written.html.parent / "report_files").glob("[!m]*.png"):
         said[file.stem] = provenance.read_metadata(file.read_bytes()).get("DigitalSourceType")
-    for ending in showing.STAGES:
+    for ending in ("start", "middle", "end"):
         assert {said[name] for name in said if name.endswith(f"-{ending}")} == {provenance.SOURCE_TYPE}
     assert {said[name] for name in said if name.endswith("-predictions")} == {provenance.SOURCE_TYPE}
     assert said["_unseen-nearest"] is None and said["class-1"] is None
@@ -291,12 +301,26 @@ def test_tiles_are_what_the_grid_was_drawn_from(run: Path) -> None:
     assert sheet.shape == (34, 52) and (sheet[18:34, 36:52] == pixels[5, 0]).all()
 
 
-def test_stages_are_the_first_tick_the_middle_and_the_end(run: Path) -> None:
+def test_stages_are_the_first_tick_the_middle_and_the_end_and_never_one_picture_twice(run: Path) -> None:
     opened = runs.Run(run)
-    assert [int(grid.stem) for grid in pictures.stages(opened)] == [80, 160, 320]
-    for grid in opened.grids[1:]:
-        grid.unlink()
-    assert [int(grid.stem) for grid in pictures.stages(opened)] == [0]
+
+    def shown() -> dict[str, int]:
+        return {stage: int(grid.stem) for stage, grid in pictures.stages(opened).items()}
+
+    assert shown() == {"start": 80, "middle": 160, "end": 320}
+    content = opened.grids[1].read_bytes()
+    opened.grids[2].unlink()
+    opened.grids[2].unlink()
+    assert shown() == {"start": 80, "end": 320}
+    opened.grids[1].unlink()
+    assert shown() == {"start": 0, "end": 320}
+    opened.grids[0].write_bytes(opened.grids[1].read_bytes())  # a generator that did not change
+    assert shown() == {"start": 0}
+    opened.grids[0].unlink()
+    assert shown() == {"end": 320}
+    opened.grids[0].rename(run / "samples" / "000000000.png")
+    opened.grids[0].write_bytes(content)
+    assert shown() == {"start": 0}
 
 
 def test_peaks_are_local_maxima_highest_first() -> None:

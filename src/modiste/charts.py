@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste import figures
+from modiste import figures, marks
 from modiste.figures import COLOURS, DPI
 
 WIDTH = 4.6  # inches: text of 8 points can still be read where a phone shows this much
@@ -57,12 +58,15 @@ def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, s
         if not several:
             continue
         if len(several) == 1:
-            axes.plot(*several[0], style, color=colour, lw=1.3, label=name)
+            axes.plot(*several[0], _drawn(several[0][0], style), color=colour, lw=1.3, ms=5, label=name)
             continue
         for line in several:
-            axes.plot(*line, style, color=colour, lw=0.6, alpha=0.6)
+            axes.plot(*line, _drawn(line[0], style), color=colour, lw=0.6, ms=3, alpha=0.6)
         places, values = _aligned(several)
-        axes.plot(places, values.mean(0), style, color=colour, lw=1.6, label=name)
+        if places[0] == places[-1]:  # one place that all have: a mean with its range
+            places, values = places[:1], values[:, :1]
+            axes.vlines(places, values.min(0), values.max(0), color=colour, alpha=0.3, lw=3)
+        axes.plot(places, values.mean(0), _drawn(places, style), color=colour, lw=1.6, ms=6, label=name)
         axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
     if share:
         axes.set_ylim(0, 1.02)
@@ -74,6 +78,11 @@ def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, s
     if len(lines) > 1:
         _legend(figure, axes)
     return figure
+
+
+def _drawn(places: Sequence[float] | NDArray[np.float64], style: str) -> str:
+    """The line style, or a marker for what has one point only, which no line would show."""
+    return style if len(places) > 1 else "o"
 
 
 def _aligned(lines: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -222,6 +231,19 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with figures.lettering():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def vectors(figure: Figure, file_type: Literal["svg", "pdf"]) -> bytes:
+    """The figure as a file of its own, on white; the same figure gives the same bytes.
+
+    Text is drawn in SVG, so that it looks alike everywhere, and is text in PDF (TrueType fonts within).
+    """
+    metadata = {"Date" if file_type == "svg" else "CreationDate": None, "Creator": marks.MARK}
+    buffer = io.BytesIO()
+    settings = {"svg.fonttype": "path", "svg.hashsalt": "modiste", "pdf.fonttype": 42}
+    with figures.lettering(), mpl.rc_context(settings):
+        figure.savefig(buffer, format=file_type, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from modiste import __version__, charts, figures, marks, provenance, sample, writing
+from modiste import __version__, charts, figures, marks, provenance, writing
 from modiste.report import pictures
 from modiste.report.content import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
 
@@ -117,14 +117,20 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
         yield _plain(block.text)
     elif isinstance(block, Code):
         yield f"```\n{block.text}\n```"
-    elif isinstance(block, (Picture, Chart)):
-        content = block.content if isinstance(block, Picture) else _small(charts.png(block.figure))
-        yield _link(block.name, content, block.alt, folder, files, getattr(block, "file_type", "png"))
+    elif isinstance(block, Picture):
+        yield _link(block.name, block.content, block.alt, folder, files, block.file_type)
         if block.caption:
             yield f"*{_plain(block.caption)}*"
+    elif isinstance(block, Chart):
+        yield _link(block.name, _compact(charts.png(block.figure)), block.alt, folder, files)
+        vectors = []
+        for file_type in ("svg", "pdf"):
+            files[f"{block.name}.{file_type}"] = charts.vectors(block.figure, file_type)
+            vectors.append(f"[{file_type.upper()}]({folder}/{block.name}.{file_type})")
+        yield f"{f'*{_plain(block.caption)}* ' if block.caption else ''}({', '.join(vectors)})"
     elif isinstance(block, Tiles):
         figure = figures.image_grid(block.pixels, 10, block.captions)
-        content = _small(charts.png(figure), 16)
+        content = _compact(charts.png(figure))
         content = provenance.stamp(content, {"Title": block.alt}, block.source_type) if block.source_type else content
         yield _link(block.name, content, block.alt, folder, files)
     elif isinstance(block, Gallery):
@@ -160,7 +166,12 @@ def _plain(text: str) -> str:
     return re.sub(r"([*_<\[\]])", r"\\\1", text)
 
 
-def _small(content: bytes, colours: int = 48) -> bytes:
-    """A chart's PNG with a palette of so many colours, a third of the size."""
+def _compact(content: bytes) -> bytes:
+    """The PNG's same pixels in fewer bytes: without transparency, and in one channel where all are equal."""
     with Image.open(io.BytesIO(content)) as picture:
-        return sample.png(picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE))
+        colours, density = picture.convert("RGB"), picture.info.get("dpi", (figures.DPI, figures.DPI))
+    red, green, blue = colours.split()
+    grey = red.tobytes() == green.tobytes() == blue.tobytes()
+    buffer = io.BytesIO()
+    (red if grey else colours).save(buffer, format="PNG", optimize=True, dpi=density)
+    return buffer.getvalue()

@@ -135,15 +135,23 @@ def chances(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 # sheets of the grids that a run draws at its ticks
 
 
-def stages(run: Run) -> list[Path]:
-    """The run's grids at start (after its first tick), middle and end; fewer while there are fewer."""
+def stages(run: Run) -> dict[str, Path]:
+    """The run's grids at `start` (after its first tick), `middle` and `end`; of two start and end, of one the end.
+
+    With one tick only, the start is the grid from before training, if there is one. No two show the same picture.
+    """
     grids = run.grids
-    drawn = [grid for grid in grids if int(grid.stem)] or grids
-    if len(drawn) < 3:
-        return drawn
-    half = int(drawn[-1].stem) / 2
-    middle = min(drawn[1:-1], key=lambda grid: abs(int(grid.stem) - half))
-    return [drawn[0], middle, drawn[-1]]
+    drawn = [grid for grid in grids if int(grid.stem)]
+    if len(drawn) < 2:
+        found = dict(zip(("start", "end"), grids, strict=False)) if len(grids) > 1 or not drawn else {"end": drawn[0]}
+    else:
+        half = int(drawn[-1].stem) / 2
+        middle = min(drawn[1:-1], key=lambda grid: abs(int(grid.stem) - half), default=None)
+        found = {"start": drawn[0], **({"middle": middle} if middle else {}), "end": drawn[-1]}
+    once: dict[bytes, str] = {}
+    for stage, grid in found.items():
+        once.setdefault(grid.read_bytes(), stage)
+    return {stage: found[stage] for stage in once.values()}
 
 
 def tiles(run: Run, grid: Path) -> NDArray[np.uint8]:
@@ -183,7 +191,10 @@ def sheet(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
 
 
 def film(run: Run, frames: int, per_class: int) -> bytes | None:
-    """A GIF in 16 greys of a few of the same noises through training, class by class; None while there is no grid."""
+    """A GIF of a few of the same noises through training, class by class; None while there is no grid.
+
+    Greys are as they are; of colours each frame keeps the 256 that a GIF can hold.
+    """
     grids = run.grids
     if not grids:
         return None
@@ -191,8 +202,7 @@ def film(run: Run, frames: int, per_class: int) -> bytes | None:
     chosen = np.array(chosen_tiles(run, per_class))
     order = chosen if not trained_shape(run).classes else chosen.reshape(-1, per_class).T.ravel()
     columns = -(-len(order) // per_class)
-    coarse = [tiles(run, grids[k])[order] // 16 * 17 for k in kept]
-    return sample.gif([sheet(pixels, columns) for pixels in coarse], seconds=4.0)
+    return sample.gif([sheet(tiles(run, grids[k])[order], columns) for k in kept], seconds=4.0)
 
 
 def strip(pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> bytes:

@@ -18,7 +18,6 @@ from modiste.runs import Run
 
 Say = Callable[[str], None]
 SHOWN = 10
-STAGES = ("start", "middle", "end")
 MANY = 4
 """Configurations; with more of them each gets fewer pictures, so that the page stays small enough to send."""
 
@@ -56,7 +55,7 @@ def _stage_pictures(
     epoch_images = run.manifest["data"]["count"]
     columns = columns if trained_shape(run).size <= 40 else 2
     chosen = pictures.chosen_tiles(run, columns)
-    for stage, grid in zip(STAGES, pictures.stages(run), strict=False):
+    for stage, grid in pictures.stages(run).items():
         images = int(grid.stem)
         about = f"{stage}, {images:,} images shown (epoch {images / epoch_images:.1f})"
         sheet = pictures.sheet(pictures.tiles(run, grid)[chosen], columns)
