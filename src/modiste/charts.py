@@ -241,8 +241,10 @@ def vectors(figure: Figure, file_type: Literal["svg", "pdf"]) -> bytes:
     """
     metadata = {"Date" if file_type == "svg" else "CreationDate": None, "Creator": marks.MARK}
     buffer = io.BytesIO()
-    settings = {"svg.fonttype": "path", "svg.hashsalt": "modiste", "pdf.fonttype": 42}
-    with figures.lettering(), mpl.rc_context(settings):
+    with (
+        figures.lettering(),
+        mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "modiste", "pdf.fonttype": 42}),
+    ):
         figure.savefig(buffer, format=file_type, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
 
