@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -454,6 +455,15 @@ def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
     text = pages.write_markdown(made_, tmp_path / "r.md").read_text()
     assert "| a\\|b | 1.5 \\[1, 2] |" in text.replace("\\]", "]") and "```\nx < y\n```" in text
     assert (tmp_path / "r_files" / "dot.png").is_file()
+
+
+def test_links_of_the_markdown_lead_to_its_pictures(tmp_path: Path) -> None:
+    picture = Picture("dot", sample.png(Image.new("L", (2, 2))), "a dot", 4)
+    made_ = Report("T", "", [Section("s", "S", [picture, Table(["class [x|y]"], [["z"]])])], Table([], []))
+    text = pages.write_markdown(made_, tmp_path / "lr?1 (50%) #2 [日].md").read_text(encoding="utf-8")
+    (target,) = re.findall(r"!\[a dot\]\((\S+)\)", text)
+    assert not set(target) & set("?#()[] ") and (tmp_path / urllib.parse.unquote(target)).is_file()
+    assert "| class \\[x\\|y\\] |" in text
 
 
 def test_what_is_neither_run_nor_study_is_refused(tmp_path: Path) -> None:

@@ -249,6 +249,22 @@ def test_another_search_does_not_fit(file: Path, pretended: list[str], tmp_path:
     assert pretended == ["trial-0000"]
 
 
+def test_a_folder_s_name_is_no_part_of_a_url(file: Path, pretended: list[str], tmp_path: Path) -> None:
+    """Every search has its memory in its own folder, whatever sign its name has, and goes on with it."""
+    inside = tmp_path / "searches"
+    names = ["lr?1", "lr?2", "a#b", "a%20b", "a b", "{x}", "k=v&w", "日本", "[x];"]
+    for k, name in enumerate(names):
+        trials_only(file, inside / name, trials=1, seed=k)
+    assert sorted(path.name for path in inside.iterdir()) == sorted(names)
+    for name in names:
+        assert (inside / name / "optuna.db").is_file(), name
+    rates = [trials_only(inside / name, inside / name).trials[0]["settings"]["train.lr_generator"] for name in names]
+    assert len(set(rates)) == len(names) == len(pretended)
+    with pytest.raises(UsageError, match=r"'1/x\.db' is none"):
+        trials_only(file, tmp_path / "other", storage=f"sqlite:///{tmp_path}/lr?1/x.db")
+    assert not (tmp_path / "lr").exists()
+
+
 @pytest.mark.parametrize("storage", ["sqlite:///{}/shared.db", "{}/shared.journal"])
 def test_workers_share_a_storage(storage: str, file: Path, pretended: list[str], tmp_path: Path) -> None:
     """Two in one folder and one in its own: seven trials together, none twice."""

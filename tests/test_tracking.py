@@ -58,6 +58,21 @@ def steps(client: Any, run: Any, metric: str) -> list[int]:
     return [entry.step for entry in client.get_metric_history(run.info.run_id, metric)]
 
 
+def test_the_working_folder_s_name_is_no_part_of_a_url(
+    empty_store: Path, alone: None, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "outer" / "a%20b?c#d"
+    folder.mkdir(parents=True)
+    shutil.copy(empty_store, folder)
+    monkeypatch.chdir(folder)
+    trainer.train(tiny, "run", overrides={"train.images": 80}, follow=tracking.choose("mlflow").follow)
+    assert sorted(path.name for path in folder.glob("mlruns/**/*.png")) == ["000000000.png", "000000080.png"]
+    client = pytest.importorskip("mlflow").MlflowClient()
+    (found,) = client.search_runs([client.get_experiment_by_name("modiste").experiment_id])
+    assert len(client.list_artifacts(found.info.run_id, "samples")) == 2
+    assert not (folder.parent / "a b").exists()
+
+
 def test_a_training_that_was_cut_off_goes_on_in_the_same_mlflow_run(mlflow: Any, tiny: Recipe, tmp_path: Path) -> None:
     tracker = tracking.choose("mlflow")
 

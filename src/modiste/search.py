@@ -120,7 +120,7 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
     if url is not None and own.is_file():
         raise UsageError(f"{path} has its own storage, optuna.db; leave --storage out, or choose another --out")
     with _locked(path, "lock"):
-        storage = _storage(optuna, url or f"sqlite:///{own.absolute()}")
+        storage = _storage(optuna, url or _url(own))
         direction = "maximize" if space.better == "higher" else "minimize"
         if space.pruner == "median":
             pruner = optuna.pruners.MedianPruner(n_startup_trials=trials.UNPRUNED_TRIALS)
@@ -190,7 +190,20 @@ def _portable(recipe: str) -> str:
     return f"recipes/{Path(recipe).name}" if recipe.endswith(".toml") else recipe
 
 
+def _url(database: Path) -> str:
+    """The URL of an SQLite file, whatever signs its path has: around SQLite's own URI, which only SQLite unquotes."""
+    inner = database.absolute().as_uri()
+    url = import_module("sqlalchemy").URL.create("sqlite", database=inner, query={"uri": "true"})
+    return str(url.render_as_string(hide_password=False))
+
+
 def _storage(optuna: Any, url: str) -> Any:
+    query = url.partition("?")[2]
+    if url.startswith("sqlite:") and query and not all("=" in part for part in query.split("&")):
+        raise UsageError(
+            f"--storage {url}: what follows the question mark is read as options, and {query!r} is none; "
+            "give a path without a question mark"
+        )
     try:
         if url.endswith(".journal"):
             backend = optuna.storages.journal.JournalFileBackend(url)

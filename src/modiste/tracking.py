@@ -164,7 +164,9 @@ def _open_store() -> Store:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "modiste")
             experiment = client.get_experiment_by_name(name)
             try:
-                number = experiment.experiment_id if experiment else client.create_experiment(name)
+                # MLflow would paste the working folder into a URL, where a % in its name means something.
+                here = None if mlflow.is_tracking_uri_set() else Path("mlruns").absolute().as_uri()
+                number = experiment.experiment_id if experiment else client.create_experiment(name, here)
             except exceptions.MlflowException:  # another process was faster
                 number = client.get_experiment_by_name(name).experiment_id
     except ImportError as error:

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup
 from PIL import Image
@@ -79,7 +80,7 @@ def write_markdown(report: Report, path: Path) -> Path:
     """
     folder = _pictures_of(path)
     files: dict[str, bytes] = {}
-    parts = [f"# {report.title}", report.about]
+    parts = [f"# {_plain(report.title)}", report.about]
     for section in report.sections:
         parts.append(f"## {section.title}")
         parts += [text for block in section.blocks for text in _markdown(block, folder.name, files)]
@@ -140,7 +141,11 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
         show = functools.partial(_cell, folder=folder, files=files)
         if block.caption:
             yield f"*{_plain(block.caption)}*"
-        lines = [list(block.heads), ["---"] * len(block.heads), *[list(map(show, row)) for row in block.rows]]
+        lines = [
+            list(map(show, block.heads)),
+            ["---"] * len(block.heads),
+            *[list(map(show, row)) for row in block.rows],
+        ]
         yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
     elif isinstance(block, Fold):
         yield f"### {block.title}"
@@ -158,7 +163,7 @@ def _cell(cell: Cell, folder: str, files: dict[str, bytes]) -> str:
 
 def _link(name: str, content: bytes, alt: str, folder: str, files: dict[str, bytes], file_type: str = "png") -> str:
     files[f"{name}.{file_type}"] = content
-    return f"![{_plain(alt)}]({folder}/{name}.{file_type})"
+    return f"![{_plain(alt)}]({quote(f'{folder}/{name}.{file_type}')})"
 
 
 def _plain(text: str) -> str:
