@@ -70,6 +70,21 @@ def test_classes_without_test_images_labels_and_brightness_are_noted(tmp_path: P
     assert note.train == pytest.approx(GREY.mean() / 255, abs=1e-4) and note.test == pytest.approx(1 - note.train)
 
 
+def test_test_images_whose_classes_are_not_told_have_no_labels(tmp_path: Path) -> None:
+    secret = written(tmp_path, x_test=GREY, y_test=np.full(12, -1))
+    for split, names in (("train", ("a/0.png", "b/0.png")), ("test", ("0.png", "1.png"))):
+        for k, name in enumerate(names):
+            place = tmp_path / "folder" / split / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(GREY[k]).save(place)
+    for path, classes in ((secret, ("0", "1", "2", "3")), (tmp_path / "folder", ("a", "b"))):
+        train, test = read(path), read(path, "test")
+        assert train.class_names == classes and test.labels is None and test.class_names == ()
+        assert train.notes == test.notes == (Unlabelled(path.stem, "test"),)
+    with pytest.raises(ModisteError, match="label -1 is out of range"):
+        read(written(tmp_path, x_test=GREY, y_test=LABELS - 1))
+
+
 def test_a_file_that_changed_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, x_test=GREY, y_test=LABELS)
     assert read(path).notes == ()

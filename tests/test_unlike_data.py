@@ -102,3 +102,18 @@ def test_what_was_left_out_is_said_and_printed(call: Any, tiny: Recipe, tmp_path
     assert code == 2 and "its classes are '1' (label 0), '2' (label 1)" in err and not (tmp_path / "none.png").exists()
     code, out, err = call("evaluate", tmp_path / "out", "--reference", "heldout", "--count", 20)
     assert code == 0 and said in err
+
+
+def test_a_run_is_reported_and_measured_where_test_images_have_no_labels(
+    call: Any, tiny: Recipe, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "secret.npz", x_train=PIXELS, y_train=TURNS, x_test=PIXELS[::-1], y_test=TURNS * 0 - 1)
+    asked = commands(tiny, tmp_path, tmp_path / "secret.npz")
+    assert call(*asked["train"])[0] == 0
+    code, out, err = call("evaluate", tmp_path / "out", "--count", 20)
+    assert code == 0 and "the test images have no labels, and the training images have some" in err
+    code, _, err = call("evaluate", tmp_path / "out", "--count", 20, "--classifier")
+    assert code == 2 and "--classifier needs labels, and secret test has none; add them" in err
+    assert call("report", tmp_path / "out")[0] == 0
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "| class | train |" in page and "| class | train | test |" not in page

@@ -34,6 +34,7 @@ from modiste import (
 from modiste import judge as judge_room
 from modiste.config import Data
 from modiste.data import Images, readers
+from modiste.data.classes import composed
 from modiste.errors import ModisteError, UsageError
 from modiste.features import Extractor
 from modiste.measures import Reference
@@ -97,7 +98,8 @@ def evaluate(
     notes += map(str, real.notes)
     notes += subjects.unlike(subject, real) if data_name is None else []
     if classifier and images.labels is None:
-        raise UsageError(f"--classifier needs labels, and {subject.name} has none; use a conditional generator")
+        without = (real.name, "add them") if real.labels is None else (subject.name, "use a conditional generator")
+        raise UsageError(f"--classifier needs labels, and {without[0]} has none; {without[1]}")
     extractors, missing = _extractors(dataset, real, judge, inception)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, reason = _training(subject, dataset, reference, strangers)
@@ -212,7 +214,7 @@ def _given(path: Path, real: Images) -> Extractor:
     """The judge in that file, if it knows the classes of these images."""
     judge = judge_room.load(path)
     names = tuple(judge.card["class_names"])
-    if real.labels is not None and names != real.class_names:
+    if real.labels is not None and tuple(map(composed, names)) != real.class_names:
         raise UsageError(
             f"the judge {path} knows the classes {', '.join(names)}, and those of {real.name} are "
             f"{', '.join(real.class_names)}; train one for them with `modiste judge train --data ...`"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from modiste import config, data, onnx_models, runs, sample
 from modiste.data import Images, archives, findings, keys, pictures, readers
+from modiste.data.classes import composed
 from modiste.data.images import Pixels
 from modiste.errors import ModisteError, UsageError
 
@@ -131,7 +131,7 @@ def _by_name(names: Mapping[int, str], class_names: Sequence[str]) -> dict[int, 
     for k, name in names.items():
         same, like = (
             [number for number, one in enumerate(class_names) if spelled(one) == spelled(name)]
-            for spelled in (_composed, _plain)
+            for spelled in (composed, _plain)
         )
         if len(fitting := same or like) != 1:
             return {}
@@ -157,12 +157,8 @@ def _kind(pixels: Pixels) -> str:
     return f"{'colour' if pixels.shape[1] == 3 else 'grey'} {pixels.shape[3]} x {pixels.shape[2]}"
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip()
-
-
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", _composed(name).casefold()) or name
+    return re.sub(r"[\W_]+", "", composed(name).casefold()) or name
 
 
 # generators

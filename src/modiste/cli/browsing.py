@@ -56,7 +56,8 @@ def data(
 def _print_survey(result: dict[str, Any]) -> None:
     for split, facts in result["splits"].items():
         colours = "grey" if facts["channels"] == 1 else "RGB"
-        print(f"{facts['name']}: {facts['images']:,} images, {facts['width']} x {facts['height']} {colours}")
+        count = "1 image" if facts["images"] == 1 else f"{facts['images']:,} images"
+        print(f"{facts['name']}: {count}, {facts['width']} x {facts['height']} {colours}")
         print(f"  mean {facts['pixel_mean']:.4f}, deviation {facts['pixel_deviation']:.4f} of brightness in [0, 1]")
         print(f"  digest {facts['digest']}")
         for name, count in facts["class_counts"].items():

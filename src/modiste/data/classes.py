@@ -41,7 +41,7 @@ def _checked(raw: object, place: str) -> str:
         text.encode()
     except UnicodeError:
         raise ModisteError(f"{place}: the class {_spelled(raw)} has a name that is not UTF-8; rename it") from None
-    name = unicodedata.normalize("NFC", text).strip()
+    name = composed(text)
     if not name:
         raise ModisteError(f"{place}: a class is called {_spelled(raw)}, which is no name; give it one")
     if any(unicodedata.category(sign) in UNWRITTEN for sign in name):
@@ -49,6 +49,11 @@ def _checked(raw: object, place: str) -> str:
             f"{place}: the name of the class {name!a} holds a line break or another control character; rename it"
         )
     return name
+
+
+def composed(name: str) -> str:
+    """A name as it is compared: in Unicode's form NFC, without spaces around it."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _spelled(raw: object) -> str:

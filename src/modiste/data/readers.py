@@ -36,6 +36,7 @@ JUNK_FOLDERS = ("__MACOSX", "@eaDir")
 """What macOS packs into archives beside the files, and where Synology's disks keep previews."""
 SPLIT_WORDS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev")
 """Where all folders are called so, in any case of letters, they are hardly classes."""
+UNKNOWN = -1  # the label of an image whose class is not told
 MOST_UNNAMED_CLASSES = 1000  # a label above this in a file without class names is taken for a mistake
 
 
@@ -217,12 +218,15 @@ def labelled(
     """Images from raw arrays; classes without names are called by their numbers.
 
     The classes are those of the training images (of `labels` where the others are not given), numbered anew in their
-    order: a class without images is left out, and noted. ModisteError for a class that no training image has.
+    order: a class without images is left out, and noted. ModisteError for a class that no training image has. Test
+    images that all have the label -1, as where it is kept secret, have none.
     """
     if labels is None:
         return Images(pixels, None, (), name)
     labels = _whole(labels, name)
     known = labels if train_labels is None else _whole(train_labels, name)
+    if (labels == UNKNOWN).all() and (known >= 0).all() and len(known):
+        return Images(pixels, None, (), name)
     names = _unnamed(int(known.max(initial=-1)), name) if class_names is None else checked_names(class_names, name)
     both = np.union1d(labels, known)
     if len(both) and (both[0] < 0 or (class_names is not None and both[-1] >= len(names))):
@@ -293,6 +297,8 @@ def picture_files(folder: Path, split: Split) -> Folder:
         strangers = [place for name, place in _class_folders(root).items() if name not in names]
         if strangers:
             raise ModisteError(f"{strangers[0]} is no class of {folder / 'train'}; use the same class names")
+        if split == "test" and not _class_folders(root):
+            names = ()  # their classes are not told
         beside = [place for name, place in _class_folders(folder).items() if name not in ("train", "test")]
     else:
         if split == "test":

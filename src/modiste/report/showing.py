@@ -170,17 +170,17 @@ def data_section(gaze: Gaze, say: Say) -> Section | None:
         sheet = pictures.sheet(train.pixels[:30], 10)
         picture = Picture("first-images", sample.png(sheet), "The first training images", 2 * sheet.width)
         return Section("data", "The data set", [Paragraph(data.describe(train)), picture])
-    counts = {split: survey.class_counts(images) for split, images in sets.items()}
+    counts = {split: survey.class_counts(images) for split, images in sets.items() if images.labels is not None}
     rows: list[list[Cell]] = []
     for label, name in enumerate(train.class_names):
         tiles = train.pixels[np.flatnonzero(train.labels == label)[:SHOWN]]
         strip = Picture(f"class-{label}", pictures.strip(tiles), f"The first {len(tiles)} training images of {name}",
                         _strip_width(train))  # fmt: skip
-        rows.append([name, *[f"{counts[split][name]:,}" for split in sets], strip])
+        rows.append([name, *[f"{counts[split][name]:,}" for split in counts], strip])
     figure = figures.class_counts({split: list(of.values()) for split, of in counts.items()}, train.class_names)
     even = all(len(set(of.values())) == 1 for of in counts.values())
     alt = "Bars of images per class: " + ("all classes are equally frequent" if even else "counts as in the table")
-    heads = ["class", *sets, f"first {SHOWN} training images"]
+    heads = ["class", *counts, f"first {SHOWN} training images"]
     return Section("data", "The data set", [
         Paragraph("; ".join(data.describe(images).partition(", 1")[0] for images in sets.values()) + "."),
         Table(heads, rows), Fold("The same counts as bars", [Chart("class-counts", figure, alt)]),
