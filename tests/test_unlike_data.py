@@ -110,7 +110,7 @@ def test_a_run_is_reported_and_measured_where_test_images_have_no_labels(
     np.savez(tmp_path / "secret.npz", x_train=PIXELS, y_train=TURNS, x_test=PIXELS[::-1], y_test=TURNS * 0 - 1)
     asked = commands(tiny, tmp_path, tmp_path / "secret.npz")
     assert call(*asked["train"])[0] == 0
-    code, out, err = call("evaluate", tmp_path / "out", "--count", 20)
+    code, _, err = call("evaluate", tmp_path / "out", "--count", 20)
     assert code == 0 and "the test images have no labels, and the training images have some" in err
     code, _, err = call("evaluate", tmp_path / "out", "--count", 20, "--classifier")
     assert code == 2 and "--classifier needs labels, and secret test has none; add them" in err
