@@ -294,7 +294,7 @@ def doubts(findings: Findings) -> list[str]:
         if shown[most] >= UNEQUAL * shown[least]:
             said.append(
                 f"configurations were shown unequal numbers of images, from {shown[least]:,.0f} ({least}) to "
-                f"{shown[most]:,.0f} ({most}): the order is one at equal time on this machine, not at equal images"
+                f"{shown[most]:,.0f} ({most}), which is a part of any difference between them"
             )
     return said
 
