@@ -325,7 +325,9 @@ def test_no_use_no_verdict_and_harm() -> None:
     said = gains.answer(once, gains.decisive(once), Path("x"))
     assert len(said) == 1 and "no verdict is possible with one seed" in said[0]
     begun = [one for one in harm if one["seed"] < 2 and one["arm"] in (REAL, CLASSICAL)]
-    assert "before two seeds are measured in all arms" in gains.answer(begun, gains.decisive(begun), Path("x"))[0]
+    assert "before three seeds are measured in all arms" in gains.answer(begun, gains.decisive(begun), Path("x"))[0]
+    two = [one for one in harm if one["seed"] < 2]
+    assert {(gain.word, gain.p_value) for gain in gains.decisive(two)} == {("no verdict possible", None)}
 
 
 def test_a_report_says_what_is_not_measured_yet(tmp_path: Path) -> None:
