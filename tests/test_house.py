@@ -87,6 +87,7 @@ ORDER = [
     "workers",
     "outcomes",
     "findings",
+    "pace",
     "studies",
     "finals",
     "trials",

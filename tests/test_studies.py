@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 import modiste
-from modiste import cli, config, findings, forecast, outcomes, plan, records, runs, studies, workers, writing
+from modiste import cli, config, findings, forecast, outcomes, pace, plan, records, runs, studies, workers, writing
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.workers import Errand
@@ -442,7 +442,7 @@ def test_the_list_and_the_dry_run(file: Path, tmp_path: Path, call: Callable[...
     code, out, _ = call(*words)
     assert code == 0 and "6 runs, seeds 0, 1, 2" in out and "evaluations not counted" in out
     told = json.loads(call(*words, "--json")[1])
-    assert told["seconds"] == 6 * (120 + 2 * forecast.START_SECONDS) and told["bytes"] is None
+    assert told["seconds"] == 6 * (120 + 2 * pace.START_SECONDS) and told["bytes"] is None
     assert len(told["commands"]) == 12 and told["configurations"][0]["images"] == 160
     assert not (tmp_path / "out").exists()
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from modiste import evaluation, plan, runs, workers, writing
 from modiste.errors import ModisteError
+from modiste.pace import START_SECONDS
 from modiste.plan import Planned, Study
 from modiste.workers import Errand
 
 CALIBRATION_SECONDS = 4.0
 JUDGED_IMAGES = 500
-START_SECONDS = 5.0
-"""For a process to start and to open the images."""
 
 Say = Callable[[str], None]
 

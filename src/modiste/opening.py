@@ -47,7 +47,7 @@ def open_folder(
     damaged = bool(notes)
     if run.recipe.data.name != recipe.data.name:
         text = f"note: the images of {run.recipe.data.name} are in {recipe.data.name} now"
-        console.print(text, highlight=False, soft_wrap=True)
+        terminal.say(console, text)
     if manifest["status"] == "finished" and not _bending(differing, same_data) and not notes:
         if differing:
             writing.write_text(path / "recipe.toml", config.to_toml(recipe))

@@ -27,6 +27,9 @@ from modiste.networks import summary
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MOST_SEEDS = 1000
+SHORT_SECONDS, SHORT_IMAGES, SHORT_COUNT = 60.0, 20_000, 2_000
+"""Runs that are shorter than either are judged by so many generated images where nobody says by how many: judging
+10,000 takes a core a minute or more."""
 
 
 def _dotted(tree: Any) -> Any:
@@ -228,6 +231,15 @@ def budget_changes(text: str, what: str = "the budget") -> dict[str, Any]:
         raise UsageError(f"{what} {text!r} is no length; write it as 5min, 3 epochs or 60000 images")
     whole = int(number) if number == int(number) else number
     return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
+
+
+def judged_count(study: Study) -> int:
+    """How many generated images of each run are judged: as the study says, else by its budget."""
+    if "count" in study.evaluate.model_fields_set or study.budget is None:
+        return study.evaluate.count
+    length = budget_changes(study.budget)
+    short = length.get("train.budget_seconds", SHORT_SECONDS) < SHORT_SECONDS
+    return SHORT_COUNT if short or length.get("train.images", SHORT_IMAGES) < SHORT_IMAGES else study.evaluate.count
 
 
 def undone_by(budget: str, keys: Iterable[str]) -> str | None:

@@ -71,7 +71,7 @@ def search(
     for sentence in space.warnings:
         terminal.say(console, f"warning: {sentence}")
     for note in () if (path / "space.toml").is_file() else trials.check_data(space):
-        console.print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)
+        terminal.say(console, f"warning: {note}")
     started = _open(space, path, storage, console)
     with _worker(started) as mine, trainer.interruptible() as stopped:
         trials.run_trials(mine, stopped)

@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn
 
-from modiste import config, outcomes, plan, progress, records, runs, terminal, tracking, trainer, workers, writing
+from modiste import config, outcomes, pace, plan, records, runs, terminal, tracking, trainer, workers, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.outcomes import Row
 from modiste.plan import Planned, Study
@@ -33,9 +31,6 @@ from modiste.records import Record
 from modiste.workers import Errand
 
 FORMAT = 1
-LINE_SECONDS = 60.0
-TRAINING_SHARE = 0.9
-"""Of a run's way: where its training is finished and only the evaluation is left."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,9 @@ def study(
     """
     console = console or terminal.console()
     asked, path = settle(
-        what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs, count=count, reference=reference
-    )
+        what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs, count=count, reference=reference,
+        console=console,
+    )  # fmt: skip
     tracker = tracking.choose(track) if track else None
     if ray:
         workers.ray_package()
@@ -117,7 +113,7 @@ def study(
         if ray in (None, "local"):
             jobs = at_a_time(jobs, max(run.processes for run in planned), console)
         for note in dict.fromkeys(note for run in planned for note in run.notes):
-            console.print(f"warning: {note}", highlight=False, soft_wrap=True, markup=False)
+            terminal.say(console, f"warning: {note}")
         judging = asked.evaluate.model_dump(mode="json")
         found = {run.name: outcomes.measured(run, judging) for run in planned}
         rows = {run.name: outcomes.rows_of(asked.name, run, found[run.name]) for run in planned}
@@ -131,7 +127,7 @@ def study(
 
         def carry_out(todo: Sequence[Planned]) -> None:
             errands = [_errand(run, path, asked.threads) for run in todo]
-            with telling(console, asked.name, planned, [run.name for run in todo]) as (glance, say):
+            with pace.telling(console, asked.name, planned, todo, jobs) as (glance, say):
                 if ray:
                     results = workers.on_ray(ray, errands, jobs, stopped, glance)
                 else:
@@ -148,7 +144,7 @@ def study(
                     outcomes.write(path, [row for run in planned for row in rows[run.name]])
                     if tracker and record:
                         tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
-                    say(f"{run.name}: {'failed: ' + outcome if outcome else _first_score(rows[run.name])}")
+                    say(run, f"failed: {outcome}" if outcome else _first_score(rows[run.name]))
 
         carry_out(todo)
         for _ in range(2):  # the newest record may be as old as the others: then they are what it is compared with next
@@ -182,6 +178,7 @@ def settle(
     jobs: int = 1,
     count: int | None = None,
     reference: str | None = None,
+    console: Console | None = None,
 ) -> tuple[Study, Path]:
     """The study with its changes and threads, and its folder: `out`, the folder it was read from, or studies/NAME."""
     if jobs < 1:
@@ -194,7 +191,9 @@ def settle(
     asked = plan.revise(asked, seeds=chosen, budget=budget, set=dict(overrides or {}))
     judging = {key: value for key, value in (("count", count), ("reference", reference)) if value is not None}
     if judging:
-        asked = plan.revise(asked, evaluate={**asked.evaluate.model_dump(), **judging})
+        asked = plan.revise(asked, evaluate={**asked.evaluate.model_dump(exclude_unset=True), **judging})
+    if "count" not in asked.evaluate.model_fields_set:
+        asked = _with_count(asked, path, console)
     if asked.threads is None and (path / "plan.json").is_file():  # sums depend on threads: they stay as they were
         threads = _read_plan(path)["threads"]
         if threads is None and jobs > 1:
@@ -206,6 +205,19 @@ def settle(
     elif asked.threads is None and jobs > 1:
         asked = plan.revise(asked, threads=max(1, cores() // at_a_time(jobs, plan.most_processes(asked, path))))
     return asked, path
+
+
+def _with_count(asked: Study, path: Path, console: Console | None) -> Study:
+    """The study with the count that its folder has, or that its budget allows where nobody has said one."""
+    there = (path / "plan.json").is_file()
+    count = _read_plan(path)["evaluate"]["count"] if there else plan.judged_count(asked)
+    if console and count != asked.evaluate.count and not there:
+        terminal.say(
+            console,
+            f"runs of {asked.budget} are short, so {count:,} generated images of each are judged and not "
+            f"{asked.evaluate.count:,}; --count {asked.evaluate.count} asks for those",
+        )
+    return plan.revise(asked, evaluate={**asked.evaluate.model_dump(exclude_unset=True), "count": count})
 
 
 def at_a_time(jobs: int, processes: int, console: Console | None = None) -> int:
@@ -306,69 +318,6 @@ def _errand(run: Planned, path: Path, threads: int | None) -> Errand:
     log = path / "logs" / f"{run.name}.log"
     cores = max(threads or 1, run.processes)
     return Errand(run.folder.absolute(), commands, log.absolute(), Path.cwd(), environment, cores)
-
-
-def share_done(run: Planned) -> float:
-    """How much of its training a run has behind it, from 0 to 1, by what its folder says."""
-    if not runs.exists(run.folder):
-        return 0.0
-    try:
-        if outcomes.is_trained(run):
-            return 1.0
-        record = runs.last_record(runs.Run(run.folder))
-    except ModisteError:
-        return 0.0
-    if not record:
-        return 0.0
-    train = run.recipe.train
-    by_time = record["seconds"] / train.budget_seconds if train.budget_seconds else 0.0
-    return float(min(1.0, max(by_time, record["images"] / (train.images or 1))))
-
-
-@contextmanager
-def telling(
-    console: Console, name: str, planned: Sequence[Planned], todo: Sequence[str]
-) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
-    """`glance`, which shows from time to time how far the study is, and `say`, for the end of a run.
-
-    A bar with time left in a terminal, a line per minute elsewhere.
-    """
-    open_runs, start = set(todo), time.monotonic()
-    first: list[float] = []
-    last = [start]
-
-    def done() -> float:
-        shares = [TRAINING_SHARE * share_done(run) if run.name in open_runs else 1.0 for run in planned]
-        return sum(shares) / len(shares)
-
-    def state() -> str:
-        share = done()
-        first.append(share)
-        gained, seconds = share - first[0], time.monotonic() - start
-        left = f", {progress.duration((1 - share) * seconds / gained)} left" if gained > 0.001 else ""
-        return f"{len(planned) - len(open_runs)} of {len(planned)} runs, {share:.0%}{left}"
-
-    with ExitStack() as stack:
-        live = console.is_terminal and bool(todo)
-        bar = stack.enter_context(terminal.bar(console, BarColumn())) if live else None
-        task = bar.add_task(name, total=1.0) if bar else None
-
-        def glance() -> None:
-            now = time.monotonic()
-            if now - last[0] < (2.0 if bar else LINE_SECONDS):
-                return
-            last[0] = now
-            if bar and task is not None:
-                bar.update(task, completed=done(), description=f"{name}: {state()}")
-            else:
-                terminal.say(console, f"{name}: {state()}")
-
-        def say(text: str) -> None:
-            open_runs.discard(text.partition(":")[0])
-            terminal.say(console, f"{text}  ({state()})")
-
-        state()
-        yield glance, say
 
 
 def _first_score(rows: Sequence[Row]) -> str:

@@ -20,7 +20,7 @@ import filelock
 import numpy as np
 from rich.console import Console
 
-from modiste import data, finals, measures, outcomes, plan, records, runs, spaces, studies, terminal, workers
+from modiste import data, finals, measures, outcomes, pace, plan, records, runs, spaces, terminal, workers
 from modiste.data import Note
 from modiste.errors import ModisteError, UsageError
 from modiste.plan import Planned
@@ -279,7 +279,7 @@ def _train(mine: Search, trial: Any, planned: Planned, stopped: Callable[[], boo
     log = mine.path / "logs" / f"{planned.name}.log"
     errand = Errand(planned.folder.absolute(), commands, log.absolute(), Path.cwd())
     outcome = ""
-    with studies.telling(mine.console, planned.name, [planned], [planned.name]) as (bar, _):
+    with pace.telling(mine.console, planned.name, [planned], [planned], 1) as (bar, _):
 
         def glance() -> None:
             watch.glance()

@@ -112,7 +112,7 @@ def augment(
         fit=fit, background=background, jobs=jobs,
     )  # fmt: skip
     for note in data.remarks(parts.images):
-        console.print(f"warning: {note}", markup=False, highlight=False, soft_wrap=True)
+        terminal.say(console, f"warning: {note}")
     found = experiment.chosen(settings, generators, path, parts)
     if ray in (None, "local"):
         jobs = studies.at_a_time(jobs, experiment.processes_of(settings.run, generators), console)

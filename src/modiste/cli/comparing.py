@@ -29,7 +29,10 @@ def study(
     seeds: Annotated[str | None, Option(help="How many training seeds (3), or which (0,2,5).")] = None,
     budget: Annotated[str | None, Option(help="Length of each run: 5min, 3 epochs or 60000 images.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every configuration.")] = None,
-    count: Annotated[int | None, Option(min=2, help="Generated images per evaluation; default 10,000.")] = None,
+    count: Annotated[
+        int | None,
+        Option(min=2, help="Generated images per evaluation; default 10,000, and 2,000 where runs are short."),
+    ] = None,
     reference: Annotated[
         Literal["test", "heldout"] | None, Option(help="Real images to judge by; default test.")
     ] = None,
@@ -53,7 +56,7 @@ def study(
 
     Example: modiste study diaz --seeds 3 --budget 5min
     """
-    from modiste import config, plan, studies
+    from modiste import config, plan, studies, terminal
 
     if what is None:
         _print_list(as_json)
@@ -67,9 +70,10 @@ def study(
         jobs=jobs,
         count=count,
         reference=reference,
+        console=terminal.console(),
     )
     if dry_run:
-        from modiste import forecast, progress, terminal, tracking
+        from modiste import forecast, progress, tracking
 
         if track:
             tracking.choose(track)
