@@ -18,6 +18,8 @@ FULL_RANGE_SHARE, FULL_RANGE_COUNT = 0.995, 100
 
 Of Fashion-MNIST's own images 91.6 % do (88.8 to 93.8 % by class), so that 100 of them all do once in 6,000 draws.
 """
+DRAWN_SHARE, DRAWN_LEAST = 0.02, 3
+"""From this share of pixels on, and so many, both black and white are colours that somebody chose."""
 HALF = 128
 """A set with no pixel above this, or none below 255 minus this, has lost half of the range or more."""
 
@@ -184,7 +186,7 @@ def brightness(images: Images) -> tuple[Note, ...]:
     elif darkest >= 255 - HALF:
         notes.append(HalfRange(place, darkest, is_upper=True))
     share = float(((low == 0) & (high == 255)).mean())
-    if total >= FULL_RANGE_COUNT and share >= FULL_RANGE_SHARE and not _black_and_white(flat):
+    if total >= FULL_RANGE_COUNT and share >= FULL_RANGE_SHARE and not _drawn(flat):
         notes.append(Rescaled(place, share))
     channels = pixels.reshape(total, pixels.shape[1], -1)
     if blank := int((channels.min(2) == channels.max(2)).all(1).sum()):
@@ -192,9 +194,10 @@ def brightness(images: Images) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _black_and_white(flat: NDArray[np.uint8]) -> bool:
-    """Whether every pixel is 0 or 255, as in drawings and masks, which no rescaling per image would change."""
-    return bool(((flat == 0) | (flat == 255)).all())
+def _drawn(flat: NDArray[np.uint8]) -> bool:
+    """Whether both ends of the range are common, as in drawings, masks and icons: rescaling puts few pixels there."""
+    rarer = np.minimum((flat == 0).sum(1), (flat == 255).sum(1))
+    return bool(np.median(rarer) > max(DRAWN_LEAST, DRAWN_SHARE * flat.shape[1]) or ((flat == 0) | (flat == 255)).all())
 
 
 def few(names: Sequence[str]) -> str:
