@@ -37,7 +37,7 @@ from modiste import (
 )
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import UsageError
-from modiste.report import answers, gather, methods, pages, pictures, showing
+from modiste.report import answers, gather, methods, pages, pictures, showing, words
 from modiste.report.content import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -474,6 +474,12 @@ def test_what_is_neither_run_nor_study_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("out", "html"), [("swift-0.5", "swift-0.5.html"), ("a.md", "a.html"), ("b.html", "b.html")])
 def test_a_report_keeps_the_name_it_is_given(out: str, html: str, tmp_path: Path) -> None:
     assert report._place(SimpleNamespace(outputs=tmp_path), tmp_path / out) == tmp_path / html  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("value", "nothing"), [(100.0, True), (20.0, False)])
+def test_a_run_that_learned_nothing_is_told_so(value: float, nothing: bool) -> None:
+    score = {"value": value, "uncertainty": 0.5, "floor": 0.05, "ceiling": 112.0, "better": "lower"}
+    assert ("nothing has been learned yet" in words.about_one({"frechet_garment_10k_test": score})) == nothing
 
 
 def test_groups_beyond_z_have_letters_of_their_own() -> None:

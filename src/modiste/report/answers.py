@@ -221,7 +221,7 @@ def study_table(comparison: Comparison, found: Findings) -> Table:
     kinds = "; ".join(means_of(comparison, scores))
     caption = (
         f"Means over training seeds with 95 % intervals ({kinds}). {ways}. Rank: mean rank over seeds by the first "
-        "score; configurations that share a letter cannot be told apart. Cost: per run."
+        "score; no verdict parts configurations that share a letter. Cost: per run."
     )
     return Table(heads, rows, caption if scores else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modiste import measures, records
+from modiste import baselines, measures, records
 
 TITLES = {
     "frechet": "Fréchet distance",
@@ -72,6 +72,9 @@ def about_one(scores: Mapping[str, Mapping[str, Any]]) -> str:
         text += f", {value / floor:,.0f} times what other real images get ({records.short(floor)})"
     if ceiling:
         text += f"; a generator that learned nothing gets {records.short(ceiling)}"
+    way = baselines.way(name, value, floor, ceiling, score.get("uncertainty"))
+    if way is not None and way < baselines.LEARNED:
+        text += ", so nothing has been learned yet: a longer budget may help"
     return text + "."
 
 
