@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import modiste
-from modiste import cli, config, data, exports, marks, networks, runs, sample, subjects, trainer, writing
+from modiste import cli, config, data, exports, marks, networks, publishing, runs, sample, subjects, trainer, writing
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
@@ -174,7 +174,7 @@ def test_evaluate_reads_it_as_the_same_generator(made: Path, exported: Path) -> 
     assert not theirs.warnings and theirs.images.class_names == own.class_names
     assert (theirs.images.labels == own.labels).all()
     assert np.abs(theirs.images.pixels.astype(int) - own.pixels).max() <= 1
-    assert theirs.facts["data"] == {"name": "closet.npz", "resize": None, "resize_filter": "lanczos"}
+    assert theirs.facts["data"].items() >= {"name": "closet.npz", "resize": None, "resize_filter": "lanczos"}.items()
 
 
 def test_evaluate_asks_where_the_data_is_that_only_a_path_names(run: Path, closet: Path, call: Any) -> None:
@@ -247,14 +247,14 @@ def test_hubs_can_read_the_head_of_the_card(run: Path) -> None:
 
 
 def test_a_card_does_not_tell_where_things_lay(tmp_path: Path) -> None:
-    assert exports.last_part(f"{tmp_path}/a.toml") == "a.toml"
-    assert exports.last_part(f"data.name={tmp_path}/set") == "data.name=set"
-    told = exports._published(
+    assert publishing.last_part(f"{tmp_path}/a.toml") == "a.toml"
+    assert publishing.last_part(f"data.name={tmp_path}/set") == "data.name=set"
+    told = publishing.published(
         {"reason": f"it failed; the last good state is {tmp_path}/run/state/7.pt", "n": ["a /b c"]}
     )
     assert told == {"reason": "it failed; the last good state is 7.pt", "n": ["a /b c"]}
     for word in ("runs/mine", "data.name=toy", "--fresh"):
-        assert exports.last_part(word) == word
+        assert publishing.last_part(word) == word
 
 
 def test_scores_stand_in_the_card_only_if_they_are_of_these_weights(run: Path) -> None:

@@ -34,6 +34,7 @@ ORDER = [
     "data.splits",
     "data.fashion_mnist",
     "data",
+    "publishing",
     "networks",
     "networks.second_order",
     "networks.convolution",

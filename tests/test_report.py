@@ -208,7 +208,7 @@ def test_a_run_that_was_not_measured_says_what_to_type_and_measures_nothing(run:
     (run / "metrics.json").unlink()
     page = report.write(run).html
     text = shown(page)
-    assert f"modiste evaluate {run}" in text and "was not measured" in text
+    assert f"modiste evaluate {run.name}" in text and "was not measured" in text
     assert not (run / "metrics.json").exists() and 'id="scores"' not in page.read_text()
 
 
@@ -279,7 +279,7 @@ def test_a_run_without_test_images_shows_its_scores_against_heldout_ones(run: Pa
     (run / "metrics-heldout.json").write_text(json.dumps(record))
     page = report.write(run).html
     assert 'id="scores"' in page.read_text() and "was not measured" not in shown(page)
-    assert f"modiste evaluate {run} --count 50 --reference heldout" in shown(page)
+    assert f"modiste evaluate {run.name} --count 50 --reference heldout" in shown(page)
 
 
 def test_without_judge_and_scikit_learn_the_cloud_is_left_out_with_its_reason(

@@ -24,6 +24,7 @@ from modiste import (
     measures,
     networks,
     provenance,
+    publishing,
     records,
     runs,
     sample,
@@ -134,6 +135,7 @@ def evaluate(
         known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(readers.expanded(what))
         picture = _picture_name(place.stem)
         record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
+    record = publishing.published(record, (what, dataset.name))
     _write(place, record, drawn)
     return {**record, "written": str(place)}
 

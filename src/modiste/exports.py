@@ -19,13 +19,12 @@ import importlib
 import inspect
 import io
 import json
-import re
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +34,7 @@ from torch.nn.utils import parametrize
 from modiste import __version__, config, data, formats, marks, onnx_models, records, runs, sample, subjects, writing
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
+from modiste.publishing import last_part, published, published_recipe
 from modiste.report import methods, words
 
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
@@ -49,7 +49,6 @@ TOLERANCE = 1
 SEEN = {"name", "resize", "resize_filter", "fit", "background"}
 """The keys of a recipe's section `data` by which the pixels are known that a generator learned from."""
 HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist", "mnist": "ylecun/mnist"}
-PATH_IN_TEXT = r"(?<![^\s('\"=])/[^\s/]+/\S+"  # an absolute path, as sentences name it
 PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 1) * 127.5) in 0 to 255"
 
 
@@ -126,6 +125,7 @@ def export_pretrained(
     content = halved(original.network, str(run.path / weights))
     described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
     described["network"]["generator_spectral"] = False
+    known = (run.path, run.recipe.data.name)
     facts = {"checkpoint": checkpoint, "images_shown": subjects.images_shown(run, run.path / weights)}
     with formats.beside(out) as folder:
         write = partial(formats.write_file, folder, out)
@@ -135,14 +135,14 @@ def export_pretrained(
         difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))
         # In a run that is pretrained already the facts of its first rounding stand.
         told = run.manifest.get(runs.PRETRAINED, {**facts, "weights": "float16", "difference": difference})
-        write("recipe.toml", config.to_toml(_published_recipe(run.recipe)))
+        write("recipe.toml", config.to_toml(published_recipe(run.recipe)))
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         for place, record in measured.items():
-            write(place, writing.as_json(_published(record)))
+            write(place, writing.as_json(published(record, known)))
             picture = run.path / Path(record.get("audit", {}).get("picture", "none")).name
             if picture.is_file():
                 write(picture.name, picture.read_bytes())
-        write("manifest.json", writing.as_json(_published({**run.manifest, runs.PRETRAINED: told})))
+        write("manifest.json", writing.as_json(published({**run.manifest, runs.PRETRAINED: told}, known)))
         text = card(runs.Run(folder), kept, checkpoint, measured, told["difference"], onnx=False)
         write("README.md", marks.marked_text(text))
         formats.replace(folder, out)
@@ -166,22 +166,6 @@ def halved(generator: nn.Module, place: str) -> bytes:
         )
     content: bytes = save(tensors)
     return content
-
-
-def _published(tree: Any) -> Any:
-    """JSON values as they may be published: an absolute path is its last part."""
-    if isinstance(tree, Mapping):
-        return {key: _published(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_published(value) for value in tree]
-    return re.sub(PATH_IN_TEXT, lambda found: Path(found[0]).name, last_part(tree)) if isinstance(tree, str) else tree
-
-
-def _published_recipe(recipe: config.Recipe) -> config.Recipe:
-    """The recipe with the last part of its data's path, so written that it is taken for no known set's name."""
-    name = last_part(recipe.data.name)
-    name = f"./{name}" if data.is_named(name) and name != recipe.data.name else name
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
 
 
 def to_onnx(generator: nn.Module, shape: Shape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -248,7 +232,7 @@ def metadata_of(run: runs.Run, trained: sample.TrainedGenerator) -> dict[str, st
     recipe = run.recipe
     facts = {
         "modiste.run": trained.source,
-        "modiste.data": _published_recipe(recipe).data.model_dump_json(include=SEEN),
+        "modiste.data": published_recipe(recipe).data.model_dump_json(include=SEEN),
         "modiste.recipe": recipe.name,
         "modiste.recipe_hash": config.content_hash(recipe),
         "modiste.version": __version__,
@@ -299,7 +283,7 @@ def card(
         name=trained.source,
         recipe=recipe,
         recipe_hash=manifest.get("recipe_hash", config.content_hash(recipe)),
-        recipe_toml=config.to_toml(_published_recipe(recipe)).strip(),
+        recipe_toml=config.to_toml(published_recipe(recipe)).strip(),
         command=shlex.join(command),
         manifest=manifest,
         duration=words.clock(manifest.get("seconds")),
@@ -321,14 +305,6 @@ def card(
         word=shlex.quote(trained.source),
         class_word=shlex.quote(trained.class_names[-1]) if trained.class_names else "",
     )
-
-
-def last_part(word: str) -> str:
-    """An absolute path's last part, also after `key=`, since cards are published; any other word as it is."""
-    if Path(word).is_absolute():
-        return Path(word).name
-    key, equals, value = word.partition("=")
-    return f"{key}={Path(value).name}" if equals and Path(value).is_absolute() else word
 
 
 def refuse_strangers(out: Path, files: Sequence[str] = FILES, also: Sequence[str] = ()) -> None:

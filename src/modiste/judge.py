@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modiste import assembly, data, marks, progress, runs, writing
+from modiste import assembly, data, marks, progress, publishing, runs, writing
 from modiste.config import Data
 from modiste.data import Images
 from modiste.data.download import cache_root
@@ -147,7 +147,8 @@ def train(
             say(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
 
     network = learn(fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch)
-    command = ["modiste", "judge", "train", "--data", dataset.name, "--kind", kind, "--epochs", str(epochs)]
+    name = publishing.last_part(dataset.name)
+    command = ["modiste", "judge", "train", "--data", name, "--kind", kind, "--epochs", str(epochs)]
     command += ["--seed", str(seed), *(["--flip"] if flip else [])]
     command += ["--resize", str(dataset.resize), "--fit", dataset.fit] if dataset.resize else []
     command += ["--background", dataset.background] if dataset.background != Data().background else []
@@ -286,7 +287,12 @@ def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: di
         "class_names": list(fit.class_names),
         "parameters": sum(p.numel() for p in network.parameters()),
         "features": FEATURES,
-        "data": {"name": dataset.name, "part": "fit", "count": len(fit), "digest": data.digest(fit)},
+        "data": {
+            "name": publishing.last_part(dataset.name),
+            "part": "fit",
+            "count": len(fit),
+            "digest": data.digest(fit),
+        },
         "sha256": fingerprint,
         "training": made,
         "measured": {},

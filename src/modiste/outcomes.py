@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from modiste import config, measures, records, runs, scales, statistics, writing
+from modiste import config, measures, publishing, records, runs, scales, statistics, writing
 from modiste.errors import ModisteError
 from modiste.plan import Planned
 from modiste.records import Record
@@ -77,7 +77,7 @@ def rows_of(study: str, run: Planned, record: Record | None, reason: str = "") -
         "seed": run.seed,
         "recipe_hash": config.content_hash(run.recipe),
         "status": "finished" if record else "failed" if reason else "waiting",
-        "reason": reason,
+        "reason": publishing.without_folders(reason, (run.folder, run.recipe.data.name)),
         "images": images,
         "seconds": manifest.get("seconds"),
         "gflop": None if images is None else round(run.gflop_per_image * images, 3),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from modiste import (
     measures,
     memorisation,
     provenance,
+    publishing,
     records,
     runs,
     sample,
@@ -291,8 +291,8 @@ def _facts_of_run(run: runs.Run, trained: sample.TrainedGenerator, order: Order)
         table = records.markdown(list(rows[0]), [[*row.values()] for row in rows])
         tables.append((methods.how(record["protocol"]), table))
     return {
-        "run": _plain(run.path).name,
-        "typed": typed(run),
+        "run": publishing.plain(run.path).name,
+        "typed": run.path.name if run.shipped else publishing.typed(run.path),
         "recipe": run.recipe,
         "recipe_hash": run.manifest.get("recipe_hash", config.content_hash(run.recipe)),
         "manifest": run.manifest,
@@ -337,18 +337,6 @@ def card(images: Images, seeds: Sequence[int], search: Search, order: Order, out
     )
 
 
-def typed(run: runs.Run) -> str:
-    """What to type for the run from here; for one outside the current folder its name alone: cards are handed on."""
-    path, here = _plain(run.path), Path.cwd()
-    inside = not run.shipped and path != here and path.is_relative_to(here)
-    return str(path.relative_to(here)) if inside else path.name
-
-
-def _plain(path: Path) -> Path:
-    """The path from the root, without `..` in it: that would name folders which are nobody's business."""
-    return Path(os.path.normpath(path.absolute()))
-
-
 def command(order: Order, run: str, out: Path) -> str:
     """What to type to make the set again; keys of watermarks and signatures are nobody's business."""
     which: list[str] = []
@@ -358,7 +346,7 @@ def command(order: Order, run: str, out: Path) -> str:
         which += ["--seeds", spans(order.seeds)]
     keep = ["--keep-duplicates"] if order.keep_duplicates else []
     return shlex.join(["modiste", "sample", run, *which, *_sampling(order), *keep, "--format", order.kind,
-                       "--out", _plain(out).name])  # fmt: skip
+                       "--out", publishing.plain(out).name])  # fmt: skip
 
 
 def _sampling(order: Order) -> list[str]:

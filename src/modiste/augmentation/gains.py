@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from modiste import data, figures, records, statistics, writing
+from modiste import data, figures, publishing, records, statistics, writing
 from modiste.augmentation import experiment
 from modiste.augmentation.arms import BOTH, CLASSICAL, MIXED, REAL, REPEATS, WITHOUT_SYNTHETIC
 from modiste.augmentation.experiment import Settings
@@ -387,7 +387,8 @@ def report(folder: Path, settings: Settings, rows: Sequence[Row]) -> str:
         heads = ["labels", "variant", "against", "verdict"]
         body = [[gain.budget, gain.arm, gain.against, gain.verdict] for gain in found]
         parts += ["## What ratio and filter change", "", records.markdown(heads, body), ""]
-    return "\n".join(parts)
+    known: list[str | Path] = [settings.data.name, folder, *([settings.run] if settings.run else [])]
+    return publishing.without_folders("\n".join(parts), known)
 
 
 def _method(settings: Settings, rows: Sequence[Row]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from modiste import findings, writing
+from modiste import findings, publishing, writing
 from modiste.report import answers, course, gather, methods, pages, showing
-from modiste.report.content import Paragraph, Report, Section
+from modiste.report.content import Paragraph, Report, Section, reworded
 from modiste.report.gather import Comparison
 from modiste.report.showing import Gaze
 
@@ -55,7 +55,7 @@ def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int |
     sections.append(methods.method_section(comparison, gaze.eyes if isinstance(gaze, Gaze) else None))
     kind = "Study" if comparison.is_study else "Run"
     shown = [section for section in sections if section is not None]
-    return Report(
+    report = Report(
         f"{kind} {comparison.name}",
         comparison.about,
         shown,
@@ -63,6 +63,10 @@ def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int |
         found if comparison.is_study else None,
         refresh_seconds,
     )
+    known = {comparison.path.absolute(), *(member.path.absolute() for member in comparison.members)}
+    known |= {Path(member.run.recipe.data.name) for member in comparison.members if member.run}
+    handed_on: Report = reworded(report, lambda text: publishing.without_folders(text, known))
+    return handed_on
 
 
 def write(what: str | Path, out: str | Path | None = None, *, say: Say = lambda _: None) -> Written:

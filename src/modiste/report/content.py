@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -131,3 +131,14 @@ class Report:
     """What a study found, as facts; None of a single run."""
     refresh_seconds: int | None = None
     """How often a live page loads itself again."""
+
+
+def reworded(part: Any, change: Callable[[str], str]) -> Any:
+    """A report, or a part of one, with every text changed so; pictures and charts stay as they are."""
+    if isinstance(part, str):
+        return change(part)
+    if type(part) in (list, tuple):
+        return type(part)(reworded(one, change) for one in part)
+    if is_dataclass(part) and not isinstance(part, type) and type(part).__module__ == __name__:
+        return replace(part, **{field.name: reworded(getattr(part, field.name), change) for field in fields(part)})
+    return part

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modiste import measures, outcomes, records, runs, statistics
+from modiste import measures, outcomes, publishing, records, runs, statistics
 from modiste.config import Data
 from modiste.data import native
 from modiste.errors import UsageError
@@ -239,7 +239,7 @@ def command_of(run: Run) -> str:
     """The command that made the run, as a person would type it."""
     command = run.manifest.get("command") or []
     if command and command[0] in ("modiste", "__main__.py"):
-        return shlex.join(["modiste", *command[1:]])
+        return shlex.join(["modiste", *map(publishing.last_part, command[1:])])
     return f"modiste train {shlex.quote(str(run.path / 'recipe.toml'))}"
 
 
