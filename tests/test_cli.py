@@ -332,7 +332,8 @@ def test_a_judge_is_trained_found_and_shown(
     trained = call("judge", "train", "--data", data, "--epochs", 1, "--seed", 2)
     assert trained.code == 0 and re.search(r"epoch +1/1  loss \S+  accuracy on held-out images \S+%", trained.err)
     assert (
-        "residual classifier, " in trained.out and f"--data {Path(data).name} --kind residual --epochs 1 --seed 2" in trained.out
+        "residual classifier, " in trained.out
+        and f"--data {Path(data).name} --kind residual --epochs 1 --seed 2" in trained.out
     )
     assert len(list((tmp_path / "cache" / "judges").iterdir())) == 2
     found = call("evaluate", garments[1], "--data", data, "--reference", "heldout", "--count", 60)

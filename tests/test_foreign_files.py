@@ -315,6 +315,8 @@ def test_files_of_earlier_versions_are_known_where_they_can_be(tmp_path: Path) -
     (tmp_path / "report.md").write_bytes(earlier["report.md"] + b"\n![loss](report_files/loss.png)\n")
     assert marks.is_ours(tmp_path / "report_files" / "loss.png", named_in=tmp_path / "report.md")
     assert not marks.is_ours(tmp_path / "report_files" / "loss.png")
+    (tmp_path / "report.md").write_bytes(earlier["report.md"] + b"\n![a](report_files/of%20a%3F-start.png)\n")
+    assert marks.is_named("of a?-start.png", tmp_path / "report.md")
     np.savez(tmp_path / "set.npz", images=np.zeros(3), digital_source_type=np.array(provenance.SOURCE_TYPE))
     np.savez(tmp_path / "mine.npz", images=np.zeros(3))
     assert marks.is_ours(tmp_path / "set.npz") and not marks.is_ours(tmp_path / "mine.npz")

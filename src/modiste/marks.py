@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from modiste import __version__
 
@@ -53,9 +54,10 @@ def is_ours(path: Path, named_in: Path | None = None) -> bool:
 
 
 def is_named(name: str, place: Path) -> bool:
-    """Whether that file, a record or a page of Markdown, names a file beside it or in its folder."""
-    with suppress(OSError):
-        return re.search(rb'[/"(]' + re.escape(name.encode()) + rb'[")]', place.read_bytes()) is not None
+    """Whether that file, a record or a page of Markdown, names a file beside it or, as an address, in its folder."""
+    with suppress(OSError, UnicodeEncodeError):
+        ways = b"|".join(re.escape(way.encode()) for way in (name, quote(name)))
+        return re.search(rb'[/"(](' + ways + rb')[")]', place.read_bytes()) is not None
     return False
 
 

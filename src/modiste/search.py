@@ -169,9 +169,10 @@ def _studies_in(file: Path) -> set[str]:
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as database:
             tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
-            if "studies" not in tables and tables:
+            if tables and not tables & {"studies", "version_info"}:
                 raise UsageError(f"{file} is no database of Optuna; choose another folder with --out")
-            return {name for (name,) in database.execute("select study_name from studies")} if tables else set()
+            found = database.execute("select study_name from studies") if "studies" in tables else ()
+            return {name for (name,) in found}
     except sqlite3.DatabaseError as error:
         raise UsageError(f"{file} is no database of Optuna ({error}); choose another folder with --out") from None
 
