@@ -20,7 +20,6 @@ from modiste import (
     data,
     features,
     losses,
-    marks,
     measures,
     networks,
     provenance,
@@ -30,7 +29,6 @@ from modiste import (
     sample,
     scores,
     subjects,
-    writing,
 )
 from modiste import judge as judge_room
 from modiste.config import Data
@@ -89,7 +87,7 @@ def evaluate(
     """
     say = say or (lambda _: None)
     what = what.path if isinstance(what, runs.Run) else what
-    place = _checked_place(what, reference, checkpoint, truncation, batch_norm, seed, out, audit)
+    place = records.checked_place(what, reference, checkpoint, truncation, batch_norm, seed, out, audit)
     subject = subjects.open_subject(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
     )
@@ -133,22 +131,11 @@ def evaluate(
     if audit:
         held, new = _floor_images(dataset, reference, len(images))
         known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(readers.expanded(what))
-        picture = _picture_name(place.stem)
+        picture = records.picture_name(place.stem)
         record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
     record = publishing.published(record, (what, dataset.name))
-    _write(place, record, drawn)
+    records.write_with_picture(place, record, drawn)
     return {**record, "written": str(place)}
-
-
-def _write(place: Path, record: Record, drawn: bytes) -> None:
-    """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
-    picture = place.with_name(_picture_name(place.stem))
-    if marks.is_named(picture.name, place):
-        with writing.place_named(picture):
-            picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
-    records.write(place, record)
-    if drawn:
-        writing.write_bytes(picture, marks.marked(drawn))
 
 
 def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
@@ -462,40 +449,3 @@ def _not_measured(
     if not classifier:
         missing["classifier_accuracy"] = "slow, up to an hour on one core; --classifier adds it"
     return missing
-
-
-def _checked_place(
-    what: str | Path,
-    reference: Split,
-    checkpoint: str,
-    truncation: float | None,
-    batch_norm: sample.Statistics,
-    seed: int,
-    out: str | Path | None,
-    audit: bool,
-) -> Path:
-    """Where the record goes: to `out`, or under the name that other tools know, unusual ones under longer names.
-
-    UsageError where a file that is not Modiste's lies there or where the audit's picture goes.
-    """
-    variant = "" if checkpoint == "last" else f"-{checkpoint}"
-    variant += "" if truncation is None else f"-truncation-{truncation:g}"
-    variant += ("" if batch_norm == "running" else f"-{batch_norm}") + (f"-seed-{seed}" if seed else "")
-    variant += "" if reference == "test" else f"-{reference}"
-    path, run = readers.expanded(what).resolve(), runs.find_run(readers.expanded(what))
-    beside = path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
-    place = Path(out) if out else run.outputs / f"metrics{variant}.json" if run else beside
-    if run is None and not path.exists():  # which is said where it is opened
-        return place
-    if out or run is None or run.shipped:  # in a run's folder these names are Modiste's
-        writing.refuse_foreign(place)
-        if audit or marks.is_named(_picture_name(place.stem), place):
-            writing.refuse_foreign(place.with_name(_picture_name(place.stem)), named_in=place)
-    writing.try_place(place)
-    return place
-
-
-def _picture_name(record: str) -> str:
-    """The picture that goes with a record of that stem: audit-worst.png with metrics, NAME.audit-worst.png else."""
-    before, metrics, after = record.rpartition("metrics")
-    return f"{before}audit-worst{after}.png" if metrics else f"{record}.audit-worst.png"

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modiste import measures, writing
+from modiste import marks, measures, runs, writing
+from modiste.data import readers
 from modiste.errors import ModisteError, UsageError
 
 Record = dict[str, Any]
@@ -28,6 +29,54 @@ OWN = ("generator", "versions", "reference.data", "floor")
 def write(path: Path, record: Record) -> None:
     """Write a record atomically."""
     writing.write_json(path, _finite(record))
+
+
+def write_with_picture(place: Path, record: Record, drawn: bytes) -> None:
+    """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
+    picture = place.with_name(picture_name(place.stem))
+    if marks.is_named(picture.name, place):
+        with writing.place_named(picture):
+            picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
+    write(place, record)
+    if drawn:
+        writing.write_bytes(picture, marks.marked(drawn))
+
+
+def checked_place(
+    what: str | Path,
+    reference: str,
+    checkpoint: str,
+    truncation: float | None,
+    batch_norm: str,
+    seed: int,
+    out: str | Path | None,
+    audit: bool,
+) -> Path:
+    """Where the record goes: to `out`, or under the name that other tools know, unusual ones under longer names.
+
+    UsageError where a file that is not Modiste's lies there or where the audit's picture goes.
+    """
+    variant = "" if checkpoint == "last" else f"-{checkpoint}"
+    variant += "" if truncation is None else f"-truncation-{truncation:g}"
+    variant += ("" if batch_norm == "running" else f"-{batch_norm}") + (f"-seed-{seed}" if seed else "")
+    variant += "" if reference == "test" else f"-{reference}"
+    path, run = readers.expanded(what).resolve(), runs.find_run(readers.expanded(what))
+    beside = path.with_name(f"{path.stem if path.is_file() else path.name}.metrics{variant}.json")
+    place = Path(out) if out else run.outputs / f"metrics{variant}.json" if run else beside
+    if run is None and not path.exists():  # which is said where it is opened
+        return place
+    if out or run is None or run.shipped:  # in a run's folder these names are Modiste's
+        writing.refuse_foreign(place)
+        if audit or marks.is_named(picture_name(place.stem), place):
+            writing.refuse_foreign(place.with_name(picture_name(place.stem)), named_in=place)
+    writing.try_place(place)
+    return place
+
+
+def picture_name(record: str) -> str:
+    """The picture that goes with a record of that stem: audit-worst.png with metrics, NAME.audit-worst.png else."""
+    before, metrics, after = record.rpartition("metrics")
+    return f"{before}audit-worst{after}.png" if metrics else f"{record}.audit-worst.png"
 
 
 def _finite(tree: Any) -> Any:
