@@ -380,6 +380,12 @@ def test_colour_and_larger_images_are_fitted_and_said(closet: Path, tmp_path: Pa
     assert record["protocol"]["generator"]["size"] == [3, 32, 32]
     assert record["scores"]["label_agreement_closet_60"]["value"] > 0.5
     assert "lanczos" in record["protocol"]["extractors"]["closet"]["resize"]
+    assert not any("colour" in warning for warning in record["subject"]["warnings"])  # there is none to lose
+    tinted = grey.pixels.repeat(3, axis=1) // np.array([1, 2, 1], np.uint8)[:, None, None]
+    record = measured(save(tmp_path / "tinted.npz", tinted, grey.labels), closet)
+    assert "tinted has images in colour and closet test grey ones: they are measured as grey ones, and nothing" in str(
+        record["subject"]["warnings"]
+    )
 
 
 def test_images_of_untold_origin_are_not_measured_against_others_unsaid(

@@ -95,7 +95,7 @@ def evaluate(
     real = _real(dataset, reference)
     images, notes = _labelled_alike(subject, real)
     notes += map(str, real.notes)
-    notes += subjects.unlike(subject, real) if data_name is None else []
+    notes += subjects.unlike(subject, real, named=data_name is not None)
     if classifier and images.labels is None:
         without = (real.name, "add them") if real.labels is None else (subject.name, "use a conditional generator")
         raise UsageError(f"--classifier needs labels, and {without[0]} has none; {without[1]}")

@@ -139,18 +139,30 @@ def _by_name(names: Mapping[int, str], class_names: Sequence[str]) -> dict[int, 
     return found if len(set(found.values())) == len(found) else {}
 
 
-def unlike(subject: Subject, real: Images) -> list[str]:
-    """A sentence where images that no one named a data set for look like those of another than the reference.
+def unlike(subject: Subject, real: Images, named: bool) -> list[str]:
+    """A sentence where images look like those of another data set than the reference, or lack or lose its colours.
 
-    UsageError for colour against grey. A run, and an ONNX model that says what it learned from, need no sentence.
+    UsageError for colour against grey where no data set was named. A run, and an ONNX model that says what it learned
+    from, need no sentence for another size.
     """
     made, here = subject.images.pixels, real.pixels
-    if "data" in subject.facts or made.shape[1:] == here.shape[1:]:
+    if named or "data" in subject.facts:
+        if _coloured(made) and here.shape[1] == 1:
+            return [f"{subject.name} has images in colour and {real.name} grey ones: they are measured as grey ones, "
+                    "and nothing is said of their colours"]  # fmt: skip
+        if made.shape[1] == 1 and here.shape[1] == 3:
+            return [f"{subject.name} has grey images and {real.name} images in colour, which they are measured against"]
+        return []
+    if made.shape[1:] == here.shape[1:]:
         return []
     looks, there = f"{subject.name} has {_kind(made)} images", f"{real.name}, {_kind(here)}"
     if made.shape[1] > here.shape[1]:
         raise UsageError(f"{looks}, which are not of the kind of {there}; name the data set they imitate with --data")
     return [f"{looks} and is measured against {there}; if they imitate another data set, name it with --data"]
+
+
+def _coloured(pixels: Pixels) -> bool:
+    return pixels.shape[1] == 3 and bool((pixels[:, :1] != pixels).any())
 
 
 def _kind(pixels: Pixels) -> str:
