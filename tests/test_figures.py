@@ -65,3 +65,9 @@ def test_save_writes_whole_files(tmp_path):
     figures.save(figures.image_grid(tiles(), columns=3), tmp_path / "grid.png")
     assert imread(tmp_path / "grid.png").ndim == 3
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_equal_figures_give_equal_files(kind):
+    drawn = [figures.drawn(figures.class_counts({"train": [5, 3]}, ("hat", "sock")), kind) for _ in range(2)]
+    assert drawn[0] == drawn[1] and b"<dc:date>" not in drawn[0]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib
 import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -322,6 +324,7 @@ def test_a_worker_without_signs_of_life(
     study = optuna.load_study(study_name="little", storage=url)
     gone = study.ask()
     gone.suggest_float("train.lr_generator", 1e-4, 1e-2, log=True)
+    gone.suggest_categorical("network.generator_widths.1", [4, 6])
     gone.set_user_attr("worker", "elsewhere")
     gone.set_user_attr("beat", 5)
     monkeypatch.setattr(trials, "GRACE_SECONDS", 0.3)
@@ -330,6 +333,78 @@ def test_a_worker_without_signs_of_life(
     assert found.trials[2]["folder"] == "runs/trial-0001" == f"runs/{pretended[-1]}"
     assert found.trials[2]["settings"]["train.lr_generator"] == gone.params["train.lr_generator"]
     assert "no sign of life" in found.trials[1]["reason"]
+
+
+def points(of: room.SearchFolder) -> list[tuple[object, ...]]:
+    """What came of the trials asked for, in whatever order they were made."""
+    rows = [row for row in of.trials if row["state"] != "queued again"]
+    return sorted((row["state"], row["value"], *row["settings"].values()) for row in rows)
+
+
+@pytest.mark.parametrize(("sampler", "done"), [("random", 0), ("random", 2), ("tpe", 11)])
+def test_a_search_killed_anywhere_tries_the_undisturbed_points(
+    sampler: str, done: int, file: Path, pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "GRACE_SECONDS", 0.1)
+    asked: dict[str, Any] = {"trials": done + 3, "sampler": sampler}
+    whole, out = trials_only(file, tmp_path / "whole", **asked), tmp_path / "killed"
+    if done:
+        trials_only(file, out, **{**asked, "trials": done})
+    started = room._open(*room.settle(file, out, finalists={"count": 0}, **asked), None, QUIET)
+    started.study.ask()  # killed before it says who makes it
+    trials_only(file, out, **{**asked, "trials": done + 1})
+    half = started.study.ask()  # killed with half of its point chosen
+    half.set_user_attr("worker", "gone")
+    half.set_user_attr("beat", 0)
+    half.study.sampler = optuna.samplers.RandomSampler(seed=5)
+    half.suggest_float("train.lr_generator", 1e-4, 1e-2, log=True)
+    (out / "workers/gone").touch()
+    (out / "workers/idle").touch()  # of a worker that was killed between two trials
+    found = trials_only(file, out, **asked)
+    assert points(found) == points(whole) and not list((out / "workers").iterdir())
+    assert sum(row["state"] == "queued again" for row in found.trials) == 2
+
+
+def test_a_point_is_queued_again_once_wherever_its_worker_is_killed(
+    file: Path, pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here between queueing it and marking the trial that it comes from."""
+    monkeypatch.setattr(trials, "GRACE_SECONDS", 0.1)
+    whole = trials_only(file, tmp_path / "whole", trials=3)
+    started = room._open(*room.settle(file, tmp_path / "out", trials=3, finalists={"count": 0}), None, QUIET)
+    started.study.ask()
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "_end", lambda *_, **__: None)
+        trials._queue_again(started, started.trials[0], "its worker was killed")
+    found = trials_only(file, tmp_path / "out", trials=3)
+    assert points(found) == points(whole) and len(found.trials) == 4
+
+
+def test_a_full_disk_is_no_fault_of_the_point(
+    file: Path, pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trials_only(file, tmp_path / "whole", trials=3)
+    trials_only(file, tmp_path / "out", trials=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "_train", lambda mine, trial, planned, _: ("no", trials.Watch(mine, trial, planned)))
+        patch.setattr(trials.writing, "has_room", lambda _: False)
+        with pytest.raises(ModisteError, match=r"no room on the disk of .*out \(no\); make room"):
+            trials_only(file, tmp_path / "out", trials=3)
+    found = trials_only(file, tmp_path / "out", trials=3)
+    assert points(found) == points(whole) and "failed" not in {row["state"] for row in found.trials}
+
+
+def test_what_a_database_cannot_do_is_a_sentence(
+    file: Path, pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        database = importlib.import_module("sqlalchemy.exc")
+        origin = sqlite3.OperationalError("database or disk is full")
+        raise optuna.exceptions.StorageInternalError from database.OperationalError("UPDATE", None, origin)
+
+    monkeypatch.setattr(trials, "run_trials", full)
+    with pytest.raises(ModisteError, match=r"in .*out cannot be used \(database or disk is full\).*room.*it goes on"):
+        trials_only(file, tmp_path / "out")
 
 
 def test_an_interrupted_trial_is_left_for_the_next_worker(

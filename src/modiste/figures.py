@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,11 +40,15 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def drawn(figure: Figure, kind: str) -> bytes:
-    """The figure as the content of a png, svg or pdf file, which says that Modiste made it."""
-    key = "Software" if kind == "png" else "Creator"
+    """The figure as the content of a png, svg or pdf file, which says that Modiste made it, and no time."""
+    metadata = {
+        "png": {"Software": marks.MARK},
+        "svg": {"Creator": marks.MARK, "Date": None},
+        "pdf": {"Creator": marks.MARK, "CreationDate": None},
+    }[kind]
     buffer = io.BytesIO()
-    with lettering():
-        figure.savefig(buffer, dpi=figure.dpi, format=kind, metadata={key: marks.MARK})
+    with mpl.rc_context({"svg.hashsalt": "modiste"}), lettering():
+        figure.savefig(buffer, dpi=figure.dpi, format=kind, metadata=metadata)
     return marks.marked(buffer.getvalue())
 
 

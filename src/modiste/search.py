@@ -19,7 +19,7 @@ import io
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -72,11 +72,12 @@ def search(
         terminal.say(console, f"warning: {sentence}")
     for note in () if (path / "space.toml").is_file() else trials.check_data(space):
         terminal.say(console, f"warning: {note}")
-    started = _open(space, path, storage, console)
-    with _worker(started) as mine, trainer.interruptible() as stopped:
-        trials.run_trials(mine, stopped)
-        over = not stopped()
-    rows = [_row(started, trial) for trial in started.trials]
+    with _storage_named(path):
+        started = _open(space, path, storage, console)
+        with _worker(started) as mine, trainer.interruptible() as stopped:
+            trials.run_trials(mine, stopped)
+            over = not stopped()
+        rows = [_row(started, trial) for trial in started.trials]
     if not over:
         return SearchFolder(path, space, rows, finished=False)
     with _locked(path, "finals"):  # whoever comes second finds everything done
@@ -219,6 +220,22 @@ def _storage(optuna: Any, url: str) -> Any:
 
 
 @contextmanager
+def _storage_named(path: Path) -> Iterator[None]:
+    """A sentence for what a database says that cannot write or be reached any more; its message may hold a password."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("optuna", "sqlalchemy", "sqlite3"):
+            raise
+        origin = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
+        said = str(origin) if type(origin).__module__ == "sqlite3" else type(error).__name__
+        raise ModisteError(
+            f"the storage of the search in {path} cannot be used ({said}); see that its disk has room and that it can "
+            "be reached, and search again: it goes on"
+        ) from None
+
+
+@contextmanager
 def _locked(path: Path, what: str) -> Iterator[None]:
     """Hold the folder for a moment; not with the lock of run folders, which sweeps up what was left in its runs."""
     path.mkdir(parents=True, exist_ok=True)
@@ -231,10 +248,21 @@ def _worker(started: Search) -> Iterator[Search]:
     """This worker under a name of its own, with a lock that the operating system releases when it dies."""
     name = uuid.uuid4().hex[:12]
     place = started.path / "workers" / name
-    place.parent.mkdir(exist_ok=True)
+    with writing.place_named(place):
+        place.parent.mkdir(exist_ok=True)
     with filelock.FileLock(place):
+        _sweep(started, place)
         yield replace(started, worker=name)
     place.unlink(missing_ok=True)
+
+
+def _sweep(started: Search, own: Path) -> None:
+    """Remove the locks of workers that were killed, but for those by which a running trial is taken back."""
+    running = {str(trial.user_attrs.get("worker")) for trial in started.trials if trial.state.name == "RUNNING"}
+    for place in own.parent.iterdir():
+        if place != own and place.name not in running:
+            with suppress(filelock.Timeout, OSError), filelock.FileLock(place).acquire(timeout=0):
+                place.unlink(missing_ok=True)
 
 
 # --- what came of it

@@ -10,7 +10,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ import filelock
 import numpy as np
 from rich.console import Console
 
-from modiste import data, finals, measures, outcomes, pace, plan, records, runs, spaces, terminal, workers
+from modiste import data, finals, measures, outcomes, pace, plan, records, runs, spaces, terminal, workers, writing
 from modiste.data import Note
 from modiste.errors import ModisteError, UsageError
 from modiste.plan import Planned
@@ -34,7 +34,7 @@ WAITING_SECONDS = 1.0
 UNPRUNED_TRIALS = 4
 """So many trials are finished before one is pruned."""
 MOST_RETRIES = 3
-OF_A_WORKER = ("worker", "beat", "retries", "folder")
+OF_A_WORKER = ("worker", "beat", "retries", "folder", "place")
 """Facts of a trial that say who makes it and where, not what came of it."""
 
 
@@ -119,9 +119,22 @@ def _queue_again(mine: Search, trial: Any, reason: str, blame: bool = True) -> N
     if retries > MOST_RETRIES:
         _end(mine, trial.number, reason=f"{reason} {retries} times")
         return
-    if _end(mine, trial.number, again=reason, reason=reason):
-        attributes = {"folder": folder(trial), "retries": retries}
-        mine.study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+    of = place(trial, mine.trials)
+    # First, so that no point is lost whatever dies in between; and once only.
+    if not any(other.user_attrs.get("place") == of and other.number > trial.number for other in mine.trials):
+        attributes = {"folder": folder(trial), "retries": retries, "place": of}
+        whole = trial.params.keys() >= mine.space.space.keys()  # else it is drawn anew, and comes out the same
+        mine.study.enqueue_trial(dict(trial.params) if whole else {}, user_attrs=attributes)
+    _end(mine, trial.number, again=reason, reason=reason)
+
+
+def place(trial: Any, all_trials: Sequence[Any]) -> int:
+    """The trial's place among those asked for, from 0: its number, but for trials that were queued again before it.
+
+    One that was queued again has the place of the first.
+    """
+    queued = sum("place" in other.user_attrs for other in all_trials if other.number < trial.number)
+    return int(trial.user_attrs.get("place", trial.number - queued))
 
 
 def folder(trial: Any) -> str:
@@ -172,6 +185,10 @@ def run_trial(mine: Search, trial: Any, stopped: Callable[[], bool]) -> None:
     elif outcome == workers.INTERRUPTED:
         frozen = next(one for one in mine.trials if one.number == trial.number)
         _queue_again(mine, frozen, "interrupted", blame=not stopped())
+    elif outcome and not writing.has_room(mine.path):  # which speaks of the disk and not of the point
+        frozen = next(one for one in mine.trials if one.number == trial.number)
+        _queue_again(mine, frozen, "no room on the disk", blame=False)
+        raise ModisteError(f"there is no room on the disk of {mine.path} ({outcome}); make room and search again")
     elif outcome:
         _tell(mine, trial, name, None, {"reason": outcome})
     else:
@@ -184,9 +201,9 @@ def run_trial(mine: Search, trial: Any, stopped: Callable[[], bool]) -> None:
 
 
 def _point(mine: Search, trial: Any) -> dict[str, Any]:
-    """The trial's point. Randomness is a function of (seed, number), so that no two workers try the same."""
+    """The trial's point. Randomness is a function of (seed, place), so that no two workers try the same."""
     samplers, space = mine.optuna.samplers, mine.space
-    seed = int(np.random.SeedSequence([space.seed, trial.number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([space.seed, place(trial, mine.trials)]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that an argument is experimental
         if space.sampler == "random":

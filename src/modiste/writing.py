@@ -38,6 +38,8 @@ SWEPT: set[Path] = set()
 """The folders that this process has written into."""
 UNFINISHED = re.compile(r"^\..+\.(\d{1,9})-(\w+)-\d+\.writing$")
 """The names that `beside` gives: the number of a process, a word for it and its machine, the number of its write."""
+LEAST_TRIED, LEAST_ROOM = 2**20, 2**26
+"""With less room than this a disk is full: bytes that can be written, and that the system says are free."""
 ELSEWHERE_SECONDS = 24 * 60 * 60.0
 """What another machine began to write is left alone for so long, as nobody here knows whether it is still at it."""
 
@@ -160,6 +162,16 @@ def _is_lock(path: Path) -> bool:
     if path.name != ".lock" or not path.is_file():
         return False
     return not path.stat().st_size or re.match(rb"\d+\s", path.read_bytes()) is not None
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the disk of a folder has room for more than a few small files: asked after a write has failed."""
+    with suppress(OSError):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(LEAST_TRIED))
+            file.flush()
+        return shutil.disk_usage(folder).free >= LEAST_ROOM
+    return False
 
 
 class InUse(ModisteError):

@@ -1,0 +1,334 @@
+"""Are the numbers after ± right, are alarms silent where they should be, and which copies of training images are seen?
+
+    python benchmarks/uncertainty.py errors      # each score's standard error against its deviation over 50 sets
+    python benchmarks/uncertainty.py alarms      # alarms on unseen real images that pose as generated ones, 200 draws
+    python benchmarks/uncertainty.py copies      # sets with 50, 10 and 2 % copies: which alarm notices which
+
+Fashion-MNIST and the generator that ships. Each part prints its table of docs/metrics.md (ten minutes to an hour on one
+core). The features of every image are computed once; the scores are the suite's own, on every set anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modiste import audit, config, data, features, judge, measures, memorisation, networks, progress, records, sample
+from modiste.data import Images
+from modiste.features import Extractor, Features
+from modiste.measures import Memory, Reference
+from modiste.neighbours import NearestNeighbours, nearest
+from modiste.scores import Score
+
+Say = Callable[[str], None]
+Random = np.random.Generator
+Row = dict[str, Any]
+CEILING_IMAGES = 1_000
+
+
+def extractors() -> list[Extractor]:
+    """The judge, the second judge and the random network, as an evaluation has them."""
+    found = [features.from_judge(judge.load(name), name) for name in judge.SHIPPED]
+    return [*found, features.random_network(networks.Shape(1, 28))]
+
+
+def once(extractor: Extractor, known: Sequence[Images], say: Say) -> Extractor:
+    """The extractor with the features of these images computed once: it gives them for any choice of the images."""
+    place: dict[bytes, int] = {}
+    for image in (image for images in known for image in images.pixels):
+        place.setdefault(image.tobytes(), len(place))
+    unique = np.stack([np.frombuffer(image, np.uint8).reshape(known[0].pixels.shape[1:]) for image in place])
+    say(f"{extractor.name}: features of {len(unique):,} images")
+    found = features.extract(extractor, Images(unique, None, (), "all"))
+
+    def examine(pixels: features.Pixels) -> Features:
+        rows = [place[image.tobytes()] for image in pixels]
+        return Features(found.vectors[rows], None if found.logits is None else found.logits[rows])
+
+    return replace(extractor, examine=examine)
+
+
+def row(name: str, score: Score, floor: Score | None, ceiling: float | None) -> Row:
+    """A score as records have it, so far as alarms look at it."""
+    return {
+        "value": score.value,
+        "uncertainty": score.uncertainty,
+        "floor": floor and floor.value,
+        "floor_uncertainty": floor and floor.uncertainty,
+        "ceiling": ceiling,
+        "better": measures.MEANINGS[measures.stem(name)].better,
+        "details": dict(score.details),
+    }
+
+
+def short(name: str) -> str:
+    """A score's kind, with its extractor where that is not the judge."""
+    kind = measures.stem(name)
+    extra = next((word for word in ("second", "random") if f"_{word}_" in name), "")
+    return f"{kind}, {extra}" if extra else kind
+
+
+def part(images: Images, rows: Any, name: str = "") -> Images:
+    """Some of the images, under another name."""
+    return replace(images.select(rows), name=name or images.name)
+
+
+# --- standard errors
+
+
+def errors(sets: int, count: int, say: Say) -> dict[str, Any]:
+    """Per score the mean, the true deviation and the mean standard error over disjoint sets of generated images."""
+    dataset = config.Data()
+    test, fit = (data.open_data(dataset, part=name) for name in ("test", "fit"))
+    say(f"making {sets * count:,} images")
+    made = sample.load("pretrained").sample_set(sets * count)
+    chosen = [once(extractor, [test, fit, made], say) for extractor in extractors()]
+    whole = measures.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
+    found: dict[str, list[Score]] = {}
+    for k in range(sets):
+        say(f"set {k + 1} of {sets}")
+        one = part(made, slice(k * count, (k + 1) * count))
+        for name, score in measures.measure(one, replace(whole, seed=k)).scores.items():
+            found.setdefault(name, []).append(score)
+    return {name: spread(several) for name, several in found.items()}
+
+
+def spread(several: Sequence[Score]) -> dict[str, float]:
+    """Mean and deviation of the values, and the root mean square of what the scores say their standard errors are."""
+    values = np.array([score.value for score in several])
+    told = np.array([np.nan if score.uncertainty is None else score.uncertainty for score in several])
+    return {"mean": values.mean(), "deviation": values.std(ddof=1), "told": float(np.sqrt((told**2).mean()))}
+
+
+def errors_table(found: Mapping[str, Mapping[str, float]]) -> str:
+    body = []
+    for name, one in found.items():
+        told = one["told"]
+        known = np.isfinite(told)
+        ratio = f"{told / one['deviation']:.2f}" if known and one["deviation"] else "-"
+        shown = [records.short(one[key], 3) for key in ("mean", "deviation")]
+        body.append([short(name), *shown, records.short(told, 3) if known else "none", ratio])
+    return records.markdown(["score", "mean", "deviation over sets", "± says", "± over deviation"], body)
+
+
+# --- false alarms
+
+
+def alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -> dict[str, Any]:
+    """How often each alarm speaks of unseen real images: all parts but the training images are drawn anew each time."""
+    dataset, random = config.Data(), np.random.Generator(np.random.PCG64(26))
+    test, heldout, fit = (data.open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
+    train = part(fit, data.drawn(len(fit), fit.labels, of_train, seed=0), "train")
+    pool = Images(
+        np.concatenate([test.pixels, heldout.pixels]), np.concatenate([test.labels, heldout.labels]),
+        test.class_names, "unseen",
+    )  # fmt: skip
+    chosen = [once(extractor, [pool, train], say) for extractor in extractors()]
+    judge_of, shape = chosen[0], networks.Shape(1, 28)
+    learned = features.extract(judge_of, train)
+    say("distances")
+    own = nearest(learned.vectors, learned.vectors, exclude_self=True).distances[:, 0]
+    far = nearest(measures.flat(pool, shape), measures.flat(train, shape)).distances[:, 0]
+    near = nearest(features.extract(judge_of, pool).vectors, learned.vectors)
+    ceilings = noise_ceilings(test, fit, chosen[:1])
+    seen: Counter[str] = Counter()
+    copies: Counter[str] = Counter()
+    for draw in range(draws):
+        say(f"draw {draw + 1} of {draws}")
+        order = random.permutation(len(pool))
+        at, posing, others = np.split(order[: of_reference + 2 * count], [of_reference, of_reference + count])
+        real = part(pool, at)
+        memory = Memory(train, learned, real, features.extract(judge_of, real), far[at], own)
+        looks = {extractor.name: features.extract(extractor, real) for extractor in chosen}
+        whole = Reference("test", real, tuple(chosen), looks, None, count, seed=draw)
+        scores, floors = (suite(part(pool, rows), rows, whole, memory, near, far) for rows in (posing, others))
+        floors |= remembering(part(pool, at), at, whole, memory, near, far)  # as evaluations have it
+        rows = {name: row(name, score, floors.get(name), ceilings.get(short(name))) for name, score in scores.items()}
+        seen.update(set(map(about, records.alarms(rows, pool.class_names))))
+        for space, one, other in (("pixels", far, far), ("features", near.distances[:, 0], near.distances[:, 0])):
+            copies[f"{space}: {audit.copies(one[posing], other[at])['verdict']}"] += 1
+    return {"draws": draws, "alarms": dict(seen), "audit": dict(copies)}
+
+
+def suite(
+    images: Images, rows: Any, whole: Reference, memory: Memory, near: NearestNeighbours, far: Any
+) -> dict[str, Score]:
+    """The whole suite on these images of the pool, whose distances to the training images are known."""
+    return measures.measure(images, whole).scores | remembering(images, rows, whole, memory, near, far)
+
+
+def remembering(
+    images: Images, rows: Any, whole: Reference, memory: Memory, near: NearestNeighbours, far: Any
+) -> dict[str, Score]:
+    """The scores of memory, from distances that are known."""
+    name, count = whole.judge.name, whole.count_word
+    vectors, unseen = features.extract(whole.judge, images).vectors, memory.unseen_features.vectors
+    found = {
+        f"nearest_ratio_pixels_{count}": memorisation.nearest_ratio(far[rows], memory.unseen_pixel_distances),
+        f"authenticity_{name}_{count}": memorisation.authenticity(
+            NearestNeighbours(near.distances[rows], near.indices[rows]), memory.train_feature_distances
+        ),
+        f"near_duplicates_pixels_{count}": memorisation.duplicates(far[rows], memory.unseen_pixel_distances),
+    }
+    if len(rows) == whole.count:  # the others are no candidates, and C_T needs no floor
+        found[f"data_copying_{name}_{count}"] = memorisation.data_copying(
+            vectors, unseen, memory.train_features.vectors, seed=whole.seed
+        )
+    return found
+
+
+def noise_ceilings(test: Images, fit: Images, chosen: Sequence[Extractor]) -> dict[str, float]:
+    """The scores of noise by the judge, which some alarms compare with."""
+    known = [replace(extractor, examine=extractors()[0].examine) for extractor in chosen]
+    some = part(test, slice(CEILING_IMAGES))
+    whole = measures.make_reference(some, "test", known, count=CEILING_IMAGES)
+    noise = measures.trivial("noise", CEILING_IMAGES, some, fit, 0)
+    return {short(name): score.value for name, score in measures.measure(noise, whole).scores.items()}
+
+
+def about(alarm: str) -> str:
+    """What an alarm is about, without its numbers."""
+    return next((sign for sign in records.ALARMS if sign in alarm), alarm)
+
+
+def alarms_table(found: Mapping[str, Any]) -> str:
+    draws = found["draws"]
+    names = [*records.ALARMS, *sorted(found["audit"])]
+    counts = {**found["alarms"], **found["audit"]}
+    body = [[records.ALARMS.get(name, f"audit, {name}"), f"{counts.get(name, 0)} of {draws}"] for name in names]
+    return records.markdown(["alarm", "draws of unseen real images"], body)
+
+
+# --- copies
+
+SHARES = (50, 10, 2)
+Change = Callable[[np.ndarray, Random], np.ndarray]
+
+
+def shifted(pixels: np.ndarray, random: Random) -> np.ndarray:
+    """Moved by one pixel to a side of chance; what comes in is black."""
+    sides = random.integers(0, 4, len(pixels))
+    moved = np.zeros_like(pixels)
+    moved[sides == 0, :, 1:] = pixels[sides == 0, :, :-1]
+    moved[sides == 1, :, :-1] = pixels[sides == 1, :, 1:]
+    moved[sides == 2, :, :, 1:] = pixels[sides == 2, :, :, :-1]
+    moved[sides == 3, :, :, :-1] = pixels[sides == 3, :, :, 1:]
+    return moved
+
+
+def noised(sigma: float) -> Change:
+    def change(pixels: np.ndarray, random: Random) -> np.ndarray:
+        return np.round(pixels + random.normal(0, sigma, pixels.shape)).clip(0, 255).astype(np.uint8)
+
+    return change
+
+
+CHANGES: dict[str, Change] = {
+    "exact": lambda pixels, _: pixels,
+    "mirrored": lambda pixels, _: np.ascontiguousarray(pixels[..., ::-1]),
+    "shifted by a pixel": shifted,
+    "noise of 2 of 255": noised(2),
+    "noise of 8 of 255": noised(8),
+}
+
+
+def copied(images: Images, train: Images, share: float, change: Change) -> Images:
+    """A share of the images replaced by changed training images of the same class."""
+    random = np.random.Generator(np.random.PCG64(0))
+    pixels, chosen = images.pixels.copy(), random.permutation(len(images))[: round(len(images) * share / 100)]
+    for label in range(len(images.class_names)):
+        places = chosen[images.labels[chosen] == label]
+        taken = random.choice(np.flatnonzero(train.labels == label), len(places), replace=False)
+        pixels[places] = change(train.pixels[taken], random)
+    return replace(images, pixels=pixels)
+
+
+def copies(base: str, count: int, say: Say) -> Iterator[Row]:
+    """Per kind and share of copies the scores of memory, the alarms, and the audit's verdicts."""
+    dataset = config.Data()
+    test, heldout, fit = (data.open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
+    chosen = extractors()
+    whole = measures.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
+    memory, shape = whole.memory, networks.Shape(1, 28)
+    assert memory is not None
+    say("real images")
+    floors = measures.measure(part(heldout, slice(count)), replace(whole, memory=None)).scores
+    floors |= measures.measure(test, whole, only=(measures.memorisation_scores,)).scores
+    ceilings = noise_ceilings(test, fit, chosen[:1])
+    unseen_near = nearest(memory.unseen_features.vectors, memory.train_features.vectors).distances[:, 0]
+    made = sample.load("pretrained").sample_set(count) if base == "generated" else part(heldout, slice(-count, None))
+    todo = [("none", 0.0), *((name, float(share)) for name in CHANGES for share in SHARES)]
+    for name, share in todo:
+        say(f"{share:g} % copies, {name}")
+        images = copied(made, fit, share, CHANGES[name]) if share else made
+        scores = measures.measure(images, whole).scores
+        rows = {key: row(key, score, floors.get(key), ceilings.get(short(key))) for key, score in scores.items()}
+        far = nearest(measures.flat(images, shape), measures.flat(fit, shape)).distances[:, 0]
+        near = nearest(features.extract(chosen[0], images).vectors, memory.train_features.vectors).distances[:, 0]
+        verdicts = {
+            "pixels": audit.copies(far, memory.unseen_pixel_distances)["verdict"],
+            "features": audit.copies(near, unseen_near)["verdict"],
+        }
+        yield {
+            "copies": name, "share": share, "alarms": [about(one) for one in records.alarms(rows, test.class_names)],
+            "audit": verdicts, "scores": {short(key): score.value for key, score in scores.items()},
+        }  # fmt: skip
+
+
+NOTICES = {
+    "exact copies": "exact copies of training images",
+    "near-duplicates": "some are copies",
+    "C_T": "closer to training images",
+    "authenticity": "fewer images are new",
+}
+
+
+def copies_table(found: Sequence[Row]) -> str:
+    heads = ["copies", "share", *NOTICES, "other alarms", "audit, pixels", "audit, features", "Fréchet"]
+    heads += ["nearest ratio pixels", "near duplicates pixels", "C_T is", "authenticity is"]
+    shown = ("frechet", "nearest_ratio_pixels", "near_duplicates_pixels", "data_copying", "authenticity")
+    body = []
+    for one in found:
+        marks = ["**yes**" if sign in one["alarms"] else "-" for sign in NOTICES.values()]
+        others = sorted({records.ALARMS.get(sign, sign) for sign in one["alarms"] if sign not in NOTICES.values()})
+        marks.append("; ".join(others) or "-")
+        marks += ["**yes**" if one["audit"][space] == audit.MORE else "-" for space in ("pixels", "features")]
+        values = [records.short(one["scores"][kind], 3) for kind in shown]
+        body.append([one["copies"], f"{one['share']:g} %", *marks, *values])
+    return records.markdown(heads, body)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure one part, print its table."""
+    parser = argparse.ArgumentParser(description="Standard errors, false alarms, and copies that are noticed.")
+    parser.add_argument("part", choices=("errors", "alarms", "copies"))
+    parser.add_argument("--count", type=int, help="images of a set; default 1000, of alarms 500, of copies 2000")
+    parser.add_argument("--sets", type=int, default=50, help="sets for errors")
+    parser.add_argument("--draws", type=int, default=200, help="draws for alarms")
+    parser.add_argument("--base", choices=("generated", "real"), default="generated", help="what copies are put among")
+    parser.add_argument("--json", type=Path, help="also write all numbers to this file")
+    options = parser.parse_args(arguments)
+    with progress.telling(options.part) as say:
+        if options.part == "errors":
+            found: Any = errors(options.sets, options.count or 1_000, say)
+            table = errors_table(found)
+        elif options.part == "alarms":
+            found = alarms(options.draws, options.count or 500, 20_000, 2_000, say)
+            table = alarms_table(found)
+        else:
+            found = list(copies(options.base, options.count or 2_000, say))
+            table = copies_table(found)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
