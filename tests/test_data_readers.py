@@ -507,6 +507,7 @@ def test_what_pixels_say_of_brightness_that_was_lost():
     }
     assert seen["masks"] == (HalfRange("set", 1),) and seen["upper half"] == (HalfRange("set", 128, is_upper=True),)
     assert seen["plain"] == (OneColour("set", 5, 5),) and seen["equal"] == (AllEqual("set", 9),)
+    assert seen["black"] == (AllEqual("set", 120, is_black=True),)
     assert remarks(read("toy-16", count=300)) == []
 
 

@@ -124,9 +124,11 @@ class AllEqual(Note):
 
     place: str
     total: int
+    is_black: bool = False
 
     def __str__(self) -> str:
-        return f"all {self.total:,} images of {self.place} are the same; check how they were made"
+        black = ", black throughout, as where values from 0 to 1 were saved as whole numbers" if self.is_black else ""
+        return f"all {self.total:,} images of {self.place} are the same{black}; check how they were made"
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def brightness(images: Images) -> tuple[Note, ...]:
     flat = pixels.reshape(total, -1)
     low, high = flat.min(1), flat.max(1)
     if total > 1 and (low == low[0]).all() and (high == high[0]).all() and (flat == flat[0]).all():
-        return (AllEqual(place, total),)
+        return (AllEqual(place, total, is_black=bool(high[0] == 0)),)
     notes: list[Note] = []
     darkest, brightest = int(low.min()), int(high.max())
     if brightest <= HALF:
