@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import config, losses, networks, plan, spaces, studies
+from modiste import config, losses, networks, plan, runs, spaces, studies
 from modiste.errors import UsageError
 
 
@@ -215,3 +215,42 @@ def test_the_examples_of_the_page_on_comparisons_are_valid(tmp_path: Path) -> No
     assert [one.name for one in plan.configurations(plan.load(tmp_path / "mine.toml"))] == ["swift", "long-noise"]
     (tmp_path / "space.toml").write_text(space, encoding="utf-8")
     assert len(spaces.load(tmp_path / "space.toml").space) == 2
+
+
+def test_a_study_tells_what_its_data_are_and_trains_without_classes_where_there_are_no_labels(tmp_path: Path) -> None:
+    """A conditioning that the study asks for is refused; one that comes with the recipe gives way."""
+    pixels = np.random.default_rng(0).integers(0, 120, (40, 8, 8), np.uint8)
+    np.savez(tmp_path / "own.npz", images=pixels)
+    sizes = {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4], "train.batch_size": 8}
+    own = {"data.name": str(tmp_path / "own.npz"), **sizes}
+    path = written(tmp_path, 'recipes = ["swift"]\nevaluate.reference = "heldout"')
+    (run, *_) = plan.expand(studies.settle(path, tmp_path / "out", overrides=own)[0], tmp_path / "out")
+    assert run.recipe.network.conditioning == "none"
+    assert [type(note).__name__ for note in run.notes] == ["WithoutClasses", "HalfRange"]
+    asked, _ = studies.settle(path, tmp_path / "out", overrides={**own, "network.conditioning": "one-hot"})
+    with pytest.raises(UsageError, match=r"swift: network.conditioning = 'one-hot' needs labels"):
+        plan.expand(asked, tmp_path / "out")
+
+
+def test_a_study_from_before_there_was_a_choice_keeps_stretching(tmp_path: Path) -> None:
+    """New seeds too, by their commands; and it is the same study."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 12), np.uint8)
+    np.savez(tmp_path / "own.npz", images=pixels, labels=np.arange(40) % 2)
+    own = {"data.name": str(tmp_path / "own.npz"), "data.resize": 8, "train.batch_size": 8}
+    own |= {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4]}
+    path, out = written(tmp_path, 'recipes = ["swift"]\nseeds = 2\nevaluate.reference = "heldout"'), tmp_path / "out"
+    asked, _ = studies.settle(path, out, overrides=own)
+    first, _ = plan.expand(asked, out)
+    assert first.recipe.data.fit == "crop" and "data.fit" not in " ".join(first.commands[0])
+    old = config.override(first.recipe, {"data.fit": "stretch"})
+    run = runs.create(first.folder, old, {"data": {}, "device": "cpu", "threads": 1})
+    lines = (run.path / "recipe.toml").read_text().splitlines(True)
+    kept = [line for line in lines if not line.startswith(("fit", "background"))]
+    (run.path / "recipe.toml").write_text("".join(kept))
+    again = plan.expand(asked, out)
+    assert [one.recipe.data.fit for one in again] == ["stretch", "stretch"]
+    assert all("data.fit=stretch" in one.commands[0] for one in again) and again[0].recipe == run.recipe
+    before = plan.identity(asked, again)
+    for tree in before["configurations"].values():
+        del tree["data"]["fit"], tree["data"]["background"]
+    assert plan.differences(before, plan.identity(asked, again)) == []

@@ -306,7 +306,7 @@ def test_a_recipe_with_classes_is_trained_without_them_on_images_without_labels(
     own = {"data.name": unlabelled(tmp_path), "train.images": 96}
     assert tiny.network.conditioning == "one-hot"
     run = modiste.train(tiny, tmp_path / "run", overrides=own)
-    assert "no labels; so tiny is trained without classes (network.conditioning = 'none')" in capfd.readouterr().err
+    assert "has no labels; so tiny is trained without classes (network.conditioning = 'none')" in capfd.readouterr().err
     assert run.recipe.network.conditioning == "none" and run.manifest["data"]["classes"] == []
     assert modiste.train(tiny, run.path, overrides=own).manifest["status"] == "finished"  # the same again
     longer = modiste.train(tiny, run.path, overrides={**own, "train.images": 160}, extend=True)

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from modiste import config, data, diffaug, losses, networks, penalties, processes
 from modiste.config import Recipe
 from modiste.data import Images
+from modiste.data.images import Note
 from modiste.errors import ModisteError, UsageError
 from modiste.processes import Team
 from modiste.updates import (
@@ -260,13 +262,30 @@ def resolve(recipe: Recipe, dataset: Images, asked: Container[str] = ()) -> Reci
     return config.override(recipe, {"network.conditioning": "none"}, f"{dataset.name} has no labels")
 
 
+@dataclass(frozen=True)
+class WithoutClasses(Note):
+    """A recipe with classes that is trained without them, as the images have no labels."""
+
+    recipe: str
+    place: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place} has no labels; so {self.recipe} is trained without classes (network.conditioning = 'none')"
+        )
+
+
+def noticed(recipe: Recipe, dataset: Images) -> tuple[Note, ...]:
+    """What the user must be told of these images, and of what `resolve` makes of the recipe."""
+    bare = dataset.labels is None and recipe.network.conditioning != "none"
+    return (*((WithoutClasses(recipe.name, dataset.name),) if bare else ()), *data.noticed(dataset))
+
+
 def labels_note(recipe: Recipe, dataset: Images) -> str:
-    """What becomes of the labels, or of the recipe without any, where somebody could wonder."""
-    if dataset.labels is not None and recipe.network.conditioning == "none":
-        return "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
-    if dataset.labels is None and recipe.network.conditioning != "none":
-        return f"; so {recipe.name} is trained without classes (network.conditioning = 'none')"
-    return ""
+    """What becomes of the labels, where somebody could wonder."""
+    if dataset.labels is None or recipe.network.conditioning != "none":
+        return ""
+    return "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
 
 
 def check_fit(recipe: Recipe, dataset: Images) -> None:

@@ -310,6 +310,7 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
             if begun.data != recipe.data:
                 recipe, changes = begun, {**changes, "data.fit": begun.data.fit}
             dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, data.open_data(recipe.data))
+            notes = assembly.noticed(recipe, dataset)
             recipe = assembly.resolve(recipe, dataset, changes)
             assembly.check_fit(recipe, dataset)
             if study.evaluate.reference == "test" and not data.has_test(recipe.data):
@@ -334,7 +335,7 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
             own = recipe.model_copy(update={"seed": seed})
             record = folder / ("metrics.json" if study.evaluate.reference == "test" else
                                f"metrics-{study.evaluate.reference}.json")  # fmt: skip
-            planned[seed, one.name] = Planned(one.name, seed, own, folder, commands, record, gflop, dataset.notes)
+            planned[seed, one.name] = Planned(one.name, seed, own, folder, commands, record, gflop, notes)
     return [planned[seed, one.name] for seed in study.seed_list for one in configurations(study)]
 
 

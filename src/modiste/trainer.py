@@ -119,7 +119,7 @@ def train(
         if team.is_first:
             runs.refuse_strangers(path)
         dataset = opening.images_as_begun(data.open_data(recipe.data), path)
-        labels_note = assembly.labels_note(recipe, dataset)
+        notes, labels_note = assembly.noticed(recipe, dataset), assembly.labels_note(recipe, dataset)
         recipe = assembly.resolve(recipe, dataset, overrides or ())
         assembly.check_fit(recipe, dataset)
         if team.is_first:
@@ -141,7 +141,7 @@ def train(
                 names = dataset.class_names if session.shape.classes else ()
                 runs.describe_generator(session.run, recipe.network, session.shape, names)
                 terminal.say(console, data.describe(dataset) + labels_note)
-                for note in data.remarks(dataset):
+                for note in notes:
                     terminal.say(console, f"warning: {note}")
 
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds

@@ -20,7 +20,21 @@ import filelock
 import numpy as np
 from rich.console import Console
 
-from modiste import data, finals, measures, outcomes, pace, plan, records, runs, spaces, terminal, workers, writing
+from modiste import (
+    assembly,
+    data,
+    finals,
+    measures,
+    outcomes,
+    pace,
+    plan,
+    records,
+    runs,
+    spaces,
+    terminal,
+    workers,
+    writing,
+)
 from modiste.data import Note
 from modiste.errors import ModisteError, UsageError
 from modiste.plan import Planned
@@ -234,7 +248,8 @@ def check_data(space: Space) -> tuple[Note, ...]:
     images = data.open_data(base.data)
     if base.network.conditioning != "none" and "network.conditioning" not in space.space:
         data.check_learnable(images, limited=base.data.count is not None)
-    return images.notes
+    data.check_varied(images)
+    return assembly.noticed(base, images)
 
 
 def planned_trial(space: Space, path: Path, folder: str, point: Mapping[str, Any]) -> Planned:

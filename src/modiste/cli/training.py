@@ -82,7 +82,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
     recipe, path = trainer.settle(name, out, changes)
     recipe = opening.as_begun(recipe, path)
     dataset = data_room.open_data(recipe.data)
-    note = assembly.labels_note(recipe, dataset)
+    notes, labels_note = assembly.noticed(recipe, dataset), assembly.labels_note(recipe, dataset)
     recipe = assembly.resolve(recipe, dataset, changes)
     assembly.check_fit(recipe, dataset)
     operations = summary.training_flops(recipe, assembly.image_shape(recipe, dataset))
@@ -93,8 +93,8 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
         print(json.dumps(told, indent=2))
         return
     print(config.to_toml(recipe))
-    print(f"# {data_room.describe(dataset)}{note}")
-    for note in data_room.remarks(dataset):
+    print(f"# {data_room.describe(dataset)}{labels_note}")
+    for note in notes:
         print(f"# warning: {note}")
     print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")
     print(f"# would train into {path}")

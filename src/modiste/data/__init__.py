@@ -45,6 +45,7 @@ __all__ = [
     "heldout_indices",
     "is_named",
     "native",
+    "noticed",
     "open_data",
     "remarks",
     "settled_name",
@@ -100,9 +101,14 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
     return replace(images, name=name)
 
 
+def noticed(images: Images) -> tuple[Note, ...]:
+    """What was noticed while the set was read, and what its brightness says of it."""
+    return (*images.notes, *findings.brightness(images))
+
+
 def remarks(images: Images) -> list[str]:
-    """What was noticed while the set was read, and what its brightness says of it, in sentences for the user."""
-    return [str(note) for note in (*images.notes, *findings.brightness(images))]
+    """What was noticed of the set in sentences for the user."""
+    return list(map(str, noticed(images)))
 
 
 def check_varied(images: Images) -> None:
