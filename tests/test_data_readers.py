@@ -11,7 +11,7 @@ from PIL import Image, features
 from PIL.PngImagePlugin import PngImageFile
 
 from modiste.config import Data
-from modiste.data import Images, findings, has_test, heldout_indices, native, open_data, remarks
+from modiste.data import Images, findings, has_test, heldout_indices, native, open_data, pictures, remarks
 from modiste.data.findings import (
     AllEqual,
     Fitted,
@@ -430,6 +430,17 @@ def test_the_header_of_a_photo_that_is_not_square_is_enough_to_refuse_the_set(tm
     with pytest.raises(ModisteError, match=r"1\.png is 41 x 41 pixels but \S+0\.png is 40 x 40"):
         read(tmp_path / "mixed")
     assert not [file for file in decoded if file.endswith("2.png")]
+
+
+def test_large_square_pictures_are_counted_before_they_fill_the_memory(tmp_path, monkeypatch):
+    for k in range(5):
+        picture(tmp_path / f"{k}.png", k, size=(40, 40))
+    monkeypatch.setattr(pictures, "MOST_BYTES", 5 * 40 * 40 * 3)
+    assert len(read(tmp_path)) == 5
+    monkeypatch.setattr(pictures, "MOST_BYTES", 5 * 40 * 40 * 3 - 1)
+    with pytest.raises(UsageError, match=r"5 pictures of 40 x 40 pixels, as \S+0\.png is one, .*--resize SIDE"):
+        read(tmp_path)
+    assert len(read(tmp_path, resize=8)) == 5
 
 
 def test_photos_are_resized_one_by_one(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ SQUARE = (
     "what becomes of their shape (crop, pad or stretch)"
 )
 """What to do about images that are not square."""
+MOST_BYTES = 4 * 10**9
+"""Decoded pictures of a set that take more memory than this are to be resized."""
 UPRIGHT = 4  # orientations of a photo above this change width and height
 FAINT, CLEAR = 16, 128  # what transparency shows is lost where colours differ by less and transparency by more
 
@@ -89,6 +91,12 @@ def decoded(
             )
         if square and size[0] != size[1]:
             raise UsageError(f"{file} is {_size(size)} pixels, not square; {SQUARE}")
+        count = len(files) if isinstance(files, Sized) else 1
+        if square and first is None and (needed := count * size[0] * size[1] * 3) > MOST_BYTES:
+            raise UsageError(
+                f"{count:,} pictures of {_size(size)} pixels, as {file} is one, need up to {needed / 1e9:.1f} GB of "
+                f"memory; make them smaller with {remedy}"
+            )
 
     for file in files:
         one = _opened(file, data.background, check if data.resize is None else None)
