@@ -7,12 +7,10 @@ several scores at once would take one more correction, so a study names the scor
 A score has a scale (`scales`): logarithms for positive distances, angles for shares, itself for the rest. Everything
 here is computed on it and told in the score's units; only facts are made here, `findings` words them.
 
-How often a study has a false verdict when nothing differs is simulated by `benchmarks/false_verdicts.py`, which prints
-the table that docs/comparing.md explains: 5 % are promised, over laws of noise that scores have and some that they
-hardly have. What the promise does not cover: shares about 0.01 that have equal means and one of which is three times as
-scattered (6, 7, 7 % with 3, 5, 10 seeds), and a mean that is not the scale's: equal arithmetic means, one strongly
-skewed (log deviation 1 against 0.1), give 10, 12, 9 % as they are, and their logarithms truly differ. A geometric mean
-is about the typical run, not about rare bad ones.
+How often a study has a false verdict when nothing differs is simulated by `benchmarks/false_verdicts.py`; 5 % are
+promised, over the laws of noise there. Not covered: shares about 0.01 of equal means, one three times as scattered (6,
+7, 7 % with 3, 5, 10 seeds), and a mean that is not the scale's: equal arithmetic means, one strongly skewed (log
+deviation 1 against 0.1), give 10, 12, 9 % as they are, and their logarithms truly differ.
 """
 
 from __future__ import annotations
@@ -130,7 +128,7 @@ class Verdict:
     reason: Reason = ""
     """Why no verdict is possible."""
     leaping: tuple[str, ...] = ()
-    """Configurations whose own runs fall into two groups about as far apart as these two are."""
+    """Configurations whose own runs fall into two groups about as far apart as these two are, which raised p."""
     tests: int = 1
     """Pairs whose p values were corrected together."""
     target: float | None = None
@@ -345,15 +343,19 @@ def verdicts(
     oriented = {name: _oriented(runs, better, target, scale) for name, runs in table.items()}
     testable = math.comb(sum(len(known) >= FEWEST_SEEDS for known in oriented.values()), 2)
     level = alpha / max(1, testable)
-    found, leaps = {}, {}
+    found: dict[tuple[str, str], Difference] = {}
+    leaps: dict[tuple[str, str], tuple[str, ...]] = {}
     raw: dict[tuple[str, str], float] = {}
     for one, two in couples:
         couple = one, two
         found[couple] = compare(table[one], table[two], better=better, target=target, scale=scale, level=level)
-        leaps[couple] = _leaping(oriented, one, two)
-        p_value = found[couple].p_value
-        if p_value is not None and _seeds(found[couple]) >= FEWEST_SEEDS:
-            raw[couple] = max(p_value, _least_p(found[couple])) if leaps[couple] else p_value
+        leaps[couple] = ()
+        p_value, least = found[couple].p_value, _least_p(found[couple])
+        if p_value is None or min(found[couple].counts) < FEWEST_SEEDS:
+            continue
+        if p_value < least:
+            leaps[couple] = _leaping(oriented, one, two)
+        raw[couple] = least if leaps[couple] else p_value
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
     short = sum(_reason(difference) == "two seeds" for difference in found.values())
     undecided = short + sum(p > alpha for p in adjusted.values())
@@ -374,21 +376,18 @@ def verdicts(
     return said
 
 
-def _seeds(difference: Difference) -> int:
-    """The seeds that a verdict can lean on: of the side that has fewer."""
-    return min(difference.counts)
-
-
 def _reason(difference: Difference) -> Reason:
     """Why no test is possible; empty where one is."""
     if None in difference.means:
         return "no run"
-    seeds = _seeds(difference)
+    seeds = min(difference.counts)
     return "" if seeds >= FEWEST_SEEDS else "two seeds" if seeds == 2 else "one seed"
 
 
 def _least_p(difference: Difference) -> float:
-    """The least p value that permuting the runs of a pair could give, whatever they are."""
+    """The least p value that permuting the runs of a pair could give, whatever they are; 1 without runs."""
+    if 0 in difference.counts:
+        return 1.0
     if difference.pairs:
         return float(2.0 ** (1 - difference.pairs))
     return min(1.0, 2 / math.comb(sum(difference.counts), difference.counts[0]))
