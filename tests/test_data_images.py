@@ -41,15 +41,22 @@ def test_the_beginning_of_a_file_has_its_classes_in_proportion_however_it_is_sor
     mixed = np.random.default_rng(0).integers(0, 5, 5_000)
     pixels = np.arange(5_000, dtype=np.uint16).view(np.uint8).reshape(5_000, 1, 1, 2)
     names = tuple("abcde")
-    first = beginning(Images(pixels, mixed, names, "mixed"), 400)
+    first = beginning(Images(pixels, mixed, names, "mixed", mixed=True), 400)
     assert np.array_equal(first.pixels, pixels[:400])  # what everybody has
     halves = np.concatenate([np.sort(mixed[:2_500]), np.sort(mixed[2_500:])])
     for labels in (np.sort(mixed), halves):
-        found = beginning(Images(pixels, labels, names, "sorted"), 400)
+        found = beginning(Images(pixels, labels, names, "sorted", mixed=True), 400)
         shares = np.bincount(found.labels) / 400
         assert np.abs(shares - np.bincount(labels) / 5_000).max() < 0.01 and len(np.unique(found.pixels, axis=0)) == 400
     assert len(beginning(Images(pixels, np.sort(mixed), names, "sorted"), 9_999)) == 5_000
-    assert np.array_equal(beginning(Images(pixels, None, (), "bare"), 3).pixels, pixels[:3])
+    assert np.array_equal(beginning(Images(pixels, None, (), "bare", mixed=True), 3).pixels, pixels[:3])
+
+
+def test_the_beginning_of_files_in_an_order_of_their_own_is_drawn_from_all():
+    brightness = np.linspace(0, 255, 5_000).astype(np.uint8)
+    found = beginning(Images(brightness[:, None, None, None], None, (), "film"), 400)
+    assert abs(found.pixels.mean() - 127.5) < 4 * brightness.std() / 20
+    assert beginning(found, 400) is found
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])

@@ -64,9 +64,9 @@ def test_idx_comes_back_as_written(tmp_path, compress):
     assert train.class_names == ("0", "1") and len(test) == 4
 
 
-def test_heldout_is_the_last_tenth_of_each_class_and_fit_the_rest(tmp_path):
+def test_older_runs_hold_out_the_last_tenth_of_each_class(tmp_path):
     pixels, _ = write_idx(tmp_path, 40)
-    held, fit = read(tmp_path, "heldout"), read(tmp_path, "fit")
+    held, fit = read(tmp_path, "heldout", heldout="last"), read(tmp_path, "fit", heldout="last")
     np.testing.assert_array_equal(held.pixels[:, 0], pixels[36:])
     np.testing.assert_array_equal(fit.pixels[:, 0], pixels[:36])
     assert held.labels.tolist() == [0, 1, 0, 1]
@@ -88,7 +88,7 @@ def test_without_names_both_splits_have_the_training_labels_classes(tmp_path):
 def test_what_is_held_out_of_a_set_that_only_has_the_size_of_mnist():
     rare = np.repeat(np.arange(10), [6633] * 9 + [303])
     images = Images(np.zeros((60_000, 1, 1, 1), np.uint8), rare, tuple("0123456789"), "rare")
-    assert np.bincount(rare[heldout_indices(images)]).tolist() == [664] * 9 + [31]
+    assert np.bincount(rare[heldout_indices(images, "last")]).tolist() == [664] * 9 + [31]
     even = Images(images.pixels, np.repeat(np.arange(10), 6000), images.class_names, "even")
     assert np.bincount(even.labels[heldout_indices(even)]).tolist() == [500] * 10
 

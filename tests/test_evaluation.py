@@ -13,10 +13,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import modiste
-from modiste import audit_tables, config, data, evaluation, features, judge, measures, records, runs, subjects
+from modiste import (
+    audit_tables,
+    config,
+    data,
+    evaluation,
+    features,
+    judge,
+    measures,
+    networks,
+    records,
+    references,
+    runs,
+    sample,
+    subjects,
+)
 from modiste.config import Data, Recipe
 from modiste.data import toy
 from modiste.errors import ModisteError, UsageError
@@ -294,13 +309,16 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     bare = save(tmp_path / "bare.npz", toy.draw(150, 16, 71).pixels)
     plain = save(tmp_path / "plain.npz", toy.draw(60, 16, 60).pixels, np.arange(60) % 10)
     with pytest.raises(UsageError, match=r"has no test images; use --reference heldout"):
-        measured(plain, bare)
-    record = measured(plain, bare, reference="heldout")
+        measured(plain, bare, reference="test")
+    record = measured(plain, bare)  # which takes the held-out ones, and says so
+    assert record["subject"]["warnings"][0].startswith("bare.npz has no test images, so these are compared with the")
+    assert record["protocol"]["reference"]["part"] == "heldout"
+    assert record["written"].endswith("plain.metrics-heldout.json")
     assert {measures.stem(name) for name in record["scores"]} >= {"frechet", "coverage_k5"}
     assert not any("closet" in name for name in record["scores"]) and "frechet_random_60_heldout" in record["scores"]
     (reason,) = [text for text in record["not_measured"].values() if "judge" in text]
     assert "modiste judge train" in reason
-    assert record["protocol"]["floor"] == "bare fit first-90%" and "discriminator_accuracy" in record["not_measured"]
+    assert record["protocol"]["floor"] == "bare fit drawn-90%" and "discriminator_accuracy" in record["not_measured"]
 
 
 def test_damaged_states_cost_only_the_discriminators_scores(run: Path, tmp_path: Path) -> None:
@@ -316,7 +334,7 @@ def test_the_floor_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
     save(tmp_path / "sorted.npz", toy.draw(400, 16, 71).pixels, labels)
     dataset = Data(name=str(tmp_path / "sorted.npz"))
     for count, least in ((40, 8), (100, 16)):  # all of the held-out ones, and more
-        floor, new = evaluation._floor_images(dataset, "test", count)
+        floor, new = references.floor_images(dataset, "test", count)
         shares = np.bincount(floor.labels, minlength=5)
         assert len(floor) == count and new == 40 and shares.min() >= least, shares
 
@@ -391,7 +409,7 @@ def test_colour_and_larger_images_are_fitted_and_said(closet: Path, tmp_path: Pa
 def test_images_of_untold_origin_are_not_measured_against_others_unsaid(
     fresh: Path, closet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "UNTOLD", str(closet))
+    monkeypatch.setattr(references, "UNTOLD", str(closet))
     assert modiste.evaluate(fresh, count=60)["subject"]["warnings"] == []
     larger, named = save(tmp_path / "larger.npz", toy.draw(60, 32, 60).pixels), {"data_name": str(closet)}
     (said,) = modiste.evaluate(larger, count=60)["subject"]["warnings"]
@@ -480,3 +498,78 @@ def test_what_does_not_exist_is_wrong_use(closet: Path, tmp_path: Path) -> None:
         measured(tmp_path / "nowhere", closet)
     with pytest.raises(UsageError, match="no data set is named"):
         modiste.evaluate(save(tmp_path / "a.npz", toy.draw(9, 16).pixels), data_name="fashion")
+
+
+class Perfect(torch.nn.Module):
+    """A generator that has learned everything: real images that nobody has seen, of the class that it is asked for."""
+
+    def __init__(self, images: data.Images) -> None:
+        super().__init__()
+        self.place = torch.nn.Parameter(torch.zeros(1))
+        self.z_dim = 8
+        self.of = [data.to_unit(torch.from_numpy(images.pixels[images.labels == k])) for k in (0, 1)]
+
+    def forward(self, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        chosen = (noise[:, 0].abs() * 1e4).long()
+        return torch.stack([self.of[k][n % len(self.of[k])] for k, n in zip(labels, chosen, strict=True)])
+
+
+@pytest.fixture
+def uneven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A set of 1,520 trousers and 80 bags, and a run on it whose generator is perfect."""
+    drawn = toy.draw(20_000, 16, 3)
+    pools = [np.flatnonzero(drawn.labels == k) for k in (1, 8)]
+
+    def two(first: slice, second: slice) -> data.Images:
+        pixels = [drawn.pixels[pool[part]] for pool, part in zip(pools, (first, second), strict=True)]
+        labels = np.repeat(np.arange(2), [len(part) for part in pixels])
+        return data.Images(np.concatenate(pixels), labels, ("trouser", "bag"), "two")
+
+    learned, unseen = two(slice(1520), slice(80)), two(slice(1520, None), slice(1520, None))
+    place = save(tmp_path / "uneven.npz", learned.pixels, learned.labels, learned.class_names)
+    recipe = Recipe(
+        name="perfect",
+        data=Data(name=str(place), split="fit"),
+        network=config.Network(z_dim=8, generator_widths=(8, 4), discriminator_widths=(4, 8), conditioning="one-hot"),
+        train=config.Train(images=16, batch_size=16, precision="float32"),
+        evaluate=config.Evaluate(every_images=0),
+    )
+    run = modiste.train(recipe, tmp_path / "perfect")
+    shape = networks.Shape(1, 16, 2)
+    perfect = sample.TrainedGenerator(Perfect(unseen), shape, learned.class_names, "perfect")
+    monkeypatch.setattr(sample, "load", lambda *_: perfect)
+    return run.path, place
+
+
+def test_a_perfect_generator_gets_the_score_of_real_images(
+    uneven: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = uneven
+    good = modiste.evaluate(run, count=160, out=tmp_path / "good.json")
+    assert good["protocol"]["classes"] == good["subject"]["classes"] == "as often as in the reference"
+    assert good["protocol"]["reference"]["count"] == 160 and good["alarms"] == []
+    frechet = good["scores"]["frechet_random_160_heldout"]
+    assert frechet["value"] < 2 * frechet["floor"]
+    monkeypatch.setattr(subjects, "counts_of", lambda *_: None)  # classes in turn, as it was
+    turns = modiste.evaluate(run, count=160, out=tmp_path / "turns.json")
+    assert turns["scores"]["frechet_random_160_heldout"]["value"] > 5 * frechet["floor"]
+    assert turns["protocol"]["classes"] == "trouser 50.0%, bag 50.0%"
+    assert any("the classes of perfect come otherwise" in text for text in turns["subject"]["warnings"])
+    with pytest.raises(UsageError, match=r"classes: as often as in the reference and trouser 50\.0%, bag 50\.0%"):
+        records.check_comparable([good, turns])
+
+
+def test_real_images_of_another_population_raise_an_alarm(tmp_path: Path) -> None:
+    """Held out by order, as older versions did: the last tenth of a film that grows brighter."""
+    drawn = toy.draw(1500, 16, 11).pixels
+    bright = (drawn * 0.3 + 170 * np.linspace(0, 1, 1500)[:, None, None, None]).astype(np.uint8)
+    film = save(tmp_path / "film.npz", bright[::2])
+    generated = save(tmp_path / "generated.npz", bright[1::2][-75:])
+    by_content = modiste.evaluate(save(tmp_path / "other.npz", bright[1::10]), count=75, data_name=str(film))
+    assert not any("better than real" in text for text in by_content["alarms"])
+    older = Data(name=str(film), heldout="last")
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(references, "dataset_of", lambda *_: (older, ""))
+        by_order = modiste.evaluate(generated, count=75, data_name=str(film))
+    assert any("different populations" in text for text in by_order["alarms"])

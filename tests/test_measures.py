@@ -109,6 +109,15 @@ def test_real_images_noise_and_the_mean_image_come_out_in_this_order(
     assert mean["class_balance_tv"] == pytest.approx(0.9) and mean["inception_style"] == pytest.approx(1.0)
 
 
+def test_trivial_images_have_the_references_classes(parts: dict[str, Images]) -> None:
+    for kind in ("noise", "mean_image"):
+        even = measures.trivial(kind, 25, parts["test"], parts["train"], 0)
+        assert even.labels.tolist() == [k % 10 for k in range(25)]  # type: ignore[union-attr]
+        rare = parts["test"].select(np.flatnonzero((parts["test"].labels != 3) | (np.arange(200) < 20)))
+        made = measures.trivial(kind, len(rare), rare, parts["train"], 0)
+        assert np.bincount(made.labels).tolist() == np.bincount(rare.labels).tolist()  # type: ignore[arg-type]
+
+
 def test_copies_of_training_images_raise_the_alarms(reference: Reference, parts: dict[str, Images]) -> None:
     new, copied = (
         values(measures.measure(images, reference)) for images in (fresh(), parts["train"].select(slice(200)))

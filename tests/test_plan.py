@@ -104,9 +104,8 @@ def test_a_study_has_one_data_set(closet: Path, tmp_path: Path) -> None:
 
 
 def test_data_without_test_images_are_judged_by_held_out_ones(tmp_path: Path) -> None:
-    np.savez(
-        tmp_path / "own.npz", images=np.arange(40 * 64, dtype=np.uint8).reshape(40, 1, 8, 8), labels=np.arange(40) % 2
-    )
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "own.npz", images=pixels, labels=np.arange(40) % 2)
     sizes = {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4], "train.batch_size": 8}
     own = {"data.name": str(tmp_path / "own.npz"), **sizes}
     path = written(tmp_path, 'recipes = ["swift"]')

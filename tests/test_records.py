@@ -222,6 +222,35 @@ def test_copies_raise_alarms() -> None:
     assert "20.0%" in alarmed("authenticity_garment_10k", score(0.2, 0.5, 1.0, "near", 0.005))[0]
 
 
+def test_scores_better_than_real_images_raise_an_alarm() -> None:
+    def said(kind: str, value: float, floor: float, better: str, error: float, of: float, **protocol: Any) -> list[str]:
+        shown = {**score(value, floor, 400.0, better, error), "floor_uncertainty": of, "details": {}}
+        found = records.alarms(
+            {f"{kind}_garment_10k_test": shown}, (), {"generated": 1000, "floor_count": 1000, **protocol}
+        )
+        assert all(sum(words in sentence for words in records.ALARMS) == 1 for sentence in found)
+        return found
+
+    assert "different populations" in said("frechet", 5.5, 70.0, "lower", 0.4, 2.0)[0]
+    assert "frechet_garment_10k_test 5.500 (70.00)" in said("frechet", 5.5, 70.0, "lower", 0.4, 2.0)[0]
+    assert said("frechet", 60.0, 70.0, "lower", 0.4, 1.0) == []  # sure, and a trifle
+    assert said("frechet", 5.5, 70.0, "lower", 0.4, 20.0) == []  # no trifle, and not sure
+    assert said("frechet", 80.0, 70.0, "lower", 0.4, 1.0) == []
+    assert "different populations" in said("coverage_k5", 0.97, 0.48, "higher", 0.01, 0.01)[0]
+    assert "more typical than real" in said("precision_k3", 0.98, 0.75, "higher", 0.01, 0.01)[0]
+    assert said("precision_k3", 0.77, 0.75, "higher", 0.001, 0.001) == []
+    assert "ask for --count 100" in said("coverage_k5", 0.97, 0.48, "higher", 0.01, 0.01, floor_count=100)[0]
+    assert said("kernel", -0.2, 0.0, "lower", 0.01, 0.01) == [] != said("kernel", -5.0, 0.0, "lower", 0.01, 0.01)
+    assert said("two_sample_1nn", 0.1, 0.5, "near", 0.01, 0.01) == []
+
+
+def test_records_of_unlike_classes_are_kept_apart() -> None:
+    older, even, uneven = record(), record(), record()
+    even["protocol"]["classes"], uneven["protocol"]["classes"] = "in equal shares", "as often as in the reference"
+    assert records.differences(older, even) == []
+    assert records.differences(older, uneven) == ["classes: in equal shares and as often as in the reference"]
+
+
 def test_missing_classes_and_too_little_variety_raise_alarms() -> None:
     balance = "class_balance_tv_garment_10k"
     assert alarmed(balance, score(0.3, 0.0, 0.9, "lower"), frequencies=[0.8, 0.2], images=100) == []

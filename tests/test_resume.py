@@ -236,6 +236,25 @@ def test_a_different_recipe_is_refused_with_its_differences(tiny: config.Recipe,
     assert_same(content(run), before)
 
 
+def test_a_run_that_held_out_the_last_images_goes_on_so(tiny: config.Recipe, closet: Path, tmp_path: Path) -> None:
+    """An older recipe.toml says nothing of how images are held out, and the run has learned from the first 90 %."""
+    own = {"data.name": str(closet), "data.count": None, "data.split": "fit", "train.images": 160}
+    own |= {"evaluate.every_images": 80, "evaluate.count": 40}
+    run = modiste.train(tiny, tmp_path / "run", overrides={**own, "data.heldout": "last"})
+    place = run.path / "recipe.toml"
+    text = place.read_text(encoding="utf-8")
+    place.write_text(text.replace('heldout = "last"\n', ""), encoding="utf-8")
+    longer = modiste.train(tiny, run.path, overrides={**own, "train.images": 320}, extend=True)
+    assert longer.manifest["images"] == 320 and longer.recipe.data.heldout == "last"
+    assert longer.manifest["data"]["name"].startswith("closet fit first-90%")
+    whole = modiste.train(tiny, tmp_path / "whole", overrides={**own, "data.heldout": "last", "train.images": 320})
+    assert_same(content(longer), content(whole))
+    measured = modiste.evaluate(longer, count=40, reference="heldout")
+    assert measured["protocol"]["reference"]["data"] == "closet heldout last-10%"
+    anew = modiste.train(tiny, tmp_path / "run", overrides=own, fresh=True)
+    assert anew.recipe.data.heldout == "drawn" and anew.manifest["data"]["name"].startswith("closet fit drawn-90%")
+
+
 def test_finished_run_says_so_and_fresh_numbers_a_new_folder(
     tiny: config.Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -300,7 +300,12 @@ def test_class_balance() -> None:
     assert score.value == 0.25 and score.details["frequencies"] == [0.75, 0.25]
     random = np.random.default_rng(0)
     even = [scores.class_balance(random.integers(10, size=500), 10) for _ in range(300)]
-    assert np.mean([one.value for one in even]) == pytest.approx(even[0].details["expected_if_uniform"], rel=0.05)
+    assert np.mean([one.value for one in even]) == pytest.approx(even[0].details["expected_if_fair"], rel=0.05)
+    fair = [0.9, 0.08, 0.02]
+    drawn = [scores.class_balance(random.choice(3, 500, p=fair), 3, fair) for _ in range(300)]
+    assert np.mean([one.value for one in drawn]) == pytest.approx(drawn[0].details["expected_if_fair"], rel=0.1)
+    assert scores.class_balance(np.repeat(np.arange(3), [90, 8, 2]), 3, fair).value == pytest.approx(0)
+    assert scores.class_balance(np.zeros(100, int), 3, fair).value == pytest.approx(0.1)
     skewed = [scores.class_balance(random.choice(4, 500, p=[0.55, 0.15, 0.15, 0.15]), 4) for _ in range(300)]
     assert np.std([one.value for one in skewed]) == pytest.approx(skewed[0].uncertainty, rel=0.2)
 

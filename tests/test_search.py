@@ -185,6 +185,11 @@ def test_a_space_survives_its_file(file: Path, tmp_path: Path) -> None:
     again = spaces.load(written(tmp_path, spaces.to_toml(space)))
     assert again == space and (again.trials, again.finalists.seeds, again.finalists.count) == (7, 5, 1)
     assert spaces.differences(spaces.identity(space), spaces.identity(again)) == []
+    older = spaces.identity(space)
+    del older["recipe"]["data"]["heldout"], older["recipe"]["data"]["group_by"]
+    assert spaces.differences(older, spaces.identity(space)) and (
+        spaces.differences(spaces.as_now(older), spaces.identity(space)) == []
+    )
 
 
 def test_numbers_in_lists_make_whole_lists(tiny: Recipe) -> None:

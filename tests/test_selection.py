@@ -94,6 +94,22 @@ def test_generated_images_of_another_size_are_fitted(recipe: Recipe, closet_judg
     assert found[0] < found[1]
 
 
+def test_classes_come_as_often_as_among_the_held_out_images(recipe: Recipe, tmp_path: Path) -> None:
+    drawn = toy.draw(400, 16, 5)
+    few = drawn.select(np.flatnonzero((drawn.labels < 2) & ((drawn.labels == 0) | (np.arange(400) < 80))))
+    assert np.bincount(few.labels).tolist() == [40, 8]
+    np.savez(tmp_path / "uneven.npz", images=few.pixels, labels=few.labels)
+    uneven = config.override(recipe, {"data.name": str(tmp_path / "uneven.npz")})
+    seen = {}
+    for way in ("drawn", "last"):
+        selector = selection.make_selector(config.override(uneven, {"data.heldout": way}), Shape(1, 16, 2))
+        assert selector is not None
+        playing = Playing(noise())
+        selector.score(playing)
+        seen[way] = np.bincount(playing.labels[:60].long()).tolist()
+    assert seen == {"drawn": [48, 12], "last": [30, 30]}  # of 4 and 1 held out; older runs go on in turn
+
+
 def test_its_noise_is_its_own_and_classes_take_turns(recipe: Recipe) -> None:
     selector = selection.make_selector(recipe, Shape(1, 16, 10))
     assert selector is not None

@@ -53,7 +53,8 @@ class Data(Section):
     name: str = "fashion-mnist"
     """fashion-mnist, mnist, kmnist, toy, a folder (IDX files or images), an .npz or .parquet file."""
     split: Literal["train", "fit"] = "train"
-    """train: all training images; fit: without the 5,000 that are held out for choosing checkpoints."""
+    """train: all training images; fit: without those that are held out for choosing checkpoints: 5,000 of
+    Fashion-MNIST and its kin, a tenth of each class of other sets."""
     count: Count | None = None
     """Use only the first so many images; none = all of them."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
@@ -65,6 +66,12 @@ class Data(Section):
     background, or stretched."""
     background: Annotated[str, AfterValidator(_colour)] = "black"
     """What transparent parts of pictures are laid over, and what pads: black, white or #rrggbb."""
+    group_by: str | None = None
+    """Keep images of one group on one side when some are held out. Of pictures: the text up to which the file names of
+    a group are alike, as `_` of `patient7_03.png`; else the name of a Parquet file's column or an .npz file's array."""
+    heldout: Literal["drawn", "last"] = "drawn"
+    """How images are held out of a set that has no published way. drawn: by their content; last: those at the end of
+    each class, as in runs of Modiste 0.1, which go on with it. A run keeps the way it was started with."""
 
 
 class Network(Section):
@@ -410,17 +417,21 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def from_toml(text: str, place: str) -> Recipe:
-    """The inverse of `to_toml`."""
+    """The inverse of `to_toml`, also of older versions."""
     tree = parsed(text, place)
     return build(as_meant(tree), place)
 
 
 def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree of a recipe; one that was written whole before there was a key data.fit meant "stretch"."""
+    """The tree of a recipe; one that was written whole before a key was there means what was done then.
+
+    That is data.fit = "stretch" and data.heldout = "last".
+    """
     data = tree.get("data")
-    if isinstance(data, dict) and {"name", "split", "resize_filter"} <= data.keys() and data.get("resize"):
-        return {**tree, "data": {"fit": "stretch", **data}}
-    return tree
+    if not isinstance(data, dict) or not {"name", "split", "resize_filter"} <= data.keys():
+        return tree
+    fit = {"fit": "stretch"} if data.get("resize") else {}
+    return {**tree, "data": {"heldout": "last", **fit, **data}}
 
 
 def content_hash(recipe: Recipe) -> str:
@@ -433,13 +444,24 @@ def content_hash(recipe: Recipe) -> str:
         del tree["data"]["fit"]
     if recipe.data.background == "black":
         del tree["data"]["background"]
+    if recipe.data.group_by is None:
+        del tree["data"]["group_by"]
+    del tree["data"]["heldout"]  # the run's own, see `differences`
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
-    """One line per setting that differs, as `train.batch_size: 64 -> 128`."""
-    before, after = _flat(old), _flat(new)
+    """One line per setting that differs, as `train.batch_size: 64 -> 128`.
+
+    But not how images are held out, which a run keeps whatever the recipe says: see `keeping`.
+    """
+    before, after = _flat(old), _flat(keeping(new, old))
     return [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]
+
+
+def keeping(recipe: Recipe, started: Recipe) -> Recipe:
+    """The recipe, but images are held out as a run that was started with the other one holds them out."""
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"heldout": started.data.heldout})})
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

@@ -7,7 +7,6 @@ reference (the floor of every score), and those of two generators that learned n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from modiste import (
     provenance,
     publishing,
     records,
+    references,
     runs,
     sample,
     scores,
@@ -38,22 +38,15 @@ from modiste.errors import ModisteError, UsageError
 from modiste.features import Extractor
 from modiste.measures import Reference
 from modiste.records import Record
+from modiste.references import Split
 from modiste.scores import Score
 from modiste.subjects import Subject
 
 DISCRIMINATOR_IMAGES = 2_000
 NO_OPPONENT = "only the last state of a run comes with its discriminator"
-UNTOLD = Data().name  # the data set that images are measured against where nothing names theirs
 CLASSIFIER_SEEDS = 2 * 10**9
 CLASSIFIER_EPOCHS = 5
 
-Split = Literal["test", "heldout", "train"]
-FLOOR_PARTS: dict[Split, tuple[data.Part, ...]] = {
-    "test": ("heldout", "fit"),
-    "heldout": ("test", "fit"),
-    "train": ("test",),
-}
-"""Where the real images of the floor come from, in order: first those that the judge did not learn from."""
 Say = Callable[[str], None]
 
 
@@ -61,7 +54,7 @@ def evaluate(
     what: str | Path | runs.Run,
     *,
     count: int = 10_000,
-    reference: Split = "test",
+    reference: Split | None = None,
     data_name: str | None = None,
     judge: Path | None = None,
     inception: bool | Path = False,
@@ -77,7 +70,9 @@ def evaluate(
     """The record of a run (or its folder), a checkpoint, an .npz file, a folder of images or an ONNX generator.
 
     It is also written: metrics.json in a run's folder, NAME.metrics.json beside a file or folder, or `out`.
-    `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing.
+    `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing
+    and where nothing is said and there are no test images. A generator is asked for its classes as often as they come
+    there.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
     weights in the cache (True) or in a file. `truncation` and `batch_norm` say how a run is sampled (`sample.load`).
     `classifier` adds the classifier accuracy score, which is slow (up to an hour on one core); `audit` adds the
@@ -87,21 +82,23 @@ def evaluate(
     """
     say = say or (lambda _: None)
     what = what.path if isinstance(what, runs.Run) else what
+    source = subjects.origin(what)
+    reference, notes = references.part_of(references.named(source, data_name), reference)
     place = records.checked_place(what, reference, checkpoint, truncation, batch_norm, seed, out, audit)
+    dataset, strangers = references.dataset_of(source, data_name)
+    real = data.open_data(dataset, part=reference)
     subject = subjects.open_subject(
-        what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm
+        what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm, like=real
     )
-    dataset, strangers = _dataset(subject, data_name)
-    real = _real(dataset, reference)
-    images, notes = _labelled_alike(subject, real)
-    notes += map(str, real.notes)
+    images, unfitting = _labelled_alike(subject, real)
+    notes += [*unfitting, *map(str, real.notes)]
     notes += subjects.unlike(subject, real, named=data_name is not None)
     if classifier and images.labels is None:
         without = (real.name, "add them") if real.labels is None else (subject.name, "use a conditional generator")
         raise UsageError(f"--classifier needs labels, and {without[0]} has none; {without[1]}")
     extractors, missing = _extractors(dataset, real, judge, inception)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
-    train, unseen, reason = _training(subject, dataset, reference, strangers)
+    train, unseen, reason = references.training(subject, dataset, reference, strangers)
     whole = measures.make_reference(
         real, reference, extractors, train=train, unseen=unseen, no_memory=reason, count=len(images), seed=seed
     )
@@ -119,51 +116,29 @@ def evaluate(
     rows |= opponent
     if classifier:
         rows |= _classifier(subject, images, dataset, say)
+    protocol = _protocol(subject, whole, images, floor_facts)
+    if protocol["classes"] not in (subjects.IN_EQUAL_SHARES, subjects.AS_IN_REFERENCE):
+        notes.append(
+            f"the classes of {subject.name} come otherwise than in {real.name} ({protocol['classes']}), which is part "
+            "of every distance; make or choose as many of each class as there"
+        )
     record: Record = {
         "format": records.FORMAT,
         "subject": {"name": subject.name, **subject.facts, "warnings": [*subject.warnings, *notes]},
-        "protocol": _protocol(subject, whole, len(images), floor_facts),
+        "protocol": protocol,
         "scores": rows,
-        "alarms": records.alarms(rows, real.class_names),
+        "alarms": records.alarms(rows, real.class_names, protocol),
         "not_measured": missing,
     }
     drawn = b""
     if audit:
-        held, new = _floor_images(dataset, reference, len(images))
+        held, new = references.floor_images(dataset, reference, len(images))
         known = subject.facts["kind"] not in ("npz", "folder") or provenance.says_synthetic(readers.expanded(what))
         picture = records.picture_name(place.stem)
         record["audit"], drawn = audit_room.audit(images, subject.name, whole, held, new, picture, known, say)
     record = publishing.published(record, (what, dataset.name))
     records.write_with_picture(place, record, drawn)
     return {**record, "written": str(place)}
-
-
-def _dataset(subject: Subject, data_name: str | None) -> tuple[Data, str]:
-    """The data set to judge against, whole; and why the run it comes from cannot be asked for copies of it, if so."""
-    name = None if data_name is None else data.settled_name(data_name)
-    if subject.run is None:
-        told = {"name": UNTOLD, **subject.facts.get("data", {})}
-        if name is None and "data" in subject.facts and not data.is_named(told["name"]):
-            raise UsageError(f"{subject.name} learned from {told['name']}; say with --data where that data set is")
-        return data.native(Data(**{**told, "name": name or told["name"]})), ""
-    used = subject.run.recipe.data
-    own = used if name is None else used.model_copy(update={"name": name})
-    if own == used and data.is_named(own.name):  # under which it does not change
-        return data.native(own), ""
-    with suppress(ModisteError):  # of a set that cannot be opened, the caller says so
-        if data.digest(data.open_data(own)) == subject.run.manifest["data"]["digest"]:
-            return data.native(own), ""
-    reason = f"{Path(own.name).name} does not hold the images that {subject.run.name} learned from"
-    return data.native(own if name is None else Data(name=name)), reason
-
-
-def _real(dataset: Data, reference: Split) -> Images:
-    if reference != "heldout" and not data.has_test(dataset):  # they are the floor of train
-        data.open_data(dataset, part="train")  # of a data set that there is none of, this says so
-        raise UsageError(
-            f"{dataset.name} has no test images; use --reference heldout, or add the folders train and test"
-        )
-    return data.open_data(dataset, part=reference)
 
 
 def _labelled_alike(subject: Subject, real: Images) -> tuple[Images, list[str]]:
@@ -211,25 +186,11 @@ def _given(path: Path, real: Images) -> Extractor:
     return features.from_judge(judge, features.word(path.stem))
 
 
-def _training(
-    subject: Subject, dataset: Data, reference: Split, strangers: str
-) -> tuple[Images | None, Images | None, str]:
-    """The images the generator learned from, and real ones that it did not see; or none of both, and why."""
-    used = subject.run.recipe.data if subject.run else Data(split="fit" if reference == "heldout" else "train")
-    part = used.split
-    if strangers:
-        return None, None, strangers
-    if reference == "train" or (reference == "heldout" and part == "train"):
-        return None, None, f"the generator has seen the {reference} images, so none are left to compare with"
-    train = data.open_data(dataset.model_copy(update={"count": used.count}), part=part)
-    return train, data.open_data(dataset, part=reference), ""
-
-
 def _floor(
     dataset: Data, reference: Split, whole: Reference, count: int, say: Say
 ) -> tuple[dict[str, Score], dict[str, Any]]:
     """The suite on real images that are not in the reference, as many as were generated if there are so many."""
-    real, new = _floor_images(dataset, reference, count)
+    real, new = references.floor_images(dataset, reference, count)
     blank = replace(whole, memory=None)
     found = _cached_suite(real, blank, "real images (floor)", say)
     if len(real) > new:  # the judge knows the others: it agrees with their labels better than with new ones
@@ -242,21 +203,6 @@ def _floor(
             whole.memory.unseen, whole, "unseen real images (floor)", say, measures.memorisation_scores
         )
     return found, {"floor": real.name, "floor_count": len(real), "floor_digest": data.digest(real)}
-
-
-def _floor_images(dataset: Data, reference: Split, count: int) -> tuple[Images, int]:
-    """Real images that are not in the reference, at most `count`, and how many of the first are new to the judge."""
-    parts = [part for part in FLOOR_PARTS[reference] if part != "test" or data.has_test(dataset)]
-    sets = [data.open_data(dataset, part=part) for part in parts]
-    name, chosen, left = " and ".join(images.name for images in sets), [], count
-    for images in sets:
-        if left > 0:
-            chosen.append(data.beginning(images, left))
-            left -= len(chosen[-1])
-    known = [images.labels for images in chosen if images.labels is not None]
-    labels = np.concatenate(known) if len(known) == len(chosen) else None
-    pixels = np.concatenate([images.pixels for images in chosen])
-    return Images(pixels, labels, sets[0].class_names, name), 0 if parts[0] == "fit" else len(chosen[0])
 
 
 def _ceilings(dataset: Data, whole: Reference, count: int, say: Say) -> dict[str, dict[str, Score]]:
@@ -276,7 +222,7 @@ def _cached_suite(
     """The suite (or one group of its scores) on real or trivial images, which never change."""
     memory = whole.memory
     key = {
-        "suite": records.FORMAT,
+        "suite": [records.FORMAT, measures.EDITION],
         "only": only.__name__ if only else "all",
         "images": data.digest(images),
         "reference": data.digest(whole.images),
@@ -308,6 +254,7 @@ def _row(name: str, score: Score, floor: Score | None, ceilings: Mapping[str, Sc
         "value": score.value,
         "uncertainty": score.uncertainty,
         "floor": floor.value if floor else None,
+        "floor_uncertainty": floor.uncertainty if floor else None,
         "ceiling": max(values.values(), key=ranked, default=None),
         "ceilings": values,
         "better": better,
@@ -315,7 +262,7 @@ def _row(name: str, score: Score, floor: Score | None, ceilings: Mapping[str, Sc
     }
 
 
-def _protocol(subject: Subject, whole: Reference, count: int, floor_facts: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(subject: Subject, whole: Reference, images: Images, floor_facts: Mapping[str, Any]) -> dict[str, Any]:
     made = ("kind", "seeds", "weights", "batch_norm", "truncation", "size", "data")
     return {
         "reference": {
@@ -325,7 +272,8 @@ def _protocol(subject: Subject, whole: Reference, count: int, floor_facts: Mappi
             "digest": data.digest(whole.images),
             "class_names": list(whole.images.class_names),
         },
-        "generated": count,
+        "generated": len(images),
+        "classes": subjects.shares(images.labels, images.class_names, whole.images),
         **floor_facts,
         "ceiling": "the worse of uniform noise and the mean image",
         "extractors": {extractor.name: dict(extractor.facts) for extractor in whole.extractors},

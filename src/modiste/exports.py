@@ -46,7 +46,7 @@ OPSET = 17
 COMPARED = 64
 TOLERANCE = 1
 """Of 255: two programs add up the same products in another order, and a sum beside a half rounds to either side."""
-SEEN = {"name", "resize", "resize_filter", "fit", "background"}
+SEEN = {"name", "resize", "resize_filter", "fit", "background", "group_by", "heldout"}
 """The keys of a recipe's section `data` by which the pixels are known that a generator learned from."""
 HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist", "mnist": "ylecun/mnist"}
 PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 1) * 127.5) in 0 to 255"

@@ -152,6 +152,7 @@ def train(
     command += ["--seed", str(seed), *(["--flip"] if flip else [])]
     command += ["--resize", str(dataset.resize), "--fit", dataset.fit] if dataset.resize else []
     command += ["--background", dataset.background] if dataset.background != Data().background else []
+    command += ["--group-by", dataset.group_by] if dataset.group_by else []
     made = {
         "command": shlex.join(command),
         "seed": seed,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,10 @@ from modiste.scores import Score
 Say = Callable[[str], None]
 Named = Iterator[tuple[str, Callable[[], Score]]]
 Group = Callable[[Images, Mapping[str, Features], "Reference"], Named]
+
+
+EDITION = 2
+"""Raised when a score of the same name is computed in another way, so that values kept on disk are not taken for it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ MEANINGS: dict[str, Meaning] = {
         "higher", "share of real images with a generated one nearby; falls when modes are missing", "share"),
     "class_frechet": Meaning("lower", "mean Fréchet distance within classes, 32 dimensions", "log"),
     "label_agreement": Meaning("higher", "the judge sees the class that was asked for", "share"),
-    "class_balance_tv": Meaning("lower", "classes too often or too seldom; 0 = all equally often", "share"),
+    "class_balance_tv": Meaning("lower", "classes too often or too seldom; 0 = as often as in the reference", "share"),
     "two_sample_1nn": Meaning("near", "can a neighbour tell real from generated? 0.5 = no", "share"),
     "nearest_ratio_pixels": Meaning("near", "distance to training images over unseen real ones'; low = copies", "log"),
     "authenticity": Meaning("near", "share of images no closer to training images than those to each other", "share"),
@@ -253,7 +257,17 @@ def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
     )
     if asked is not None:
         yield f"label_agreement_{judge}_{count}", lambda: scores.label_agreement(predicted, asked, classes)
-    yield f"class_balance_tv_{judge}_{count}", lambda: scores.class_balance(predicted, classes)
+    yield f"class_balance_tv_{judge}_{count}", lambda: _balance(predicted, reference, real_labels)
+
+
+def _balance(predicted: NDArray[np.int64], reference: Reference, labels: NDArray[np.int64]) -> Score:
+    """Class balance against the shares of the reference's labels; the details have how often the judge sees each."""
+    wanted = np.array(data.class_counts(labels, reference.classes)) / len(labels)
+    score = scores.class_balance(predicted, reference.classes, wanted)
+    logits = reference.features[reference.judge.name].logits
+    assert logits is not None  # the judge's, which has classes
+    seen = np.bincount(logits.argmax(1), minlength=reference.classes) / len(labels)
+    return replace(score, details={**score.details, "reference_frequencies": seen.tolist()})
 
 
 def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
@@ -300,7 +314,7 @@ GROUPS: tuple[Group, ...] = (judge_scores, class_scores, second_opinions, memori
 def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> Images:
     """Images of a generator that learned nothing: `noise`, uniform in every pixel, or always the mean training image.
 
-    Where the real images have labels, these take turns through the classes.
+    Where the real images have labels, these come as often as there.
     """
     shape = (count, *like.pixels.shape[1:])
     if kind == "noise":
@@ -309,7 +323,8 @@ def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> 
     else:
         mean = np.round(mean_of.pixels.mean(0, dtype=np.float64)).astype(np.uint8)
         pixels = np.broadcast_to(mean, shape).copy()
-    labels = None if like.labels is None else np.arange(count, dtype=np.int64) % len(like.class_names)
+    counts = None if like.labels is None else data.class_counts(like.labels, len(like.class_names))
+    labels = None if counts is None else data.label_of(range(count), counts)
     return Images(pixels, labels, like.class_names, kind)
 
 

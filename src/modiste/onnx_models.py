@@ -119,7 +119,8 @@ def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
     """What the model learned from, as `modiste export` writes it; None of any other text."""
     try:
         told = config.Data.model_validate_json(metadata["modiste.data"]).model_dump(exclude_unset=True)
-        return {"fit": "stretch", **told} if told.get("resize") else told  # there was nothing else before data.fit
+        fit = {"fit": "stretch"} if told.get("resize") else {}
+        return {"heldout": "last", **fit, **told}  # as it was before models told
     except (KeyError, ValueError):
         return None
 

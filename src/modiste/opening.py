@@ -81,10 +81,15 @@ def open_folder(
 
 
 def as_begun(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe with data.fit as the run in that folder has it, maybe since before there was a choice, unless said."""
-    if "fit" in recipe.data.model_fields_set or not runs.exists(path):
+    """The recipe with data.heldout as the run in that folder has it, and data.fit unless said.
+
+    The run may be from before there was a choice.
+    """
+    if not runs.exists(path):
         return recipe
-    return config.override(recipe, {"data.fit": runs.Run(path).recipe.data.fit})
+    begun = runs.Run(path).recipe
+    recipe = config.keeping(recipe, begun)
+    return recipe if "fit" in recipe.data.model_fields_set else config.override(recipe, {"data.fit": begun.data.fit})
 
 
 def images_as_begun(dataset: Images, path: Path) -> Images:

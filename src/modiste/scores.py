@@ -276,19 +276,26 @@ def label_agreement(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Sc
     return Score(score.value, score.uncertainty, {"confusion": confusion.tolist(), "per_class": per_class})
 
 
-def class_balance(predicted: ArrayLike, classes: int) -> Score:
-    """Total variation between the predicted classes and the uniform distribution: 0 to 1 - 1/classes, lower is better.
+def class_balance(predicted: ArrayLike, classes: int, wanted: ArrayLike | None = None) -> Score:
+    """Total variation between the predicted classes and the wanted shares [K]: 0 to 1 less the least of these.
 
-    ½ Σ |f - 1/K|. N fair draws are not exactly even: `expected_if_uniform` is what they give on average (normal
-    approximation). The uncertainty is the delta method's, which holds well above that value.
+    ½ Σ |f - p|, lower is better; by default all shares are equal. N fair draws are not exactly like p:
+    `expected_if_fair` is what they give on average (normal approximation). The uncertainty is the delta method's, which
+    holds well above that value.
     """
     seen = checked_labels(predicted, classes, None, "the predicted labels")
     shares = np.bincount(seen, minlength=classes) / len(seen)
-    signs = np.sign(shares - 1 / classes)
+    fair = np.full(classes, 1 / classes) if wanted is None else checked_vector(wanted, "the wanted shares")
+    signs = np.sign(shares - fair)
     variance = (float(signs**2 @ shares) - float(signs @ shares) ** 2) / (4 * len(seen))
-    expected = classes / 2 * math.sqrt(2 / math.pi * (1 / classes) * (1 - 1 / classes) / len(seen))
-    details = {"images": len(seen), "frequencies": shares.tolist(), "expected_if_uniform": expected}
-    return Score(float(np.abs(shares - 1 / classes).sum() / 2), math.sqrt(max(0.0, variance)), details)
+    expected = float(np.sqrt(2 / math.pi * fair * (1 - fair) / len(seen)).sum() / 2)
+    details = {
+        "images": len(seen),
+        "frequencies": shares.tolist(),
+        "wanted": fair.tolist(),
+        "expected_if_fair": expected,
+    }
+    return Score(float(np.abs(shares - fair).sum() / 2), math.sqrt(max(0.0, variance)), details)
 
 
 def discriminator_accuracy(

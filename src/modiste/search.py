@@ -133,7 +133,7 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
         before = study.user_attrs.get("identity")
         if before is None:
             study.set_user_attr("identity", spaces.identity(space))
-        elif found := spaces.differences(before, spaces.identity(space)):
+        elif found := spaces.differences(spaces.as_now(before), spaces.identity(space)):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise UsageError(
                 f"the storage holds another search named {space.name} ({'; '.join(found[:3])}{more}); "

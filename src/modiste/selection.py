@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from modiste import data, features, sample, scores
@@ -39,7 +38,8 @@ class Selector:
 def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
     """The Fréchet distance to the held-out images in the judge's features, or none where the recipe wants none.
 
-    Where no judge was trained on the data set, the random network takes its place; the score's name says so.
+    Classes come as often as there. Where no judge was trained on the data set, the random network takes its place; the
+    score's name says so.
     """
     settings = recipe.evaluate
     if not settings.every_images:
@@ -55,7 +55,13 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
     reference = scores.moments(features.extract(extractor, heldout, cached=True).vectors)
     seeds = range(FIRST_SEED, FIRST_SEED + settings.count)
     noise = sample.seed_noise(seeds, recipe.network.z_dim)
-    labels = np.arange(settings.count, dtype=np.int64) % shape.classes if shape.classes else None
+    labels = None
+    if shape.classes:
+        in_turn = (1,) * shape.classes
+        older = recipe.data.heldout == "last"  # a run that was started when classes took turns, and goes on so
+        known = None if older else heldout.labels
+        counts = in_turn if known is None else data.class_counts(known, shape.classes)
+        labels = data.label_of(range(settings.count), counts)
 
     def score(generator: nn.Module) -> float:
         pixels = sample.generate(generator, noise, labels)

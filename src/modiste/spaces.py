@@ -311,6 +311,13 @@ def identity(space: Space) -> dict[str, Any]:
     return json.loads(json.dumps({**{key: getattr(space, key) for key in kept}, **tree}))  # type: ignore[no-any-return]
 
 
+def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of a search that an older version began, with the defaults of the keys that recipes have since."""
+    recipe = config.build(before["recipe"], "the search's recipe")
+    prose = {"name", "about", "source", "seed"}
+    return {**before, "recipe": json.loads(json.dumps(recipe.model_dump(mode="json", exclude=prose)))}
+
+
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     """One line per thing in which two identities differ."""
     if isinstance(old, dict) and isinstance(new, dict):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ Checkpoint = Literal["last", "best"]
 KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
 IMAGE_KEYS = (*keys.CUSTOMARY["images"]["train"], *keys.CUSTOMARY["images"]["test"], "arr_0")
 CHECKPOINT_FILES = (".safetensors", ".pt")
+IN_EQUAL_SHARES, AS_IN_REFERENCE = "in equal shares", "as often as in the reference"
+"""How often images of each class are asked for."""
 RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
 
 
@@ -50,6 +52,36 @@ class Subject:
     """Images of other seeds, sampled as these were, where they come from a run."""
 
 
+class Origin(NamedTuple):
+    """What is known of a subject before its images are made or read."""
+
+    name: str
+    run: runs.Run | None
+    data: dict[str, Any] | None
+    """What an ONNX model learned from, by its own account: keys of the recipe's section."""
+
+
+def origin(what: str | Path) -> Origin:
+    """The run that WHAT is or lies in, or the data that it names; `open_subject` says what cannot be judged."""
+    path = readers.expanded(what)
+    if run := runs.find_run(path):
+        return Origin(run.path.absolute().name, run, None)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give {KINDS}")
+    if path.is_file() and path.suffix in CHECKPOINT_FILES and runs.exists(_folder_of(path)):
+        run = runs.Run(_folder_of(path))
+        return Origin(run.path.name, run, None)
+    if path.is_file() and path.suffix == ".onnx":
+        return Origin(path.stem, None, onnx_models.load(path).data)
+    return Origin(path.stem if path.is_file() else path.absolute().name, None, None)
+
+
+def _folder_of(checkpoint: Path) -> Path:
+    """The run folder that a checkpoint should lie in."""
+    folder = checkpoint.absolute().parent
+    return folder.parent if checkpoint.suffix == ".pt" else folder
+
+
 def open_subject(
     what: str | Path,
     *,
@@ -58,16 +90,18 @@ def open_subject(
     seed: int = 0,
     truncation: float | None = None,
     batch_norm: sample.Statistics = "running",
+    like: Images | None = None,
 ) -> Subject:
     """The images that stand for WHAT: a run folder, a checkpoint, an .npz file, a folder of pictures, an ONNX model.
 
     A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
-    share a noise. From a file or folder with more than `count` images so many are drawn without replacement, in equal
-    shares of each class where there are labels; `seed` chooses which. One with fewer is used whole, with a warning.
-    `truncation` and `batch_norm` say how a run's generator is sampled, see `sample.load`.
+    share a noise; it is asked for its classes as often as they are in `like`, the images that it is compared with, and
+    in turn where that has none. From a file or folder with more than `count` images so many are drawn without
+    replacement, in equal shares of each class where there are labels; `seed` chooses which. One with fewer is used
+    whole, with a warning. `truncation` and `batch_norm` say how a run's generator is sampled, see `sample.load`.
     """
     path = readers.expanded(what)
-    from_run = partial(_from_run, truncation=truncation, batch_norm=batch_norm)
+    from_run = partial(_from_run, truncation=truncation, batch_norm=batch_norm, like=like)
     if count < 1 or seed < 0:
         raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
     run = runs.find_run(path)
@@ -87,9 +121,9 @@ def open_subject(
     if readers.is_npz(path):
         return _from_npz(path, count, seed)
     if path.suffix == ".onnx":
-        return _from_onnx(path, seeds)
+        return _from_onnx(path, seeds, like)
     if path.suffix in CHECKPOINT_FILES:
-        folder = path.absolute().parent.parent if path.suffix == ".pt" else path.absolute().parent
+        folder = _folder_of(path)
         if not runs.exists(folder):
             raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
         inside = str(path.absolute().relative_to(folder))
@@ -107,9 +141,7 @@ def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, 
         return images, ()
     used = sorted(set(images.labels.tolist()))
     names = {k: images.class_names[k] for k in used}
-    by_name = _by_name(names, class_names)
-    decimal = all(name.isdecimal() and int(name) < len(class_names) for name in names.values())
-    by_number = {k: int(name) for k, name in names.items()} if decimal else {}
+    by_name, by_number = _numbers(names, class_names)
     numbers, said = by_name or by_number, tuple[str, ...]()
     if by_name and by_number not in ({}, by_name):
         said = (f"the labels of {images.name} are taken for names of classes and not for their numbers from 0: its "
@@ -137,6 +169,39 @@ def _by_name(names: Mapping[int, str], class_names: Sequence[str]) -> dict[int, 
             return {}
         found[k] = fitting[0]
     return found if len(set(found.values())) == len(found) else {}
+
+
+def _numbers(names: Mapping[int, str], class_names: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:
+    """The numbers among these classes that classes with names of their own have, by name and by number."""
+    decimal = all(name.isdecimal() and int(name) < len(class_names) for name in names.values())
+    return _by_name(names, class_names), {k: int(name) for k, name in names.items()} if decimal else {}
+
+
+def counts_of(class_names: tuple[str, ...], like: Images | None) -> tuple[int, ...] | None:
+    """How often each of a generator's classes comes among these images; None where it says nothing of all of them."""
+    if like is None or like.labels is None or not class_names:
+        return None
+    there = data.class_counts(like.labels, len(like.class_names))
+    if class_names == like.class_names:
+        return there
+    by_name, by_number = _numbers(dict(enumerate(class_names)), like.class_names)
+    numbers = by_name or by_number
+    if not numbers or len(set(numbers.values())) < len(numbers):
+        return None
+    counts = tuple(there[numbers[k]] for k in range(len(class_names)))
+    return counts if any(counts) else None
+
+
+def shares(labels: NDArray[np.int64] | None, class_names: tuple[str, ...], like: Images) -> str:
+    """How often each class is asked for, in words: equally, as often as in `like`, or else the shares themselves."""
+    if like.labels is None:
+        return IN_EQUAL_SHARES
+    wanted = data.class_counts(like.labels, len(like.class_names))
+    if labels is not None and data.is_skewed(labels, wanted):
+        found = data.class_counts(labels, len(class_names))
+        listed = [f"{name} {count / len(labels):.1%}" for name, count in zip(class_names, found, strict=True) if count]
+        return ", ".join(listed)
+    return IN_EQUAL_SHARES if data.even(wanted) else AS_IN_REFERENCE
 
 
 def unlike(subject: Subject, real: Images, named: bool) -> list[str]:
@@ -202,6 +267,7 @@ def _from_run(
     path: Path,
     truncation: float | None,
     batch_norm: sample.Statistics,
+    like: Images | None,
 ) -> Subject:
     file = run.path / sample.CHECKPOINTS.get(checkpoint, checkpoint)
     generator, content_hash = _loaded(run, checkpoint, batch_norm, file)
@@ -227,11 +293,13 @@ def _from_run(
         warnings.append(f"{path} is the generator that ships with Modiste; to measure the {path} that lies here and "
                         "is no run, give its full path")  # fmt: skip
 
+    counts = counts_of(generator.class_names, like)
+
     def make(seeds: range) -> Images:
-        return generator.sample_set(seeds=seeds, truncation=truncation)
+        return generator.sample_set(seeds=seeds, truncation=truncation, class_counts=counts)
 
     images = make(seeds)
-    facts |= _noise(seeds, images) | ({} if truncation is None else {"truncation": truncation})
+    facts |= _noise(seeds, images, counts) | ({} if truncation is None else {"truncation": truncation})
     return replace(_subject(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
 
 
@@ -249,21 +317,24 @@ def images_shown(run: runs.Run, file: Path) -> int | None:
     return int(run.log[-1]["images"]) if run.log else None
 
 
-def _noise(seeds: range, images: Images) -> dict[str, Any]:
+def _noise(seeds: range, images: Images, counts: tuple[int, ...] | None) -> dict[str, Any]:
     noise = {"seeds": f"{seeds[0]:,} to {seeds[-1]:,}", "noise": "standard normal, one stream per seed"}
-    return noise if images.labels is None else noise | {"classes": "seed modulo the number of classes"}
+    if images.labels is None:
+        return noise
+    turns = "seed modulo the number of classes" if counts is None or data.even(counts) else AS_IN_REFERENCE
+    return noise | {"classes": turns}
 
 
-def _from_onnx(path: Path, seeds: range) -> Subject:
+def _from_onnx(path: Path, seeds: range, like: Images | None) -> Subject:
     generator = onnx_models.load(path)
-    labels = None
+    labels, counts = None, counts_of(generator.class_names, like)
     if generator.class_names:
-        labels = np.array([seed % len(generator.class_names) for seed in seeds], np.int64)
+        labels = data.label_of(seeds, counts or [1] * len(generator.class_names))
     noise = sample.seed_noise(seeds, generator.z_dim).numpy()
     output = readers.channels_first(generator.run(noise, labels), f"the output of {path.name}")
     pixels, warning = _quantised(output, f"the output of {path.name}", signed=True)
     images = Images(pixels, labels, generator.class_names, f"generated by {path.name}")
-    facts: dict[str, Any] = {"hash": generator.fingerprint, **_noise(seeds, images)}
+    facts: dict[str, Any] = {"hash": generator.fingerprint, **_noise(seeds, images, counts)}
     if generator.data:
         facts["data"] = generator.data
     return _subject("onnx", path, path.stem, images, facts, [*generator.warnings, *warning])

@@ -135,7 +135,21 @@ def report(settings: Data, out_dir: str | Path, label_issues: bool = False) -> d
     images_by_split = {"train": data.open_data(settings, part="train")}
     if data.has_test(settings):
         images_by_split["test"] = data.open_data(settings, part="test")
-    return _report(images_by_split, Path(out_dir), label_issues)
+    result = _report(images_by_split, Path(out_dir), label_issues)
+    if facts := held_out(images_by_split["train"]):
+        result["heldout"] = facts
+    return result
+
+
+def held_out(train: Images) -> dict[str, int]:
+    """How many images (and groups) of a whole training set are held out, of how many; nothing of published sets."""
+    if data.is_published(train):
+        return {}
+    held = data.heldout_indices(train)
+    facts = {"images": len(held), "of": len(train)}
+    if (groups := train.groups) is not None:
+        facts |= {"groups": len({groups[k] for k in held}), "of_groups": len(set(groups))}
+    return facts
 
 
 def _twins_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, list[int]]]) -> Figure:

@@ -199,8 +199,12 @@ def settle(
         dataset = _of_data(str(what), shape)
         generators = _generators(recipe or "swift", length, overrides or {})
     path = Path("augment") / name if out is None else Path(out)
-    if not run and fit is None and is_experiment(path):  # begun, maybe, when there was no such choice
-        dataset = dataset.model_copy(update={"fit": read(path)[0].data.fit})
+    if is_experiment(path):
+        begun = read(path)[0].data
+        kept: dict[str, str] = {"heldout": begun.heldout}
+        if not run and fit is None:  # begun, maybe, when there was no such choice
+            kept["fit"] = begun.fit
+        dataset = dataset.model_copy(update=kept)
     parts = subsets.open_parts(dataset)
     if run and data.digest(parts.images) != run.manifest["data"]["digest"]:
         raise UsageError(f"{dataset.name} is not what {what} was trained on any more; put its images back")

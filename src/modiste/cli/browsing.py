@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, data_changes
+from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, data_changes
 from modiste.cli.tables import print_table
 from modiste.errors import ModisteError
 
@@ -35,6 +35,7 @@ def data(
     resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
+    group_by: GroupOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a data set: counts, images drawn from each class, duplicates, digest, likely wrong labels.
@@ -43,7 +44,7 @@ def data(
     """
     from modiste import config, survey
 
-    changes = {"data.name": name, **data_changes(resize, fit, background)}
+    changes = {"data.name": name, **data_changes(resize, fit, background, group_by)}
     settings = config.override(config.Recipe(), changes, "modiste data").data
     out = out or Path("runs") / f"data-{Path(name).stem}"
     result = survey.report(settings, out, label_issues=label_issues)
@@ -64,6 +65,11 @@ def _print_survey(result: dict[str, Any]) -> None:
             print(f"  {name:16} {count:>7,}")
         if not facts["class_counts"]:
             print(f"  no labels in {split}")
+    if held := result.get("heldout"):
+        print(
+            f"held out for choosing checkpoints: {held['images']:,} of {held['of']:,} images, drawn by their content"
+            + (f"; {held['groups']:,} of {held['of_groups']:,} groups, none parted" if "groups" in held else "")
+        )
     for place, groups in result["duplicates"].items():
         print(f"exact duplicates in {place}: {len(groups)} images found more than once")
     if "label_issues" in result:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, data_changes
+from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, data_changes
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -26,7 +26,10 @@ app.add_typer(judge_app, name="judge")
 def evaluate(
     what: Annotated[list[str], Argument(help="Runs, .npz files, folders of images, ONNX generators or metrics.json.")],
     count: Annotated[int, Option(min=2, max=1_000_000, help="Generated images.")] = 10_000,
-    reference: Annotated[Literal["test", "heldout", "train"], Option(help="Real images to compare with.")] = "test",
+    reference: Annotated[
+        Literal["test", "heldout", "train"] | None,
+        Option(help="Real images to compare with; default test, or heldout where there are no test images."),
+    ] = None,
     data: Annotated[str | None, Option(help="Their data set; default a run's or model's, else fashion-mnist.")] = None,
     judge: Annotated[Path | None, Option(help="A judge's .safetensors file, from `modiste judge train`.")] = None,
     inception: Annotated[bool, Option("--inception", help="Also the field's scores (extra `inception`).")] = False,
@@ -161,6 +164,7 @@ def judge_train(
     resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
+    group_by: GroupOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a judge for your own labelled images; `modiste evaluate` then scores generated ones in its features.
@@ -171,7 +175,7 @@ def judge_train(
     from modiste import data as data_room
     from modiste import judge as room
 
-    changes = {"data.name": data, **data_changes(resize, fit, background)}
+    changes = {"data.name": data, **data_changes(resize, fit, background, group_by)}
     settings = config.override(config.Recipe(), changes, "modiste judge").data
     settings = data_room.native(settings)
     if out is None:

@@ -7,6 +7,13 @@ from typing import Annotated, Literal
 from typer import Option
 
 JsonFlag = Annotated[bool, Option("--json", help="Print the result as JSON.")]
+GroupOption = Annotated[
+    str | None,
+    Option(
+        help="Keep together what belongs together when images are held out: the text before which file names are alike "
+        "(_ of patient7_03.png), a Parquet column or an .npz array."
+    ),
+]
 TrackOption = Annotated[
     str | None,
     Option(
@@ -24,7 +31,9 @@ BackgroundOption = Annotated[
 ]
 
 
-def data_changes(resize: int | None, fit: str | None, background: str | None) -> dict[str, int | str]:
+def data_changes(
+    resize: int | None, fit: str | None, background: str | None, group_by: str | None = None
+) -> dict[str, int | str]:
     """The keys of a recipe that these options set."""
-    given = {"data.resize": resize, "data.fit": fit, "data.background": background}
+    given = {"data.resize": resize, "data.fit": fit, "data.background": background, "data.group_by": group_by}
     return {key: value for key, value in given.items() if value is not None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, TrackOption, data_changes
+from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, TrackOption, data_changes
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def train(
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
+    group_by: GroupOption = None,
     seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
     budget: Annotated[
@@ -54,7 +55,7 @@ def train(
     changes = config.assignments(settings or [])
     if data is not None:
         changes["data.name"] = data
-    changes |= data_changes(resize, fit, background)
+    changes |= data_changes(resize, fit, background, group_by)
     if seed is not None:
         changes["seed"] = seed
     if budget is not None:
@@ -102,7 +103,6 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
 
 def _print_run(run: runs.Run, as_json: bool) -> None:
     from modiste import progress
-    from modiste.data import has_test
 
     manifest = run.manifest
     if as_json:
@@ -123,7 +123,7 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
     print("try next:")
     folder, other = shlex.quote(str(run.path)), run.recipe.seed + 1
     print(f"  modiste sample {folder} {words}--count 64 --out {folder}/sample.png")
-    print(f"  modiste evaluate {folder}{'' if has_test(run.recipe.data) else ' --reference heldout'}")
+    print(f"  modiste evaluate {folder}")
     print(f"  modiste sample {folder} --interpolate 1 2 --out {folder}/between.gif")
     print(f"  modiste train {folder} --seed {other} --out {folder}-seed{other}")
 

@@ -14,6 +14,8 @@ from modiste.data import fashion_mnist, findings, pictures, readers, splits, toy
 from modiste.data.classes import NoReference, check_learnable, class_number, without_images
 from modiste.data.fashion_mnist import PUBLISHED
 from modiste.data.findings import AllEqual, Fitted, Transparent
+from modiste.data.groups import groups_of
+from modiste.data.heldout import drawn_tenth, fingerprint
 from modiste.data.images import (
     Images,
     Note,
@@ -26,6 +28,7 @@ from modiste.data.images import (
     to_pixels,
     to_unit,
 )
+from modiste.data.proportions import class_counts, even, is_skewed, label_of
 from modiste.errors import UsageError
 
 __all__ = [
@@ -37,13 +40,18 @@ __all__ = [
     "beginning",
     "check_learnable",
     "check_varied",
+    "class_counts",
     "class_number",
     "describe",
     "digest",
     "drawn",
+    "even",
     "has_test",
     "heldout_indices",
     "is_named",
+    "is_published",
+    "is_skewed",
+    "label_of",
     "native",
     "noticed",
     "open_data",
@@ -63,9 +71,9 @@ TOY_SEEDS = {"train": 0, "test": 1}
 def open_data(data: Data, *, part: Part | None = None, progress: bool = True) -> Images:
     """The images of one part of a data set, resized if asked; the name says which part and how.
 
-    train: all training images; heldout: the last of each class, kept for choosing checkpoints (500 of each in
-    MNIST-like sets of 60,000, else 10 %); fit: the others; test: the published test split. data.count limits
-    train and fit only, so that the reference of a score never shrinks with the training set.
+    train: all training images; heldout: those kept for choosing checkpoints, see `heldout_indices`; fit: the others;
+    test: the published test split. data.count limits train and fit only, so that the reference of a score never shrinks
+    with the training set.
     """
     part = part or data.split
     split: readers.Split = "test" if part == "test" else "train"
@@ -73,14 +81,15 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
     images = _open_split(data, split, limit if part == "train" else None, progress)
     name = f"{images.name} {part}"
     if part in ("fit", "heldout"):
-        held = heldout_indices(images)
-        name += "" if _mnist_like(images) else " last-10%" if part == "heldout" else " first-90%"
+        held = heldout_indices(images, data.heldout)
         chosen = held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held)
         if not len(chosen):
             raise UsageError(f"{images.name} has {_no_parts(len(images), part)}; give more images")
+        way = _way(images, chosen, data, part == "heldout")
         images = images.select(chosen)
         if part == "heldout" and (missing := without_images(images.labels, images.class_names)):
             images = replace(images, notes=(*images.notes, NoReference(name, "held-out", missing)))
+        name += way
     if limit is not None:
         if limit > len(images):
             raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
@@ -90,7 +99,7 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
     if data.resize is not None:
         if (width, height) != (data.resize, data.resize):
             pixels = resized(images.pixels, data.resize, data.resize_filter, data.fit, data.background)
-            images = replace(images, pixels=pixels)
+            images = replace(images, pixels=pixels, prints=images.prints or _prints(images))
         if width != height:
             oblong = pictures.fitted(data.fit, [(width, height)] * len(images), len(images))
             images = replace(images, notes=(*images.notes, oblong))
@@ -131,8 +140,8 @@ def native(data: Data) -> Data:
         path.is_dir() and not readers.idx_file(path, "train", "images")
     )
     if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
-        splits: list[readers.Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
-        sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
+        both: list[readers.Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
+        sizes = {readers.read_path(path, split).pixels.shape[2:] for split in both}
         keeps_resize = len(sizes) > 1 or any(height != width for height, width in sizes)
     own = {} if keeps_resize else {"resize": None, "fit": Data().fit}
     return data.model_copy(update={"split": "train", "count": None, **own})
@@ -155,13 +164,18 @@ def has_test(data: Data) -> bool:
     return is_named(data.name) or (path.exists() and readers.has_test_split(path))
 
 
-def heldout_indices(images: Images) -> NDArray[np.int64]:
-    """Sorted indices held out: the last 500 of each class of an MNIST-like set, else the last 10 %."""
+def heldout_indices(images: Images, way: Literal["drawn", "last"] = "drawn") -> NDArray[np.int64]:
+    """Sorted indices held out: the last 500 of each class of a set like MNIST, else a tenth of each class.
+
+    That is drawn by content, equal images and groups staying together (`drawn_tenth`), or the last in order.
+    """
     labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
+    if way == "drawn" and not is_published(images):
+        return drawn_tenth(images.prints or _prints(images), labels, images.groups)
     held = []
     for label in range(max(1, len(images.class_names))):
         members = np.flatnonzero(labels == label)
-        share = 500 if _mnist_like(images) else -(-len(members) // 10)
+        share = 500 if is_published(images) else -(-len(members) // 10)
         held.append(members[len(members) - share :])
     return np.sort(np.concatenate(held))
 
@@ -174,13 +188,31 @@ def _no_parts(count: int, part: Part) -> str:
     return f"{one}, which would be held out, so that none would be left to learn from"
 
 
-def _mnist_like(images: Images) -> bool:
+def _prints(images: Images) -> tuple[bytes, ...]:
+    return tuple(map(fingerprint, images.pixels))
+
+
+def _way(images: Images, chosen: NDArray[np.int64], data: Data, heldout: bool) -> str:
+    """How the images of a part were chosen, in a word for its name."""
+    if is_published(images):
+        return ""
+    if data.heldout == "last":
+        return " last-10%" if heldout else " first-90%"
+    groups = images.groups
+    some = f" ({len({groups[k] for k in chosen}):,} of {len(set(groups)):,} groups)" if groups else ""
+    return (" drawn-10%" if heldout else " drawn-90%") + some
+
+
+def is_published(images: Images) -> bool:
+    """Whether these are training images like MNIST's, whose last 500 of each class are held out by custom."""
     if len(images) != 60_000 or len(images.class_names) != 10 or images.labels is None:
         return False
     return int(np.bincount(images.labels, minlength=10).min()) >= 5_000
 
 
 def _open_split(data: Data, split: readers.Split, limit: int | None, progress: bool) -> Images:
+    if data.group_by is not None and is_named(data.name):
+        raise UsageError(f"data.group_by = {data.group_by!r}: the images of {data.name} have no groups; leave it out")
     if _is_toy(data.name):
         return _toy(data.name, split, limit)
     if data.name in PUBLISHED:
@@ -191,7 +223,14 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, progress: b
             f"no data set is named {data.name!r}{nearest(data.name, (*PUBLISHED, 'toy'))}; use {', '.join(PUBLISHED)}, "
             "toy, a folder, a .npz or .parquet file"
         )
-    return fashion_mnist.recognised(splits.read(path, split, data))
+    images = fashion_mnist.recognised(splits.read(path, split, data))
+    if data.group_by is None or split == "test":
+        return images
+    if is_published(images):
+        raise UsageError(
+            f"data.group_by = {data.group_by!r}: {images.name} has a published way to hold images out; leave it out"
+        )
+    return replace(images, groups=groups_of(images, path, data.group_by))
 
 
 def _is_toy(name: str) -> bool:
@@ -204,4 +243,4 @@ def _toy(name: str, split: readers.Split, limit: int | None) -> Images:
     if not 8 <= int(side) <= 512:
         raise UsageError(f"{name!r} is no toy set; write toy, or toy-32 for a side of 32 pixels (8 to 512)")
     images = toy.draw(limit or TOY_COUNTS[split], int(side), TOY_SEEDS[split])
-    return replace(images, name=name)
+    return replace(images, name=name, mixed=True)

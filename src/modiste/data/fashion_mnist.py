@@ -107,7 +107,7 @@ def recognised(images: Images) -> Images:
     labels = _md5(bytes([0, 0, 8, 1]) + len(images).to_bytes(4, "big") + images.labels.astype(np.uint8).tobytes())
     for names in FILES.values():
         if [found, labels] == [FASHION_MNIST.md5[name] for name in names]:
-            return replace(images, name=FASHION_MNIST.name, class_names=FASHION_MNIST.class_names)
+            return replace(images, name=FASHION_MNIST.name, class_names=FASHION_MNIST.class_names, mixed=True)
     return images
 
 
@@ -129,7 +129,7 @@ def _read(dataset: Published, folder: Path, split: Split) -> Images:
         if path is None:
             raise ModisteError(f"{folder / name} does not exist")
         arrays.append(readers.parse_idx(_verified(dataset, name, path), path, dimensions))
-    return Images(arrays[0][:, None], arrays[1].astype(np.int64), dataset.class_names, dataset.name)
+    return Images(arrays[0][:, None], arrays[1].astype(np.int64), dataset.class_names, dataset.name, mixed=True)
 
 
 def _verified(dataset: Published, name: str, path: Path) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from modiste.data.proportions import class_counts, is_skewed
 from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class Images:
     name: str
     notes: tuple[Note, ...] = ()
     """What the user must be told of how the set was read."""
+    prints: tuple[bytes, ...] | None = None
+    """Fingerprints [N] of pictures that were scaled when they were read; of what they were before."""
+    groups: tuple[str, ...] | None = None
+    """What each image belongs to, where images of one group must not be parted. Like `prints`, of whole sets only."""
+    mixed: bool = False
+    """Whether the order is known to say nothing, as in published sets; that of files may be their age or kind."""
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -72,7 +79,8 @@ class Images:
     def select(self, indices: slice | NDArray[Any], name: str | None = None) -> Images:
         """The images at these indices, in that order, optionally under another name."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, pixels=self.pixels[indices], labels=labels, name=name or self.name)
+        pixels = self.pixels[indices]
+        return replace(self, pixels=pixels, labels=labels, name=name or self.name, prints=None, groups=None)
 
 
 def describe(images: Images) -> str:
@@ -189,18 +197,14 @@ def drawn(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[n
 
 
 def beginning(images: Images, count: int) -> Images:
-    """The first `count` images, which everybody has who measures with a published set, or so many drawn ones.
+    """The first `count` images of a published set, which everybody has who measures with it; of others so many drawn.
 
-    Drawn where the first ones have a class more or less often than a draw would, by six standard deviations: a file
-    that is sorted by class, say.
+    Drawn too where the first ones have a class more or less often than a draw would, by six standard deviations.
     """
     total, labels = len(images), images.labels
     if total <= count:
         return images
-    if labels is not None:
-        shares = np.bincount(labels, minlength=len(images.class_names)) / total
-        found = np.bincount(labels[:count], minlength=len(shares))
-        variance = count * shares * (1 - shares) * (total - count) / (total - 1)
-        if (np.abs(found - count * shares) > 6 * np.sqrt(variance) + 1).any():
-            return images.select(drawn(total, labels, count, seed=0))
+    counts = () if labels is None else class_counts(labels, len(images.class_names))
+    if not images.mixed or (labels is not None and is_skewed(labels[:count], counts, total)):
+        return images.select(drawn(total, labels, count, seed=0))
     return images.select(slice(count))

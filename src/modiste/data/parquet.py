@@ -154,6 +154,43 @@ def _holds_labels(kind: Any) -> bool:
     )
 
 
+def columns(parts: Sequence[Path]) -> list[str]:
+    """The names of the columns beside the pictures, that all of these files have."""
+    found: list[str] = []
+    for number, file in enumerate(parts):
+        with _opened(file) as opened:
+            here = [name for name in opened.schema_arrow.names if name != _image_column(opened.schema_arrow)]
+        found = [name for name in found if name in here] if number else here
+    return found
+
+
+def column(parts: Sequence[Path], name: str) -> tuple[str, ...]:
+    """The values [N] of a column as texts; ModisteError where one is missing."""
+    found: list[Any] = []
+    for file in parts:
+        with _opened(file) as opened:
+            values = opened.read(columns=[name]).column(name).to_pylist()
+        if None in values:
+            raise ModisteError(f"{file}[{values.index(None)}] has no value in the column {name}; fill it in")
+        found += values
+    return tuple(map(str, found))
+
+
+def names(parts: Sequence[Path]) -> list[str]:
+    """The names [N] that are kept with the pictures of these files; empty where there is none."""
+    found: list[str] = []
+    for file in parts:
+        with _opened(file) as opened:
+            _check(file, opened.schema_arrow)
+            image = _image_column(opened.schema_arrow) or IMAGE
+            if opened.schema_arrow.field(image).type.get_field_index("path") < 0:
+                found += [""] * opened.metadata.num_rows
+                continue
+            for batch in opened.iter_batches(BATCH, columns=[f"{image}.path"]):
+                found += [(row[image] or {}).get("path") or "" for row in batch.to_pylist()]
+    return found
+
+
 def pictures(parts: Sequence[Path]) -> Iterator[Picture]:
     """The pictures of these files in turn, undecoded."""
     count = 0

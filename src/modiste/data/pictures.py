@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from modiste.config import Data
 from modiste.data import parquet
 from modiste.data.findings import Fitted, Size, Transparent
+from modiste.data.heldout import fingerprint
 from modiste.data.images import Note, Pixels, scaled
 from modiste.errors import ModisteError, UsageError
 
@@ -70,12 +71,12 @@ def stacked(files: Iterable[Path | parquet.Picture]) -> Pixels:
 
 
 def decoded(
-    files: Iterable[Path | parquet.Picture], data: Data, square: bool = False
+    files: Iterable[Path | parquet.Picture], data: Data, square: bool = False, prints: list[bytes] | None = None
 ) -> tuple[Pixels, tuple[Note, ...]]:
     """All pictures as uint8 [N, C, H, W], each resized as soon as it is decoded, and what was done to them.
 
     Without data.resize they must be of one size, and a `square` one, which the header of a file says before it is
-    decoded.
+    decoded. `prints` takes the fingerprints of what they are before they are resized.
     """
     rows: list[NDArray[np.uint8]] = []
     first: tuple[str, Size] | None = None
@@ -105,6 +106,9 @@ def decoded(
         picture, size = one.picture, one.picture.size
         first = first or (str(file), size)
         transparent, vanished = transparent + one.transparent, vanished + one.vanished
+        if prints is not None:
+            whole = np.asarray(picture)
+            prints.append(fingerprint(whole if whole.ndim == 2 else whole.transpose(2, 0, 1)))
         if data.resize is not None:
             oblong += [size] if size[0] != size[1] else []
             picture = scaled(picture, data.resize, data.resize_filter, data.fit, data.background)

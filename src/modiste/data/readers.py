@@ -285,8 +285,9 @@ def read_pictures(folder: Path, split: Split, data: Data) -> Images:
     channel, a set with any colour three; transparency is laid over the background.
     """
     files, labels, names, unread = picture_files(folder, split)
-    pixels, done = pictures.decoded(files, data, square=True)
-    return Images(pixels, labels, names, folder.resolve().name, (*unread, *done))
+    prints: list[bytes] = []
+    pixels, done = pictures.decoded(files, data, square=True, prints=prints)
+    return Images(pixels, labels, names, folder.resolve().name, (*unread, *done), prints=tuple(prints))
 
 
 def picture_files(folder: Path, split: Split) -> Folder:
@@ -445,7 +446,8 @@ def read_parquet(path: Path, split: Split, data: Data) -> Images:
         parquet.labels(parts) if has_labels and parts else None for parts in (files, parquet.files(path, "train"))
     )
     name = path.stem if path.is_file() else path.resolve().name
-    pixels, done = pictures.decoded(parquet.pictures(files), data, square=True)
+    prints: list[bytes] = []
+    pixels, done = pictures.decoded(parquet.pictures(files), data, square=True, prints=prints)
     images = labelled(pixels, labels, names, name, known)
     seen = parquet.seen(files) if split == "train" else ()
-    return replace(images, notes=(*images.notes, *seen, *done))
+    return replace(images, notes=(*images.notes, *seen, *done), prints=tuple(prints))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste import data, features, measures, sample
+from modiste import data, features, measures, sample, subjects
 from modiste.config import Data
 from modiste.data import Images
 from modiste.errors import ModisteError
@@ -59,17 +59,22 @@ def open_eyes(dataset: Data) -> Eyes:
 
 
 def first_of_each(images: Images, count: int) -> NDArray[np.int64]:
-    """Sorted indices of about `count` images: the first ones of each class, equally many."""
+    """Sorted indices of about `count` images: the first ones of each class, equally many, or drawn ones of own sets."""
+    order = np.arange(len(images))
+    if not images.mixed:
+        order = np.random.Generator(np.random.PCG64(0)).permutation(order)
     if images.labels is None:
-        return np.arange(min(count, len(images)))
+        return np.sort(order[:count])
     share = -(-count // len(images.class_names))
-    found = [np.flatnonzero(images.labels == label)[:share] for label in range(len(images.class_names))]
+    found = [order[images.labels[order] == label][:share] for label in range(len(images.class_names))]
     return np.sort(np.concatenate(found))
 
 
 def examine(run: Run, eyes: Eyes) -> Look:
     """The run's first images as the judge sees them."""
-    images = sample.load(run).sample_set(seeds=range(EXAMINED))
+    generator = sample.load(run)
+    counts = subjects.counts_of(generator.class_names, eyes.real)
+    images = generator.sample_set(seeds=range(EXAMINED), class_counts=counts)
     return Look(images, features.extract(eyes.judge, images, cached=True))
 
 
