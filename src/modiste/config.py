@@ -53,8 +53,7 @@ class Data(Section):
     name: str = "fashion-mnist"
     """fashion-mnist, mnist, kmnist, toy, a folder (IDX files or images), an .npz or .parquet file."""
     split: Literal["train", "fit"] = "train"
-    """train: all training images; fit: without those that are held out for choosing checkpoints: 5,000 of
-    Fashion-MNIST and its kin, a tenth of each class of other sets."""
+    """train: all training images; fit: without the tenth (of Fashion-MNIST 5,000) held out for choosing checkpoints."""
     count: Count | None = None
     """Use only the first so many images; none = all of them."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
@@ -67,11 +66,10 @@ class Data(Section):
     background: Annotated[str, AfterValidator(_colour)] = "black"
     """What transparent parts of pictures are laid over, and what pads: black, white or #rrggbb."""
     group_by: str | None = None
-    """Keep images of one group on one side when some are held out. Of pictures: the text up to which the file names of
-    a group are alike, as `_` of `patient7_03.png`; else the name of a Parquet file's column or an .npz file's array."""
+    """Groups of images to hold out together: the text up to which file names are alike (`_` of `patient7_03.png`), or
+    the name of a Parquet file's column or an .npz file's array."""
     heldout: Literal["drawn", "last"] = "drawn"
-    """How images are held out of a set that has no published way. drawn: by their content; last: those at the end of
-    each class, as in runs of Modiste 0.1, which go on with it. A run keeps the way it was started with."""
+    """How images are held out where no way is published: drawn by content, or the last in order, as runs once did."""
 
 
 class Network(Section):
@@ -418,8 +416,7 @@ def to_toml(recipe: Recipe) -> str:
 
 def from_toml(text: str, place: str) -> Recipe:
     """The inverse of `to_toml`, also of older versions."""
-    tree = parsed(text, place)
-    return build(as_meant(tree), place)
+    return build(as_meant(parsed(text, place)), place)
 
 
 def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
@@ -451,10 +448,7 @@ def content_hash(recipe: Recipe) -> str:
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:
-    """One line per setting that differs, as `train.batch_size: 64 -> 128`.
-
-    But not how images are held out, which a run keeps whatever the recipe says: see `keeping`.
-    """
+    """One line per setting that differs, as `train.batch_size: 64 -> 128`, but for those of `keeping`."""
     before, after = _flat(old), _flat(keeping(new, old))
     return [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]
 
