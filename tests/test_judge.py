@@ -173,7 +173,8 @@ def test_a_damaged_judge_is_refused(trained: Path, tmp_path: Path, damage: str) 
 
 
 def test_no_labels_no_judge(tmp_path: Path) -> None:
-    np.savez(tmp_path / "bare.npz", images=np.zeros((40, 1, 8, 8), np.uint8))
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "bare.npz", images=pixels)
     with pytest.raises(UsageError, match="no labels"):
         judge.train(Data(name=str(tmp_path / "bare.npz")), tmp_path / "j.safetensors", epochs=1)
     with pytest.raises(UsageError, match="is no judge"):
