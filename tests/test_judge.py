@@ -180,7 +180,7 @@ def test_no_labels_no_judge(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no judge"):
         judge.load(tmp_path / "j.safetensors")
     np.savez(tmp_path / "same.npz", images=np.zeros((40, 1, 8, 8), np.uint8), labels=np.arange(40) % 2)
-    with pytest.raises(UsageError, match=r"all 36 images of same fit .*are the same, black"):
+    with pytest.raises(UsageError, match=r"all 40 images of same .*are the same, black"):
         judge.train(Data(name=str(tmp_path / "same.npz")), tmp_path / "j.safetensors", epochs=1)
 
 

@@ -84,6 +84,8 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
         held = heldout_indices(images, data.heldout)
         chosen = held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held)
         if not len(chosen):
+            if len(images) > 1:
+                check_varied(images)
             raise UsageError(f"{images.name} has {_no_parts(len(images), part)}; give more images")
         way = _way(images, chosen, data, part == "heldout")
         images = images.select(chosen)
