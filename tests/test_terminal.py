@@ -116,6 +116,27 @@ def test_bytes_of_a_path_stay_bytes_and_signs_are_spelt(monkeypatch: pytest.Monk
     assert stream.buffer.getvalue() == b"run \xff 0.1 +- 0.2 \\xe9\n"  # type: ignore[attr-defined]
 
 
+def test_what_takes_long_in_a_command_is_said(
+    closet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine that is a hundred times slower."""
+    monkeypatch.setattr(terminal, "QUIET_SECONDS", 0.01)
+    for words, stages in (
+        (["data", closet, "--out", tmp_path / "data"], [f"reading {closet}", "drawing"]),
+        (["study", "diaz", "--set", f"data.name={closet}", "--dry-run", "--no-calibration"], ["checking every"]),
+        (
+            ["judge", "train", "--data", closet, "--out", tmp_path / "j", "--epochs", 1],
+            ["learning from the 270 images"],
+        ),
+        (["sample", "pretrained", "--count", 64, "--out", tmp_path / "x.png"], ["making 64 images with pretrained"]),
+    ):
+        monkeypatch.setattr(sys, "argv", ["modiste", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr().err
+        assert not end.value.code and [stage for stage in stages if stage not in said] == [], said
+
+
 def test_a_stage_that_lasts_is_said_once_and_a_short_one_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,8 +144,9 @@ def test_a_stage_that_lasts_is_said_once_and_a_short_one_is_not(
     with terminal.never_silent("modiste dance"):
         with terminal.doing("reading"):
             pass
-        with terminal.doing("thinking"):
-            time.sleep(0.2)
+        for _ in range(2):
+            with terminal.doing("thinking"):
+                time.sleep(0.2)
         time.sleep(0.2)  # in the stage of the start, which has lost its turn: something was said
     assert capsys.readouterr().err == "thinking\n"
     with terminal.never_silent("modiste dance"):

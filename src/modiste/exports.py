@@ -31,7 +31,20 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import __version__, config, data, formats, marks, onnx_models, records, runs, sample, subjects, writing
+from modiste import (
+    __version__,
+    config,
+    data,
+    formats,
+    marks,
+    onnx_models,
+    records,
+    runs,
+    sample,
+    subjects,
+    terminal,
+    writing,
+)
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import Shape
 from modiste.publishing import last_part, published, published_recipe
@@ -168,6 +181,7 @@ def halved(generator: nn.Module, place: str) -> bytes:
     return content
 
 
+@terminal.doing("writing the ONNX model")
 def to_onnx(generator: nn.Module, shape: Shape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
     """An ONNX model of a generator in eval mode: noise [N, z_dim] and, for `shape.classes`, labels [N] to images.
 
@@ -216,6 +230,7 @@ def _store_plain_weights(network: nn.Module) -> None:
                 module.register_parameter(name, nn.Parameter(value))
 
 
+@terminal.doing("comparing onnxruntime's pixels with the network's own")
 def largest_difference(model: Path, trained: sample.TrainedGenerator) -> int:
     """The largest difference of 255 between pixels from onnxruntime and the network's own, for 64 seeds."""
     own = trained.sample_set(COMPARED)

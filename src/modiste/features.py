@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from modiste import data, writing
+from modiste import data, terminal, writing
 from modiste import judge as judge_room
 from modiste.config import Data
 from modiste.data import Images
@@ -183,7 +183,10 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
     key = f"{CACHE_FORMAT} {extractor.fingerprint} {data.digest(images)}"
     with suppress(*UNREADABLE), np.load(io.BytesIO(_kept("features", key)), allow_pickle=False) as stored:
         return Features(stored["vectors"], stored.get("logits"))
-    features = extractor.examine(fitted(images.pixels, extractor.shape))
+    with terminal.doing(
+        f"{extractor.name}: features of {len(images):,} images of {images.name}, kept for the next time"
+    ):
+        features = extractor.examine(fitted(images.pixels, extractor.shape))
     logits = {} if features.logits is None else {"logits": features.logits}
     _keep("features", key, _npz(vectors=features.vectors, **logits))
     return features
@@ -204,7 +207,8 @@ def remembered_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.fl
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
     with suppress(*UNREADABLE), np.load(io.BytesIO(_kept("arrays", text)), allow_pickle=False) as stored:
         return cast("NDArray[np.float64]", stored["values"])
-    values = compute()
+    with terminal.doing("distances between real images, kept for the next time"):
+        values = compute()
     _keep("arrays", text, _npz(values=values))
     return values
 

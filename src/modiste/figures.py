@@ -47,7 +47,7 @@ def drawn(figure: Figure, kind: str) -> bytes:
         "pdf": {"Creator": marks.MARK, "CreationDate": None},
     }[kind]
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "modiste"}), lettering():
+    with mpl.rc_context({"svg.hashsalt": "modiste"}), lettering(), terminal.doing("drawing"):
         figure.savefig(buffer, dpi=figure.dpi, format=kind, metadata=metadata)
     return marks.marked(buffer.getvalue())
 

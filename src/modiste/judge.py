@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modiste import assembly, data, marks, progress, publishing, runs, writing
+from modiste import assembly, data, marks, progress, publishing, runs, terminal, writing
 from modiste.config import Data
 from modiste.data import Images
 from modiste.data.download import cache_root
@@ -146,7 +146,8 @@ def train(
             left = progress.duration(seconds / epoch * (epochs - epoch))
             say(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
 
-    network = learn(fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch)
+    with terminal.doing(f"learning from the {len(fit):,} images of {fit.name}, {epochs} epochs"):
+        network = learn(fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch)
     name = publishing.last_part(dataset.name)
     command = ["modiste", "judge", "train", "--data", name, "--kind", kind, "--epochs", str(epochs)]
     command += ["--seed", str(seed), *(["--flip"] if flip else [])]
@@ -313,6 +314,7 @@ def _keep(network: Classifier, shape: Shape, kind: Kind, dataset: Data, made: di
     return judge
 
 
+@terminal.doing("measuring the judge")
 def measure(judge: Judge, images: Images) -> dict[str, Any]:
     """Accuracy in [0, 1] on labelled images over all and per class (None: no image), and the confusion matrix.
 

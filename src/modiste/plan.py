@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError
 
-from modiste import assembly, config, data, opening, runs, trainer
+from modiste import assembly, config, data, opening, runs, terminal, trainer
 from modiste.config import Count, Data, Name, Recipe, Section
 from modiste.data import Images, Note
 from modiste.errors import UsageError
@@ -289,6 +289,7 @@ def _word(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "none"
 
 
+@terminal.doing("checking every configuration")
 def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
     """Every run of the study, seed by seed, checked against its data; folders are OUT/runs/CONFIGURATION-seedK."""
     length = budget_changes(study.budget) if study.budget else {}

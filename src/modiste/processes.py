@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from modiste import lifeline, writing
+from modiste import lifeline, terminal, writing
 from modiste.errors import ModisteError, UsageError
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ def _partners(team: Team, partner: Callable[[Path], Sequence[str]]) -> Iterator[
         torch.set_num_threads(each)
         try:
             store = FileStore(str(folder / "meeting"), team.size)
-            with _ended_by_sigterm():
+            with _ended_by_sigterm(), terminal.doing(f"starting {team.size - 1} more processes"):
                 while not store.check([_here(rank) for rank in others]):
                     if any(other.poll() is not None for other in others.values()):
                         raise RuntimeError("nobody comes")

@@ -22,7 +22,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from modiste import certificates, claims, marks, runs, watermark
+from modiste import certificates, claims, marks, runs, terminal, watermark
 from modiste.certificates import TEST_NAME as TEST_NAME
 from modiste.certificates import read_pem
 from modiste.claims import Claim
@@ -370,6 +370,7 @@ def verify(path: Path, key: str | None = None, *, each: bool = False, trust: Pat
     return report | {"conclusion": conclusion(found)}
 
 
+@terminal.doing("asking files for their origin")
 def _gather(path: Path, anchors: str) -> tuple[list[str], list[Said], Callable[[], watermark.Pixels]]:
     """A name per image, what each file says, and what gives the pixels."""
     nothing = Manifest("absent")

@@ -112,6 +112,7 @@ def _optuna() -> Any:
     return optuna
 
 
+@terminal.doing("opening the search")
 def _open(space: Space, path: Path, url: str | None, console: Console) -> Search:
     """The search in that folder and storage, made if it is not there; UsageError if another one is."""
     optuna, own = _optuna(), path / "optuna.db"

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from modiste import data, figures, writing
+from modiste import data, figures, terminal, writing
 from modiste.config import Data
 from modiste.data import Images
 from modiste.errors import ModisteError
@@ -23,6 +23,7 @@ PICTURES = ("counts.png", "first-images.png", "duplicates.png", "label-issues.pn
 FEWEST_PER_CLASS = 10
 
 
+@terminal.doing("comparing images with each other")
 def survey(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
     """Plain values: size, digest, class counts and pixel mean and deviation (in [0, 1]) per split, and duplicates.
 
@@ -88,6 +89,7 @@ class LabelIssues(NamedTuple):
     """The probability of the given label by a classifier that has not seen the image."""
 
 
+@terminal.doing("looking for doubtful labels")
 def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues:
     """Doubtful labels by confident learning (Northcutt, Jiang and Chuang, JAIR 2021), a list to look through.
 

@@ -123,6 +123,8 @@ class _Signs:
         self.lock = threading.Lock()
         self.stages: list[_Stage] = []
         self.last = 0.0
+        self.told = ""
+        """The stage that was said last."""
         self.live = 0
 
     def heard(self) -> None:
@@ -150,7 +152,9 @@ class _Signs:
                 return ""
             if not stage.said and now - stage.begun > QUIET_SECONDS:
                 stage.said = True
-                return stage.text
+                if stage.text != self.told:  # as reading the same set for another purpose
+                    self.told = stage.text
+                    return stage.text
             if now - max(self.last, stage.begun) > AGAIN_SECONDS:
                 return f"{stage.text}, {now - stage.begun:.0f} s so far"
             return ""
@@ -175,7 +179,7 @@ def doing(text: str, passing: bool = False) -> Iterator[None]:
 @contextmanager
 def never_silent(command: str) -> Iterator[None]:
     """While this lasts, every stage that takes more than a moment is said on standard error; first the start itself."""
-    over = threading.Event()
+    over, _signs.told = threading.Event(), ""
 
     def watch() -> None:
         while not over.wait(QUIET_SECONDS / 4):

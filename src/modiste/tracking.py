@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modiste import __version__, config, records, runs, writing
+from modiste import __version__, config, records, runs, terminal, writing
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.progress import Listener
@@ -44,6 +44,7 @@ class Tracker:
     """Sends the scores of a finished run from the record in that file, with tags that say where it belongs."""
 
 
+@terminal.doing("opening the tracker")
 def choose(name: str) -> Tracker:
     """The tracker of that name, which is installed and answers; UsageError or ModisteError otherwise."""
     trackers = {"tensorboard": _tensorboard, "mlflow": _mlflow}

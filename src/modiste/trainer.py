@@ -384,6 +384,7 @@ def restore(state: State, saved: Mapping[str, Any], team: Team) -> None:
     state.optimizer_d.load_state_dict(saved["optimizer_d"])
 
 
+@terminal.doing("building the networks")
 def _prepare(
     recipe: Recipe, dataset: Images, opened: opening.Opened, team: Team, stop: Callable[[], bool]
 ) -> tuple[Session, State]:

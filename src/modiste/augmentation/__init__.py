@@ -16,7 +16,7 @@ import filelock
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from modiste import config, data, progress, provenance, runs, sample, studies, terminal, trainer, workers, writing
+from modiste import config, data, pace, progress, provenance, runs, sample, studies, terminal, trainer, workers, writing
 from modiste.augmentation import arms, experiment, gains, subsets
 from modiste.augmentation.arms import Filter
 from modiste.augmentation.experiment import Piece, Settings
@@ -185,7 +185,8 @@ def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
                 continue
             synthetic = None if arm.ratio == 0 else sets(arm.filter)
             network = judge_network() if arm == plain else None
-            one = arms.outcome(real, synthetic, test, arm, steps=steps, seed=piece.seed, flip=flip, network=network)
+            with terminal.doing(f"a classifier of {arm.name}, {steps} steps"):
+                one = arms.outcome(real, synthetic, test, arm, steps=steps, seed=piece.seed, flip=flip, network=network)
             lines = [json.dumps(each) for each in [*done, {**one, "images": len(real), "tested": len(test)}]]
             writing.write_text(piece.folder / "arms.jsonl", "\n".join(lines) + "\n")
             if say:
@@ -247,9 +248,13 @@ def telling(
         last = [start]
 
         def glance() -> None:
-            if bar and task is not None and time.monotonic() - last[0] > 2.0:
-                last[0] = time.monotonic()
+            if time.monotonic() - last[0] < (2.0 if bar else pace.LINE_SECONDS):
+                return
+            last[0] = time.monotonic()
+            if bar and task is not None:
                 bar.update(task, completed=done())
+            else:
+                terminal.say(console, f"{name}: {len(todo) - len(open_pieces)} of {len(todo)} pieces, {done():.0%}")
 
         def say(text: str) -> None:
             open_pieces.pop(text.partition(":")[0], None)
@@ -258,6 +263,9 @@ def telling(
             ended = len(todo) - len(open_pieces)
             terminal.say(console, f"{text}  ({ended} of {len(todo)} pieces, {left} left)")
 
+        if todo and not live:
+            pieces = f"{len(todo)} pieces" if len(todo) > 1 else "1 piece"
+            terminal.say(console, f"{name}: {pieces} to go, a generator and {arms_each} classifiers each")
         yield glance, say
 
 

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import Field, ValidationError
 
-from modiste import assembly, config, data, plan, runs, sample, studies, writing
+from modiste import assembly, config, data, plan, runs, sample, studies, terminal, writing
 from modiste.augmentation import arms, subsets
 from modiste.augmentation.subsets import Budget, Parts
 from modiste.config import Count, Data, Recipe, Section
@@ -363,6 +363,7 @@ def fitting(recipe: Recipe, images: int) -> dict[str, int]:
     return {"train.batch_size": 2 ** (images.bit_length() - 1), "train.accumulate": 1}
 
 
+@terminal.doing("writing the images of every budget")
 def prepare(
     settings: Settings, recipe: Recipe, path: Path, parts: Parts, found: Mapping[str, tuple[Images, list[int]]]
 ) -> list[Piece]:

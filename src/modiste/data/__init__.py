@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from modiste import terminal
 from modiste.config import Data, nearest
 from modiste.data import fashion_mnist, findings, pictures, readers, splits, toy
 from modiste.data.classes import NoReference, check_learnable, class_number, without_images
@@ -78,7 +79,8 @@ def open_data(data: Data, *, part: Part | None = None, progress: bool = True) ->
     part = part or data.split
     split: readers.Split = "test" if part == "test" else "train"
     limit = data.count if part in ("train", "fit") else None
-    images = _open_split(data, split, limit if part == "train" else None, progress)
+    with terminal.doing(f"reading {data.name}"):
+        images = _open_split(data, split, limit if part == "train" else None, progress)
     name = f"{images.name} {part}"
     if part in ("fit", "heldout"):
         held = heldout_indices(images, data.heldout)

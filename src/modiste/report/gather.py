@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modiste import measures, outcomes, publishing, records, runs, statistics
+from modiste import measures, outcomes, publishing, records, runs, statistics, terminal
 from modiste.config import Data
 from modiste.data import native
 from modiste.errors import UsageError
@@ -166,6 +166,7 @@ class Comparison:
         return next((record["scores"][score][part] for record in self.records if score in record["scores"]), None)
 
 
+@terminal.doing("reading runs")
 def open_path(what: str | Path) -> Comparison:
     """The run or study in that folder; UsageError when it is neither."""
     path = Path(what)
