@@ -185,7 +185,7 @@ def held(path: Path, work: str) -> Iterator[None]:
     `work` is what goes on there, for the sentence: a training, a study.
     """
     lock = filelock.FileLock(path / ".lock")
-    if os.path.lexists(path / ".lock") and not _is_lock(path / ".lock"):  # it would be emptied
+    if (path / ".lock").is_file() and not _is_lock(path / ".lock"):  # it would be emptied
         raise UsageError(f"{path / '.lock'} is no lock of Modiste; choose another folder with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
