@@ -22,7 +22,23 @@ import pytest
 from rich.console import Console
 
 import modiste
-from modiste import cli, config, findings, forecast, outcomes, pace, plan, records, runs, studies, workers, writing
+from modiste import (
+    cli,
+    config,
+    data,
+    evaluation,
+    features,
+    findings,
+    forecast,
+    outcomes,
+    pace,
+    plan,
+    records,
+    runs,
+    studies,
+    workers,
+    writing,
+)
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.workers import Errand
@@ -624,6 +640,38 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def test_a_dry_run_takes_a_part_of_the_study(
+    file: Path, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains for a part of a run at most, evaluates nothing, and knows whether the real images were measured."""
+    asked: list[str] = []
+
+    def carry_out(errand: workers.Errand) -> str:
+        asked.extend(errand.commands[0])
+        return next(workers.locally([errand], 1, lambda: False, lambda: None))[1]
+
+    monkeypatch.setattr(workers, "carry_out", carry_out)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("an evaluation"))
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path / "cache"))
+    study = plan.revise(plan.load(file), seeds=1, budget="0.4s", evaluate={"count": 5000})
+    planned = plan.expand(study, tmp_path / "out")
+    told = forecast.table(study, planned, 1, True, lambda _: None)
+    budgets = [asked[k + 1] for k, word in enumerate(asked) if word == "--budget"]
+    assert budgets == ["0.100s"] * 2
+    assert not (tmp_path / "cache/scores").exists(), "nothing is measured of the real images"
+    each, first = told["configurations"][0]["evaluation_seconds"], told["first_evaluation_seconds"]
+    assert told["seconds"] == pytest.approx(2 * (0.4 + each + 2 * pace.START_SECONDS) + first, abs=3) and each > 0
+    assert first > 0
+    recipe = planned[0].recipe
+    real = data.open_data(data.native(recipe.data), part="test")
+    train = data.open_data(data.native(recipe.data).model_copy(update={"count": recipe.data.count}), part="train")
+    for extractor in evaluation.extractors_for(data.native(recipe.data), real, None, False)[0]:
+        for images in (real, train):
+            features.extract(extractor, images, cached=True)
+    again = forecast.table(study, planned, 1, True, lambda _: None)
+    assert again["first_evaluation_seconds"] == 0
 
 
 def test_a_calibration_mirrors_nothing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def evaluate(
     if classifier and images.labels is None:
         without = (real.name, "add them") if real.labels is None else (subject.name, "use a conditional generator")
         raise UsageError(f"--classifier needs labels, and {without[0]} has none; {without[1]}")
-    extractors, missing = _extractors(dataset, real, judge, inception)
+    extractors, missing = extractors_for(dataset, real, judge, inception)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, reason = references.training(subject, dataset, reference, strangers)
     whole = measures.make_reference(
@@ -149,7 +149,7 @@ def _labelled_alike(subject: Subject, real: Images) -> tuple[Images, list[str]]:
     return matched, list(warnings)
 
 
-def _extractors(
+def extractors_for(
     dataset: Data, real: Images, judge: Path | None, inception: bool | Path
 ) -> tuple[list[Extractor], dict[str, str]]:
     """The judge first, then every other opinion that can be had; and why one that was asked for cannot."""

@@ -192,6 +192,11 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
     return features
 
 
+def is_kept(extractor: Extractor, images: Images) -> bool:
+    """Whether the features of these images have been computed before."""
+    return _place("features", f"{CACHE_FORMAT} {extractor.fingerprint} {data.digest(images)}").is_file()
+
+
 def remembered(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The JSON value of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)

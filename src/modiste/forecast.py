@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modiste import evaluation, plan, runs, workers, writing
+import numpy as np
+
+from modiste import data, evaluation, features, plan, runs, sample, workers, writing
 from modiste.errors import ModisteError
+from modiste.neighbours import nearest
 from modiste.pace import START_SECONDS
 from modiste.plan import Planned, Study
 from modiste.workers import Errand
 
 CALIBRATION_SECONDS = 4.0
-JUDGED_IMAGES = 500
+SHARE_OF_A_RUN = 0.25
+"""A calibration takes no more of the length of a run, so that a dry run is shorter than the study."""
+SAMPLED, ROWS = 128, 2_048
+"""Images and rows of features that a forecast of an evaluation is made from."""
+COVARIANCES = 32
+"""Of the generated images, for distances and their errors."""
+TRIVIAL = 3
+"""Sets that a first evaluation measures beside: other real images, noise and the mean image."""
 
 Say = Callable[[str], None]
 
@@ -27,15 +39,16 @@ def table(study: Study, planned: Sequence[Planned], jobs: int, calibrate: bool, 
     first = {run.configuration: run for run in reversed(planned)}
     with writing.scratch() as folder:
         rows = []
-        judging: float | None = None
+        judging: Judging | None = None
         for name in dict.fromkeys(run.configuration for run in planned):
             speed = size = None
             if calibrate:
                 say(f"calibrating {name}")
                 trial = folder / name
                 speed, size = _trial(first[name], trial, study.threads)
-                judging = _judging_seconds(trial, study) if judging is None else judging
-            rows.append(_row(first[name], speed, size, judging, study.evaluate.count))
+                say(f"trying evaluations of {name}" if judging is None else f"{name} is calibrated")
+                judging = judging or _judging(trial, study)
+            rows.append(_row(first[name], speed, size, judging.each if judging else None, study.evaluate.count))
     runs_each = len(study.seed_list)
     seconds = [row["seconds"] for row in rows]
     sizes = [row["bytes"] for row in rows]
@@ -48,7 +61,10 @@ def table(study: Study, planned: Sequence[Planned], jobs: int, calibrate: bool, 
         "threads": study.threads,
         "runs": len(planned),
         "configurations": rows,
-        "seconds": None if None in seconds else round(sum(seconds) * runs_each / min(jobs, len(planned))),
+        "first_evaluation_seconds": judging and round(judging.first, 1),
+        "seconds": None
+        if None in seconds
+        else round(sum(seconds) * runs_each / min(jobs, len(planned)) + (judging.first if judging else 0)),
         "bytes": None if None in sizes else sum(sizes) * runs_each,
         "commands": [plan.shown(command, study.threads) for run in planned for command in run.commands],
     }
@@ -84,7 +100,10 @@ def _trial(run: Planned, folder: Path, threads: int | None) -> tuple[float, int]
     for option in ("--budget", "--track"):
         if option in words:
             del words[words.index(option) : words.index(option) + 2]
-    words += ["--budget", f"{CALIBRATION_SECONDS}s", "--set", "evaluate.every_images=0"]
+    longest = CALIBRATION_SECONDS
+    if budget := run.recipe.train.budget_seconds:
+        longest = min(longest, SHARE_OF_A_RUN * budget)
+    words += ["--budget", f"{longest:.3f}s", "--set", "evaluate.every_images=0"]
     log = folder.with_suffix(".log")
     environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     if reason := workers.carry_out(Errand(folder, (tuple(words),), log, Path.cwd(), environment)):
@@ -102,11 +121,54 @@ def _trial(run: Planned, folder: Path, threads: int | None) -> tuple[float, int]
     return speed, round(states / len(runs.states(trained)) * 2 + 2 * weights + 2 * grid * (ticks + 1))
 
 
-def _judging_seconds(run: Path, study: Study) -> float:
-    """Seconds of an evaluation as the study asks, by a smaller one whose real images are measured already."""
-    count = min(JUDGED_IMAGES, study.evaluate.count)
-    reference = study.evaluate.reference
-    evaluation.evaluate(run, count=count, reference=reference)
+@dataclass(frozen=True)
+class Judging:
+    """What evaluations will take."""
+
+    each: float
+    """Seconds of one of a run."""
+    first: float
+    """Seconds that the first one takes longer, as it measures the real images; 0 where that was done before."""
+
+
+def _judging(folder: Path, study: Study) -> Judging:
+    """Measured on few images, and multiplied: no real image is measured for the sake of a forecast.
+
+    Features take the same time for every image. Distances between all images of two sets, and covariances, are
+    counted as operations, at the speed of this machine.
+    """
+    run, count, part = runs.Run(folder), study.evaluate.count, study.evaluate.reference
+    dataset = data.native(run.recipe.data)
+    real, used = data.open_data(dataset, part=part), run.recipe.data
+    train = data.open_data(dataset.model_copy(update={"count": used.count}), part=used.split)
+    extractors, _ = evaluation.extractors_for(dataset, real, None, False)
+    few = real.select(slice(SAMPLED))
+    generator = sample.load(folder)
+    makes = _seconds(partial(generator.sample_set, SAMPLED)) / SAMPLED
+    sees = {one.name: _seconds(partial(features.extract, one, few)) / SAMPLED for one in extractors}
+    widths = {one.name: features.extract(one, few.select(slice(2))).vectors.shape[1] for one in extractors}
+    judge, pixels = widths[extractors[0].name], extractors[0].shape.size ** 2 * extractors[0].shape.channels
+    rows = np.random.default_rng(0).standard_normal((ROWS, judge)).astype(np.float32)
+    speed = 2.0 * ROWS**2 * judge / _seconds(partial(nearest, rows, rows))
+
+    def distances(made: int) -> float:
+        """Operations: precision to coverage, nearest neighbours of both sets together, copies, covariances."""
+        many, learned = len(real), len(train)
+        pairs = many**2 + made**2 + 2 * many * made + 4 * min(many, made) ** 2 + (2 * made + many) * learned
+        samples = COVARIANCES * made * sum(width**2 for width in widths.values())
+        return 2.0 * float(pairs * judge + made * learned * pixels + samples)
+
+    each = count * (makes + sum(sees.values())) + distances(count) / speed
+    first = 0.0
+    if not all(features.is_kept(one, real) for one in extractors) or not features.is_kept(extractors[0], train):
+        seen = len(real) * sum(sees.values()) + len(train) * sees[extractors[0].name]
+        once = 2.0 * (len(train) ** 2 * judge + len(real) * len(train) * pixels)
+        first = seen + once / speed + TRIVIAL * (count * sum(sees.values()) + distances(count) / speed)
+    return Judging(each, first)
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    """How long that takes."""
     start = time.perf_counter()
-    evaluation.evaluate(run, count=count, reference=reference)
-    return (time.perf_counter() - start) * study.evaluate.count / count
+    do()
+    return time.perf_counter() - start

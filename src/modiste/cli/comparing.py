@@ -129,6 +129,8 @@ def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> Non
         uncounted = predicted["configurations"][0]["evaluation_seconds"] is None
         without = ", evaluations not counted" if uncounted else ""
         print(f"time about {progress.duration(predicted['seconds'])}{without}")
+        if first := predicted["first_evaluation_seconds"]:
+            print(f"of it {progress.duration(first)} for the real images, which are measured once for all studies")
     if predicted["bytes"] is not None:
         print(f"disk about {predicted['bytes'] / 1e6:,.0f} MB")
     print(f"the first of the commands:\n  {predicted['commands'][0]}")
