@@ -72,6 +72,7 @@ ORDER = [
     "neighbours",
     "scales",
     "student",
+    "standard_errors",
     "scores",
     "memorisation",
     "measures",

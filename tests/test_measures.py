@@ -141,7 +141,10 @@ def test_labels_that_were_not_asked_for_fall_to_the_judge(reference: Reference) 
     assert "label_agreement_closet_200" not in plain.scores and "class_frechet_closet_200_test" in plain.scores
     labelled = measures.measure(fresh(), reference)
     unchanged = set(plain.scores) - {"class_frechet_closet_200_test"}
-    assert all(plain.scores[name] == labelled.scores[name] for name in unchanged)
+    assert all(plain.scores[name].value == labelled.scores[name].value for name in unchanged)
+    # That there are as many of each class is not known without labels, and the distance's error not as small.
+    of_plain, of_labelled = (one.scores["frechet_closet_200_test"].uncertainty for one in (plain, labelled))
+    assert of_plain > of_labelled > 0
 
 
 def test_shuffled_labels_move_the_label_agreement_and_the_class_distance_only(reference: Reference) -> None:
@@ -233,3 +236,27 @@ def test_distances_are_kept_for_each_number_of_channels() -> None:
         shape = Shape(channels, 16)
         expected = nearest(measures.flat(unseen, shape), measures.flat(train, shape)).distances[:, 0]
         np.testing.assert_array_equal(measures.unseen_to_train(train, unseen, shape), expected)
+
+
+@pytest.mark.parametrize(
+    ("counts", "real", "quota"),
+    [
+        ((10, 10, 10), (50, 50, 50), True),
+        ((11, 10, 10), (50, 50, 50), True),
+        ((13, 9, 8), (50, 50, 50), False),
+        ((27, 2, 1), (900, 70, 30), True),
+        ((10, 10, 10), (900, 70, 30), True),
+        ((20, 7, 3), (900, 70, 30), False),
+    ],
+)
+def test_shares_that_chance_does_not_bring_about(
+    counts: tuple[int, ...], real: tuple[int, ...], quota: bool, reference: Reference
+) -> None:
+    def of(numbers: tuple[int, ...]) -> Images:
+        labels = np.repeat(np.arange(3), numbers)
+        return Images(np.zeros((len(labels), 1, 4, 4), np.uint8), labels, ("a", "b", "c"), "some")
+
+    against = replace(reference, images=of(real))
+    found = measures.by_quota(of(counts), against)
+    assert (found is not None) == quota and (found is None or found.tolist() == of(counts).labels.tolist())  # type: ignore[union-attr]
+    assert measures.by_quota(replace(of(counts), labels=None, class_names=()), against) is None

@@ -132,24 +132,12 @@ def test_frechet_against_rivals(rivals: ModuleType, garments: dict[str, np.ndarr
         assert theirs == pytest.approx(found, rel=1e-6)
 
 
-def test_frechet_score_has_a_bootstrap_error() -> None:
+def test_frechet_score_has_an_error() -> None:
     x, y = draws(2000, 4), draws(500, 4, 1)
-    score = scores.frechet_score(x, y, resamples=60)
+    score = scores.frechet_score(x, y)
     assert score.value == scores.frechet(scores.moments(x), scores.moments(y))
-    assert score.uncertainty is not None and score.details == {"resamples": 60}
-    fresh = [scores.frechet_score(x, draws(500, 4, seed), resamples=0).value for seed in range(10, 50)]
-    assert 0.5 < score.uncertainty / np.std(fresh) < 3  # near the deviation over fresh draws, rather above it
-    assert scores.frechet_score(x, y, resamples=0).uncertainty is None
-
-
-def test_one_bootstrap_draw_has_the_moments_of_the_repeated_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y, seen = draws(40, 3), draws(30, 3, 1), []
-    genuine = scores._frechet
-    monkeypatch.setattr(scores, "_frechet", lambda *given: (seen.append(given[2:]), genuine(*given))[1])
-    scores.frechet_score(x, y, seed=5, resamples=2)
-    rows = y[scores.random_stream(5, scores.BOOTSTRAP).integers(30, size=30)]
-    np.testing.assert_allclose(seen[1][0], rows.mean(0), atol=1e-12)
-    np.testing.assert_allclose(seen[1][1], np.cov(rows, rowvar=False), atol=1e-12)
+    fresh = [scores.frechet_score(x, draws(500, 4, seed)).value for seed in range(10, 50)]
+    assert score.uncertainty is not None and 0.5 < score.uncertainty / np.std(fresh) < 2
 
 
 def test_frechet_infinite_takes_the_bias_away() -> None:
@@ -209,7 +197,7 @@ def test_kernel_distance_of_whole_sets_against_rivals(rivals: ModuleType, garmen
     for real, fake in kinds(garments):
         count = len(real)
         score = scores.kernel_distance(real, fake, subset_size=count)
-        assert score.details["subsets"] == 1 and score.uncertainty is None  # one subset is all there is
+        assert score.details["subsets"] == 1 and score.uncertainty > 0  # one subset is all there is
         metric = rivals.KernelInceptionDistance(feature=rivals.Through(1), subsets=1, subset_size=count)
         metric.set_dtype(torch.float64)
         metric.update(torch.from_numpy(real), real=True)
@@ -233,8 +221,9 @@ def test_kernel_distance_over_subsets(rivals: ModuleType) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         mean, deviation = (float(value) for value in metric.compute())
-    assert score.uncertainty == pytest.approx(score.details["sd"] / math.sqrt(40))
-    assert abs(score.value - mean) < 4 * math.hypot(score.uncertainty or 0, deviation / math.sqrt(40))
+    ours = score.details["sd"] / math.sqrt(40)  # over subsets alone, of which rivals tell
+    assert score.uncertainty is not None and score.uncertainty > ours
+    assert abs(score.value - mean) < 4 * math.hypot(ours, deviation / math.sqrt(40))
     assert 0.6 < score.details["sd"] / deviation < 1.6
 
 
@@ -519,7 +508,6 @@ def test_other_bad_input() -> None:
 def test_the_seed_matters_and_nothing_else_does() -> None:
     x, y = draws(80), draws(90, seed=1)
     for score in (
-        lambda seed: scores.frechet_score(x, y, seed=seed).uncertainty,
         lambda seed: scores.frechet_infinite(scores.moments(x), y, seed=seed).value,
         lambda seed: scores.kernel_distance(x, y, seed=seed, subset_size=30, subsets=5).value,
         lambda seed: scores.two_sample_1nn(x, y, seed=seed, most=20).value,

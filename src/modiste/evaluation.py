@@ -28,6 +28,7 @@ from modiste import (
     runs,
     sample,
     scores,
+    standard_errors,
     subjects,
 )
 from modiste import judge as judge_room
@@ -232,6 +233,7 @@ def _cached_suite(
         "unseen": data.digest(memory.unseen) if memory else None,
         "count": whole.count,
         "seed": whole.seed,
+        "standard_errors": standard_errors.METHOD,
         "versions": _versions(),
     }
 
@@ -280,7 +282,7 @@ def _protocol(subject: Subject, whole: Reference, images: Images, floor_facts: M
         "pixels": "uint8, never rescaled",
         "seed": whole.seed,
         "settings": {
-            "frechet_resamples": 20,
+            "standard_errors": standard_errors.METHOD,
             "kernel": "(x.y/d + 1)^3, 100 subsets of 1000, unbiased",
             "inception_style_splits": 10,
             "k_precision": 3,

@@ -222,20 +222,36 @@ def measure(
     return Measured(found, missing)
 
 
+def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | None:
+    """The labels of images that are in equal shares of the classes, or in the reference's, to the image; else None.
+
+    Chance does not bring such shares about, so the images were made or chosen class by class (`standard_errors`).
+    """
+    labels, classes = candidate.labels, len(reference.images.class_names)
+    if labels is None or reference.images.labels is None or not classes:
+        return None
+    counts = np.bincount(labels, minlength=classes)
+    real = np.bincount(reference.images.labels, minlength=classes) / len(reference.images)
+    for shares in (np.full(classes, 1 / classes), real):
+        if len(counts) == classes and (np.abs(counts - shares * len(labels)) <= 1).all():
+            return labels
+    return None
+
+
 def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
     """The two distributions of the judge's features against each other."""
-    judge, seed = reference.judge.name, reference.seed
+    judge, seed, strata = reference.judge.name, reference.seed, by_quota(candidate, reference)
     real, made, logits = reference.features[judge].vectors, seen[judge].vectors, seen[judge].logits
     count, part = reference.count_word, reference.part
-    yield f"frechet_{judge}_{count}_{part}", lambda: scores.frechet_score(real, made, seed=seed)
+    yield f"frechet_{judge}_{count}_{part}", lambda: scores.frechet_score(real, made, strata=strata)
     yield (
         f"frechet_infinite_{judge}_{part}",
         lambda: scores.frechet_infinite(scores.moments(real), made, seed=seed),
     )
-    yield f"kernel_{judge}_{count}_{part}", lambda: scores.kernel_distance(real, made, seed=seed)
+    yield f"kernel_{judge}_{count}_{part}", lambda: scores.kernel_distance(real, made, seed=seed, strata=strata)
     if logits is not None:
         yield f"inception_style_{judge}_{count}", lambda: scores.inception_style(logits)
-    manifold = functools.cache(lambda: scores.manifold_scores(real, made))
+    manifold = functools.cache(lambda: scores.manifold_scores(real, made, strata=strata))
     for key, neighbours in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
         yield f"{key}_k{neighbours}_{judge}_{count}_{part}", functools.partial(lambda key: manifold()[key], key)
     yield f"two_sample_1nn_{judge}_{part}", lambda: scores.two_sample_1nn(real, made, seed=seed)
@@ -257,13 +273,13 @@ def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
     )
     if asked is not None:
         yield f"label_agreement_{judge}_{count}", lambda: scores.label_agreement(predicted, asked, classes)
-    yield f"class_balance_tv_{judge}_{count}", lambda: _balance(predicted, reference, real_labels)
+    yield f"class_balance_tv_{judge}_{count}", lambda: _balance(predicted, candidate, reference, real_labels)
 
 
-def _balance(predicted: NDArray[np.int64], reference: Reference, labels: NDArray[np.int64]) -> Score:
+def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Reference, labels: NDArray[np.int64]) -> Score:
     """Class balance against the shares of the reference's labels; the details have how often the judge sees each."""
     wanted = np.array(data.class_counts(labels, reference.classes)) / len(labels)
-    score = scores.class_balance(predicted, reference.classes, wanted)
+    score = scores.class_balance(predicted, reference.classes, wanted, by_quota(candidate, reference))
     logits = reference.features[reference.judge.name].logits
     assert logits is not None  # the judge's, which has classes
     seen = np.bincount(logits.argmax(1), minlength=reference.classes) / len(labels)
@@ -273,12 +289,16 @@ def _balance(predicted: NDArray[np.int64], reference: Reference, labels: NDArray
 def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
     """The Fréchet distance in the features of every other extractor; Inception's other scores too."""
     count, part, seed = reference.count_word, reference.part, reference.seed
+    strata = by_quota(candidate, reference)
     for extractor in reference.extractors[1:]:
         name = extractor.name
         real, made, logits = reference.features[name].vectors, seen[name].vectors, seen[name].logits
-        yield f"frechet_{name}_{count}_{part}", functools.partial(scores.frechet_score, real, made, seed=seed)
+        yield f"frechet_{name}_{count}_{part}", functools.partial(scores.frechet_score, real, made, strata=strata)
         if name.startswith("inception"):
-            yield f"kernel_{name}_{count}_{part}", functools.partial(scores.kernel_distance, real, made, seed=seed)
+            yield (
+                f"kernel_{name}_{count}_{part}",
+                functools.partial(scores.kernel_distance, real, made, seed=seed, strata=strata),
+            )
             if logits is not None:
                 yield f"inception_style_{name}_{count}", functools.partial(scores.inception_style, logits)
 

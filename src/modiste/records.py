@@ -23,8 +23,11 @@ from modiste.subjects import IN_EQUAL_SHARES
 Record = dict[str, Any]
 
 FORMAT = 1
-OWN = ("generator", "versions", "reference.data", "floor")
-"""The parts of a protocol in which records of one table may differ: how images were made, and mere names of images."""
+OWN = (
+    "generator", "versions", "reference.data", "floor", "settings.frechet_resamples", "settings.standard_errors",
+)  # fmt: skip
+"""The parts of a protocol in which records of one table may differ: how images were made, mere names of images, and how
+the numbers after ± were estimated, which changes no value."""
 USUAL = {"classes": IN_EQUAL_SHARES}
 """What the protocols of older versions were and do not say."""
 

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from modiste import standard_errors
 from modiste.errors import ModisteError
 from modiste.neighbours import (
     BASE_ROWS,
+    SPARE,
     Labels,
     Matrix,
     Vector,
@@ -35,7 +37,7 @@ from modiste.neighbours import (
 ROWS = 250  # rows of a slice; 250 x 10,000 in float64 is 20 MB
 MANY = 50  # neighbours per row from which on a whole product is quicker than one by one
 KERNEL_ROWS = 100  # 100 x 1,000 stay in the processor's cache
-BOOTSTRAP, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
+_, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
 
 
 @dataclass(frozen=True)
@@ -82,29 +84,17 @@ def frechet(reference: Moments, generated: Moments) -> float:
     return _frechet(reference, _root(reference.covariance), generated.mean, generated.covariance)
 
 
-def frechet_score(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, resamples: int = 20) -> Score:
-    """The Fréchet distance of two feature sets, with the deviation over bootstrap draws of the generated images.
+def frechet_score(reference: ArrayLike, generated: ArrayLike, *, strata: Labels | None = None) -> Score:
+    """The Fréchet distance of two feature sets, with its standard error over generated images.
 
-    Only the bootstrap's deviation is used and not its mean or percentiles: a draw with repetitions has fewer distinct
-    images, so the distance, whose bias falls with 1/N, comes out too high in every draw.
+    That is the deviation of the distance's influence function (`_frechet_error`), by `strata` if the images were made
+    class by class. A bootstrap, whose draws have fewer distinct images, gives two to four times too much.
     """
     real, fake = checked_pair(reference, generated, least=2)
     known, measured = moments(real), moments(fake)
     root = _root(known.covariance)
     value = _frechet(known, root, measured.mean, measured.covariance)
-    if resamples < 2:
-        return Score(value)
-    random = random_stream(seed, BOOTSTRAP)
-    centred, count, draws = fake - measured.mean, len(fake), []
-    for _ in range(resamples):
-        times = np.bincount(random.integers(count, size=count), minlength=count)
-        drawn = np.flatnonzero(times)
-        rooted = centred[drawn]
-        shift = times[drawn] @ rooted / count
-        rooted *= np.sqrt(times[drawn, None])
-        covariance = (rooted.T @ rooted - count * np.outer(shift, shift)) / (count - 1)
-        draws.append(_frechet(known, root, measured.mean + shift, covariance))
-    return Score(value, float(np.std(draws, ddof=1)), {"resamples": resamples})
+    return Score(value, _frechet_error(known, root, fake, measured, strata))
 
 
 def frechet_infinite(reference: Moments, generated: ArrayLike, *, seed: int = 0, points: int = 15) -> Score:
@@ -156,16 +146,18 @@ def class_frechet(
     fake_labels = checked_labels(generated_labels, classes, len(fake), "the generated labels")
     centre, axes = principal_axes(real, dimensions)
     real, fake = (real - centre) @ axes, (fake - centre) @ axes
-    per_class: list[float | None] = []
+    found: list[Score | None] = []
     for label in range(classes):
         one, other = real[real_labels == label], fake[fake_labels == label]
-        per_class.append(frechet(moments(one), moments(other)) if min(len(one), len(other)) > 1 else None)
-    known = [value for value in per_class if value is not None]
+        found.append(frechet_score(one, other) if min(len(one), len(other)) > 1 else None)
+    per_class = [score and score.value for score in found]
+    known = [score.value for score in found if score is not None]
+    errors = [score.uncertainty or 0.0 for score in found if score is not None]
     if not known:
         raise ModisteError("no class has two reference and two generated images, so no class has a Fréchet distance")
     skipped = [label for label, value in enumerate(per_class) if value is None]
     details = {"per_class": per_class, "skipped": skipped, "dimensions": axes.shape[1]}
-    return Score(float(np.mean(known)), None, details)
+    return Score(float(np.mean(known)), math.hypot(*errors) / len(errors), details)
 
 
 def principal_axes(features: NDArray[Any], dimensions: int) -> tuple[Vector, Matrix]:
@@ -189,17 +181,46 @@ def _frechet(reference: Moments, root: Matrix, mean: Vector, covariance: Matrix)
     return max(0.0, float(value))
 
 
+def _frechet_error(
+    reference: Moments, root: Matrix, generated: NDArray[Any], measured: Moments, strata: Labels | None
+) -> float:
+    """The standard error of the Fréchet distance over generated images.
+
+    Its influence function at an image y is 2 (m2 - m1)·(y - m2) + (y - m2)ᵀ (1 - T)(y - m2), with
+    T = C1^½ (C1^½ C2 C1^½)^-½ C1^½, which carries the generated Gaussian to the real one: the derivative of the
+    distance by mean and covariance (Rippl, Munk and Sturm 2016). Directions without variance are left out.
+    """
+    values, vectors = np.linalg.eigh(root @ measured.covariance @ root)
+    least = values.max(initial=0.0) * len(values) * np.finfo(np.float64).eps
+    roots = np.zeros_like(values)
+    roots[values > least] = 1 / np.sqrt(values[values > least])
+    unlike = np.eye(len(values)) - root @ ((vectors * roots) @ vectors.T) @ root
+    apart, influence = 2 * (measured.mean - reference.mean), np.empty(len(generated))
+    for start in range(0, len(generated), BASE_ROWS):
+        centred = generated[start : start + BASE_ROWS] - measured.mean
+        influence[start : start + BASE_ROWS] = centred @ apart + ((centred @ unlike) * centred).sum(1)
+    return standard_errors.of_mean(influence, strata)
+
+
 # --- kernel and classifier scores
 
 
 def kernel_distance(
-    reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, subsets: int = 100, subset_size: int = 1000
+    reference: ArrayLike,
+    generated: ArrayLike,
+    *,
+    seed: int = 0,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    strata: Labels | None = None,
 ) -> Score:
     """The unbiased squared maximum mean discrepancy, mean over random subsets: about 0 at best, lower is better.
 
     k(x, y) = (x·y / D + 1)³ (Bińkowski et al. 2018, section 4; U-statistic of Gretton et al. 2012, eq. 3). Unbiased,
-    so it may fall below 0. The uncertainty is the deviation over subsets / sqrt(subsets), `sd` the deviation (divisor
-    `subsets`, as the field prints it). Sets smaller than `subset_size` give smaller subsets, as `subset_size` says.
+    so it may fall below 0. The uncertainty is the standard error over generated images, by `strata` if these were made
+    class by class, and over the choice of subsets; `sd` is the deviation over subsets (divisor `subsets`, as the field
+    prints it), in which all draw from the same images. Sets smaller than `subset_size` give smaller subsets, as
+    `subset_size` says.
     """
     real, fake = checked_pair(reference, generated, least=2)
     size = min(subset_size, len(real), len(fake))
@@ -207,14 +228,20 @@ def kernel_distance(
         subsets = 1  # every subset would be the whole
     x, y, random = _kernel_rows(real), _kernel_rows(fake), random_stream(seed, KERNEL)
     found = []
+    influence, times = np.zeros(len(y)), np.zeros(len(y))
     for _ in range(subsets):
-        one = x[torch.from_numpy(random.choice(len(x), size, replace=False))]
-        other = y[torch.from_numpy(random.choice(len(y), size, replace=False))]
-        within = _kernel_within(one) + _kernel_within(other)
-        found.append(within / (size * (size - 1)) - 2 * _kernel_sum(one, other) / size**2)
-    spread = float(np.std(found))
+        ours = random.choice(len(x), size, replace=False)
+        theirs = random.choice(len(y), size, replace=False)
+        one, other = x[torch.from_numpy(ours)], y[torch.from_numpy(theirs)]
+        within, across = _kernel_within(other), _kernel_sums(one, other)
+        both = float(_kernel_within(one).sum()) + float(within.sum())
+        found.append(both / (size * (size - 1)) - 2 * float(across.sum()) / size**2)
+        influence[theirs] += 2 * (within / (size - 1) - across / size).numpy()
+        times[theirs] += 1
+    spread, seen = float(np.std(found)), times > 0
+    error = standard_errors.of_mean(influence[seen] / times[seen], None if strata is None else strata[seen])
     details = {"subsets": subsets, "subset_size": size, "sd": spread}
-    return Score(float(np.mean(found)), spread / math.sqrt(subsets) if subsets > 1 else None, details)
+    return Score(float(np.mean(found)), math.hypot(error, spread / math.sqrt(subsets)), details)
 
 
 def _kernel_rows(matrix: NDArray[Any]) -> torch.Tensor:
@@ -222,21 +249,29 @@ def _kernel_rows(matrix: NDArray[Any]) -> torch.Tensor:
     return torch.cat([tensor(matrix) / math.sqrt(matrix.shape[1]), torch.ones((len(matrix), 1)).double()], 1)
 
 
-def _kernel_within(x: torch.Tensor) -> float:
-    """The sum of k over ordered pairs of different rows: each slice with the rows after it, twice."""
-    total = -float(((x * x).sum(1) ** 3).sum())
+def _kernel_within(x: torch.Tensor) -> torch.Tensor:
+    """Per row the sum of k with every other row: each slice with the rows after it, for both."""
+    sums = -((x * x).sum(1) ** 3)
     for start in range(0, len(x), KERNEL_ROWS):
         part, later = x[start : start + KERNEL_ROWS], x[start + KERNEL_ROWS :]
-        total += _kernel_sum(part, part) + 2 * _kernel_sum(part, later)
-    return total
+        sums[start : start + KERNEL_ROWS] += _kernel(part, part).sum(1)
+        values = _kernel(part, later)
+        sums[start : start + KERNEL_ROWS] += values.sum(1)
+        sums[start + KERNEL_ROWS :] += values.sum(0)
+    return sums
 
 
-def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
-    total = 0.0
+def _kernel_sums(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Per row of y the sum of k with all rows of x."""
+    sums = torch.zeros(len(y), dtype=torch.float64)
     for start in range(0, len(x), KERNEL_ROWS):
-        root = (x[start : start + KERNEL_ROWS] @ y.T).flatten()
-        total += float(torch.dot(root * root, root))
-    return total
+        sums += _kernel(x[start : start + KERNEL_ROWS], y).sum(0)
+    return sums
+
+
+def _kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    root = x @ y.T
+    return (root * root).mul_(root)
 
 
 def inception_style(logits: ArrayLike, *, splits: int = 10, seed: int = 0) -> Score:
@@ -276,18 +311,20 @@ def label_agreement(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Sc
     return Score(score.value, score.uncertainty, {"confusion": confusion.tolist(), "per_class": per_class})
 
 
-def class_balance(predicted: ArrayLike, classes: int, wanted: ArrayLike | None = None) -> Score:
+def class_balance(
+    predicted: ArrayLike, classes: int, wanted: ArrayLike | None = None, strata: Labels | None = None
+) -> Score:
     """Total variation between the predicted classes and the wanted shares [K]: 0 to 1 less the least of these.
 
     ½ Σ |f - p|, lower is better; by default all shares are equal. N fair draws are not exactly like p:
     `expected_if_fair` is what they give on average (normal approximation). The uncertainty is the delta method's, which
-    holds well above that value.
+    holds well above that value; by `strata`, the classes asked for, if these were in fixed shares.
     """
     seen = checked_labels(predicted, classes, None, "the predicted labels")
     shares = np.bincount(seen, minlength=classes) / len(seen)
     fair = np.full(classes, 1 / classes) if wanted is None else checked_vector(wanted, "the wanted shares")
     signs = np.sign(shares - fair)
-    variance = (float(signs**2 @ shares) - float(signs @ shares) ** 2) / (4 * len(seen))
+    error = standard_errors.of_mean(signs[seen] / 2, strata)
     expected = float(np.sqrt(2 / math.pi * fair * (1 - fair) / len(seen)).sum() / 2)
     details = {
         "images": len(seen),
@@ -295,7 +332,7 @@ def class_balance(predicted: ArrayLike, classes: int, wanted: ArrayLike | None =
         "wanted": fair.tolist(),
         "expected_if_fair": expected,
     }
-    return Score(float(np.abs(shares - fair).sum() / 2), math.sqrt(max(0.0, variance)), details)
+    return Score(float(np.abs(shares - fair).sum() / 2), error, details)
 
 
 def discriminator_accuracy(
@@ -316,7 +353,12 @@ def discriminator_accuracy(
 
 
 def manifold_scores(
-    reference: ArrayLike, generated: ArrayLike, *, k_precision: int = 3, k_density: int = 5
+    reference: ArrayLike,
+    generated: ArrayLike,
+    *,
+    k_precision: int = 3,
+    k_density: int = 5,
+    strata: Labels | None = None,
 ) -> dict[str, Score]:
     """Precision, recall, density and coverage of the manifolds made of balls that reach to the k-th neighbour.
 
@@ -325,15 +367,19 @@ def manifold_scores(
     coverage: share of reference balls with a generated image in them, 0 to 1 (Naeem et al. 2020, eq. 3-4). Higher is
     better. Perfect generators do not reach 1: two draws of equal count have an expected coverage of 1 - 2^-k, .969 at
     k = 5, and no fixed precision; compare with real against real. A ball includes its edge (eq. 1), so identical sets
-    have precision, recall and coverage 1 and density (k + 1) / k. Standard errors are binomial (for density: of the
-    mean over generated images) and take the balls as given.
+    have precision, recall and coverage 1 and density (k + 1) / k. Standard errors are over generated images: binomial
+    for precision, of the mean for density; of recall and coverage, where one image matters for many others, by leaving
+    out groups of them, each with its share of the `strata` in which they were made.
     """
     most = max(k_precision, k_density)
     real, fake = checked_pair(reference, generated, least=most + 1)
     centre = real.mean(axis=0, dtype=np.float64)
     x, y = tensor(real - centre), tensor(fake - centre)
     x_norms, y_norms = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
-    real_radii, fake_radii = _squared_radii(real, x_norms, most), _squared_radii(fake, y_norms, k_precision)
+    real_radii = _squared_radii(nearest(real, real, most, exclude_self=True).distances, x_norms)
+    near = nearest(fake, fake, min(k_precision + SPARE, len(fake) - 1), exclude_self=True)
+    fake_radii = _squared_radii(near.distances[:, :k_precision], y_norms)
+    left_out = standard_errors.LeftOut(near, k_precision, standard_errors.groups(len(fake), strata), len(real))
     x, y = torch.cat([x, torch.ones_like(x_norms)], 1), torch.cat([y.mul_(-2), y_norms], 1)
     longest = y_norms.max().sqrt() + fake_radii.max().sqrt()
     unsure = rounding(torch.float32, x.shape[1]) * (x_norms.sqrt() + real_radii[:, -1:].sqrt() + longest) ** 2
@@ -349,6 +395,8 @@ def manifold_scores(
         precise[column[depth[k_precision - 1]]] = True
         balls += np.bincount(column[depth[k_density - 1]], minlength=len(y))
         covered[start + row[depth[k_density - 1]]] = True
+        left_out.cover(start + row[depth[k_density - 1]], column[depth[k_density - 1]])
+        left_out.recall(start, block, x_norms[part], rough_radii)
         outside = block.sub_(rough_radii).amin(1).double() + x_norms[part, 0]
         close = (outside.abs() <= unsure[part, 0]).nonzero().flatten()
         outside[close] = (x[part][close] @ y.T - fake_radii[:, -1]).amin(1) + x_norms[part, 0][close]
@@ -357,9 +405,9 @@ def manifold_scores(
     error = float(density.std(ddof=1)) / math.sqrt(len(y))
     return {
         "precision": share_score(int(precise.sum()), len(y), {"k": k_precision}),
-        "recall": share_score(int(recalled.sum()), len(x), {"k": k_precision}),
+        "recall": Score(float(recalled.mean()), left_out.recall_error, {"k": k_precision}),
         "density": Score(float(density.mean()), error, {"k": k_density}),
-        "coverage": share_score(int(covered.sum()), len(x), {"k": k_density}),
+        "coverage": Score(float(covered.mean()), left_out.coverage_error, {"k": k_density}),
     }
 
 
@@ -372,10 +420,10 @@ def _pairs(x: torch.Tensor, y: torch.Tensor, block: torch.Tensor, edges: torch.T
     return row, column, np.einsum("pd,pd->p", x.numpy()[row], y.numpy()[column])
 
 
-def _squared_radii(rows: NDArray[Any], norms: torch.Tensor, k: int) -> torch.Tensor:
+def _squared_radii(radii: NDArray[np.float64], norms: torch.Tensor) -> torch.Tensor:
     """Squared distances [N, k] to the nearest others, larger by what rounding may take from a point on the edge."""
-    radii = torch.from_numpy(nearest(rows, rows, k, exclude_self=True).distances)
-    return radii**2 + 1e-13 * (norms.sqrt() + radii) ** 2
+    found = torch.from_numpy(radii)
+    return found**2 + 1e-13 * (norms.sqrt() + found) ** 2
 
 
 def two_sample_1nn(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, most: int = 5000) -> Score:
