@@ -81,7 +81,7 @@ class Session:
     advance: Callable[[], None]
     """Takes one step; it holds the state that the loop is given."""
     stop: Callable[[], bool]
-    told: Told
+    told: Told = field(default_factory=Told)
     selector: Selector | None = None
 
 
