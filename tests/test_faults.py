@@ -129,14 +129,24 @@ def test_an_evaluation_killed_or_without_room(laboratory: Path) -> None:
 
 
 @posix
+def test_two_at_a_time(laboratory: Path) -> None:
+    """A set of one file with its card, and an export that replaces an earlier one, whose two renamings take turns."""
+    right(lab(laboratory, [{"words": words, "how": "twice", "at": 2} for words in (SET, REPLACED)]))
+
+
+@posix
 @pytest.mark.slow
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", ["kill", "full", "disk", "random", "twice"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_at_changes_drawn_by_lot(command: str, how: str, laboratory: Path) -> None:
+def test_every_command_and_every_fault(command: str, how: str, laboratory: Path) -> None:
+    """SIGKILL at 21 random instants in all, among others."""
     if command == "search":
         pytest.importorskip("optuna")
-    words, at = COMMANDS[command], 3 if command in ("report", "export") else 8
-    found = lab(laboratory, [{"words": words, "how": how, "at": at, "grows": GROWING}], seconds=3000)
-    if command == "search":  # a trial that is made again has another number, and so other names
+    if how == "disk" and os.geteuid() != 0:
+        pytest.skip("only root makes a disk")
+    slow = command in ("report", "export")
+    at: Any = {"kill": 3 if slow else 8, "full": 2 if slow else 5, "disk": [0, 16, 100], "random": 3, "twice": 1}[how]
+    found = lab(laboratory, [{"words": COMMANDS[command], "how": how, "at": at, "grows": GROWING}], seconds=3000)
+    if command == "search":  # a trial that is made again has another number, and so other names: see test_search.py
         found[0]["wrong"] = [line for line in found[0]["wrong"] if "at " in line.partition(":")[0]]
     right(found)
