@@ -287,19 +287,20 @@ NOTICES = {
     "near-duplicates": "some are copies",
     "C_T": "closer to training images",
     "authenticity": "fewer images are new",
+    "surer": "surer of these images",
 }
 
 
 def copies_table(found: Sequence[Row]) -> str:
-    heads = ["copies", "share", *NOTICES, "other alarms", "audit, pixels", "audit, features", "Fréchet"]
-    heads += ["nearest ratio pixels", "near duplicates pixels", "C_T is", "authenticity is"]
+    heads = ["copies", "share", *NOTICES, "other alarms", "audit, pixels", "audit, features"]
+    heads += ["frechet", "nearest ratio pixels", "near duplicates pixels", "data copying", "authenticity"]
     shown = ("frechet", "nearest_ratio_pixels", "near_duplicates_pixels", "data_copying", "authenticity")
     body = []
     for one in found:
-        marks = ["**yes**" if sign in one["alarms"] else "-" for sign in NOTICES.values()]
+        marks = ["yes" if sign in one["alarms"] else "" for sign in NOTICES.values()]
         others = sorted({records.ALARMS.get(sign, sign) for sign in one["alarms"] if sign not in NOTICES.values()})
-        marks.append("; ".join(others) or "-")
-        marks += ["**yes**" if one["audit"][space] == audit.MORE else "-" for space in ("pixels", "features")]
+        marks.append("; ".join(others))
+        marks += ["yes" if one["audit"][space] == audit.MORE else "" for space in ("pixels", "features")]
         values = [records.short(one["scores"][kind], 3) for kind in shown]
         body.append([one["copies"], f"{one['share']:g} %", *marks, *values])
     return records.markdown(heads, body)

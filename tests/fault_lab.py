@@ -294,8 +294,7 @@ def trials(words: Sequence[str], how: str, at: Any, grows: Sequence[str]) -> dic
             wrong += [f"at {k}: {name} is half there" for name in half(found, before, after, grows)]
             wrong += [f"at {k}: {line}" for line in unfit(how, ended, said, found)]
             ended, _, said = in_child(words, "random" if how == "random" else "")
-            refused = how == "twice" and REFUSED.search(said)  # a new folder, say, which is there now
-            if ended != "exit 0" and not refused:
+            if ended != "exit 0" and not REFUSED.search(said):  # it was finished, and is to be a new folder
                 wrong.append(f"after {k}: {ended}: {said[-600:]}")
             found = tree()
         wrong += [f"after {k}: {name} is {'another one' if name in after else 'left'}" for name in unlike(found, after)]

@@ -130,3 +130,27 @@ def test_time_to_quality_is_read_off_between_points() -> None:
     assert rows["fast"]["share"] == 0.015 and rows["never"]["seconds"] is None
     log = [{"seconds": 1.0, "frechet_a": 9.0}, {"seconds": 2.0}, {"seconds": 3.0, "frechet_a": 4.0}]
     assert quality.course(log) == [(1.0, 9.0), (3.0, 4.0)] and quality.course([{"seconds": 1.0}]) == []
+
+
+def test_copies_are_put_where_their_class_is_and_changed_as_said() -> None:
+    script = benchmark("uncertainty")
+    random = np.random.default_rng(0)
+    train, made = (
+        script.Images(random.integers(0, 256, (count, 1, 8, 8), np.uint8), np.arange(count) % 4, tuple("abcd"), "some")
+        for count in (200, 40)
+    )
+    rows = {image.tobytes(): label for image, label in zip(train.pixels, train.labels, strict=True)}
+    for share, count in ((50, 20), (10, 4)):
+        copied = script.copied(made, train, share, script.CHANGES["exact"])
+        found = [rows.get(image.tobytes()) for image in copied.pixels]
+        assert sum(label is not None for label in found) == count
+        assert all(label in (None, asked) for label, asked in zip(found, made.labels, strict=True))
+    moved = script.CHANGES["shifted by a pixel"](train.pixels, random)
+    assert np.array_equal(script.CHANGES["mirrored"](train.pixels, random)[..., ::-1], train.pixels)
+    for image, shifted in zip(train.pixels[:, 0], moved[:, 0], strict=True):
+        sides = [np.pad(image, 1)[1 + down : 9 + down, 1 + right : 9 + right]
+                 for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1))]  # fmt: skip
+        assert any(np.array_equal(shifted, side) for side in sides)
+    several = [script.Score(value, 2.0) for value in (1.0, 3.0, 5.0)]
+    assert script.spread(several) == {"mean": 3.0, "deviation": 2.0, "told": 2.0}
+    assert "| 1.00 |" in script.errors_table({"frechet_garment_1k_test": script.spread(several)})

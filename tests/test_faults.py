@@ -51,7 +51,7 @@ COMMANDS = {
     "sample": ["sample", "mine", "--out", "made", "--per-class", "2", "--format", "huggingface"],
     "export": ["export", "mine", "--onnx"],
     "report": ["report", "mine"],
-    "evaluate": ["evaluate", "mine", "--count", "40", "--audit"],
+    "evaluate": ["evaluate", "mine", "--count", "40"],
 }
 GROWING = ["/runs/", "/generator/", "rates/records", "finalists/0/records", "finalists/1/records", "aug/records",
            "aug/report", "aug/accuracy", "arms.jsonl", "space.toml", "/workers/"]  # fmt: skip

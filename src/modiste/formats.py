@@ -120,6 +120,10 @@ def check(
         return
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose a new folder")
+    _refuse_full(out)
+
+
+def _refuse_full(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
 
@@ -229,6 +233,7 @@ def settle(place: Path, out: Path, kind: str) -> None:
                 for file in sorted(place.iterdir(), key=lambda file: file.name != out.name):  # the set first
                     file.replace(out.parent / file.name)
             else:
+                _refuse_full(out)  # it was new when this one began
                 if out.exists():
                     out.rmdir()
                 place.rename(out)
