@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import config, losses, networks, plan, runs, spaces, studies
+from modiste import config, losses, networks, plan, runs, spaces, studies, trainer
 from modiste.errors import UsageError
 
 
@@ -253,3 +255,46 @@ def test_a_study_from_before_there_was_a_choice_keeps_stretching(tmp_path: Path)
     for tree in before["configurations"].values():
         del tree["data"]["fit"], tree["data"]["background"]
     assert plan.differences(before, plan.identity(asked, again)) == []
+
+
+def test_a_study_that_was_begun_holds_the_same_images_out_in_every_run(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 12), np.uint8)
+    np.savez(tmp_path / "own.npz", images=pixels, labels=np.arange(40) % 2)
+    own = {"data.name": str(tmp_path / "own.npz"), "data.resize": 8, "train.batch_size": 8}
+    own |= {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4]}
+    path, out = written(tmp_path, CONFIGURATIONS), tmp_path / "out"
+    asked, _ = studies.settle(path, out, overrides=own)
+    first = plan.expand(asked, out)
+    assert {(one.recipe.data.heldout, one.recipe.data.fit) for one in first} == {("drawn", "crop")}
+    out.mkdir()
+    studies._prepare(asked, out, None)
+    there = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    for tree in there["configurations"].values():  # as before there was a choice
+        for key in ("fit", "background", "heldout", "group_by"):
+            tree["data"].pop(key, None)
+    there["hash"] = "of before"
+    (out / "plan.json").write_text(json.dumps(there), encoding="utf-8")
+    _, again = studies._prepare(asked, out, None)  # also where a configuration, or a seed, has no run yet
+    assert {(one.recipe.data.heldout, one.recipe.data.fit) for one in again} == {("last", "stretch")}
+    for one in again:
+        recipe, _ = trainer.settle(*as_typed(one.commands[0]))
+        assert recipe.data == one.recipe.data
+
+
+CONFIGURATIONS = """
+seeds = 2
+evaluate.reference = "heldout"
+[[configuration]]
+name = "one"
+recipe = "swift"
+[[configuration]]
+name = "two"
+recipe = "swift"
+set.train.beta1 = 0.25
+"""
+
+
+def as_typed(words: Sequence[str]) -> tuple[str, Path, dict[str, Any]]:
+    """The recipe, folder and changes of a command that trains."""
+    settings = [words[k + 1] for k, word in enumerate(words) if word == "--set"]
+    return words[1], Path(words[words.index("--out") + 1]), config.assignments(settings)

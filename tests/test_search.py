@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -185,11 +186,26 @@ def test_a_space_survives_its_file(file: Path, tmp_path: Path) -> None:
     again = spaces.load(written(tmp_path, spaces.to_toml(space)))
     assert again == space and (again.trials, again.finalists.seeds, again.finalists.count) == (7, 5, 1)
     assert spaces.differences(spaces.identity(space), spaces.identity(again)) == []
-    older = spaces.identity(space)
-    del older["recipe"]["data"]["heldout"], older["recipe"]["data"]["group_by"]
-    assert spaces.differences(older, spaces.identity(space)) and (
-        spaces.differences(spaces.as_now(older), spaces.identity(space)) == []
-    )
+
+
+def test_a_search_that_was_begun_reads_and_holds_out_images_as_it_did(tmp_path: Path, pretended: list[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 12), np.uint8)
+    np.savez(tmp_path / "own.npz", images=pixels, labels=np.arange(60) % 2)
+    text = f'{HEAD}trials = 1\nset."data.name" = "{tmp_path / "own.npz"}"\nset."data.resize" = 8\n[space]\n{RATES}\n'
+    text = text.replace("tiny.toml", "swift").replace("evaluate.count", 'set."train.batch_size" = 8\nevaluate.count')
+    out, space = tmp_path / "out", spaces.load(written(tmp_path, text))
+    now = trials_only(space, out)
+    study = optuna.load_study(study_name="little", storage=f"sqlite:///{out / 'optuna.db'}")
+    identity = study.user_attrs["identity"]
+    for key in ("fit", "background", "heldout", "group_by"):  # as before there was a choice
+        identity["recipe"]["data"].pop(key, None)
+    study.set_user_attr("identity", identity)
+    assert spaces.differences(identity, spaces.identity(space))
+    again = trials_only(out, out, trials=2)
+    assert len(again.trials) == 2 and again.trials[0] == now.trials[0]
+    data = spaces.base_recipe(again.space).data
+    assert (data.heldout, data.fit) == ("last", "stretch")
+    assert spaces.base_recipe(trials_only(out, out, trials=3).space).data == data
 
 
 def test_numbers_in_lists_make_whole_lists(tiny: Recipe) -> None:

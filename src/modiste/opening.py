@@ -81,15 +81,23 @@ def open_folder(
 
 
 def as_begun(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe with data.heldout as the run in that folder has it, and data.fit unless said.
+    """The recipe with what `begun_with` keeps of the run in that folder, if there is one."""
+    return begun_with(recipe, runs.Run(path).recipe) if runs.exists(path) else recipe
 
-    The run may be from before there was a choice.
+
+def begun_with(recipe: Recipe, started: Recipe) -> Recipe:
+    """The recipe with data.heldout of what was started with the other one, and data.fit unless it is said.
+
+    That may have been before there was a choice (`config.as_meant`).
     """
-    if not runs.exists(path):
-        return recipe
-    begun = runs.Run(path).recipe
-    recipe = config.keeping(recipe, begun)
-    return recipe if "fit" in recipe.data.model_fields_set else config.override(recipe, {"data.fit": begun.data.fit})
+    recipe = config.keeping(recipe, started)
+    return recipe if "fit" in recipe.data.model_fields_set else config.override(recipe, {"data.fit": started.data.fit})
+
+
+def kept_of(recipe: Recipe, started: Recipe) -> dict[str, str]:
+    """The changes that make of a recipe that of `begun_with`, by dotted key."""
+    before, now = recipe.data, begun_with(recipe, started).data
+    return {f"data.{key}": getattr(now, key) for key in ("fit", "heldout") if getattr(now, key) != getattr(before, key)}
 
 
 def images_as_begun(dataset: Images, path: Path) -> Images:

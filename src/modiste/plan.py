@@ -22,11 +22,13 @@ from pydantic import BeforeValidator, Field, ValidationError
 from modiste import assembly, config, data, opening, runs, terminal, trainer
 from modiste.config import Count, Data, Name, Recipe, Section
 from modiste.data import Images, Note
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 from modiste.networks import summary
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MOST_SEEDS = 1000
+FILE = "plan.json"
+"""What a study folder holds of what was planned."""
 SHORT_SECONDS, SHORT_IMAGES, SHORT_COUNT = 60.0, 20_000, 2_000
 """Runs that are shorter than either are judged by so many generated images where nobody says by how many: judging
 10,000 takes a core a minute or more."""
@@ -307,9 +309,9 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
         try:
             recipe, _ = trainer.settle(one.recipe, out, changes)
             folders = {seed: out / "runs" / f"{one.name}-seed{seed}" for seed in study.seed_list}
-            begun = opening.as_begun(recipe, next(filter(runs.exists, folders.values()), out))
-            if begun.data != recipe.data:
-                recipe, changes = begun, {**changes, "data.fit": begun.data.fit}
+            if started := _started(one.name, out, folders.values()):
+                changes |= opening.kept_of(recipe, started)
+                recipe = opening.begun_with(recipe, started)
             dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, data.open_data(recipe.data))
             notes = assembly.noticed(recipe, dataset)
             recipe = assembly.resolve(recipe, dataset, changes)
@@ -338,6 +340,26 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[Planned]:
                                f"metrics-{study.evaluate.reference}.json")  # fmt: skip
             planned[seed, one.name] = Planned(one.name, seed, own, folder, commands, record, gflop, notes)
     return [planned[seed, one.name] for seed in study.seed_list for one in configurations(study)]
+
+
+def _started(configuration: str, out: Path, folders: Iterable[Path]) -> Recipe | None:
+    """The recipe with which the study in that folder was begun, by its plan, or else by a run of the configuration."""
+    planned = read(out)["configurations"] if (out / FILE).is_file() else {}
+    if configuration in planned:
+        return config.build(config.as_meant(planned[configuration]), f"{out / FILE}: {configuration}")
+    return next((runs.Run(folder).recipe for folder in folders if runs.exists(folder)), None)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plan that a study folder holds; ModisteError where it cannot be read."""
+    place = path / FILE
+    try:
+        tree = json.loads(place.read_text(encoding="utf-8"))
+        if {"hash", "threads", "configurations", "evaluate", "runs"} <= tree.keys():
+            return dict(tree)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+        raise ModisteError(f"cannot read {place} ({error}); move the folder away and run the study again") from None
+    raise ModisteError(f"{place} is no plan of a study; move the folder away and run the study again")
 
 
 def train_command(

@@ -78,6 +78,7 @@ def search(
             trials.run_trials(mine, stopped)
             over = not stopped()
         rows = [_row(started, trial) for trial in started.trials]
+    space = started.space
     if not over:
         return SearchFolder(path, space, rows, finished=False)
     with _locked(path, "finals"):  # whoever comes second finds everything done
@@ -87,7 +88,7 @@ def search(
             raise ModisteError(f"no trial of the search {space.name} finished: {'; '.join(reasons) or 'all pruned'}")
         if not space.finalists.count:
             return SearchFolder(path, space, rows, finished=True)
-        final = finals.decide(started.space, path, rows, console)
+        final = finals.decide(space, path, rows, console)
     return SearchFolder(path, space, rows, final is not None, final)
 
 
@@ -134,7 +135,9 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
         before = study.user_attrs.get("identity")
         if before is None:
             study.set_user_attr("identity", spaces.identity(space))
-        elif found := spaces.differences(spaces.as_now(before), spaces.identity(space)):
+        else:
+            space = spaces.begun_as(space, before)
+        if before and (found := spaces.differences(spaces.as_now(before), spaces.identity(space))):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise UsageError(
                 f"the storage holds another search named {space.name} ({'; '.join(found[:3])}{more}); "

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from modiste import config, measures, plan
+from modiste import config, measures, opening, plan
 from modiste.config import Count, Name, Recipe, Section
 from modiste.errors import UsageError
 from modiste.plan import Changes, Configuration, Seed
@@ -29,6 +29,8 @@ WARNING = (
 )  # fmt: skip
 FIXED = ("seed", "name", "about", "source", "train.threads", "data", "evaluate")
 """Keys and sections that no trial may change: what is judged, and by what, is the same for all."""
+PROSE = {"name", "about", "source", "seed"}
+"""Keys of the recipe by which no two searches differ."""
 
 
 class Axis(Section):
@@ -303,19 +305,26 @@ def configuration(space: Space, name: str, point: Mapping[str, Any], trial: bool
 
 def identity(space: Space) -> dict[str, Any]:
     """What must not change while a search goes on: the recipe, the axes and how trials are chosen and judged."""
-    prose = {"name", "about", "source", "seed"}
     axes = {key: axis.model_dump(mode="json") for key, axis in space.space.items()}
     kept = ("budget", "sampler", "pruner", "objective", "seed")
-    recipe = base_recipe(space).model_dump(mode="json", exclude=prose)
+    recipe = base_recipe(space).model_dump(mode="json", exclude=PROSE)
     tree = {"space": axes, "recipe": recipe, "evaluate": space.evaluate.model_dump()}
     return json.loads(json.dumps({**{key: getattr(space, key) for key in kept}, **tree}))  # type: ignore[no-any-return]
 
 
+def begun_as(space: Space, before: Mapping[str, Any]) -> Space:
+    """The space whose trials read images and hold them out as those of the search with that identity do."""
+    return revise(space, set=opening.kept_of(base_recipe(space), _recipe_in(before)))
+
+
 def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of a search that an older version began, with the defaults of the keys that recipes have since."""
-    recipe = config.build(before["recipe"], "the search's recipe")
-    prose = {"name", "about", "source", "seed"}
-    return {**before, "recipe": json.loads(json.dumps(recipe.model_dump(mode="json", exclude=prose)))}
+    """The identity of a search that an older version began, with the keys that recipes have since as it meant them."""
+    recipe = _recipe_in(before).model_dump(mode="json", exclude=PROSE)
+    return {**before, "recipe": json.loads(json.dumps(recipe))}
+
+
+def _recipe_in(identity: Mapping[str, Any]) -> Recipe:
+    return config.build(config.as_meant(identity["recipe"]), "the search's recipe")
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -13,7 +13,6 @@ a study that was killed goes on by itself, and runs that failed are tried again 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from modiste import config, outcomes, pace, plan, records, runs, terminal, tracking, trainer, workers, writing
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import UsageError
 from modiste.outcomes import Row
 from modiste.plan import Planned, Study
 from modiste.records import Record
@@ -47,7 +46,7 @@ class StudyFolder:
     @property
     def plan(self) -> dict[str, Any]:
         """plan.json: hash, configurations with all settings, and per run its folder, recipe hash and commands."""
-        return _read_plan(self.path)
+        return plan.read(self.path)
 
     @property
     def rows(self) -> list[Row]:
@@ -195,7 +194,7 @@ def settle(
     if "count" not in asked.evaluate.model_fields_set:
         asked = _with_count(asked, path, console)
     if asked.threads is None and (path / "plan.json").is_file():  # sums depend on threads: they stay as they were
-        threads = _read_plan(path)["threads"]
+        threads = plan.read(path)["threads"]
         if threads is None and jobs > 1:
             raise UsageError(
                 f"the runs of {path} use all processor threads, one run at a time; go on with --jobs 1, "
@@ -210,7 +209,7 @@ def settle(
 def _with_count(asked: Study, path: Path, console: Console | None) -> Study:
     """The study with the count that its folder has, or that its budget allows where nobody has said one."""
     there = (path / "plan.json").is_file()
-    count = _read_plan(path)["evaluate"]["count"] if there else plan.judged_count(asked)
+    count = plan.read(path)["evaluate"]["count"] if there else plan.judged_count(asked)
     if console and count != asked.evaluate.count and not there:
         terminal.say(
             console,
@@ -241,7 +240,7 @@ def _locked(path: Path, asked: Study) -> Iterator[None]:
     UsageError where it is none and holds more than a start of this study that was cut off leaves there.
     """
     if (path / "plan.json").is_file():
-        _read_plan(path)
+        plan.read(path)
     else:
         writing.refuse_others(path, "study folder", ("study.toml", "recipes"))
         writing.refuse_others(path / "recipes", "study's folder of recipes", ("*.toml",))
@@ -259,7 +258,7 @@ def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[P
     planned = plan.expand(asked, path, track)
     identity = plan.identity(asked, planned)
     if (path / "plan.json").is_file():
-        _check_same(path, _read_plan(path), identity)
+        _check_same(path, plan.read(path), identity)
     for folder in ("recipes", "logs", "runs"):
         (path / folder).mkdir(exist_ok=True)
     for name, text in texts.items():
@@ -298,17 +297,6 @@ def _check_same(path: Path, before: Mapping[str, Any], identity: Mapping[str, An
         f"{path} holds another study ({'; '.join(found[:3])}{more}); only seeds can be added to it, "
         "so choose another folder with --out"
     )
-
-
-def _read_plan(path: Path) -> dict[str, Any]:
-    place = path / "plan.json"
-    try:
-        tree = json.loads(place.read_text(encoding="utf-8"))
-        if {"hash", "threads", "configurations", "evaluate", "runs"} <= tree.keys():
-            return dict(tree)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
-        raise ModisteError(f"cannot read {place} ({error}); move the folder away and run the study again") from None
-    raise ModisteError(f"{place} is no plan of a study; move the folder away and run the study again")
 
 
 def _errand(run: Planned, path: Path, threads: int | None) -> Errand:

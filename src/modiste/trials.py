@@ -243,8 +243,6 @@ def category(value: Any) -> Any:
 def check_data(space: Space) -> tuple[Note, ...]:
     """What is to be said of the data that all trials share, before the first; what no trial can learn is an error."""
     base = spaces.base_recipe(space)
-    if any(key.startswith("data.") for key in space.space):
-        return ()
     images = data.open_data(base.data)
     if base.network.conditioning != "none" and "network.conditioning" not in space.space:
         data.check_learnable(images, limited=base.data.count is not None)
