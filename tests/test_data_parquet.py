@@ -151,6 +151,8 @@ def test_files_of_other_splits_are_named(tmp_path: Path) -> None:
     for name in ("train", "test", "validation"):
         formats.write(images(), None, tmp_path / "hub" / "data" / f"{name}-0.parquet", "parquet")
     assert read(tmp_path / "hub").notes == (UnreadFiles(("validation-0.parquet",)),)
+    alone = tmp_path / "hub" / "data" / "validation-0.parquet"
+    assert read(alone).notes == (), "it was asked for by itself"
 
 
 def test_colour_and_size_follow_the_rules_of_pictures(tmp_path: Path) -> None:

@@ -106,8 +106,11 @@ def labels(parts: Sequence[Path]) -> NDArray[Any]:
     return np.concatenate(found)
 
 
-def seen(parts: Sequence[Path]) -> tuple[Note, ...]:
-    """Which columns were read that could be doubted, and which were not though they look like labels."""
+def seen(path: Path, parts: Sequence[Path]) -> tuple[Note, ...]:
+    """What could be doubted of these files of a set at that path.
+
+    Columns that were read under another name, those that look like labels, and files of a folder that were not read.
+    """
     with _opened(parts[0]) as opened:
         schema = opened.schema_arrow
         image, label = _image_column(schema), _label_column(schema)
@@ -123,8 +126,8 @@ def seen(parts: Sequence[Path]) -> tuple[Note, ...]:
                 values = np.array(opened.read(columns=[name]).column(name).to_pylist(), object)
                 if keys.look_like_labels(values):
                     found.append(UnreadArray(name, "labels", advice))
-    used = {file for split in SPLITS for file in files(parts[0].parent, split)}
-    beside = [file.name for file in _inside(parts[0].parent) if used and file not in used]
+    used = {file for split in SPLITS for file in files(path, split)}
+    beside = [] if path.is_file() else [file.name for file in _inside(parts[0].parent) if file not in used]
     return (*found, *([UnreadFiles(tuple(beside))] if beside else []))
 
 

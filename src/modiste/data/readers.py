@@ -449,5 +449,5 @@ def read_parquet(path: Path, split: Split, data: Data) -> Images:
     prints: list[bytes] = []
     pixels, done = pictures.decoded(parquet.pictures(files), data, square=True, prints=prints)
     images = labelled(pixels, labels, names, name, known)
-    seen = parquet.seen(files) if split == "train" else ()
+    seen = parquet.seen(path, files) if split == "train" else ()
     return replace(images, notes=(*images.notes, *seen, *done), prints=tuple(prints))
