@@ -212,5 +212,7 @@ def test_paths_in_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert publishing.without_folders(text, [gone]) == wanted
     assert publishing.last_part("../../private/x") == "x" and publishing.last_part("--data=~/x/y") == "--data=y"
     tree = {"class_names": ["/srv/a/b"], "n": 3, "also": ["/srv/a/b", {"x": None}]}
+    sentence = {"warnings": ["/home/anna/x/j.onnx has no labels and/or classes (docs/judging.md)"]}
+    assert publishing.published(sentence) == {"warnings": ["j.onnx has no labels and/or classes (docs/judging.md)"]}
     assert publishing.published(tree) == {"class_names": ["/srv/a/b"], "n": 3, "also": ["b", {"x": None}]}
     assert os.sep == "/"

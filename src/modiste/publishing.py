@@ -104,7 +104,11 @@ def published(tree: Any, known: Iterable[str | Path] = ()) -> Any:
         return {key: value if key in NAMES else published(value, known) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [published(value, known) for value in tree]
-    return without_folders(last_part(tree), known) if isinstance(tree, str) else tree
+    if not isinstance(tree, str):
+        return tree
+    return without_folders(
+        tree if re.search(r"\s", tree) else last_part(tree), known
+    )  # a sentence may begin with a path
 
 
 def published_recipe(recipe: config.Recipe) -> config.Recipe:
