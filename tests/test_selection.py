@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ def test_the_best_is_the_least_and_the_first_among_equals() -> None:
     for record, value in zip(log[1:], (5.0, 3.0, 3.0, 4.0), strict=True):
         record[name] = value
     assert selection.best(log) == (name, log[2])
+    assert selection.best([*log, {"images": 55, name: math.nan}]) == (name, log[2])
     other = {"images": 60, "frechet_mine_2k_heldout": 8.0}  # after a judge was trained: another measure
     assert selection.best([*log, other]) == ("frechet_mine_2k_heldout", other)
 

@@ -87,6 +87,6 @@ def better(before: Best | None, record: Mapping[str, Any]) -> Best | None:
     A run that went on after a judge was trained has two such scores, which cannot be compared: the newer one counts.
     """
     name = next((key for key in record if key.endswith("_heldout")), None)
-    if name is None or (before is not None and before[0] == name and before[1][name] <= record[name]):
+    if name is None or (before is not None and before[0] == name and not record[name] < before[1][name]):
         return before
     return name, record
