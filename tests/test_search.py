@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -245,6 +246,17 @@ def test_going_on_makes_only_the_missing_trials(file: Path, pretended: list[str]
         table = list(csv.DictReader(lines))
     assert [float(row["value"]) for row in table] == [row["settings"]["train.lr_generator"] for row in four.trials]
     assert len(optuna.load_study(study_name="little", storage=f"sqlite:///{out / 'optuna.db'}").trials) == 4
+
+
+def test_a_trial_that_was_queued_again_is_not_one_too_many() -> None:
+    """Another worker may ask for it before the one that was killed is marked failed."""
+    attributes: list[dict[str, Any]] = [{}, {}, {}, {"place": 1}]
+    every = [SimpleNamespace(number=k, user_attrs=of, state=optuna.trial.TrialState.RUNNING)
+             for k, of in enumerate(attributes)]  # fmt: skip
+    assert [trials.place(one, every) for one in every] == [0, 1, 2, 1]
+    assert [trials.asked_before(one, every) for one in every] == [0, 1, 2, 2]
+    every[1].state, every[1].user_attrs = optuna.trial.TrialState.FAIL, {"again": "its worker was killed"}
+    assert trials.asked_before(every[3], every) == 2
 
 
 def test_another_search_does_not_fit(file: Path, pretended: list[str], tmp_path: Path) -> None:

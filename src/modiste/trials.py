@@ -85,8 +85,10 @@ def run_trials(mine: Search, stopped: Callable[[], bool]) -> None:
     states, told = mine.optuna.trial.TrialState, False
     while not stopped():
         _take_back(mine)
-        trials = [trial for trial in mine.trials if counts(trial)]
-        if len(trials) >= mine.space.trials and all(trial.state != states.WAITING for trial in trials):
+        every = mine.trials
+        trials = [trial for trial in every if counts(trial)]
+        places = {place(trial, every) for trial in trials}
+        if len(places) >= mine.space.trials and all(trial.state != states.WAITING for trial in trials):
             running = sum(trial.state == states.RUNNING for trial in trials)
             if not running:
                 return
@@ -96,8 +98,7 @@ def run_trials(mine: Search, stopped: Callable[[], bool]) -> None:
             time.sleep(WAITING_SECONDS)
             continue
         trial = mine.study.ask()
-        earlier = sum(counts(other) for other in mine.trials if other.number < trial.number)
-        if earlier >= mine.space.trials:  # another worker was faster
+        if asked_before(trial, mine.trials) >= mine.space.trials:  # another worker was faster
             _end(mine, trial.number, again="", reason="one trial too many")
         else:
             run_trial(mine, trial, stopped)
@@ -149,6 +150,12 @@ def place(trial: Any, all_trials: Sequence[Any]) -> int:
     """
     queued = sum("place" in other.user_attrs for other in all_trials if other.number < trial.number)
     return int(trial.user_attrs.get("place", trial.number - queued))
+
+
+def asked_before(trial: Any, all_trials: Sequence[Any]) -> int:
+    """How many other places were asked for before this trial; one that was queued again may still seem to be running."""
+    earlier = {place(one, all_trials) for one in all_trials if one.number < trial.number and counts(one)}
+    return len(earlier - {place(trial, all_trials)})
 
 
 def folder(trial: Any) -> str:
