@@ -109,3 +109,7 @@ def test_an_error_without_a_direction_is_finite() -> None:
     few = scores.frechet_score(wide[0], wide[1][:20]).uncertainty
     assert few is not None and math.isfinite(few) and few > 0
     assert scores.frechet_score(REAL, REAL).uncertainty == pytest.approx(0, abs=1e-6)
+
+
+def test_equal_values_have_no_spread() -> None:
+    assert standard_errors.of_left_out(np.full(10, 0.15)) == 0.0

@@ -48,8 +48,8 @@ def groups(count: int, strata: Labels | None = None) -> Labels:
 
 def of_left_out(values: NDArray[np.float64]) -> float:
     """The standard error by a score's values [G] without each group (grouped jackknife, Shao and Wu 1989)."""
-    count = len(values)
-    return math.sqrt((count - 1) / count * float(((values - values.mean()) ** 2).sum()))
+    count, apart = len(values), values - values[0]  # from one of them, so that equal values have no spread
+    return math.sqrt((count - 1) / count * float(((apart - apart.mean()) ** 2).sum()))
 
 
 class LeftOut:
