@@ -420,15 +420,15 @@ def from_toml(text: str, place: str) -> Recipe:
 
 
 def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree of a recipe; one that was written whole before a key was there means what was done then.
-
-    That is data.fit = "stretch" and data.heldout = "last".
-    """
+    """The tree of a recipe; one that was written whole before a key was there means what was done then."""
     data = tree.get("data")
-    if not isinstance(data, dict) or not {"name", "split", "resize_filter"} <= data.keys():
-        return tree
-    fit = {"fit": "stretch"} if data.get("resize") else {}
-    return {**tree, "data": {"heldout": "last", **fit, **data}}
+    whole = isinstance(data, dict) and {"name", "split", "resize_filter"} <= data.keys()
+    return {**tree, "data": data_as_meant(data)} if whole else tree
+
+
+def data_as_meant(data: dict[str, Any]) -> dict[str, Any]:
+    """The section of a recipe that says nothing of fit and heldout where these are not said: stretched, and the last."""
+    return {"heldout": "last", **({"fit": "stretch"} if data.get("resize") else {}), **data}
 
 
 def content_hash(recipe: Recipe) -> str:

@@ -92,11 +92,9 @@ def evaluate(
         what, count=count, checkpoint=checkpoint, seed=seed, truncation=truncation, batch_norm=batch_norm, like=real
     )
     images, unfitting = _labelled_alike(subject, real)
-    notes += [*unfitting, *map(str, real.notes)]
-    notes += subjects.unlike(subject, real, named=data_name is not None)
-    if classifier and images.labels is None:
-        without = (real.name, "add them") if real.labels is None else (subject.name, "use a conditional generator")
-        raise UsageError(f"--classifier needs labels, and {without[0]} has none; {without[1]}")
+    notes += [*unfitting, *map(str, real.notes), *subjects.unlike(subject, real, named=data_name is not None)]
+    if classifier:
+        _check_labels(subject, images, real)
     extractors, missing = extractors_for(dataset, real, judge, inception)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, reason = references.training(subject, dataset, reference, strangers)
@@ -118,11 +116,7 @@ def evaluate(
     if classifier:
         rows |= _classifier(subject, images, dataset, say)
     protocol = _protocol(subject, whole, images, floor_facts)
-    if protocol["classes"] not in (subjects.IN_EQUAL_SHARES, subjects.AS_IN_REFERENCE):
-        notes.append(
-            f"the classes of {subject.name} come otherwise than in {real.name} ({protocol['classes']}), which is part "
-            "of every distance; make or choose as many of each class as there"
-        )
+    notes += subjects.unevenness(subject, protocol["classes"], real)
     record: Record = {
         "format": records.FORMAT,
         "subject": {"name": subject.name, **subject.facts, "warnings": [*subject.warnings, *notes]},
@@ -148,6 +142,13 @@ def _labelled_alike(subject: Subject, real: Images) -> tuple[Images, list[str]]:
         return replace(subject.images, labels=None, class_names=()), []
     matched, warnings = subjects.match_labels(subject.images, real.class_names)
     return matched, list(warnings)
+
+
+def _check_labels(subject: Subject, images: Images, real: Images) -> None:
+    """UsageError where a classifier has no labels to learn from."""
+    if images.labels is None:
+        without = (real.name, "add them") if real.labels is None else (subject.name, "use a conditional generator")
+        raise UsageError(f"--classifier needs labels, and {without[0]} has none; {without[1]}")
 
 
 def extractors_for(

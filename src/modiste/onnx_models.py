@@ -118,9 +118,8 @@ def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...],
 def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
     """What the model learned from, as `modiste export` writes it; None of any other text."""
     try:
-        told = config.Data.model_validate_json(metadata["modiste.data"]).model_dump(exclude_unset=True)
-        fit = {"fit": "stretch"} if told.get("resize") else {}
-        return {"heldout": "last", **fit, **told}  # as it was before models told
+        told = config.Data.model_validate_json(metadata["modiste.data"])
+        return config.data_as_meant(told.model_dump(exclude_unset=True))
     except (KeyError, ValueError):
         return None
 

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,18 +121,19 @@ def study(
         if reused := len(planned) - len(todo):
             terminal.say(console, f"{reused} of {len(planned)} runs are finished already")
         outcomes.write(path, [row for run in planned for row in rows[run.name]])
-        for run in planned:
+
+        def tell(run: Planned) -> None:
             if tracker and found[run.name]:
                 tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
+
+        for run in planned:
+            tell(run)
 
         def carry_out(todo: Sequence[Planned]) -> None:
             errands = [_errand(run, path, asked.threads) for run in todo]
             with pace.telling(console, asked.name, planned, todo, jobs) as (glance, say):
-                if ray:
-                    results = workers.on_ray(ray, errands, jobs, stopped, glance)
-                else:
-                    results = workers.locally(errands, jobs, stopped, glance)
-                for number, outcome in results:
+                results = partial(workers.on_ray, ray) if ray else workers.locally
+                for number, outcome in results(errands, jobs, stopped, glance):
                     run = todo[number]
                     if outcome == workers.INTERRUPTED:
                         continue
@@ -141,17 +143,15 @@ def study(
                     found[run.name] = record
                     rows[run.name] = outcomes.rows_of(asked.name, run, record, outcome)
                     outcomes.write(path, [row for run in planned for row in rows[run.name]])
-                    if tracker and record:
-                        tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
+                    tell(run)
                     say(run, f"failed: {outcome}" if outcome else _first_score(rows[run.name]))
 
         carry_out(todo)
         for _ in range(2):  # the newest record may be as old as the others: then they are what it is compared with next
             odd = _unlike_the_newest([(run, record) for run in planned if (record := found[run.name])])
             if odd and not stopped():
-                terminal.say(
-                    console, f"{len(odd)} runs were measured otherwise than the newest, and are measured again"
-                )
+                number = f"{len(odd)} run was" if len(odd) == 1 else f"{len(odd)} runs were"
+                terminal.say(console, f"{number} measured otherwise than the newest, to be measured again")
                 carry_out(odd)
     return StudyFolder(path)
 

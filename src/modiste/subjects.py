@@ -97,7 +97,7 @@ def open_subject(
     A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
     share a noise; it is asked for its classes as often as they are in `like`, the images that it is compared with, and
     in turn where that has none. From a file or folder with more than `count` images so many are drawn without
-    replacement, in equal shares of each class where there are labels; `seed` chooses which. One with fewer is used
+    replacement, the same share of each class where there are labels; `seed` chooses which. One with fewer is used
     whole, with a warning. `truncation` and `batch_norm` say how a run's generator is sampled, see `sample.load`.
     """
     path = readers.expanded(what)
@@ -202,6 +202,14 @@ def shares(labels: NDArray[np.int64] | None, class_names: tuple[str, ...], like:
         listed = [f"{name} {count / len(labels):.1%}" for name, count in zip(class_names, found, strict=True) if count]
         return ", ".join(listed)
     return IN_EQUAL_SHARES if data.even(wanted) else AS_IN_REFERENCE
+
+
+def unevenness(subject: Subject, classes: str, real: Images) -> list[str]:
+    """A sentence where the classes come in other shares than in the reference, by the words of `shares`."""
+    if classes in (IN_EQUAL_SHARES, AS_IN_REFERENCE):
+        return []
+    return [f"the classes of {subject.name} come otherwise than in {real.name} ({classes}), which is part of every "
+            "distance; make or choose as many of each class as there"]  # fmt: skip
 
 
 def unlike(subject: Subject, real: Images, named: bool) -> list[str]:

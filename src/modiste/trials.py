@@ -153,7 +153,7 @@ def place(trial: Any, all_trials: Sequence[Any]) -> int:
 
 
 def asked_before(trial: Any, all_trials: Sequence[Any]) -> int:
-    """How many other places were asked for before this trial; one that was queued again may still seem to be running."""
+    """How many other places were asked for before this trial; who was queued again may still seem to be running."""
     earlier = {place(one, all_trials) for one in all_trials if one.number < trial.number and counts(one)}
     return len(earlier - {place(trial, all_trials)})
 
