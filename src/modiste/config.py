@@ -421,13 +421,13 @@ def from_toml(text: str, place: str) -> Recipe:
 
 def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree of a recipe; one that was written whole before a key was there means what was done then."""
-    data = tree.get("data")
+    data: Any = tree.get("data")
     whole = isinstance(data, dict) and {"name", "split", "resize_filter"} <= data.keys()
     return {**tree, "data": data_as_meant(data)} if whole else tree
 
 
 def data_as_meant(data: dict[str, Any]) -> dict[str, Any]:
-    """The section of a recipe that says nothing of fit and heldout where these are not said: stretched, and the last."""
+    """The section of a recipe that may say nothing of fit and heldout, which then are stretch and last."""
     return {"heldout": "last", **({"fit": "stretch"} if data.get("resize") else {}), **data}
 
 
