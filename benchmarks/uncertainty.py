@@ -200,9 +200,10 @@ def about(alarm: str) -> str:
 
 def alarms_table(found: Mapping[str, Any]) -> str:
     draws = found["draws"]
-    names = [*records.ALARMS, *sorted(found["audit"])]
-    counts = {**found["alarms"], **found["audit"]}
-    body = [[records.ALARMS.get(name, f"audit, {name}"), f"{counts.get(name, 0)} of {draws}"] for name in names]
+    counts = {words: found["alarms"].get(sign, 0) for sign, words in records.ALARMS.items()}
+    for space in ("pixels", "features"):
+        counts[f"audit: {audit.MORE}, {space}"] = found["audit"].get(f"{space}: {audit.MORE}", 0)
+    body = [[words, f"{count} of {draws}"] for words, count in counts.items()]
     return records.markdown(["alarm", "draws of unseen real images"], body)
 
 
@@ -292,18 +293,19 @@ NOTICES = {
 
 
 def copies_table(found: Sequence[Row]) -> str:
-    heads = ["copies", "share", *NOTICES, "other alarms", "audit, pixels", "audit, features"]
-    heads += ["frechet", "nearest ratio pixels", "near duplicates pixels", "data copying", "authenticity"]
+    """Who notices, a column for each alarm that is ever raised, and the scores."""
     shown = ("frechet", "nearest_ratio_pixels", "near_duplicates_pixels", "data_copying", "authenticity")
-    body = []
+    body: list[dict[str, str]] = []
     for one in found:
-        marks = ["yes" if sign in one["alarms"] else "" for sign in NOTICES.values()]
-        others = sorted({records.ALARMS.get(sign, sign) for sign in one["alarms"] if sign not in NOTICES.values()})
-        marks.append("; ".join(others))
-        marks += ["yes" if one["audit"][space] == audit.MORE else "" for space in ("pixels", "features")]
-        values = [records.short(one["scores"][kind], 3) for kind in shown]
-        body.append([one["copies"], f"{one['share']:g} %", *marks, *values])
-    return records.markdown(heads, body)
+        others = [records.ALARMS.get(sign, sign) for sign in one["alarms"] if sign not in NOTICES.values()]
+        marks = {f"alarm: {name}": "yes" if sign in one["alarms"] else "" for name, sign in NOTICES.items()}
+        marks["other alarms"] = "; ".join(sorted(set(others)))
+        for space in ("pixels", "features"):
+            marks[f"audit, {space}"] = "yes" if one["audit"][space] == audit.MORE else ""
+        values = {kind.replace("_", " "): records.short(one["scores"][kind], 3) for kind in shown}
+        body.append({"copies": one["copies"], "share": f"{one['share']:g} %", **marks, **values})
+    heads = [head for head in body[0] if any(line[head] for line in body)]
+    return records.markdown(heads, [[line[head] for head in heads] for line in body])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -39,7 +39,7 @@ from modiste import cli, workers
 from modiste.errors import ModisteError
 from modiste.workers import Errand
 
-TIMES = {"seconds", "images_per_second", "start", "end", "peak_memory_bytes", "command", "total_seconds"}
+TIMES = {"seconds", "images_per_second", "start", "end", "peak_memory_bytes", "command", "git_commit"}
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 SPACE = {"open", "os.mkdir"}
 """What needs room on a disk."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import sqlite3
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -36,6 +37,9 @@ from modiste.trials import Search
 
 MADE_FIRST = ("recipes", "optuna.db", "optuna.db-journal")
 """What a start that was cut off at once leaves in the folder."""
+
+LEAST_DATABASE = 2**18
+"""Bytes of the database of a search of a few trials."""
 
 Row = dict[str, Any]
 
@@ -123,6 +127,8 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
     if url is not None and own.is_file():
         raise UsageError(f"{path} has its own storage, optuna.db; leave --storage out, or choose another --out")
     with _locked(path, "lock"):
+        if url is None:
+            _check_room(path)
         storage = _storage(optuna, url or _url(own))
         direction = "maximize" if space.better == "higher" else "minimize"
         if space.pruner == "median":
@@ -201,6 +207,12 @@ def _url(database: Path) -> str:
     inner = database.absolute().as_uri()
     url = import_module("sqlalchemy").URL.create("sqlite", database=inner, query={"uri": "true"})
     return str(url.render_as_string(hide_password=False))
+
+
+def _check_room(path: Path) -> None:
+    """ModisteError where the folder's disk is full, of which a database says that it cannot be opened."""
+    with writing.place_named(path / "optuna.db"), tempfile.TemporaryFile(dir=path) as file:
+        file.write(bytes(LEAST_DATABASE))
 
 
 def _storage(optuna: Any, url: str) -> Any:
