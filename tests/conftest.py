@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; also for the processes that tests start
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two threads of a test leave the cores to the other tests
 
 import numpy as np
 import pytest

@@ -111,6 +111,7 @@ def test_a_closed_terminal_loses_nothing(tiny: config.Recipe, tmp_path: Path) ->
     file.write_text(config.to_toml(config.override(tiny, {"train.images": 10**7})), encoding="utf-8")
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may have it ignored
         os.execv(sys.executable, [sys.executable, "-m", "modiste", "train", str(file), "--out", str(out)])
     deadline = time.monotonic() + 60
     while not (out / "log.jsonl").exists() and time.monotonic() < deadline:

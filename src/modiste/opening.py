@@ -49,7 +49,7 @@ def open_folder(
         text = f"note: the images of {run.recipe.data.name} are in {recipe.data.name} now"
         terminal.say(console, text)
     if manifest["status"] == "finished" and not _bending(differing, same_data) and not notes:
-        if differing:
+        if recipe.data.name != run.recipe.data.name:
             writing.write_text(path / "recipe.toml", config.to_toml(recipe))
             runs.update_manifest(run, recipe_hash=config.content_hash(recipe))
         notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
