@@ -67,4 +67,5 @@ def test_other_data_are_refused(what: str, recipe: Recipe, moved: Path, tmp_path
     before = content(run)
     with pytest.raises(UsageError, match=r"data.name: .* -> "):
         modiste.train(run.path, overrides={"data.name": str(moved)}, extend=True)
-    assert_same(content(run), before) and run.recipe.data.name == recipe.data.name
+    assert_same(content(run), before)
+    assert run.recipe.data.name == recipe.data.name
