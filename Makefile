@@ -71,7 +71,7 @@ compare: $(READY)
 
 # The generator that ships: RUN's weights in float16, measured as they are kept, with their model card.
 CHECKPOINT ?= last
-SHIPPED := src/modiste/pretrained
+SHIPPED := src/modiste/assets/pretrained
 pretrained: $(READY)
 	@test -n "$(RUN)" || { echo "say which run: make pretrained RUN=runs/NAME [CHECKPOINT=best]" >&2; exit 2; }
 	@$(BIN)/modiste export $(RUN) --checkpoint $(CHECKPOINT) --pretrained --out $(SHIPPED)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from modiste import assembly
 from modiste.config import Recipe
-from modiste.networks import Shape
+from modiste.networks.build import Shape
+from modiste.training import setup
 
 
 def make_step(recipe: Recipe, shape: Shape, real: Tensor, precision: str) -> Callable[[], None]:
     """A function that does one step of an unconditional non-saturating DCGAN on these images [N, C, H, W]."""
-    state = assembly.make_state(recipe, shape, "cpu")
+    state = setup.make_state(recipe, shape, "cpu")
     generator, discriminator = state.generator.train(), state.discriminator.train()
     optimizer_g, optimizer_d = state.optimizer_g, state.optimizer_d
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -36,12 +36,14 @@ import tutorial_dcgan
 from rich.console import Console
 from rich.table import Table
 
-from modiste import assembly, config, data, progress, runs, trainer
+from modiste import config, environment, progress, runs
 from modiste.config import Recipe
-from modiste.data import Images
+from modiste.data.images import Images, to_unit
+from modiste.data.sets import open_data
 from modiste.errors import ModisteError
-from modiste.processes import Team
-from modiste.updates import step
+from modiste.training import callbacks, setup, trainer
+from modiste.training.distributed import ProcessGroup
+from modiste.training.step import step
 
 MEMORY_GOAL_MB = 1500
 GOALS = {  # what is compared, the least ratio of speeds, and what it is about
@@ -78,25 +80,25 @@ def plain(step: Callable[[], object]) -> Callable[[int], tuple[float, float]]:
 
 def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Callable[[int], tuple[float, float]]:
     """Turns of the trainer's own loop in a run folder, progress bar included, with each step's share of a tick."""
-    shape, team = assembly.image_shape(recipe, dataset), Team()
-    state = assembly.make_state(recipe, shape, "cpu")
-    rules = assembly.make_rules(recipe, state, team, "cpu", precision)
-    batch_at = assembly.batches(recipe, dataset, shape, team, "cpu")
-    run = runs.create(folder, recipe, {})
+    shape, group = setup.image_shape(recipe, dataset), ProcessGroup()
+    state = setup.make_state(recipe, shape, "cpu")
+    functions = setup.make_step_functions(recipe, state, group, "cpu", precision)
+    batch_at = setup.batches(recipe, dataset, shape, group, "cpu")
+    run = runs.create_run(folder, recipe, {})
     times: list[tuple[float, float]] = []
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
 
     def turn(steps: int) -> tuple[float, float]:
         times.clear()
-        advance = partial(step, state, rules, team, batch_at)
-        session = trainer.Session(recipe, run, len(dataset), shape, team, advance, stop=lambda: len(times) > steps)
-        with progress.watching(terminal, recipe.train.images or 0, None, state.images) as bar:
+        advance = partial(step, state, functions, group, batch_at)
+        session = trainer.Session(recipe, run, len(dataset), shape, group, advance, stop=lambda: len(times) > steps)
+        with callbacks.progress_callbacks(terminal, recipe.train.images or 0, None, state.images) as bar:
 
             def note(images: int, seconds: float) -> None:
                 bar.step(images, seconds)
                 times.append((time.perf_counter(), time.process_time()))
 
-            watch = progress.Watch(note, bar.tick, bar.say)
+            watch = callbacks.Callbacks(note, bar.tick, bar.say)
             trainer.loop(session, state, watch)
             (wall, processor), (wall_end, processor_end) = times[0], times[-1]
             tick_wall, tick_processor = time.perf_counter(), time.process_time()
@@ -113,12 +115,12 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
 
 def contestants(recipe: Recipe, folder: Path) -> dict[str, Contestant]:
     """Everything that takes turns, by name."""
-    dataset = data.open_data(recipe.data)
-    originals = data.open_data(recipe.data.model_copy(update={"resize": None})).pixels[:, 0]
-    shape = assembly.image_shape(recipe, dataset)
+    dataset = open_data(recipe.data)
+    originals = open_data(recipe.data.model_copy(update={"resize": None})).pixels[:, 0]
+    shape = setup.image_shape(recipe, dataset)
     batch_size = recipe.train.batch_size
-    real = data.to_unit(torch.from_numpy(dataset.pixels[:batch_size]))
-    best = assembly.choose_precision("auto", "cpu")
+    real = to_unit(torch.from_numpy(dataset.pixels[:batch_size]))
+    best = environment.choose_precision("auto", "cpu")
     turns = {
         "modiste": modiste(recipe, dataset, folder / "best", best),
         "bare": plain(bare_step.make_step(recipe, shape, real, best)),
@@ -189,7 +191,7 @@ def ratios(field_of: dict[str, Contestant]) -> dict[str, dict[str, Any]]:
             "goal": goal,
             "met": None if goal is None else median(wall) >= goal,
         }
-    if assembly.choose_precision("auto", "cpu") == "float32" and "modiste / tutorial" in found:
+    if environment.choose_precision("auto", "cpu") == "float32" and "modiste / tutorial" in found:
         row, goal = found["modiste / tutorial"], GOALS["modiste float32 / tutorial"][0]
         row.update(goal=goal, met=row["median"] >= goal)  # no bfloat16 instructions here
     return found
@@ -224,7 +226,7 @@ def settle_data(wish: str | None, quick: bool) -> str:
     if wish or quick:
         return wish or "toy"
     try:
-        data.open_data(config.Data())
+        open_data(config.Data())
     except ModisteError:
         return "toy"
     return "fashion-mnist"
@@ -295,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "quick": options.quick,
         "batch_size": recipe.train.batch_size,
         "threads": torch.get_num_threads(),
-        "precision": assembly.choose_precision("auto", "cpu"),
+        "precision": environment.choose_precision("auto", "cpu"),
         "rounds": len(field_of["modiste"].wall),
         "others_cores": others,
         "contestants": {

@@ -98,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipes", nargs="*", default=list(HOUSE), help="house recipes")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
-    published = course(train(PUBLISHED, options.out, options.minutes, 60_000, options.changes).log)
+    published = course(train(PUBLISHED, options.out, options.minutes, 60_000, options.changes).read_log())
     house = {
-        name: course(train(name, options.out, options.house_minutes, 6_000, options.changes).log)
+        name: course(train(name, options.out, options.house_minutes, 6_000, options.changes).read_log())
         for name in options.recipes
     }
     if not published or not all(house.values()):

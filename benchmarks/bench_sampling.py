@@ -19,7 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from modiste import exports, sample
+from modiste.exports import model as exported_model
+from modiste.sampling import generators
 
 FIRST_IMAGE_GOAL_SECONDS = 2.0
 
@@ -30,9 +31,9 @@ def measure(run: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any
     for turn in range(1 if quick else 5):
         say(f"sampling from a cold command line, {turn + 1}")
         cold.append(_cold(run))
-    generator = sample.load(run)
-    count = sample.CHUNK * (1 if quick else 40)
-    noise = sample.seed_noise(range(count), generator.z_dim)
+    generator = generators.load(run)
+    count = generators.CHUNK * (1 if quick else 40)
+    noise = generators.seed_noise(range(count), generator.z_dim)
     labels = np.arange(count) % generator.shape.classes if generator.shape.classes else None
     speeds: dict[str, float] = {}
     missing: dict[str, str] = {}
@@ -72,34 +73,38 @@ def _cold(run: Path) -> float:
         return time.perf_counter() - start
 
 
-def eager(generator: sample.TrainedGenerator, noise: torch.Tensor, labels: np.ndarray | None) -> Callable[[], object]:
+def eager(
+    generator: generators.TrainedGenerator, noise: torch.Tensor, labels: np.ndarray | None
+) -> Callable[[], object]:
     """What `modiste sample` does: chunks of 64 in float32, pixels as uint8."""
-    return lambda: sample.generate(generator.network, noise, labels)
+    return lambda: generators.generate(generator.network, noise, labels)
 
 
 def compiled(
-    generator: sample.TrainedGenerator, noise: torch.Tensor, labels: np.ndarray | None
+    generator: generators.TrainedGenerator, noise: torch.Tensor, labels: np.ndarray | None
 ) -> Callable[[], object]:
     """The same through torch.compile."""
     network = torch.compile(generator.network)
-    return lambda: sample.generate(network, noise, labels)  # type: ignore[arg-type]
+    return lambda: generators.generate(network, noise, labels)  # type: ignore[arg-type]
 
 
-def onnx(generator: sample.TrainedGenerator, noise: torch.Tensor, labels: np.ndarray | None) -> Callable[[], object]:
+def onnx(
+    generator: generators.TrainedGenerator, noise: torch.Tensor, labels: np.ndarray | None
+) -> Callable[[], object]:
     """The exported generator in onnxruntime, in the same chunks, without the rounding to pixels."""
     import onnxruntime
 
-    model = exports.to_onnx(generator.network, generator.shape, generator.z_dim)
+    model = exported_model.to_onnx(generator.network, generator.shape, generator.z_dim)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     numbers = noise.numpy()
 
     def make() -> None:
-        for start in range(0, len(numbers), sample.CHUNK):
-            given = {"noise": numbers[start : start + sample.CHUNK]}
+        for start in range(0, len(numbers), generators.CHUNK):
+            given = {"noise": numbers[start : start + generators.CHUNK]}
             if labels is not None:
-                given["labels"] = labels[start : start + sample.CHUNK]
+                given["labels"] = labels[start : start + generators.CHUNK]
             session.run(None, given)
 
     return make

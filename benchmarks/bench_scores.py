@@ -69,7 +69,7 @@ def timed(jobs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[st
 
 def ours(real: dict[str, np.ndarray], fake: dict[str, np.ndarray], size: int) -> dict[str, Any]:
     """Modiste's suite."""
-    from modiste import scores
+    from modiste.metrics import functional
 
     x, y = real["vectors"], fake["vectors"]
     classes = {"reference_labels": real["labels"], "generated_labels": fake["labels"]}
@@ -77,19 +77,19 @@ def ours(real: dict[str, np.ndarray], fake: dict[str, np.ndarray], size: int) ->
     base = peak_mb()
     seconds, found = timed(
         {
-            "frechet": lambda: scores.frechet_score(x, y),
-            "frechet infinite": lambda: scores.frechet_infinite(scores.moments(x), y),
-            "kernel": lambda: scores.kernel_distance(x, y, subset_size=size),
-            "inception style": lambda: scores.inception_style(fake["logits"]),
-            "precision, recall, density, coverage": lambda: scores.manifold_scores(x, y),
-            "class frechet": lambda: scores.class_frechet(reference=x, generated=y, classes=CLASSES, **classes),
-            "label agreement": lambda: scores.label_agreement(predicted, fake["labels"], CLASSES),
-            "class balance": lambda: scores.class_balance(predicted, CLASSES),
-            "two-sample 1-NN": lambda: scores.two_sample_1nn(x, y),
+            "frechet": lambda: functional.frechet_score(x, y),
+            "frechet infinite": lambda: functional.frechet_infinite(functional.moments(x), y),
+            "kernel": lambda: functional.kernel_distance(x, y, subset_size=size),
+            "inception style": lambda: functional.inception_style(fake["logits"]),
+            "precision, recall, density, coverage": lambda: functional.manifold_scores(x, y),
+            "class frechet": lambda: functional.class_frechet(reference=x, generated=y, classes=CLASSES, **classes),
+            "label agreement": lambda: functional.label_agreement(predicted, fake["labels"], CLASSES),
+            "class balance": lambda: functional.class_balance(predicted, CLASSES),
+            "two-sample 1-NN": lambda: functional.two_sample_1nn(x, y),
         }
     )
     peak = peak_mb()
-    manifold = scores.manifold_scores(x, y, k_precision=5)  # not timed: for the comparison of values
+    manifold = functional.manifold_scores(x, y, k_precision=5)  # not timed: for the comparison of values
     values = {
         "Fréchet distance": found["frechet"].value,
         "kernel distance": found["kernel"].value,

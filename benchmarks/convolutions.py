@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from modiste import config, penalties
-from modiste.networks import Shape, build_discriminator, build_generator, convolution, second_order
+from modiste import config
+from modiste.networks import convolution, double_backward
+from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.training import penalties
 
 WAYS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {
     "doubling and halving": (
@@ -25,7 +27,7 @@ WAYS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {
         {"swift": 32, "hour": 32, "sngan": 16, "sagan": 16, "biggan-small": 8},
     ),
     "gradient penalties": (
-        lambda: patch.object(second_order, "wanted", lambda: False),
+        lambda: patch.object(double_backward, "wanted", lambda: False),
         {"wgan-gp": 64, "dragan": 64, "r3gan-small": 16},
     ),
 }

@@ -19,9 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste import records, statistics
-from modiste.scales import Scale
-from modiste.student import t_quantile
+from modiste.evaluation import records
+from modiste.experiments import statistics
+from modiste.experiments.student import t_quantile
+from modiste.metrics.transforms import Scale
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int, int]], Floats]

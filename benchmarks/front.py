@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from modiste import data, provenance, sample, writing
+from modiste import files
 from modiste.config import Data
+from modiste.data.sets import open_data
+from modiste.provenance import verify
+from modiste.sampling import generators, writers
 
 COLUMNS = 9
 GAP, BELOW, LETTERS = 24, 26, 15  # pixels
@@ -23,12 +26,12 @@ GAP, BELOW, LETTERS = 24, 26, 15  # pixels
 
 def picture(run: str, dataset: str) -> Image.Image:
     """Two grids of one row per class, generated left and real right, and a line of small letters below."""
-    generator = sample.load(run)
-    real = data.open_data(Data(name=dataset), part="test")
+    generator = generators.load(run)
+    real = open_data(Data(name=dataset), part="test")
     assert real.labels is not None
     generated = np.concatenate([generator.sample(COLUMNS, label=name) for name in generator.class_names])
     first = [np.flatnonzero(real.labels == k)[:COLUMNS] for k in range(len(real.class_names))]
-    halves = [sample.grid(pixels, COLUMNS) for pixels in (generated, real.pixels[np.concatenate(first)])]
+    halves = [generators.grid(pixels, COLUMNS) for pixels in (generated, real.pixels[np.concatenate(first)])]
     wide, tall = halves[0].size
     canvas = Image.new("L", (2 * wide + GAP, tall + BELOW), 255)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(LETTERS)
@@ -46,8 +49,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/front.png"))
     options = parser.parse_args()
     facts = {"Title": "Generated garments beside real ones"}
-    content = sample.png(picture(options.run, options.data))
-    writing.write_bytes(options.out, provenance.stamp(content, facts, provenance.COMPOSITE_TYPE))
+    content = writers.png(picture(options.run, options.data))
+    files.write_bytes(options.out, verify.stamp(content, facts, verify.COMPOSITE_TYPE))
     print(f"wrote {options.out}")
 
 

@@ -21,9 +21,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from modiste import assembly, config, cuda_graph, data
+from modiste import config, environment
+from modiste.data.sets import open_data
 from modiste.networks.summary import training_flops
-from modiste.processes import Team
+from modiste.training import cuda_graph, setup
+from modiste.training.distributed import ProcessGroup
 
 ROUNDS = 3
 SIDES = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the square matrices of the peak
@@ -55,12 +57,12 @@ def peak(device: str, precision: str, quick: bool) -> float:
 
 def stepper(recipe: config.Recipe, device: str, precision: str) -> Callable[[float], float]:
     """Images per second of this recipe's steps for about so many seconds."""
-    dataset, team = data.open_data(recipe.data), Team()
-    shape = assembly.image_shape(recipe, dataset)
-    state = assembly.make_state(recipe, shape, device)
-    rules = assembly.make_rules(recipe, state, team, device, precision)
-    batch_at = assembly.batches(recipe, dataset, shape, team, device)
-    advance = cuda_graph.stepper(recipe, state, rules, team, batch_at, device)
+    dataset, group = open_data(recipe.data), ProcessGroup()
+    shape = setup.image_shape(recipe, dataset)
+    state = setup.make_state(recipe, shape, device)
+    functions = setup.make_step_functions(recipe, state, group, device, precision)
+    batch_at = setup.batches(recipe, dataset, shape, group, device)
+    advance = cuda_graph.make_step(recipe, state, functions, group, batch_at, device)
 
     def turn(seconds: float) -> float:
         for _ in range(cuda_graph.EAGER_STEPS + 1):  # the first ones compile, choose kernels, fill caches and capture
@@ -83,8 +85,8 @@ def measure(
     if quick:
         changes |= {"data.name": "toy", "data.count": 64, "train.batch_size": 8}
     recipe = config.override(config.load(name), changes)
-    shape = assembly.image_shape(recipe, data.open_data(recipe.data))
-    best = assembly.choose_precision("auto", device)
+    shape = setup.image_shape(recipe, open_data(recipe.data))
+    best = environment.choose_precision("auto", device)
     plain = {"train.cuda_graph": False}
     ways: dict[str, tuple[dict[str, Any], str]] = {
         "eager, float32": (plain, "float32"),
@@ -92,7 +94,7 @@ def measure(
     }
     if compiled:
         ways[f"compiled, {best}"] = (plain | {"train.compile": True}, best)
-    if cuda_graph.can_capture(recipe, Team(), device):
+    if cuda_graph.can_capture(recipe, ProcessGroup(), device):
         ways[f"CUDA graph, {best}"] = ({}, best)
         if compiled:
             ways[f"compiled, CUDA graph, {best}"] = ({"train.compile": True}, best)
@@ -153,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a step or two on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
-    device = assembly.choose_device(options.device)
+    device = environment.choose_device(options.device)
     torch.backends.cudnn.benchmark = True  # as in a training
     notes = Console(stderr=True)
     rows = []

@@ -19,8 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from modiste import config, data, features, figures, judge, measures, networks, progress, records
-from modiste.data import Images
+from modiste import config, progress
+from modiste.data.images import Images
+from modiste.data.sets import open_data
+from modiste.evaluation import records
+from modiste.metrics import features, judge, suite
+from modiste.networks.build import Shape
+from modiste.plotting import figures
 
 COUNT = 5_000
 MEMORISATION = ("nearest_ratio_pixels", "authenticity", "data_copying", "near_duplicates_pixels")
@@ -71,7 +76,7 @@ def shuffled_labels(images: Images, share: float, random: Random) -> Images:
 
 def training_copies(images: Images, share: float, random: Random) -> Images:
     """Some images replaced by training images of the same class, as they are."""
-    fit = data.open_data(config.Data(), part="fit")
+    fit = open_data(config.Data(), part="fit")
     pixels = images.pixels.copy()
     chosen = random.permutation(len(images))[: round(len(images) * share / 100)]
     for label in range(len(images.class_names)):
@@ -90,13 +95,13 @@ KINDS = (
 )
 
 
-def reference(count: int) -> tuple[measures.Reference, Images]:
+def reference(count: int) -> tuple[suite.Reference, Images]:
     """The test images through judge, second judge and random network, and the real images to be spoiled."""
     dataset = config.Data()
-    test, heldout, fit = (data.open_data(dataset, part=part) for part in ("test", "heldout", "fit"))
+    test, heldout, fit = (open_data(dataset, part=part) for part in ("test", "heldout", "fit"))
     extractors = [features.from_judge(judge.load(name), name) for name in judge.SHIPPED]
-    extractors.append(features.random_network(networks.Shape(1, 28)))
-    whole = measures.make_reference(test, "test", extractors, train=fit, unseen=test, count=count)
+    extractors.append(features.random_network(Shape(1, 28)))
+    whole = suite.make_reference(test, "test", extractors, train=fit, unseen=test, count=count)
     return whole, heldout.select(slice(count))
 
 
@@ -109,7 +114,7 @@ def rows(count: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         say(f"{done + 1} of {len(todo) + 1}: {name} {strength:g}")
         random = np.random.Generator(np.random.PCG64(0))
         spoiled = kind.damage(real, strength, random) if kind else real
-        found = measures.measure(spoiled, whole).scores
+        found = suite.measure(spoiled, whole).scores
         values = {name: score.value for name, score in found.items()}
         yield {"kind": name, "strength": strength, "unit": kind.unit if kind else "", "scores": values}
 
@@ -117,7 +122,7 @@ def rows(count: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
 def of(row: dict[str, Any], stem: str, extractor: str = "garment") -> float:
     """The row's score of that kind, by the judge unless another extractor is named."""
     for name, value in row["scores"].items():
-        if measures.stem(name) == stem and (f"_{extractor}_" in name or "_pixels_" in name):
+        if suite.metric_kind(name) == stem and (f"_{extractor}_" in name or "_pixels_" in name):
             return float(value)
     raise KeyError(stem)
 
@@ -157,8 +162,12 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
     body = []
     for row in table:
         strength = f"{row['strength']:g} {row['unit']}" if row["unit"] else ""
-        distances = [records.short(of(row, "frechet", extractor)) for extractor in ("garment", "second", "random")]
-        body.append([row["kind"], strength, *distances, *[records.short(of(row, stem), 3) for stem in SHOWN[1:]]])
+        distances = [
+            records.format_number(of(row, "frechet", extractor)) for extractor in ("garment", "second", "random")
+        ]
+        body.append(
+            [row["kind"], strength, *distances, *[records.format_number(of(row, stem), 3) for stem in SHOWN[1:]]]
+        )
     return records.markdown(heads, body)
 
 
@@ -169,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder for sanity.png")
     parser.add_argument("--json", action="store_true", help="print all scores as JSON")
     options = parser.parse_args(arguments)
-    with progress.telling("sanity") as say:
+    with progress.live_log("sanity") as say:
         table = list(rows(options.count, say))
     said = verdicts(table)
     if options.out:

@@ -20,12 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from modiste import audit, config, data, features, judge, measures, memorisation, networks, progress, records, sample
-from modiste.data import Images
-from modiste.features import Extractor, Features
-from modiste.measures import Memory, Reference
-from modiste.neighbours import NearestNeighbours, nearest
-from modiste.scores import Score
+from modiste import config, progress
+from modiste.data.images import Images, drawn_subset
+from modiste.data.sets import open_data
+from modiste.evaluation import audit, records
+from modiste.metrics import features, judge, memorisation
+from modiste.metrics import suite as metric_suite
+from modiste.metrics.features import Extractor, Features
+from modiste.metrics.functional import Score
+from modiste.metrics.nearest_neighbours import NearestNeighbours, nearest
+from modiste.metrics.suite import Memory, Reference
+from modiste.networks.build import Shape
+from modiste.sampling import generators
 
 Say = Callable[[str], None]
 Random = np.random.Generator
@@ -36,7 +42,7 @@ CEILING_IMAGES = 1_000
 def extractors() -> list[Extractor]:
     """The judge, the second judge and the random network, as an evaluation has them."""
     found = [features.from_judge(judge.load(name), name) for name in judge.SHIPPED]
-    return [*found, features.random_network(networks.Shape(1, 28))]
+    return [*found, features.random_network(Shape(1, 28))]
 
 
 def once(extractor: Extractor, known: Sequence[Images], say: Say) -> Extractor:
@@ -63,14 +69,14 @@ def row(name: str, score: Score, floor: Score | None, ceiling: float | None) -> 
         "floor": floor and floor.value,
         "floor_uncertainty": floor and floor.uncertainty,
         "ceiling": ceiling,
-        "better": measures.MEANINGS[measures.stem(name)].better,
+        "better": metric_suite.MEANINGS[metric_suite.metric_kind(name)].better,
         "details": dict(score.details),
     }
 
 
 def short(name: str) -> str:
     """A score's kind, with its extractor where that is not the judge."""
-    kind = measures.stem(name)
+    kind = metric_suite.metric_kind(name)
     extra = next((word for word in ("second", "random") if f"_{word}_" in name), "")
     return f"{kind}, {extra}" if extra else kind
 
@@ -86,16 +92,16 @@ def part(images: Images, rows: Any, name: str = "") -> Images:
 def errors(sets: int, count: int, say: Say) -> dict[str, Any]:
     """Per score the mean, the true deviation and the mean standard error over disjoint sets of generated images."""
     dataset = config.Data()
-    test, fit = (data.open_data(dataset, part=name) for name in ("test", "fit"))
+    test, fit = (open_data(dataset, part=name) for name in ("test", "fit"))
     say(f"making {sets * count:,} images")
-    made = sample.load("pretrained").sample_set(sets * count)
+    made = generators.load("pretrained").sample_set(sets * count)
     chosen = [once(extractor, [test, fit, made], say) for extractor in extractors()]
-    whole = measures.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
+    whole = metric_suite.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
     found: dict[str, list[Score]] = {}
     for k in range(sets):
         say(f"set {k + 1} of {sets}")
         one = part(made, slice(k * count, (k + 1) * count))
-        for name, score in measures.measure(one, replace(whole, seed=k)).scores.items():
+        for name, score in metric_suite.measure(one, replace(whole, seed=k)).scores.items():
             found.setdefault(name, []).append(score)
     return {name: spread(several) for name, several in found.items()}
 
@@ -113,8 +119,8 @@ def errors_table(found: Mapping[str, Mapping[str, float]]) -> str:
         told = one["told"]
         known = np.isfinite(told)
         ratio = f"{told / one['deviation']:.2f}" if known and one["deviation"] else "-"
-        shown = [records.short(one[key], 3) for key in ("mean", "deviation")]
-        body.append([short(name), *shown, records.short(told, 3) if known else "none", ratio])
+        shown = [records.format_number(one[key], 3) for key in ("mean", "deviation")]
+        body.append([short(name), *shown, records.format_number(told, 3) if known else "none", ratio])
     return records.markdown(["score", "mean", "deviation over sets", "± says", "± over deviation"], body)
 
 
@@ -124,18 +130,18 @@ def errors_table(found: Mapping[str, Mapping[str, float]]) -> str:
 def alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -> dict[str, Any]:
     """How often each alarm speaks of unseen real images: all parts but the training images are drawn anew each time."""
     dataset, random = config.Data(), np.random.Generator(np.random.PCG64(26))
-    test, heldout, fit = (data.open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
-    train = part(fit, data.drawn(len(fit), fit.labels, of_train, seed=0), "train")
+    test, heldout, fit = (open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
+    train = part(fit, drawn_subset(len(fit), fit.labels, of_train, seed=0), "train")
     pool = Images(
         np.concatenate([test.pixels, heldout.pixels]), np.concatenate([test.labels, heldout.labels]),
         test.class_names, "unseen",
     )  # fmt: skip
     chosen = [once(extractor, [pool, train], say) for extractor in extractors()]
-    judge_of, shape = chosen[0], networks.Shape(1, 28)
+    judge_of, shape = chosen[0], Shape(1, 28)
     learned = features.extract(judge_of, train)
     say("distances")
     own = nearest(learned.vectors, learned.vectors, exclude_self=True).distances[:, 0]
-    far = nearest(measures.flat(pool, shape), measures.flat(train, shape)).distances[:, 0]
+    far = nearest(metric_suite.flat(pool, shape), metric_suite.flat(train, shape)).distances[:, 0]
     near = nearest(features.extract(judge_of, pool).vectors, learned.vectors)
     ceilings = noise_ceilings(test, fit, chosen[:1])
     seen: Counter[str] = Counter()
@@ -161,7 +167,7 @@ def suite(
     images: Images, rows: Any, whole: Reference, memory: Memory, near: NearestNeighbours, far: Any
 ) -> dict[str, Score]:
     """The whole suite on these images of the pool, whose distances to the training images are known."""
-    return measures.measure(images, whole).scores | remembering(images, rows, whole, memory, near, far)
+    return metric_suite.measure(images, whole).scores | remembering(images, rows, whole, memory, near, far)
 
 
 def remembering(
@@ -188,9 +194,9 @@ def noise_ceilings(test: Images, fit: Images, chosen: Sequence[Extractor]) -> di
     """The scores of noise by the judge, which some alarms compare with."""
     known = [replace(extractor, examine=extractors()[0].examine) for extractor in chosen]
     some = part(test, slice(CEILING_IMAGES))
-    whole = measures.make_reference(some, "test", known, count=CEILING_IMAGES)
-    noise = measures.trivial("noise", CEILING_IMAGES, some, fit, 0)
-    return {short(name): score.value for name, score in measures.measure(noise, whole).scores.items()}
+    whole = metric_suite.make_reference(some, "test", known, count=CEILING_IMAGES)
+    noise = metric_suite.trivial("noise", CEILING_IMAGES, some, fit, 0)
+    return {short(name): score.value for name, score in metric_suite.measure(noise, whole).scores.items()}
 
 
 def about(alarm: str) -> str:
@@ -254,24 +260,26 @@ def copied(images: Images, train: Images, share: float, change: Change) -> Image
 def copies(base: str, count: int, say: Say) -> Iterator[Row]:
     """Per kind and share of copies the scores of memory, the alarms, and the audit's verdicts."""
     dataset = config.Data()
-    test, heldout, fit = (data.open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
+    test, heldout, fit = (open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
     chosen = extractors()
-    whole = measures.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
-    memory, shape = whole.memory, networks.Shape(1, 28)
+    whole = metric_suite.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
+    memory, shape = whole.memory, Shape(1, 28)
     assert memory is not None
     say("real images")
-    floors = measures.measure(part(heldout, slice(count)), replace(whole, memory=None)).scores
-    floors |= measures.measure(test, whole, only=(measures.memorisation_scores,)).scores
+    floors = metric_suite.measure(part(heldout, slice(count)), replace(whole, memory=None)).scores
+    floors |= metric_suite.measure(test, whole, only=(metric_suite.memorisation_scores,)).scores
     ceilings = noise_ceilings(test, fit, chosen[:1])
     unseen_near = nearest(memory.unseen_features.vectors, memory.train_features.vectors).distances[:, 0]
-    made = sample.load("pretrained").sample_set(count) if base == "generated" else part(heldout, slice(-count, None))
+    made = (
+        generators.load("pretrained").sample_set(count) if base == "generated" else part(heldout, slice(-count, None))
+    )
     todo = [("none", 0.0), *((name, float(share)) for name in CHANGES for share in SHARES)]
     for name, share in todo:
         say(f"{share:g} % copies, {name}")
         images = copied(made, fit, share, CHANGES[name]) if share else made
-        scores = measures.measure(images, whole).scores
+        scores = metric_suite.measure(images, whole).scores
         rows = {key: row(key, score, floors.get(key), ceilings.get(short(key))) for key, score in scores.items()}
-        far = nearest(measures.flat(images, shape), measures.flat(fit, shape)).distances[:, 0]
+        far = nearest(metric_suite.flat(images, shape), metric_suite.flat(fit, shape)).distances[:, 0]
         near = nearest(features.extract(chosen[0], images).vectors, memory.train_features.vectors).distances[:, 0]
         verdicts = {
             "pixels": audit.copies(far, memory.unseen_pixel_distances)["verdict"],
@@ -302,7 +310,7 @@ def copies_table(found: Sequence[Row]) -> str:
         marks["other alarms"] = "; ".join(sorted(set(others)))
         for space in ("pixels", "features"):
             marks[f"audit, {space}"] = "yes" if one["audit"][space] == audit.MORE else ""
-        values = {kind.replace("_", " "): records.short(one["scores"][kind], 3) for kind in shown}
+        values = {kind.replace("_", " "): records.format_number(one["scores"][kind], 3) for kind in shown}
         body.append({"copies": one["copies"], "share": f"{one['share']:g} %", **marks, **values})
     heads = [head for head in body[0] if any(line[head] for line in body)]
     return records.markdown(heads, [[line[head] for head in heads] for line in body])
@@ -318,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", choices=("generated", "real"), default="generated", help="what copies are put among")
     parser.add_argument("--json", type=Path, help="also write all numbers to this file")
     options = parser.parse_args(arguments)
-    with progress.telling(options.part) as say:
+    with progress.live_log(options.part) as say:
         if options.part == "errors":
             found: Any = errors(options.sets, options.count or 1_000, say)
             table = errors_table(found)

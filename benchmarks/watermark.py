@@ -19,8 +19,11 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from modiste import data, features, judge, scores, watermark
 from modiste.config import Data
+from modiste.data.images import resized
+from modiste.data.sets import open_data
+from modiste.metrics import features, functional, judge
+from modiste.provenance import watermark
 
 RATE = 1e-6
 SETS = (1, 10, 100)
@@ -45,8 +48,8 @@ ATTACKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "8-bit rounding only": lambda pixels: pixels,
     "JPEG quality 75": jpeg,
     "1-pixel shift, both ways": moved,
-    "resize to 32": lambda pixels: data.resized(pixels, 32, "bilinear"),
-    "resize to 32 and back": lambda pixels: data.resized(data.resized(pixels, 32, "bilinear"), 28, "bilinear"),
+    "resize to 32": lambda pixels: resized(pixels, 32, "bilinear"),
+    "resize to 32 and back": lambda pixels: resized(resized(pixels, 32, "bilinear"), 28, "bilinear"),
 }
 
 
@@ -77,14 +80,14 @@ def false_positives(real: np.ndarray, keys: int) -> list[float]:
 def cost(count: int, keys: list[str], strength: float) -> dict[str, object]:
     """Fréchet distances (garment judge) with and without the mark."""
     extractor = features.from_judge(judge.load("garment"), "garment")
-    reference = scores.moments(features.extract(extractor, data.open_data(Data(), part="test"), cached=True).vectors)
-    parts = [data.open_data(Data(), part=part).pixels for part in ("heldout", "fit")]
+    reference = functional.moments(features.extract(extractor, open_data(Data(), part="test"), cached=True).vectors)
+    parts = [open_data(Data(), part=part).pixels for part in ("heldout", "fit")]
     real = np.concatenate(parts)[:count]
-    plain = scores.moments(extractor.examine(real).vectors)
-    base, rows = scores.frechet(reference, plain), []
+    plain = functional.moments(extractor.examine(real).vectors)
+    base, rows = functional.frechet(reference, plain), []
     for key in keys:
-        marked = scores.moments(extractor.examine(watermark.embed(real, key, strength)).vectors)
-        rows.append([scores.frechet(reference, marked) - base, scores.frechet(plain, marked)])
+        marked = functional.moments(extractor.examine(watermark.embed(real, key, strength)).vectors)
+        rows.append([functional.frechet(reference, marked) - base, functional.frechet(plain, marked)])
         print(
             f"cost with {key!r}: {rows[-1][0]:+.5f} on {base:.5f}; marked against unmarked {rows[-1][1]:.5f}",
             flush=True,
@@ -101,7 +104,7 @@ def main() -> None:
     parser.add_argument("--strength", type=float, default=watermark.STRENGTH)
     options = parser.parse_args()
     keys = [f"key {k}" for k in range(options.keys)]
-    real = data.open_data(Data(), part="test").pixels[: options.images]
+    real = open_data(Data(), part="test").pixels[: options.images]
     result: dict[str, object] = {"strength": options.strength}
     pooled: dict[str, dict[int, list[float]]] = {name: {size: [] for size in SETS} for name in ATTACKS}
     for key in keys:

@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import assembly, cli, data, judge, terminal
+from modiste import cli, environment, progress
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
 from modiste.data import toy
+from modiste.data.images import content_digest
+from modiste.data.sets import open_data
+from modiste.metrics import judge
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,7 +35,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a command says only because it takes a while is not said on a machine that is slow."""
-    monkeypatch.setattr(terminal, "QUIET_SECONDS", 600.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 600.0)
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +63,9 @@ def closet_judge(closet: Path) -> Path:
     """
     torch.set_num_threads(1)
     settings = Data(name=str(closet))
-    place = judge.cache_path(data.digest(data.open_data(settings, part="fit")), "residual")
+    place = judge.cache_path(content_digest(open_data(settings, part="fit")), "residual")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "choose_precision", lambda *_: "float32")
+        patch.setattr(environment, "choose_precision", lambda *_: "float32")
         judge.train(settings, place, epochs=16)
     return place
 

@@ -13,7 +13,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from modiste import config, networks
+from modiste import config
+from modiste.networks.build import Shape, build_discriminator, build_generator
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -30,11 +31,11 @@ def test_the_tutorial_has_the_networks_of_diaz_a() -> None:
     script, network, shape = (
         benchmark("tutorial_dcgan"),
         config.load("diaz-a").network,
-        networks.Shape(channels=1, size=32),
+        Shape(channels=1, size=32),
     )
     for theirs, ours in (
-        (script.make_generator(), networks.build_generator(network, shape)),
-        (script.make_discriminator(), networks.build_discriminator(network, shape)),
+        (script.make_generator(), build_generator(network, shape)),
+        (script.make_discriminator(), build_discriminator(network, shape)),
     ):
         assert [weight.shape for weight in theirs.parameters()] == [weight.shape for weight in ours.parameters()]
         assert sum(weight.numel() for weight in theirs.parameters()) > 600_000

@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 import torch
 
-from modiste import networks, runs, sample, writing
+from modiste import environment, files, runs
 from modiste.config import Network, Recipe
 from modiste.errors import ModisteError, UsageError
+from modiste.networks.build import Shape, build_generator
+from modiste.sampling import generators as trained_generators
 
 
 def make(path: Path) -> runs.Run:
-    return runs.create(path, Recipe(name="here"), {"data": {"count": 4}, "device": "cpu", "threads": 1})
+    return runs.create_run(path, Recipe(name="here"), {"data": {"count": 4}, "device": "cpu", "threads": 1})
 
 
 def test_create_and_open(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     again = runs.open_run(tmp_path / "run")
-    assert again.recipe == Recipe(name="here")
-    assert again.manifest["status"] == "running" and again.manifest["data"] == {"count": 4}
+    assert again.read_recipe() == Recipe(name="here")
+    assert again.read_manifest()["status"] == "running" and again.read_manifest()["data"] == {"count": 4}
     runs.update_manifest(run, status="finished")
-    assert again.manifest["status"] == "finished" and again.manifest["data"] == {"count": 4}
+    assert again.read_manifest()["status"] == "finished" and again.read_manifest()["data"] == {"count": 4}
     with pytest.raises(UsageError, match=r"is not a run folder .* holds run"):
         runs.open_run(tmp_path / "rnu")
 
@@ -70,20 +72,20 @@ def test_a_cut_off_line_is_no_record_and_rewinding_drops_the_future(tmp_path: Pa
     run = make(tmp_path / "run")
     for images in (10, 20, 30):
         runs.append_log(run, {"images": images})
-        writing.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
+        files.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
     with (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write('{"images": 4')
-    assert [record["images"] for record in run.log] == [10, 20, 30]
+    assert [record["images"] for record in run.read_log()] == [10, 20, 30]
     runs.rewind(run, 20)
     assert [json.loads(line)["images"] for line in (run.path / "log.jsonl").read_text().splitlines()] == [10, 20]
-    assert [grid.stem for grid in run.grids] == ["000000010", "000000020"]
+    assert [grid.stem for grid in run.list_grids()] == ["000000010", "000000020"]
 
 
 def test_a_start_sweeps_out_what_killed_writers_left_and_nothing_of_living_ones(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    own, killed = f"{os.getpid()}-{writing.THIS_PROCESS}-7", f"{ended.pid}-0a1b-7"
+    own, killed = f"{os.getpid()}-{files.THIS_PROCESS}-7", f"{ended.pid}-0a1b-7"
     reused = f"{os.getpid()}-0a1b-7"  # a killed process's number, which this one was given
     for mark in (own, f"{os.getppid()}-0a1b-7", killed, reused, "mine"):
         (run.path / "state" / f".1.pt.{mark}.writing").touch()
@@ -92,7 +94,7 @@ def test_a_start_sweeps_out_what_killed_writers_left_and_nothing_of_living_ones(
     with runs.locked(run.path):
         left = {path.name.removesuffix(".writing") for path in run.path.rglob("*.writing")}
     assert left == {f"{name}.{mark}" for name in (".1.pt", ".set") for mark in (own, f"{os.getppid()}-0a1b-7", "mine")}
-    assert writing.beside(tmp_path / "x").name.startswith(f".x.{own[:-1]}")
+    assert files.temporary_beside(tmp_path / "x").name.startswith(f".x.{own[:-1]}")
 
 
 def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
@@ -102,28 +104,28 @@ def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_generator_round_trip(tmp_path: Path) -> None:
-    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), networks.Shape(1, 16, 0)
-    generator = networks.build_generator(network, shape).eval()
+    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), Shape(1, 16, 0)
+    generator = build_generator(network, shape).eval()
     with pytest.raises(UsageError, match=r"has no generator\.safetensors yet"):
-        runs.load_generator(run.path)
-    runs.describe_generator(run, network, shape, ())
+        trained_generators.load_network(run.path)
+    trained_generators.describe_network(run, network, shape, ())
     runs.save_generator(run, generator)
-    loaded, loaded_shape, names = runs.load_generator(run.path)
+    loaded, loaded_shape, names = trained_generators.load_network(run.path)
     noise = torch.randn(3, 8)
     assert torch.equal(loaded(noise, None), generator(noise, None)) and (loaded_shape, names) == (shape, ())
     weights = run.path / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ModisteError, match=r"cannot be loaded"):
-        runs.load_generator(run.path)
+        trained_generators.load_network(run.path)
 
 
 def test_every_checkpoint_of_a_folder_can_be_loaded(tmp_path: Path) -> None:
-    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), networks.Shape(1, 16, 0)
-    generators = [networks.build_generator(network, shape).eval() for _ in range(4)]
-    runs.describe_generator(run, network, shape, ())
+    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), Shape(1, 16, 0)
+    generators = [build_generator(network, shape).eval() for _ in range(4)]
+    trained_generators.describe_network(run, network, shape, ())
     runs.save_generator(run, generators[0])
     with pytest.raises(UsageError, match=r"run has no best\.safetensors; leave the checkpoint out"):
-        sample.load(run, "best")
+        trained_generators.load(run, "best")
     runs.save_generator(run, generators[1], "best")
     raw, ema = generators[2].state_dict(), generators[3].state_dict()
     averaged = runs.save_state(run, 10, {"generator": raw, "ema": ema})
@@ -131,10 +133,10 @@ def test_every_checkpoint_of_a_folder_can_be_loaded(tmp_path: Path) -> None:
     names = ("last", "best", f"state/{plain.name}", f"state/{averaged.name}")
     noise = torch.randn(3, 8)
     for name, generator in zip(names, generators, strict=True):
-        assert torch.equal(sample.load(run, name).network(noise, None), generator(noise, None))
+        assert torch.equal(trained_generators.load(run, name).network(noise, None), generator(noise, None))
     averaged.write_bytes(averaged.read_bytes()[:-9])
     with pytest.raises(ModisteError, match=r"\.pt is damaged"):
-        sample.load(run, names[3])
+        trained_generators.load(run, names[3])
 
 
 def test_fresh_path_is_the_first_free_number(tmp_path: Path) -> None:
@@ -148,10 +150,10 @@ def test_the_newest_is_found_beyond_a_thousand_million_images(tmp_path: Path) ->
     run = make(tmp_path / "run")
     for images in (999_999_000, 999_999_999, 1_000_000_500, 1_000_001_000):
         runs.save_state(run, images, {"images": images})
-        writing.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
+        files.write_bytes(run.path / "samples" / f"{images:09d}.png", b"grid")
     state, _ = runs.load_state(run)
     assert state == {"images": 1_000_001_000} and len(runs.states(run)) == 2
-    assert run.grids[-1].stem == "1000001000"
+    assert run.list_grids()[-1].stem == "1000001000"
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
@@ -160,15 +162,19 @@ def test_unreadable_descriptions_are_one_sentence(tmp_path: Path, content: bytes
     (run.path / "generator.safetensors").write_bytes(b"")
     for name in ("manifest.json", "generator.json", "recipe.toml", "log.jsonl"):
         (run.path / name).write_bytes(content + b"\n")
-    for read in (lambda: run.manifest, lambda: run.recipe, lambda: runs.load_generator(run.path)):
+    for read in (
+        lambda: run.read_manifest(),
+        lambda: run.read_recipe(),
+        lambda: trained_generators.load_network(run.path),
+    ):
         with pytest.raises(ModisteError, match=r"manifest\.json|generator\.json|recipe\.toml"):
             read()
     if content != b"[1]":  # which is a line of JSON
         with pytest.raises(ModisteError, match=r"log\.jsonl"):
-            assert run.log
+            assert run.read_log()
     (run.path / "generator.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModisteError, match=r"generator\.json describes no generator"):
-        runs.load_generator(run.path)
+        trained_generators.load_network(run.path)
 
 
 def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
@@ -190,33 +196,33 @@ def test_the_commit_is_that_of_the_package_and_not_of_the_repository_around_it(
 
     file = tmp_path / "runs.py"
     file.write_text("", encoding="utf-8")
-    monkeypatch.setattr(runs, "__file__", str(file))
+    monkeypatch.setattr(environment, "__file__", str(file))
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "thesis")
-    assert runs.describe_machine()["git_commit"] is None
+    assert environment.describe_machine()["git_commit"] is None
     git("add", "runs.py")
-    assert runs.describe_machine()["git_commit"] == git("rev-parse", "HEAD")
+    assert environment.describe_machine()["git_commit"] == git("rev-parse", "HEAD")
 
 
 def test_a_manifest_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
-    writing.write_json(run.path / "manifest.json", {})
+    files.write_json(run.path / "manifest.json", {})
     with pytest.raises(ModisteError, match=r"manifest.json lacks data, device, status, threads"):
-        runs.open_run(run.path).manifest  # noqa: B018
+        runs.open_run(run.path).read_manifest()
 
 
 def test_the_last_record_is_read_alone(tmp_path: Path) -> None:
     run = runs.Run(tmp_path)
-    assert runs.last_record(run) is None
+    assert runs.read_last_record(run) is None
     records: list[dict[str, Any]] = [{"images": k, "note": "é" * (k % 7)} for k in range(3000)]
     runs.write_log(run, records)
-    assert runs.last_record(run) == run.log[-1] == records[-1]
+    assert runs.read_last_record(run) == run.read_log()[-1] == records[-1]
     runs.append_log(run, {"images": 3000, "long": "x" * 10_000})
-    assert runs.last_record(run) == {"images": 3000, "long": "x" * 10_000}
+    assert runs.read_last_record(run) == {"images": 3000, "long": "x" * 10_000}
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"images": 4000, "cut off')
-    assert runs.last_record(run) == run.log[-1] == {"images": 3000, "long": "x" * 10_000}
+    assert runs.read_last_record(run) == run.read_log()[-1] == {"images": 3000, "long": "x" * 10_000}
     runs.write_log(run, records[:1])
-    assert runs.last_record(run) == records[0]
+    assert runs.read_last_record(run) == records[0]
     (tmp_path / "log.jsonl").write_text("")
-    assert runs.last_record(run) is None
+    assert runs.read_last_record(run) is None

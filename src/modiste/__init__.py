@@ -8,29 +8,29 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from modiste.version import __version__
 
 if TYPE_CHECKING:
-    from modiste.augmentation import augment
     from modiste.config import Recipe
     from modiste.errors import ModisteError
-    from modiste.evaluation import evaluate
-    from modiste.exports import export, export_pretrained
-    from modiste.sample import TrainedGenerator, load
-    from modiste.studies import study
-    from modiste.trainer import train
+    from modiste.evaluation.evaluate import evaluate
+    from modiste.experiments.augmentation.augment import augment
+    from modiste.experiments.studies import study
+    from modiste.exports.model import export, export_pretrained
+    from modiste.sampling.generators import TrainedGenerator, load
+    from modiste.training.trainer import train
 
 _HOMES = {
     "ModisteError": "modiste.errors",
     "Recipe": "modiste.config",
-    "TrainedGenerator": "modiste.sample",
-    "augment": "modiste.augmentation",
-    "evaluate": "modiste.evaluation",
-    "export": "modiste.exports",
-    "export_pretrained": "modiste.exports",
-    "load": "modiste.sample",
-    "study": "modiste.studies",
-    "train": "modiste.trainer",
+    "TrainedGenerator": "modiste.sampling.generators",
+    "augment": "modiste.experiments.augmentation.augment",
+    "evaluate": "modiste.evaluation.evaluate",
+    "export": "modiste.exports.model",
+    "export_pretrained": "modiste.exports.model",
+    "load": "modiste.sampling.generators",
+    "study": "modiste.experiments.studies",
+    "train": "modiste.training.trainer",
 }
 
 __all__ = [

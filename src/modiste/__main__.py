@@ -5,6 +5,8 @@ looks for modules, the working folder or this one; neither is to stand in for Py
 before it is taken away.
 """
 
+from __future__ import annotations
+
 import sys
 
 if __name__ == "__main__":

@@ -464,7 +464,7 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return flat | {f"{section}.{key}": value for section in SECTIONS for key, value in tree[section].items()}
 
 
-FOLDERS = {"recipe": "recipes", "study": "study_plans", "search space": "search_spaces"}
+FOLDERS = {"recipe": "presets/recipes", "study": "presets/studies", "search space": "presets/searches"}
 """Where the package keeps its TOML files, by their kind."""
 SECTIONS: dict[str, type[Section]] = {
     "data": Data,

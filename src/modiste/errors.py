@@ -5,6 +5,8 @@ Exception
      └─ UsageError  it was asked for wrongly: exit code 2
 """
 
+from __future__ import annotations
+
 
 class ModisteError(Exception):
     """A failure whose message is a sentence for the user: what, where, and what to do about it."""

@@ -22,28 +22,22 @@ import hashlib
 import io
 import json
 import os
-import pickle
-import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modiste import config, writing
+from modiste import config, files
+from modiste.environment import utc_now
 from modiste.errors import ModisteError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from modiste.networks import Shape
-
 STATES_KEPT = 2
 PRETRAINED = "pretrained"
-SHIPPED = Path(__file__).with_name(PRETRAINED)
+SHIPPED = Path(__file__).parent / "assets" / PRETRAINED
 
 
 @dataclass(frozen=True)
@@ -63,14 +57,12 @@ class Run:
         """The folder for what is made of the run unless another is named: its own, for the shipped run one here."""
         return Path("runs") / f"modiste-{PRETRAINED}" if self.shipped else self.path
 
-    @property
-    def recipe(self) -> config.Recipe:
+    def read_recipe(self) -> config.Recipe:
         """The resolved recipe the run was started with."""
         place = self.path / "recipe.toml"
         return config.from_toml(_read(place), str(place))
 
-    @property
-    def manifest(self) -> dict[str, Any]:
+    def read_manifest(self) -> dict[str, Any]:
         """What is known about how the run was made; see `describe_machine`."""
         manifest = _read_json(self.path / "manifest.json")
         if missing := {"status", "data", "device", "threads"} - manifest.keys():
@@ -79,26 +71,23 @@ class Run:
             )
         return manifest
 
-    @property
     def is_pretrained(self) -> bool:
         """Whether the folder holds a generator to use, and no state that training could go on from."""
-        return PRETRAINED in self.manifest
+        return PRETRAINED in self.read_manifest()
 
-    @property
-    def log(self) -> list[dict[str, Any]]:
+    def read_log(self) -> list[dict[str, Any]]:
         """The log's records, one per tick; a line cut off by a crash is not a record."""
         place = self.path / "log.jsonl"
         if not place.exists():
             return []
         return [_record(place, line) for line in _read(place).split("\n")[:-1]]
 
-    @property
-    def grids(self) -> list[Path]:
+    def list_grids(self) -> list[Path]:
         """The sample grids in the order of training."""
         return sorted((self.path / "samples").glob("[0-9]*.png"), key=_position)
 
 
-def last_record(run: Run) -> dict[str, Any] | None:
+def read_last_record(run: Run) -> dict[str, Any] | None:
     """The log's newest record, without reading the others; None if there is none yet."""
     place = run.path / "log.jsonl"
     if not place.is_file():
@@ -162,20 +151,20 @@ def _seen(path: Path) -> bool:
         return False
 
 
-def trainable(what: str, out: str | Path | None) -> str:
+def resolve_trainable(what: str, out: str | Path | None) -> str:
     """What `train` was given, the shipped run as its folder; UsageError to go on with one that holds no state."""
     run = None if what in config.shipped() else find_run(what)
-    if run is None or not run.is_pretrained:
+    if run is None or not run.is_pretrained():
         return what
     if out is None:
         raise UsageError(
-            f"{what} is a generator made with the recipe {run.recipe.name}, without the state that training goes on "
-            f"from; train that recipe anew with `modiste train {what} --out runs/mine`"
+            f"{what} is a generator made with the recipe {run.read_recipe().name}, without the state that training "
+            f"goes on from; train that recipe anew with `modiste train {what} --out runs/mine`"
         )
     return str(run.path)
 
 
-def create(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
+def create_run(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
     """A new run folder with its recipe and manifest; the manifest is written last, it makes the folder a run."""
     run = Run(path)
     try:
@@ -183,15 +172,15 @@ def create(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
         (path / "state").mkdir(exist_ok=True)
     except OSError as error:
         raise ModisteError(f"cannot make the run folder {path}: {error.strerror}; choose another with --out") from None
-    writing.write_text(path / "recipe.toml", config.to_toml(recipe))
-    manifest = {"recipe_hash": config.content_hash(recipe), "start": now(), "end": None, "status": "running"}
-    writing.write_json(path / "manifest.json", {**manifest, **facts})
+    files.write_text(path / "recipe.toml", config.to_toml(recipe))
+    manifest = {"recipe_hash": config.content_hash(recipe), "start": utc_now(), "end": None, "status": "running"}
+    files.write_json(path / "manifest.json", {**manifest, **facts})
     return run
 
 
 def update_manifest(run: Run, **changes: Any) -> None:
     """Replace some of the manifest's entries."""
-    writing.write_json(run.path / "manifest.json", {**run.manifest, **changes})
+    files.write_json(run.path / "manifest.json", {**run.read_manifest(), **changes})
 
 
 def fresh_path(path: Path) -> Path:
@@ -204,30 +193,30 @@ def fresh_path(path: Path) -> Path:
     return candidate
 
 
-def refuse_strangers(path: Path, recipe: config.Recipe | None = None) -> None:
+def refuse_foreign_folder(path: Path, recipe: config.Recipe | None = None) -> None:
     """UsageError when a folder holds other people's files, or a pretrained run, instead of one that trains there.
 
     A start that was cut off leaves recipe.toml; with `recipe`, that file must be the one that would be written.
     """
-    if exists(path) and Run(path).is_pretrained:
+    if exists(path) and Run(path).is_pretrained():
         raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
     if not exists(path):
-        writing.refuse_others(path, "run folder", ("recipe.toml",))
+        files.refuse_foreign_folder(path, "run folder", ("recipe.toml",))
         if recipe is not None:
-            writing.refuse_changed({path / "recipe.toml": config.to_toml(recipe)}, "training")
+            files.refuse_changed({path / "recipe.toml": config.to_toml(recipe)}, "training")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a run folder, and sweep out what a process that was killed inside a write has left there."""
-    with writing.held(path, "training"):
-        writing.sweep(path.rglob(".*.writing"))
+    with files.locked(path, "training"):
+        files.sweep(path.rglob(".*.writing"))
         yield
 
 
 def append_log(run: Run, record: Mapping[str, Any]) -> None:
     """Add one line to the log."""
-    with writing.place_named(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
+    with files.errors_name_place(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
         log.flush()
         os.fsync(log.fileno())
@@ -235,14 +224,14 @@ def append_log(run: Run, record: Mapping[str, Any]) -> None:
 
 def write_log(run: Run, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace the log by these records."""
-    writing.write_text(run.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    files.write_text(run.path / "log.jsonl", "".join(json.dumps(record) + "\n" for record in records))
 
 
 def rewind(run: Run, images: int) -> None:
     """Drop what log, samples and (damaged) states tell of images after that position, before training goes on there."""
     if (run.path / "log.jsonl").exists():
-        write_log(run, [record for record in run.log if record["images"] <= images])
-    for file in (*run.grids, *states(run)):
+        write_log(run, [record for record in run.read_log() if record["images"] <= images])
+    for file in (*run.list_grids(), *states(run)):
         if int(file.stem.partition("-")[0]) > images:
             file.unlink()
 
@@ -255,7 +244,7 @@ def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
     path = run.path / "state" / f"{images:09d}-{_hash(content)}.pt"
-    writing.write_bytes(path, content)
+    files.write_bytes(path, content)
     for old in states(run)[STATES_KEPT:]:
         old.unlink()
     return path
@@ -303,91 +292,7 @@ def save_generator(run: Run, generator: nn.Module, name: str = "generator") -> N
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    writing.write_bytes(run.path / f"{name}.safetensors", save(tensors))
-
-
-def describe_generator(run: Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
-    """Write generator.json: the network's settings, its image shape and the names of its classes."""
-    described = {"network": network.model_dump(mode="json"), "shape": asdict(shape)}
-    writing.write_json(run.path / "generator.json", {**described, "class_names": list(class_names)})
-
-
-def load_generator(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, Shape, tuple[str, ...]]:
-    """A folder's generator in eval mode, its image shape and the names of its classes.
-
-    `weights` is a file of the folder: generator.safetensors, best.safetensors, or a state such as
-    state/000320000-HASH.pt, whose moving average counts where it has one.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from modiste import networks
-
-    file = folder / weights
-    if not file.is_file() and weights == "generator.safetensors":
-        raise UsageError(f"{folder} has no generator.safetensors yet; train first, or wait for the first tick")
-    if not file.is_file():
-        raise UsageError(f"{folder} has no {weights}; leave the checkpoint out for its generator.safetensors")
-    description = folder / "generator.json"
-    tree = _read_json(description)
-    try:
-        shape, class_names = networks.Shape(**tree["shape"]), tuple(map(str, tree["class_names"]))
-        network = config.Network(**tree["network"])
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModisteError(
-            f"{description} describes no generator ({reason}); resume the training to write it again"
-        ) from None
-    generator = networks.build_generator(network, shape)
-    try:
-        if file.suffix == ".pt":
-            state = read_state(file)
-            if state is None:
-                raise ModisteError(f"{file} is damaged (its content does not match the hash in its name); use another")
-            generator.load_state_dict(state["generator"] if state["ema"] is None else state["ema"])
-        else:
-            generator.load_state_dict(load(file.read_bytes()))
-    except (SafetensorError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        remedy = "resume the training to write it again, with the version that manifest.json names"
-        raise ModisteError(f"{file} cannot be loaded ({reason}); {remedy}") from None
-    return generator.eval(), shape, class_names
-
-
-def describe_machine() -> dict[str, Any]:
-    """Versions, machine and command of this process, for the manifest."""
-    import numpy
-    import torch
-
-    from modiste import __version__
-
-    name = Path(sys.argv[0]).name
-    return {
-        "modiste": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "git_commit": _git_commit(),
-        "command": ["modiste" if name == "__main__.py" else name, *sys.argv[1:]],
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree the package runs from; None for an installed package."""
-    file = Path(__file__)
-    with suppress(OSError, subprocess.SubprocessError):
-        # An environment installed inside somebody's repository is not part of it.
-        for question in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
-            ask = ["git", "-C", str(file.parent), *question]
-            answer = subprocess.run(ask, capture_output=True, timeout=5, check=True).stdout.decode("ascii").strip()
-        return answer
-    return None
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    files.write_bytes(run.path / f"{name}.safetensors", save(tensors))
 
 
 def _read(path: Path) -> str:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Option
 
-from modiste import __version__, lifeline, terminal
-from modiste.cli import augmenting, browsing, comparing, exporting, judging, reporting, searching, training, verifying
+from modiste import progress, subprocesses
+from modiste.cli import augment, evaluate, export, inspect, report, search, study, train, verify
 from modiste.errors import ModisteError, is_out_of_memory
+from modiste.version import __version__
 
 app = typer.Typer(
     name="modiste",
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (training, judging, comparing, searching, augmenting, reporting, browsing, exporting, verifying):
+for verbs in (train, evaluate, study, search, augment, report, inspect, export, verify):
     app.add_typer(verbs.app)
 
 
@@ -32,9 +33,9 @@ def main() -> NoReturn:
     # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
     # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    lifeline.hold()
-    terminal.print_anything()
-    with terminal.never_silent(f"modiste {_verb(sys.argv[1:])}".rstrip()):
+    subprocesses.hold()
+    progress.accept_any_text()
+    with progress.heartbeat(f"modiste {_verb(sys.argv[1:])}".rstrip()):
         _carry_out()
 
 

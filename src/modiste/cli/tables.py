@@ -14,15 +14,15 @@ LEFT = ("reading", "what it says", "state", "verdict")
 def print_table(heads: Sequence[str], body: Sequence[Sequence[str]], markdown: bool = False) -> None:
     """Print a table for the terminal, as wide lines for a pipe, or as Markdown."""
     if markdown:
-        from modiste import records
+        from modiste.evaluation import records
 
         print(records.markdown(heads, body))
         return
-    from modiste import terminal
+    from modiste import progress
 
-    console = terminal.console(to_errors=False)
+    console = progress.console(to_errors=False)
     for line in layout(heads, body, console.width if console.is_terminal else None):
-        terminal.say(console, line)
+        progress.log(console, line)
 
 
 def layout(heads: Sequence[str], body: Sequence[Sequence[str]], width: int | None) -> list[str]:

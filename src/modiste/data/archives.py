@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.data import keys
-from modiste.data.findings import ReadFrom, UnreadArray
 from modiste.data.images import Note
 from modiste.data.keys import Kind, Split
+from modiste.data.notes import ReadFrom, UnreadArray
 from modiste.errors import ModisteError
 
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile)

@@ -41,7 +41,7 @@ def _checked(raw: object, place: str) -> str:
         text.encode()
     except UnicodeError:
         raise ModisteError(f"{place}: the class {_spelled(raw)} has a name that is not UTF-8; rename it") from None
-    name = composed(text)
+    name = normalised_name(text)
     if not name:
         raise ModisteError(f"{place}: a class is called {_spelled(raw)}, which is no name; give it one")
     if any(unicodedata.category(sign) in UNWRITTEN for sign in name):
@@ -51,7 +51,7 @@ def _checked(raw: object, place: str) -> str:
     return name
 
 
-def composed(name: str) -> str:
+def normalised_name(name: str) -> str:
     """A name as it is compared: in Unicode's form NFC, without spaces around it."""
     return unicodedata.normalize("NFC", name).strip()
 

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-import platformdirs
-
-from modiste import terminal
+from modiste import progress
 from modiste.errors import ModisteError
 
 Verify = Callable[[str, Path], object]
@@ -22,19 +20,14 @@ CONNECT_SECONDS, READ_SECONDS = 4, 30
 ATTEMPTS = 2  # a transfer that was cut off is begun anew once
 
 
-def cache_root() -> Path:
-    """The user's cache folder; MODISTE_CACHE moves it."""
-    return Path(os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")).expanduser()
-
-
-def download(address: str, target: Path, verify: Verify, progress: bool = True) -> None:
+def download(address: str, target: Path, verify: Verify, show_progress: bool = True) -> None:
     """Leaves the file at `target`, whole and verified, or raises and leaves nothing."""
     import pooch
     import requests
 
     reason = ""
     for _ in range(ATTEMPTS):
-        bar = Bar(target.name) if progress else None
+        bar = Bar(target.name) if show_progress else None
         beside = target.with_name(f"{target.name}.part")
         fetch = pooch.HTTPDownloader(
             progressbar=bar or False, chunk_size=1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS)
@@ -95,13 +88,13 @@ class Bar:
         from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
         self._total = count
-        console = terminal.console()
+        console = progress.console()
         if console.is_terminal:
             columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
-            self.drawn = self._shown.enter_context(terminal.bar(console, *columns))
+            self.drawn = self._shown.enter_context(progress.bar(console, *columns))
             self.task = self.drawn.add_task(self.name, total=count)
         else:
-            terminal.announce(f"downloading {self.name} ({count / 1e6:.1f} MB)")
+            progress.log_plain(f"downloading {self.name} ({count / 1e6:.1f} MB)")
 
     def update(self, count: int) -> None:
         if self.drawn is not None:

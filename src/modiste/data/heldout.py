@@ -27,7 +27,7 @@ def fingerprint(image: NDArray[np.uint8]) -> bytes:
     return sha.digest()
 
 
-def drawn_tenth(
+def draw_heldout(
     prints: Sequence[bytes], labels: NDArray[Any], groups: Sequence[str] | None = None
 ) -> NDArray[np.int64]:
     """Sorted indices of the images to hold out, by their fingerprints, classes [N] and groups.

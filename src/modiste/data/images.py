@@ -83,7 +83,7 @@ class Images:
         return replace(self, pixels=pixels, labels=labels, name=name or self.name, prints=None, groups=None)
 
 
-def describe(images: Images) -> str:
+def describe_images(images: Images) -> str:
     """One line: name, count, size, channels and classes."""
     _, channels, height, width = images.pixels.shape
     colour = "grey" if channels == 1 else "RGB"
@@ -92,7 +92,7 @@ def describe(images: Images) -> str:
     return f"{images.name}: {len(images):,} images, {height} x {width} {colour}, {classes}"
 
 
-def digest(images: Images) -> str:
+def content_digest(images: Images) -> str:
     """SHA-256 over shape, pixels and labels, as 64 hexadecimal digits; names do not count."""
     sha = hashlib.sha256(f"{images.pixels.shape} {images.labels is not None}".encode())
     sha.update(np.ascontiguousarray(images.pixels).data)
@@ -182,7 +182,7 @@ def _permutation(dataset_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return order
 
 
-def drawn(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[np.int64]:
+def drawn_subset(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[np.int64]:
     """Sorted indices of `count` images drawn at random, in proportion to the classes; all if there are no more.
 
     Drawn, because every regular pick goes wrong on some order: the first ones where a file is sorted by class, every
@@ -196,7 +196,7 @@ def drawn(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[n
     return np.sort(order[np.arange(count) * total // count])
 
 
-def beginning(images: Images, count: int) -> Images:
+def first_images(images: Images, count: int) -> Images:
     """The first `count` images of a published set, which everybody has who measures with it; of others so many drawn.
 
     Drawn too where the first ones have a class more or less often than a draw would, by six standard deviations.
@@ -206,5 +206,5 @@ def beginning(images: Images, count: int) -> Images:
         return images
     counts = () if labels is None else class_counts(labels, len(images.class_names))
     if not images.mixed or (labels is not None and is_skewed(labels[:count], counts, total)):
-        return images.select(drawn(total, labels, count, seed=0))
+        return images.select(drawn_subset(total, labels, count, seed=0))
     return images.select(slice(count))

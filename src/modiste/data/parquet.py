@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.data import keys
-from modiste.data.findings import ReadFrom, UnreadArray, UnreadFiles
 from modiste.data.images import Note, class_folder
+from modiste.data.notes import ReadFrom, UnreadArray, UnreadFiles
 from modiste.errors import ModisteError
 
 IMAGE, LABEL = "image", "label"

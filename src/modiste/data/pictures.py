@@ -14,9 +14,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from modiste.config import Data
 from modiste.data import parquet
-from modiste.data.findings import Fitted, Size, Transparent
 from modiste.data.heldout import fingerprint
 from modiste.data.images import Note, Pixels, scaled
+from modiste.data.notes import Fitted, Size, Transparent
 from modiste.errors import ModisteError, UsageError
 
 KNOWN_BY_CONTENT = (

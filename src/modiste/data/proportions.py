@@ -18,7 +18,7 @@ def class_counts(labels: NDArray[np.int64], classes: int) -> tuple[int, ...]:
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
-def even(counts: Sequence[int]) -> bool:
+def even_labels(counts: Sequence[int]) -> bool:
     """Whether all classes are equally frequent."""
     return len(set(counts)) <= 1
 

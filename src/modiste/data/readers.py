@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from modiste.config import Data
 from modiste.data import archives, keys, parquet, pictures
 from modiste.data.classes import Unused, checked_names
-from modiste.data.findings import UnreadFiles, UnreadFolder, few
 from modiste.data.images import Images, Labels, Note, Pixels
+from modiste.data.notes import UnreadFiles, UnreadFolder, few
 from modiste.errors import ModisteError
 
 Split = keys.Split

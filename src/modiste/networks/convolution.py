@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from modiste.networks import second_order
+from modiste.networks import double_backward
 
 
 class Conv2d(nn.Conv2d):
     """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if second_order.wanted():
-            return second_order.convolve(input, self.weight, self.bias, self.stride, self.padding, self.groups)
+        if double_backward.wanted():
+            return double_backward.convolve(input, self.weight, self.bias, self.stride, self.padding, self.groups)
         if not _under_autocast(input) or self.groups > 1 or _suits_onednn(self):
             return super().forward(input)
         return _convolve(self, input, transposed=False)
@@ -71,8 +71,8 @@ class HalvingConv2d(Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if self.training and _in_float32(input):
             kernel = four_from_three(self.weight) / 4
-            if second_order.wanted():
-                return second_order.convolve(input, kernel, self.bias, (2, 2), (1, 1), 1)
+            if double_backward.wanted():
+                return double_backward.convolve(input, kernel, self.bias, (2, 2), (1, 1), 1)
             return F.conv2d(input, kernel, self.bias, stride=2, padding=1)
         return F.avg_pool2d(super().forward(input), 2)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks import Shape
+from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.layers import (
     Stack,

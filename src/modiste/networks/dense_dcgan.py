@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks import Shape
+from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (

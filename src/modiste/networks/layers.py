@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import register_parametrization
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks.convolution import Conv2d
-from modiste.networks.second_order import LeakyReLU, ReLU
+from modiste.networks.double_backward import LeakyReLU, ReLU
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 

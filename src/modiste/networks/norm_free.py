@@ -19,7 +19,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks import Shape
+from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d
 from modiste.networks.layers import (
     SpectralNorm,

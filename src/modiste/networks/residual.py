@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks import Shape
+from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, DoublingConv2d, HalvingConv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from modiste.config import Network
-from modiste.networks import Shape
+from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, DoublingConv2d
 from modiste.networks.dcgan import halved
 from modiste.networks.layers import (

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from modiste.config import Network, Recipe
-from modiste.networks import Shape, build_discriminator, build_generator
-from modiste.networks.second_order import for_gradient_penalties
+from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.double_backward import for_gradient_penalties
 
 BATCH = 2  # operations are counted for so many images and divided; batch norm needs two
 

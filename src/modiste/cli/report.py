@@ -1,0 +1,48 @@
+"""Verbs that tell: report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import JsonFlag
+from modiste.cli.tables import print_table
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    what: Annotated[Path, Argument(help="A run folder, `pretrained` or a study folder.")],
+    out: Annotated[Path | None, Option(help="The page; default report.html in that folder.")] = None,
+    watch: Annotated[bool, Option("--watch", help="Keep a live page up to date until training has ended.")] = False,
+    every: Annotated[int, Option(min=1, help="Seconds between two states of a live page.")] = 30,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a report to look at: one HTML page, and the same as Markdown with PNG files.
+
+    Example: modiste report runs/swift
+    """
+    from modiste import progress
+    from modiste.experiments import conclusions
+    from modiste.reports import report as reporting
+
+    with progress.live_log("report") as say:
+        written = reporting.watch(what, out, seconds=every, say=say) if watch else reporting.write(what, out, say=say)
+    table = written.report.summary
+    rows = [[cell for cell in row if isinstance(cell, str)] for row in table.rows]
+    if as_json:
+        files = {"html": str(written.html), "markdown": str(written.markdown)}
+        tree: dict[str, Any] = {**files, "heads": list(table.heads), "rows": rows}
+        if written.report.findings is not None:
+            tree["findings"] = conclusions.to_json(written.report.findings)
+        print(json.dumps(tree, indent=2))
+        return
+    print_table(table.heads, rows)
+    print(f"wrote {written.html}")
+    if written.markdown:
+        print(f"wrote {written.markdown}")

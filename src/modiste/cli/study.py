@@ -1,0 +1,157 @@
+"""Verbs that compare: study."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import JsonFlag, TrackOption
+from modiste.cli.tables import print_table
+from modiste.errors import ModisteError
+
+if TYPE_CHECKING:
+    from modiste.experiments.studies import StudyFolder
+
+app = typer.Typer()
+
+
+@app.command()
+def study(
+    what: Annotated[
+        str | None, Argument(help="A study's name, a TOML file, or a study folder to go on with; none lists them.")
+    ] = None,
+    out: Annotated[Path | None, Option(help="The study folder; default studies/NAME.")] = None,
+    seeds: Annotated[str | None, Option(help="How many training seeds (3), or which (0,2,5).")] = None,
+    budget: Annotated[str | None, Option(help="Length of each run: 5min, 3 epochs or 60000 images.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every configuration.")] = None,
+    count: Annotated[
+        int | None,
+        Option(min=2, help="Generated images per evaluation; default 10,000, and 2,000 where runs are short."),
+    ] = None,
+    reference: Annotated[
+        Literal["test", "heldout"] | None, Option(help="Real images to judge by; default test.")
+    ] = None,
+    jobs: Annotated[
+        int,
+        Option(
+            min=1,
+            help="Runs at a time; they share the processor's threads. Of runs with several processes each, no more "
+            "than there are cores for.",
+        ),
+    ] = 1,
+    ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
+    track: TrackOption = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the plan with time and disk; train nothing.")] = False,
+    calibration: Annotated[
+        bool, Option("--calibration/--no-calibration", help="Whether a dry run tries each configuration.")
+    ] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare recipes over training seeds, each run a process of its own; or go on with a study that was stopped.
+
+    Example: modiste study diaz --seeds 3 --budget 5min
+    """
+    from modiste import config, progress
+    from modiste.experiments import studies, study_config
+
+    if what is None:
+        _print_list(as_json)
+        return
+    asked, path = studies.resolve_study(
+        what,
+        out,
+        seeds=study_config.parse_seeds(seeds) if seeds is not None else None,
+        budget=budget,
+        overrides=config.assignments(settings or []),
+        jobs=jobs,
+        count=count,
+        reference=reference,
+        console=progress.console(),
+    )
+    if dry_run:
+        from modiste import progress
+        from modiste.experiments import estimate, trackers
+
+        if track:
+            trackers.choose(track)
+        planned = study_config.expand(asked, path, track)
+        if ray in (None, "local"):
+            console = progress.console()
+            jobs = studies.at_a_time(jobs, max(run.processes for run in planned), console)
+        with progress.live_log(asked.name) as say:
+            predicted = estimate.table(asked, planned, jobs, calibration, say)
+        _print_forecast(predicted, path, as_json)
+        return
+    folder = studies.study(asked, path, jobs=jobs, ray=ray, track=track)
+    _print_study(folder, as_json)
+
+
+def _print_list(as_json: bool) -> None:
+    from modiste.experiments import study_config
+
+    found = {name: study_config.load(name) for name in study_config.shipped()}
+    if as_json:
+        rows = [{**one.model_dump(mode="json"), "name": name} for name, one in found.items()]
+        print(json.dumps(rows, indent=2))
+        return
+    for name, one in found.items():
+        print(f"{name:14} {one.about}")
+        print(f"{'':14} {', '.join(each.name for each in study_config.configurations(one))}")
+
+
+def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> None:
+    from modiste import progress
+
+    if as_json:
+        print(json.dumps({**predicted, "out": str(path)}, indent=2))
+        return
+    print(f"{predicted['study']}: {predicted['about']}")
+    heads = ["configuration", "images", "GFLOP/image", "images/s", "training", "evaluation", "disk"]
+    body = [
+        [
+            row["configuration"],
+            f"{row['images']:,}",
+            f"{row['gflop_per_image']:.3f}",
+            "-" if row["images_per_second"] is None else f"{row['images_per_second']:,.0f}",
+            "-" if row["training_seconds"] is None else progress.duration(row["training_seconds"]),
+            "-" if row["evaluation_seconds"] is None else progress.duration(row["evaluation_seconds"]),
+            "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f} MB",
+        ]
+        for row in predicted["configurations"]
+    ]
+    print_table(heads, body)
+    jobs = f", {predicted['jobs']} at a time" if predicted["jobs"] > 1 else ""
+    print(f"\n{predicted['runs']} runs{jobs}, seeds {', '.join(map(str, predicted['seeds']))}, into {path}")
+    if predicted["seconds"] is not None:
+        uncounted = predicted["configurations"][0]["evaluation_seconds"] is None
+        without = ", evaluations not counted" if uncounted else ""
+        print(f"time about {progress.duration(predicted['seconds'])}{without}")
+        if first := predicted["first_evaluation_seconds"]:
+            print(f"of it {progress.duration(first)} for the real images, which are measured once for all studies")
+    if predicted["bytes"] is not None:
+        print(f"disk about {predicted['bytes'] / 1e6:,.0f} MB")
+    print(f"the first of the commands:\n  {predicted['commands'][0]}")
+
+
+def _print_study(folder: StudyFolder, as_json: bool) -> None:
+    from modiste.experiments import conclusions, results
+
+    rows = folder.rows
+    found = conclusions.of(rows)
+    if as_json:
+        tree = {"study": str(folder.path), "finished": folder.finished, "rows": rows}
+        print(json.dumps({**tree, "findings": conclusions.to_json(found)}, indent=2))
+    else:
+        print_table(*results.table(rows))
+        for sentence in [*results.notes(rows), *results.failures(rows), *conclusions.sentences(found)]:
+            print(sentence)
+        print(f"wrote {folder.path / 'records.csv'}")
+        if not folder.finished:
+            print(f"not finished; go on with:  modiste study {shlex.quote(str(folder.path))}")
+    if not any(row["status"] == "finished" for row in rows) and folder.finished:
+        raise ModisteError(f"every run of the study failed; {folder.path / 'logs'} holds what they said")

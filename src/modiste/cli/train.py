@@ -1,0 +1,244 @@
+"""Verbs that make something: train, sample."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, TrackOption, data_changes
+from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste import runs
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to go on with.")],
+    out: Annotated[Path | None, Option(help="The run folder; default runs/NAME, with -seedK for a seed K > 0.")] = None,
+    data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
+    resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
+    fit: FitOption = None,
+    background: BackgroundOption = None,
+    group_by: GroupOption = None,
+    seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
+    budget: Annotated[
+        str | None,
+        Option(help="Length: 90s, 5min or 1h of training time (a bare number is seconds), 3 epochs or 60000 images."),
+    ] = None,
+    fresh: Annotated[bool, Option("--fresh", help="Start anew in a numbered folder; nothing is deleted.")] = False,
+    extend: Annotated[
+        bool,
+        Option("--extend", help="Go on with a run: to a greater --budget, or train.images where rates are constant."),
+    ] = False,
+    track: TrackOption = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print the resolved recipe and its cost; train nothing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a recipe, or go on where it stopped.
+
+    Example: modiste train swift --budget 4min --out runs/mine
+    """
+    from modiste import config
+
+    changes = config.assignments(settings or [])
+    if data is not None:
+        changes["data.name"] = data
+    changes |= data_changes(resize, fit, background, group_by)
+    if seed is not None:
+        changes["seed"] = seed
+    if budget is not None:
+        from modiste.experiments import study_config
+
+        changes |= study_config.budget_changes(budget, "--budget")
+    if dry_run:
+        _print_plan(recipe, out, changes, as_json)
+        return
+
+    from modiste import environment, progress
+    from modiste.experiments import trackers
+    from modiste.training import trainer
+
+    follow = trackers.choose(track).follow if track and environment.is_main_process() else None
+    console = progress.console()
+    run = trainer.train(recipe, out, overrides=changes, fresh=fresh, extend=extend, console=console, follow=follow)
+    if environment.is_main_process():
+        _print_run(run, as_json)
+
+
+def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: bool) -> None:
+    from modiste import config
+    from modiste.data.images import describe_images
+    from modiste.data.sets import open_data
+    from modiste.networks import summary
+    from modiste.training import resume, setup
+
+    recipe, path = setup.resolve_run(name, out, changes)
+    recipe = resume.as_begun(recipe, path)
+    dataset = open_data(recipe.data)
+    notes, labels_note = setup.noticed(recipe, dataset), setup.labels_note(recipe, dataset)
+    recipe = setup.resolve(recipe, dataset, changes)
+    setup.check_fit(recipe, dataset)
+    operations = summary.training_flops(recipe, setup.image_shape(recipe, dataset))
+    images = recipe.train.images or 0
+    if as_json:
+        cost = {"gflop_per_image": operations / 1e9, "tflop": operations * images / 1e12}
+        told = {"out": str(path), "data": describe_images(dataset), **cost, "recipe": recipe.model_dump()}
+        print(json.dumps(told, indent=2))
+        return
+    print(config.to_toml(recipe))
+    print(f"# {describe_images(dataset)}{labels_note}")
+    for note in notes:
+        print(f"# warning: {note}")
+    print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")
+    print(f"# would train into {path}")
+
+
+def _print_run(run: runs.Run, as_json: bool) -> None:
+    from modiste import progress
+
+    manifest = run.read_manifest()
+    if as_json:
+        print(
+            json.dumps(
+                {"run": str(run.path), **manifest, "last": run.read_log()[-1] if run.read_log() else None}, indent=2
+            )
+        )
+        return
+    if manifest["status"] == "interrupted":
+        going_on = shlex.join(["modiste", "train", str(run.path)])
+        print(f"stopped at {manifest['images']:,} images, state saved; go on with:  {going_on}")
+        return
+    first_class = manifest["data"]["classes"][-1] if run.read_recipe().network.conditioning != "none" else None
+    words = f"--class {shlex.quote(first_class)} " if first_class else ""
+    print(f"trained {manifest['images']:,} images in {progress.duration(manifest['seconds'])}")
+    print(f"  last grid   {run.list_grids()[-1] if run.list_grids() else 'deleted'}")
+    print(f"  animation   {run.path / 'progress.gif'}")
+    print(f"  generator   {run.path / 'generator.safetensors'}")
+    if best := manifest.get("best"):
+        print(f"  best        {run.path / 'best.safetensors'}: after {best['images']:,} images, by held-out images")
+    print("try next:")
+    folder, other = shlex.quote(str(run.path)), run.read_recipe().seed + 1
+    print(f"  modiste sample {folder} {words}--count 64 --out {folder}/sample.png")
+    print(f"  modiste evaluate {folder}")
+    print(f"  modiste sample {folder} --interpolate 1 2 --out {folder}/between.gif")
+    print(f"  modiste train {folder} --seed {other} --out {folder}-seed{other}")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, Argument(help="A run folder, or `pretrained`, the generator in the package.")],
+    out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz, set.parquet or a folder (see --format).")],
+    label: Annotated[str | None, Option("--class", help="A class by name, else number; default all in turn.")] = None,
+    count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
+    per_class: Annotated[int | None, Option(help="A set with so many images of every class.")] = None,
+    seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
+    interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
+    truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
+    checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
+    batch_norm: Annotated[
+        Literal["running", "standing"], Option(help="Batch norm's statistics: as kept in training, or anew.")
+    ] = "running",
+    kind: Annotated[
+        str | None,
+        Option("--format", help="png, gif, npz, folder, idx, parquet or huggingface, whatever --out ends in."),
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, Option("--keep-duplicates", help="Leave near-duplicates of training images in a set.")
+    ] = False,
+    columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
+    watermark: Annotated[str | None, Option(help="Mark the pixels with this secret; see `verify --key`.")] = None,
+    sign: Annotated[bool, Option("--sign", help="Sign PNG files (C2PA; extra `provenance`).")] = False,
+    certificate: Annotated[Path | None, Option(help="To sign with: a PEM chain; default a test certificate.")] = None,
+    private_key: Annotated[Path | None, Option(help="The certificate's key, PEM.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make images with a trained generator; seed k is the same image in any count.
+
+    Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
+    """
+    from modiste import runs
+    from modiste.provenance import verify
+    from modiste.provenance import watermark as watermarks
+    from modiste.sampling import generators, writers
+
+    if interpolate and seeds:
+        raise UsageError("--interpolate has its two seeds already; leave --seeds out")
+    if per_class is not None and (interpolate or seeds or count or label):
+        raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
+    kind = kind or generators.format_of(out)
+    generators.check_format(kind)
+    chosen = generators.parse_seeds(seeds) if seeds else None
+    marks: dict[str, Any] = {
+        "watermark": watermark, "sign": sign, "certificate": certificate, "private_key": private_key,
+    }  # fmt: skip
+    if not interpolate and writers.is_set(kind, len(chosen) if chosen else count or 64, per_class):
+        count = count or (64 if chosen is None and per_class is None else None)
+        _write_set(
+            run, out, as_json, kind=kind, per_class=per_class, count=count, seeds=chosen, label=label,
+            truncation=truncation, checkpoint=checkpoint, batch_norm=batch_norm, keep_duplicates=keep_duplicates,
+            **marks,
+        )  # fmt: skip
+        return
+    generator = generators.load(run, checkpoint, batch_norm)
+    signed = sign or certificate is not None or private_key is not None
+    generators.check_marks(out, kind, signed, watermark is not None)
+    generators.check_place(out, kind)
+    if chosen is None and not interpolate:
+        chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
+    frames = count or (30 if kind == "gif" else 10)
+    if kind in writers.FORMATS:
+        labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
+        writers.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
+    if interpolate:
+        images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
+    else:
+        images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
+    if watermark is not None:
+        images = replace(images, pixels=watermarks.embed(images.pixels, watermark))
+    facts = {
+        "Run": generator.source,
+        "Recipe hash": str(runs.open_run(run).read_manifest().get("recipe_hash", "unknown")),
+    }
+    seal = verify.make_signer(certificate, private_key) if signed else verify.stamp
+    removed = writers.is_card(card := writers.card_place(out, kind))
+    generators.write(images, chosen, out, kind, columns, seal, facts)
+    if as_json:
+        told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
+        print(json.dumps({**told, "removed_card": str(card) if removed else None}))
+        return
+    print(f"wrote {len(images)} images{_of_class(generator.class_of(label))} to {out} ({kind})")
+    if removed:
+        print(f"  removed the data card of the earlier set: {card}")
+
+
+def _of_class(label: tuple[int, str] | None) -> str:
+    """Which class a word was understood as, where one was given."""
+    return f" of the class {label[1]!r} (label {label[0]})" if label else ""
+
+
+def _write_set(run: Path, out: Path, as_json: bool, **wanted: Any) -> None:
+    from modiste import progress
+    from modiste.exports import synthetic_set
+
+    with progress.live_log(f"a set of {run}") as say:
+        done = synthetic_set.write_set(run, out, say=say, **wanted)
+    removed, reason = len(done.search.removed), done.search.reason
+    if as_json:
+        facts = {"out": str(out), "format": done.kind, "count": done.count, "card": str(done.card)}
+        print(json.dumps({**facts, "near_duplicates_removed": None if reason else removed}))
+        return
+    print(f"wrote {done.count:,} images{_of_class(done.label)} to {out} ({done.kind})")
+    print(f"  near-duplicates of training images: {f'not removed, {reason}' if reason else f'{removed:,} replaced'}")
+    print(f"  data card: {done.card}")

@@ -1,0 +1,238 @@
+"""What is in a data set: counts, duplicates, doubtful labels, and pictures of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from modiste import files, progress
+from modiste.config import Data
+from modiste.data.images import Images, content_digest, drawn_subset
+from modiste.data.sets import has_test, heldout_indices, is_published, open_data, remarks
+from modiste.errors import ModisteError
+from modiste.plotting import figures
+
+SHOWN = 40
+PICTURES = ("counts.png", "first-images.png", "duplicates.png", "label-issues.png")
+FEWEST_PER_CLASS = 10
+
+
+@progress.stage("comparing images with each other")
+def survey(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
+    """Plain values: size, digest, class counts and pixel mean and deviation (in [0, 1]) per split, and duplicates.
+
+    `duplicates` holds groups of indices with byte-identical images, within each split and between each two;
+    `warnings` are sentences on how the set was read.
+    """
+    groups = {split: _by_content(images) for split, images in images_by_split.items()}
+    duplicates = {
+        split: [{split: indices} for indices in contents.values() if len(indices) > 1]
+        for split, contents in groups.items()
+    }
+    for one, other in combinations(groups, 2):
+        duplicates[f"{one} and {other}"] = [
+            {one: groups[one][content], other: groups[other][content]}
+            for content in groups[one]
+            if content in groups[other]
+        ]
+    return {
+        "splits": {split: _facts(images) for split, images in images_by_split.items()},
+        "duplicates": duplicates,
+        "warnings": list(dict.fromkeys(note for images in images_by_split.values() for note in remarks(images))),
+    }
+
+
+def _facts(images: Images) -> dict[str, Any]:
+    _, channels, height, width = images.pixels.shape
+    return {
+        "name": images.name,
+        "images": len(images),
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "class_counts": class_counts(images),
+        "pixel_mean": round(float(images.pixels.mean(dtype=np.float64)) / 255, 6),
+        "pixel_deviation": round(float(images.pixels.std(dtype=np.float64)) / 255, 6),
+        "digest": content_digest(images),
+    }
+
+
+def class_counts(images: Images) -> dict[str, int]:
+    """The number of images per class name; empty if there are no labels."""
+    if images.labels is None:
+        return {}
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    return dict(zip(images.class_names, map(int, counts), strict=True))
+
+
+def _by_content(images: Images) -> dict[bytes, list[int]]:
+    """Indices by the hash of the image's bytes."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for index, image in enumerate(images.pixels):
+        groups[hashlib.blake2b(image.tobytes(), digest_size=16).digest()].append(index)
+    return dict(groups)
+
+
+class LabelIssues(NamedTuple):
+    """Images whose label is doubtful, most doubtful first; all arrays are [K]."""
+
+    indices: NDArray[np.int64]
+    given: NDArray[np.int64]
+    suggested: NDArray[np.int64]
+    self_confidence: NDArray[np.float64]
+    """The probability of the given label by a classifier that has not seen the image."""
+
+
+@progress.stage("looking for doubtful labels")
+def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues:
+    """Doubtful labels by confident learning (Northcutt, Jiang and Chuang, JAIR 2021), a list to look through.
+
+    The probabilities are the out-of-bag votes of extremely randomised trees on the pixels (each image is judged by
+    the trees that have not seen it): a small model, whose doubts are reasons to look, not proofs. On the 60,000
+    images of Fashion-MNIST it takes a minute and ranks six mislabels known by hand among the first 500.
+    """
+    try:
+        from cleanlab.filter import find_label_issues
+        from sklearn.ensemble import ExtraTreesClassifier
+    except ImportError as error:
+        raise ModisteError(
+            f"looking for label issues needs {error.name}; install it with pip install 'modiste[labels]'"
+        ) from None
+    if images.labels is None or len(images.class_names) < 2:
+        raise ModisteError(f"{images.name} has no labels of two or more classes; add labels to look for wrong ones")
+    fewest = int(np.bincount(images.labels, minlength=len(images.class_names)).min())
+    if fewest < FEWEST_PER_CLASS:
+        raise ModisteError(
+            f"{images.name} has a class of {fewest} images; "
+            f"label issues can be judged from {FEWEST_PER_CLASS} per class, so add images"
+        )
+    forest = ExtraTreesClassifier(trees, bootstrap=True, oob_score=True, n_jobs=-1, random_state=seed)
+    forest.fit(images.pixels.reshape(len(images), -1), images.labels)
+    probabilities = forest.oob_decision_function_
+    indices = find_label_issues(images.labels, probabilities, return_indices_ranked_by="normalized_margin", n_jobs=1)
+    given = images.labels[indices]
+    return LabelIssues(
+        indices=np.asarray(indices, np.int64),
+        given=given,
+        suggested=probabilities[indices].argmax(axis=1).astype(np.int64),
+        self_confidence=probabilities[indices, given].astype(np.float64),
+    )
+
+
+def report(settings: Data, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
+    """The survey of a data set, with pictures written to out_dir and listed under `files`.
+
+    counts.png, first-images.png, duplicates.png if there are any; label_issues adds label-issues.png. The last
+    two show 40 images each. UsageError where one of these files is there and not Modiste's.
+    """
+    for file in PICTURES if label_issues else PICTURES[:-1]:
+        files.refuse_foreign_file(Path(out_dir) / file)
+        files.check_writable(Path(out_dir) / file)
+    images_by_split = {"train": open_data(settings, part="train")}
+    if has_test(settings):
+        images_by_split["test"] = open_data(settings, part="test")
+    result = _report(images_by_split, Path(out_dir), label_issues)
+    if facts := held_out(images_by_split["train"]):
+        result["heldout"] = facts
+    return result
+
+
+def held_out(train: Images) -> dict[str, int]:
+    """How many images (and groups) of a whole training set are held out, of how many; nothing of published sets."""
+    if is_published(train):
+        return {}
+    held = heldout_indices(train)
+    facts = {"images": len(held), "of": len(train)}
+    if (groups := train.groups) is not None:
+        facts |= {"groups": len({groups[k] for k in held}), "of_groups": len(set(groups))}
+    return facts
+
+
+def _twins_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, list[int]]]) -> Figure:
+    """The first identical images, each with its split, index and label: labels may differ where bytes do not."""
+    pixels, titles = [], []
+    members = [(split, index) for group in groups for split, indices in group.items() for index in indices]
+    for split, index in members[:SHOWN]:
+        images = images_by_split[split]
+        pixels.append(images.pixels[index])
+        titles.append(
+            f"{split} {index}" + ("" if images.labels is None else f"\n{images.class_names[images.labels[index]]}")
+        )
+    return figures.image_grid(np.stack(pixels), columns=8, titles=titles)
+
+
+def _spread(labels: NDArray[np.int64], classes: int, each: int = 10) -> NDArray[np.int64]:
+    """Indices of `each` images of every class, drawn from all of it and in their order: its first ones may be alike."""
+    members = [np.flatnonzero(labels == label) for label in range(classes)]
+    return np.concatenate([own[drawn_subset(len(own), None, each, seed=0)] for own in members])
+
+
+def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: bool) -> dict[str, Any]:
+    result = survey(images_by_split)
+    train = images_by_split["train"]
+    out_dir.mkdir(parents=True, exist_ok=True)
+    pictures = {}
+    if train.labels is not None:
+        counts = {split: list(class_counts(images).values()) for split, images in images_by_split.items()
+                  if images.labels is not None}  # fmt: skip
+        pictures["counts.png"] = figures.class_counts(counts, train.class_names)
+        shown = _spread(train.labels, len(train.class_names))
+        rows = figures.rows_of_classes(train.pixels[shown], train.labels[shown], train.class_names)
+        pictures["first-images.png"] = rows
+    else:
+        shown = _spread(np.zeros(len(train), np.int64), 1, 100)
+        pictures["first-images.png"] = figures.image_grid(train.pixels[shown], columns=10)
+    twins = [group for groups in result["duplicates"].values() for group in groups]
+    if twins:
+        pictures["duplicates.png"] = _twins_figure(images_by_split, twins)
+    if with_issues:
+        issues = label_issues(train)
+        result["label_issues"] = {
+            "split": "train",
+            "found": len(issues.indices),
+            "issues": [
+                {"index": index, "given": train.class_names[given], "suggested": train.class_names[suggested],
+                 "self_confidence": round(confidence, 4)}
+                for index, given, suggested, confidence in zip(*(column.tolist() for column in issues), strict=True)
+            ],
+        }  # fmt: skip
+        shown = result["label_issues"]["issues"][:SHOWN]
+        if shown:
+            titles = [f"{issue['index']}: {issue['given']}\n{issue['suggested']}?" for issue in shown]
+            pixels = train.pixels[[issue["index"] for issue in shown]]
+            pictures["label-issues.png"] = figures.image_grid(pixels, columns=8, titles=titles)
+    for file, figure in pictures.items():
+        figures.save(figure, out_dir / file)
+    result["files"] = [str(out_dir / file) for file in pictures]
+    return result
+
+
+FASHION_LIMITS = (
+    "The images are thumbnails of 28 x 28 grey pixels: neither fabric nor print nor colour is in them, and a score "
+    "on them says nothing about photographs.",
+    "They are product photographs of one German online shop of about 2017, centred, without a person and without a "
+    "background: what other regions, times, bodies and incomes wear is missing or rare, and a generator repeats that.",
+    "Labels are the shop's own categories. Shirt, T-shirt/top, Pullover and Coat overlap, and some images are "
+    "mislabelled (`modiste data --label-issues` lists candidates), so no label agreement can reach 100 %.",
+)
+
+
+def limits_of_data(data_name: str, labelled: bool) -> list[str]:
+    """What the data set cannot tell, in sentences."""
+    if data_name.split()[0] == "fashion-mnist":
+        return list(FASHION_LIMITS)
+    known = [
+        f"What {data_name} leaves out, no score on it can see; say where it comes from, who is in it and who is not, "
+        "before a conclusion is drawn from it."
+    ]
+    if labelled:
+        known.append("Its labels are taken as given; `modiste data --label-issues` lists the doubtful ones.")
+    return known

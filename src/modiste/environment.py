@@ -1,0 +1,189 @@
+"""The machine and this process: device, precision, cores, memory, signals, and seeds derived from a position."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from modiste.errors import ModisteError, UsageError
+from modiste.version import __version__
+
+
+def choose_device(wish: str) -> str:
+    """cpu, cuda or mps; UsageError when the wish cannot be met."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wish == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there[wish]:
+        raise UsageError(
+            f"train.device = {wish!r}, but this PyTorch finds no such device; use train.device=auto or cpu"
+        )
+    return wish
+
+
+def choose_precision(wish: str, device: str) -> str:
+    """float32 or bfloat16."""
+    import torch
+
+    if wish != "auto":
+        return wish
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device == "cpu" and _processor_has_bfloat16() else "float32"
+
+
+def _processor_has_bfloat16() -> bool:
+    """Whether the processor lists bfloat16 instructions; emulated ones are slower than float32."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def seed_for(seed: int, purpose: str, *position: int) -> int:
+    """A seed of 63 bits for one purpose at one position, independent of all others."""
+    import numpy as np
+
+    entropy = [seed, len(position), *purpose.encode(), *position]  # the length, as trailing zeros do not count
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+_RANDOM_NUMBERS = threading.Lock()
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Keep PyTorch's random numbers, of which a process has one sequence, for one training.
+
+    At the end those of the processor are as before.
+
+    ModisteError where another one is under way here: each would seed the other's.
+    """
+    import torch
+
+    if not _RANDOM_NUMBERS.acquire(blocking=False):
+        raise ModisteError(
+            "another training is under way in this process, and both would draw from PyTorch's one sequence of random "
+            "numbers; wait for it, or train in a process of its own (`modiste train`, or multiprocessing)"
+        )
+    try:
+        with torch.random.fork_rng([]):
+            yield
+    finally:
+        _RANDOM_NUMBERS.release()
+
+
+def describe_gpu(device: str) -> dict[str, str]:
+    """What a manifest says of a GPU beyond its kind."""
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions, machine and command of this process, for the manifest."""
+    import numpy
+    import torch
+
+    name = Path(sys.argv[0]).name
+    return {
+        "modiste": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "command": ["modiste" if name == "__main__.py" else name, *sys.argv[1:]],
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree the package runs from; None for an installed package."""
+    file = Path(__file__)
+    with suppress(OSError, subprocess.SubprocessError):
+        # An environment installed inside somebody's repository is not part of it.
+        for question in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
+            ask = ["git", "-C", str(file.parent), *question]
+            answer = subprocess.run(ask, capture_output=True, timeout=5, check=True).stdout.decode("ascii").strip()
+        return answer
+    return None
+
+
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""What a terminal that is closed sends; not on Windows."""
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that speaks for its team."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def peak_memory_bytes() -> int | None:
+    """The largest resident set of this process so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT, SIGTERM or SIGHUP came; a second SIGINT interrupts at once.
+
+    After SIGHUP the terminal is gone, so nothing more is written to it. Where SIGHUP is ignored, as under nohup, it
+    stays so.
+    """
+    came: list[int] = []
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def note(number: int, _: object) -> None:
+        if came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if number == HANGUP:
+            silence(terminals)
+        came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield lambda: False
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def silence(descriptors: Sequence[int]) -> None:
+    """Lead these descriptors nowhere, since a write to a terminal that is gone would end the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in descriptors:
+        os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -1,0 +1,481 @@
+"""The audit: scores class by class and how unequal they are, near-duplicates of training images, and the worst cases.
+
+Real images that are not in the reference go through the same functions, so that every number of the audit has its
+floor. Images of a generator without classes are taken for the class that the judge sees in them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modiste import cache
+from modiste.data.images import Images, content_digest
+from modiste.errors import UsageError
+from modiste.metrics import features, functional, memorisation, suite
+from modiste.metrics.features import Extractor, Features
+from modiste.metrics.functional import Score
+from modiste.metrics.nearest_neighbours import (
+    Labels,
+    NearestNeighbours,
+    Vector,
+    checked_labels,
+    checked_pair,
+    checked_vector,
+    nearest,
+)
+from modiste.metrics.suite import Memory, Reference
+from modiste.provenance import verify
+
+if TYPE_CHECKING:
+    from modiste.plotting import figures
+
+Say = Callable[[str], None]
+K_PRECISION, K_COVERAGE = 3, 5
+NAMES = FREQUENCY, PRECISION, COVERAGE, AGREEMENT = "frequency", "precision_k3", "coverage_k5", "label_agreement"
+SPACES = {"pixels": "pixels", "features": "judge's features"}
+EACH, REAL, PAIRS, MOST_CLASSES = 5, 3, 6, 12  # tiles of the picture
+LEVEL = 0.01
+"""A count of near-duplicates is called other than that of real images when chance gives one so extreme more seldom."""
+MORE, FEWER, ALIKE = (
+    "more than unseen real images show",
+    "fewer than unseen real images show",
+    "as many as unseen real images show",
+)
+ALL_KNOWN = "the judge learned from every real image outside of the reference, so none are new to it"
+
+
+# --- classes
+
+
+def check(reference: Reference) -> None:
+    """UsageError unless the reference has classes and a judge that knows them."""
+    if reference.images.labels is None:
+        raise UsageError(f"an audit looks at classes, and {reference.images.name} has none; give labelled data")
+    if reference.classes == 0:
+        raise UsageError(
+            f"an audit needs a judge, and none was trained on {reference.images.name}; "
+            "`modiste judge train --data ...` trains one"
+        )
+
+
+def verdicts(made: Features) -> Labels:
+    """The class int64 [N] that the judge sees in each image."""
+    assert made.logits is not None  # `check` refuses extractors that are no judges
+    return np.asarray(made.logits.argmax(1), np.int64)
+
+
+def verdict_scores(predicted: Labels, labels: Labels | None, classes: int) -> dict[str, list[Score | None]]:
+    """Frequency and label agreement of each class, 0 to 1 each, from the classes [N] that the judge sees.
+
+    frequency: the share of all images in which the judge sees the class. label_agreement: the share of the images with
+    that label in which it does; None for a class without images, and left out where images have no labels.
+    Without any image every value is None.
+    """
+    seen = [int((predicted == label).sum()) for label in range(classes)]
+    found: dict[str, list[Score | None]] = {
+        FREQUENCY: [functional.share_score(hits, len(predicted)) if len(predicted) else None for hits in seen]
+    }
+    if labels is not None:
+        right = [predicted[labels == label] == label for label in range(classes)]
+        found[AGREEMENT] = [functional.share_score(int(one.sum()), len(one)) if len(one) else None for one in right]
+    return found
+
+
+def manifold_by_class(
+    reference: ArrayLike, reference_labels: ArrayLike, generated: ArrayLike, groups: ArrayLike, *, classes: int
+) -> dict[str, list[Score | None]]:
+    """Precision (k = 3) and coverage (k = 5) of each class among the real images of that class alone, 0 to 1 each.
+
+    Those of `scores.manifold_scores` (Kynkäänniemi et al. 2019, eq. 1; Naeem et al. 2020, eq. 4), class by class;
+    `groups` [N] are the classes that the generated images are taken for. None where a class has too few images: 6 real
+    ones are needed, and for precision 6 generated ones. The coverage of a class that is never made is 0.
+    """
+    real, fake = checked_pair(reference, generated, least=1)
+    real_labels = checked_labels(reference_labels, classes, len(real), "the reference labels")
+    taken_for = checked_labels(groups, classes, len(fake), "the classes of the generated images")
+    pairs = [_manifold(real[real_labels == label], fake[taken_for == label]) for label in range(classes)]
+    return {PRECISION: [precision for precision, _ in pairs], COVERAGE: [coverage for _, coverage in pairs]}
+
+
+def _manifold(real: NDArray[Any], fake: NDArray[Any]) -> tuple[Score | None, Score | None]:
+    """Precision and coverage of one class; None where it has too few images."""
+    if len(real) <= K_COVERAGE:
+        return None, None
+    if len(fake) > K_COVERAGE:
+        both = functional.manifold_scores(real, fake, k_precision=K_PRECISION, k_density=K_COVERAGE)
+        return both["precision"], both["coverage"]
+    if not len(fake):
+        return None, functional.share_score(0, len(real))
+    radii = nearest(real, real, K_COVERAGE, exclude_self=True).distances[:, -1]
+    return None, functional.share_score(int((nearest(real, fake).distances[:, 0] <= radii).sum()), len(real))
+
+
+@dataclass(frozen=True)
+class Disparity:
+    """How unequal the classes' values are: 0 for equal ones in `index` and `gap`, 1 in `ratio`."""
+
+    index: float
+    uncertainty: float | None
+    """One standard error of the index over images, by the delta method."""
+    by_chance: float
+    """The index that equal classes would show, by the counts of images alone."""
+    gap: float
+    ratio: float
+    mean: float
+    worst: int
+    best: int
+    left_out: tuple[int, ...]
+    """Classes without a value."""
+
+
+def disparity(values: Sequence[float | None], errors: Sequence[float | None]) -> Disparity | None:
+    """The inequality of values s_k >= 0 of the classes; None unless two classes have one.
+
+    index: the coefficient of variation sqrt(1/K Σ (s_k / m - 1)²) with the mean m, which is sqrt(2 GE(2)) of the
+    generalised entropy that Speicher et al. 2018 (section 2) take for unfairness between groups; 0 if all are equal,
+    at most sqrt(K - 1). gap: max - min. ratio: min / max (disparate impact, Feldman et al. 2015, definition 1.1). All
+    of these miss a generator that is equally bad at every class: read them beside the mean. `errors` are the values'
+    standard errors, taken as independent.
+    """
+    pairs = [(value, error or 0.0) for value, error in zip(values, errors, strict=True) if value is not None]
+    if len(pairs) < 2:
+        return None
+    places = [k for k, value in enumerate(values) if value is not None]
+    found, error = np.array(pairs).T
+    count, mean = len(found), float(found.mean())
+    worst, best = int(found.argmin()), int(found.argmax())
+    high, low = float(found[best]), float(found[worst])
+    index = by_chance = 0.0
+    uncertainty = None
+    if high > low:
+        relative = found / mean
+        index = float(np.sqrt(np.mean((relative - 1) ** 2)))
+        slopes = (relative - 1 - index**2) / (count * index * mean)
+        uncertainty = float(np.sqrt(np.sum((slopes * error) ** 2)))
+    if mean:
+        by_chance = math.sqrt((count - 1) / count * float(np.mean(error**2))) / mean
+    ratio = low / high if high else 1.0
+    left_out = tuple(k for k, value in enumerate(values) if value is None)
+    return Disparity(index, uncertainty, by_chance, high - low, ratio, mean, places[worst], places[best], left_out)
+
+
+def of_frequencies(shares: Sequence[float], due: Sequence[float], count: int) -> Disparity | None:
+    """The disparity of how often the classes are seen for what is due to each: equal if the shares are those due.
+
+    Representational fairness of Kenfack et al. 2022 (equal shares for all groups) where the due shares are equal.
+    Shares of `count` images have the errors sqrt(share / count) of independent counts: the index does not depend on
+    their sum. A class to which nothing is due is left out.
+    """
+    ratios = [share / part if part else None for share, part in zip(shares, due, strict=True)]
+    errors = [math.sqrt(share / count) / part if part else None for share, part in zip(shares, due, strict=True)]
+    return disparity(ratios, errors)
+
+
+# --- memory
+
+
+def copies(generated_to_train: ArrayLike, unseen_to_train: ArrayLike) -> dict[str, Any]:
+    """How many generated images are near-duplicates of training images, beside what unseen real images show.
+
+    One is as near to a training image as only 1 % of the unseen real images are (`memorisation.duplicates`).
+    `expected` is the count that as many real images would give, `uncertainty` the standard deviation of `near` about
+    it, which the finite counts of both kinds leave. The verdict is Fisher's exact test in each direction at 1 %.
+    """
+    fake = checked_vector(generated_to_train, memorisation.GENERATED)
+    real = checked_vector(unseen_to_train, memorisation.HELD_OUT)
+    found = memorisation.duplicates(fake, real).details
+    real_near = int((real <= found["threshold"]).sum())
+    share = real_near / len(real)
+    more, fewer = tails(found["near"], len(fake), found["near"] + real_near, len(fake) + len(real))
+    return {
+        "near": found["near"],
+        "exact": found["exact"],
+        "generated": len(fake),
+        "real_near": real_near,
+        "real_exact": int((real == 0).sum()),
+        "real": len(real),
+        "expected": found["expected_near"],
+        "uncertainty": math.sqrt(len(fake) * share * (1 - share) * (1 + len(fake) / len(real))),
+        "threshold": found["threshold"],
+        "percentile": found["percentile"],
+        "chance_of_so_many": more,
+        "chance_of_so_few": fewer,
+        "verdict": MORE if more < LEVEL else FEWER if fewer < LEVEL else ALIKE,
+    }
+
+
+def tails(hits: int, draws: int, marked: int, total: int) -> tuple[float, float]:
+    """The chances of at least and of at most so many hits in draws without return from `total`, some of them marked.
+
+    The hypergeometric distribution, which the counts of two samples follow if both are drawn alike (Fisher 1935).
+    """
+    possible = range(max(0, draws + marked - total), min(draws, marked) + 1)
+
+    def log_ways(among: int, chosen: int) -> float:
+        return math.lgamma(among + 1) - math.lgamma(chosen + 1) - math.lgamma(among - chosen + 1)
+
+    whole = log_ways(total, draws)
+    chances = {k: math.exp(log_ways(marked, k) + log_ways(total - marked, draws - k) - whole) for k in possible}
+    at_least = math.fsum(chance for k, chance in chances.items() if k >= hits)
+    at_most = math.fsum(chance for k, chance in chances.items() if k <= hits)
+    return min(1.0, at_least), min(1.0, at_most)
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Nearest training images: of every generated image, and of the unseen real images that come closest to theirs."""
+
+    generated: NearestNeighbours
+    unseen_distances: Vector
+    closest_unseen: Labels
+    """Rows of the unseen images, closest first."""
+    their_nearest: Labels
+    """Rows of the training images."""
+
+
+def nearness(generated: NDArray[Any], unseen: NDArray[Any], train: NDArray[Any], unseen_distances: Vector) -> Nearness:
+    """Who is near to whom among these rows; `unseen_distances` [M] lead from unseen to training images."""
+    closest = np.argsort(unseen_distances, kind="stable")[:PAIRS]
+    return Nearness(nearest(generated, train), unseen_distances, closest, nearest(unseen[closest], train).indices[:, 0])
+
+
+def _spaces(images: Images, made: Features, memory: Memory, judge: Extractor) -> dict[str, Nearness]:
+    """Pixels and the judge's features, in which nearness to the training images is measured."""
+    unseen, train = memory.unseen_features.vectors, memory.train_features.vectors
+    key = {"judge": judge.fingerprint, "train": content_digest(memory.train), "unseen": content_digest(memory.unseen)}
+    distances = cache.cached_array(key, lambda: nearest(unseen, train).distances[:, 0])
+    ours, theirs, learned = (suite.flat(one, judge.shape) for one in (images, memory.unseen, memory.train))
+    return {
+        "pixels": nearness(ours, theirs, learned, memory.unseen_pixel_distances),
+        "features": nearness(made.vectors, unseen, train, distances),
+    }
+
+
+# --- the whole
+
+
+def audit(
+    images: Images,
+    name: str,
+    reference: Reference,
+    floor: Images,
+    unseen: int,
+    picture: str,
+    generated: bool,
+    say: Say,
+) -> tuple[dict[str, Any], bytes]:
+    """The audit of these images as JSON values, for a record's key `audit`, and the PNG file that it names `picture`.
+
+    `images` carry labels in the reference's numbering, or none. `floor` are real images that are not in the reference,
+    of which the first `unseen` are new to the judge, too: agreement and frequency have their floor from these, if any.
+    If the images are known to be `generated`, the picture says that it is synthetic in part.
+    """
+    check(reference)
+    say("audit: classes")
+    made = features.extract(reference.judge, images)
+    held = features.extract(reference.judge, floor, cached=True)
+    result: dict[str, Any] = {
+        "protocol": _protocol(reference, floor, unseen, images.labels is not None),
+        "classes": list(reference.images.class_names),
+        **_by_class(images, made, reference, floor, held, unseen),
+        "memory": {},
+        "not_measured": {} if images.labels is not None else {AGREEMENT: "the images come without labels"},
+        "picture": picture,
+    }
+    if not unseen:
+        result["not_measured"]["floors of frequency, label_agreement"] = ALL_KNOWN
+    spaces: dict[str, Nearness] = {}
+    if reference.memory is None:
+        result["not_measured"]["memory"] = reference.no_memory
+    else:
+        say("audit: nearest training images")
+        spaces = _spaces(images, made, reference.memory, reference.judge)
+    for space, near in spaces.items():
+        result["memory"][space] = copies(near.generated.distances, near.unseen_distances)
+    say("audit: picture of the worst cases")
+    thresholds = {space: counted["threshold"] for space, counted in result["memory"].items()}
+    return result, draw(images, name, made, reference, spaces, thresholds, generated)
+
+
+def _by_class(
+    images: Images, made: Features, reference: Reference, floor: Images, held: Features, unseen: int
+) -> dict[str, Any]:
+    """The numbers of images per class, and per score its values with floors and their disparity."""
+    classes, asked = reference.classes, images.labels is not None
+    real, real_labels = reference.features[reference.judge.name].vectors, reference.images.labels
+    assert real_labels is not None and floor.labels is not None  # see `check`; all parts of a data set are labelled
+    predicted, held_predicted, new = verdicts(made), verdicts(held), floor.labels[:unseen]
+    groups = predicted if images.labels is None else images.labels
+    held_groups = floor.labels if asked else held_predicted
+    found = verdict_scores(predicted, images.labels, classes)
+    found |= manifold_by_class(real, real_labels, made.vectors, groups, classes=classes)
+    floors = verdict_scores(held_predicted[:unseen], new if asked else None, classes)
+    floors |= manifold_by_class(real, real_labels, held.vectors, held_groups, classes=classes)
+    due, new_due = _shares(real_labels if images.labels is None else images.labels, classes), _shares(new, classes)
+    rows: dict[str, Any] = {}
+    unequal: dict[str, Any] = {}
+    for key in (key for key in NAMES if key in found):
+        rows[key] = {
+            "values": [None if score is None else score.value for score in found[key]],
+            "uncertainties": [None if score is None else score.uncertainty for score in found[key]],
+            "floors": [None if score is None else score.value for score in floors[key]],
+        }
+        one, other = _disparity(key, found[key], due, len(images)), _disparity(key, floors[key], new_due, unseen)
+        unequal[key] = one and {**asdict(one), "floor": other and other.index}
+    seen = rows[FREQUENCY]["floors"]  # of real images in other shares: what is seen of each class, at the shares due
+    rows[FREQUENCY]["floors"] = [f * d / n if n else None for f, d, n in zip(seen, due, new_due, strict=True)]
+    rows[FREQUENCY]["due"] = due
+    return {"images": np.bincount(groups, minlength=classes).tolist(), "scores": rows, "disparity": unequal}
+
+
+def _shares(labels: Labels, classes: int) -> list[float]:
+    return [float(share) for share in np.bincount(labels, minlength=classes) / max(1, len(labels))]
+
+
+def _disparity(key: str, row: Sequence[Score | None], due: Sequence[float], count: int) -> Disparity | None:
+    values = [None if score is None else score.value for score in row]
+    if key == FREQUENCY:
+        return of_frequencies([value or 0.0 for value in values], due, count)
+    return disparity(values, [None if score is None else score.uncertainty for score in row])
+
+
+def _protocol(reference: Reference, floor: Images, unseen: int, asked: bool) -> dict[str, Any]:
+    """How the audit was made; two audits stand side by side if they agree in this."""
+    return {
+        "groups": "class asked for" if asked else "class the judge sees",
+        "due": "shares asked for" if asked else "shares of the reference",
+        "judge": reference.judge.name,
+        "k_precision": K_PRECISION,
+        "k_coverage": K_COVERAGE,
+        "disparity": "coefficient of variation over classes",
+        "floor": floor.name,
+        "floor_count": len(floor),
+        "floor_count_new_to_the_judge": unseen,
+        "near_copies": f"nearest training image within percentile {memorisation.NEAR_PERCENTILE:g} of unseen real ones",
+        "verdict": f"Fisher's exact test at {LEVEL}",
+    }
+
+
+# --- the picture
+
+
+def draw(
+    images: Images,
+    name: str,
+    made: Features,
+    reference: Reference,
+    spaces: Mapping[str, Nearness],
+    thresholds: Mapping[str, float],
+    generated: bool,
+) -> bytes:
+    """The picture of the worst cases (PNG): per class the least convincing images, and those nearest to training ones.
+
+    Images are shown as the judge sees them. Of more than MOST_CLASSES classes, those with the least sure images.
+    """
+    from modiste.plotting import figures  # here, so that no other evaluation loads matplotlib
+
+    sections = [_least_convincing(images, made, reference)]
+    if reference.memory is not None:
+        rows = [
+            row
+            for space, near in spaces.items()
+            for row in _pairs(space, near, images, reference.memory, reference.judge, thresholds[space])
+        ]
+        heading = (
+            "Images nearest to a training image, each beside it (framed: as near as one in a hundred unseen real ones)"
+        )
+        sections.append(figures.TileRows(heading, (), rows))
+    buffer, title = io.BytesIO(), f"Audit of {name}: the worst cases"
+    figure = figures.tile_rows(title, sections)
+    with figures.lettering():
+        figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
+    content = buffer.getvalue()
+    if generated:  # beside real ones
+        content = verify.stamp(content, {"Title": title}, verify.COMPOSITE_TYPE)
+    return content
+
+
+def _least_convincing(images: Images, made: Features, reference: Reference) -> figures.TileRows:
+    """Per class the images the judge is least sure of, those farthest from real ones, and real ones to compare with."""
+    from modiste.plotting import figures
+
+    names, real_labels = reference.images.class_names, reference.images.labels
+    real = reference.features[reference.judge.name].vectors
+    assert made.logits is not None and real_labels is not None
+    predicted, sure = verdicts(made), _softmax(made.logits)
+    groups = predicted if images.labels is None else images.labels
+    pixels = features.fit_pixels(images.pixels, reference.judge.shape)
+    shown = features.fit_pixels(reference.images.pixels, reference.judge.shape)
+    rows: list[tuple[float, str, list[list[figures.Tile]]]] = []
+    for label, class_name in enumerate(names):
+        members, theirs = np.flatnonzero(groups == label), np.flatnonzero(real_labels == label)
+        chance = sure[members, label]
+        unsure = np.argsort(chance, kind="stable")[:EACH]
+        away = nearest(made.vectors[members], real[theirs]).distances[:, 0] if len(members) and len(theirs) else chance
+        far = np.argsort(-away, kind="stable")[:EACH]
+
+        def tile(k: int, number: str, label: int = label) -> figures.Tile:
+            return figures.Tile(pixels[k], f"{names[predicted[k]]}\n{number}", marked=bool(predicted[k] != label))
+
+        tiles = [
+            [tile(members[k], f"{chance[k]:.1%}") for k in unsure],
+            [tile(members[k], f"{away[k]:.1f}") for k in far],
+            [figures.Tile(shown[k], "real") for k in theirs[:REAL]],
+        ]
+        rows.append((float(chance[unsure].mean()) if len(unsure) else 0.0, class_name, tiles))
+    if len(rows) > MOST_CLASSES:
+        rows = sorted(rows, key=lambda row: row[0])[:MOST_CLASSES]
+    asked = images.labels is not None
+    group = "asked for (framed: the judge sees another class)" if asked else "that the judge sees"
+    return figures.TileRows(
+        f"Least convincing images of each class {group}",
+        (
+            "The judge is least sure: what it sees, and its probability of the class",
+            "Farthest from real images of the class: what the judge sees, and the distance",
+            "To compare with: the first real images",
+        ),
+        [(class_name, tiles) for _, class_name, tiles in rows],
+    )
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    powers = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def _pairs(
+    space: str, near: Nearness, images: Images, memory: Memory, judge: Extractor, threshold: float
+) -> list[tuple[str, list[list[figures.Tile]]]]:
+    """Two rows of pairs: generated images and their nearest training images, and the same of unseen real images."""
+    from modiste.plotting import figures
+
+    distances, indices = near.generated.distances[:, 0], near.generated.indices[:, 0]
+    closest = np.argsort(distances, kind="stable")[:PAIRS]
+    kinds = (
+        ("generated", images, closest, distances, indices[closest]),
+        ("unseen real", memory.unseen, near.closest_unseen, near.unseen_distances, near.their_nearest),
+    )
+    rows = []
+    for word, from_set, chosen, far, theirs in kinds:
+        left = features.fit_pixels(from_set.pixels[chosen], judge.shape)
+        right = features.fit_pixels(memory.train.pixels[theirs], judge.shape)
+        pairs = [
+            [
+                figures.Tile(one, f"{word}\n{far[k]:.3g}", marked=bool(far[k] <= threshold)),
+                figures.Tile(other, f"training\n{_class_name(memory.train, row)}"),
+            ]
+            for one, other, k, row in zip(left, right, chosen, theirs, strict=True)
+        ]
+        rows.append((f"{word},\ndistance in\n{SPACES[space]}", pairs))
+    return rows
+
+
+def _class_name(images: Images, row: int) -> str:
+    return "" if images.labels is None else images.class_names[images.labels[row]]

@@ -1,0 +1,474 @@
+"""What is judged: the images of a run, a checkpoint, an .npz file, a folder of pictures by any tool, or an ONNX model.
+
+Images of other tools are taken as they are, never rescaled to their own darkest and brightest value; what looks as if
+it had lost something on the way (compression, brightness, range) is told in a sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from modiste import config, runs
+from modiste.data import archives, keys, notes, pictures, readers
+from modiste.data.classes import normalised_name
+from modiste.data.images import Images, Pixels, content_digest, drawn_subset, to_pixels
+from modiste.data.proportions import class_counts, even_labels, is_skewed, label_of
+from modiste.data.sets import remarks
+from modiste.errors import ModisteError, UsageError
+from modiste.sampling import generators, onnx_models
+
+Checkpoint = Literal["last", "best"]
+
+KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
+IMAGE_KEYS = (*keys.CUSTOMARY["images"]["train"], *keys.CUSTOMARY["images"]["test"], "arr_0")
+CHECKPOINT_FILES = (".safetensors", ".pt")
+IN_EQUAL_SHARES, AS_IN_REFERENCE = "in equal shares", "as often as in the reference"
+"""How often images of each class are asked for."""
+RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images to be judged, with what the record says of where they come from."""
+
+    name: str
+    images: Images
+    """Labelled where the generator was asked for classes or the files have labels; see `match_labels`."""
+    facts: dict[str, Any]
+    """JSON values; only what applies."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the user."""
+    run: runs.Run | None = None
+    """The run the images come from."""
+    more: Callable[[range], Images] | None = None
+    """Images of other seeds, sampled as these were, where they come from a run."""
+
+
+class Origin(NamedTuple):
+    """What is known of a subject before its images are made or read."""
+
+    name: str
+    run: runs.Run | None
+    data: dict[str, Any] | None
+    """What an ONNX model learned from, by its own account: keys of the recipe's section."""
+
+
+def origin(what: str | Path) -> Origin:
+    """The run that WHAT is or lies in, or the data that it names; `open_subject` says what cannot be judged."""
+    path = readers.expanded(what)
+    if run := runs.find_run(path):
+        return Origin(run.path.absolute().name, run, None)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; give {KINDS}")
+    if path.is_file() and path.suffix in CHECKPOINT_FILES and runs.exists(_folder_of(path)):
+        run = runs.Run(_folder_of(path))
+        return Origin(run.path.name, run, None)
+    if path.is_file() and path.suffix == ".onnx":
+        return Origin(path.stem, None, onnx_models.load(path).data)
+    return Origin(path.stem if path.is_file() else path.absolute().name, None, None)
+
+
+def _folder_of(checkpoint: Path) -> Path:
+    """The run folder that a checkpoint should lie in."""
+    folder = checkpoint.absolute().parent
+    return folder.parent if checkpoint.suffix == ".pt" else folder
+
+
+def open_source(
+    what: str | Path,
+    *,
+    count: int,
+    checkpoint: Checkpoint = "last",
+    seed: int = 0,
+    truncation: float | None = None,
+    batch_norm: generators.Statistics = "running",
+    like: Images | None = None,
+) -> Source:
+    """The images that stand for WHAT: a run folder, a checkpoint, an .npz file, a folder of pictures, an ONNX model.
+
+    A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
+    share a noise; it is asked for its classes as often as they are in `like`, the images that it is compared with, and
+    in turn where that has none. From a file or folder with more than `count` images so many are drawn without
+    replacement, the same share of each class where there are labels; `seed` chooses which. One with fewer is used
+    whole, with a warning. `truncation` and `batch_norm` say how a run's generator is sampled, see `sample.load`.
+    """
+    path = readers.expanded(what)
+    from_run = partial(_from_run, truncation=truncation, batch_norm=batch_norm, like=like)
+    if count < 1 or seed < 0:
+        raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
+    run = runs.find_run(path)
+    if run is None and not path.exists():
+        raise UsageError(f"{path} does not exist; give {KINDS}")
+    seeds = range(seed * count, (seed + 1) * count)
+    if (truncation is not None or batch_norm != "running") and not (run or path.suffix in CHECKPOINT_FILES):
+        raise UsageError(
+            f"truncation and batch-norm statistics are a run's to choose, and {path} is none; leave them out"
+        )
+    if run:
+        return from_run(run, checkpoint, seeds, kind="run", path=path)
+    if checkpoint != "last":
+        raise UsageError(f"checkpoint {checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
+    if path.is_dir():
+        return _from_folder(path, count, seed)
+    if readers.is_npz(path):
+        return _from_npz(path, count, seed)
+    if path.suffix == ".onnx":
+        return _from_onnx(path, seeds, like)
+    if path.suffix in CHECKPOINT_FILES:
+        folder = _folder_of(path)
+        if not runs.exists(folder):
+            raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
+        inside = str(path.absolute().relative_to(folder))
+        return from_run(runs.Run(folder), inside, seeds, kind="checkpoint", path=path)
+    raise UsageError(f"{path} is not a kind of file that can be judged; give {KINDS}")
+
+
+def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
+    """The images with their labels in the numbering of these classes, and a warning where that can be doubted.
+
+    Classes are matched by the same names, else by names of which case, spaces and punctuation do not count, else by
+    number if they are called 0 to K-1.
+    """
+    if images.labels is None or images.class_names == class_names:
+        return images, ()
+    used = sorted(set(images.labels.tolist()))
+    names = {k: images.class_names[k] for k in used}
+    by_name, by_number = _numbers(names, class_names)
+    numbers, said = by_name or by_number, tuple[str, ...]()
+    if by_name and by_number not in ({}, by_name):
+        said = (f"the labels of {images.name} are taken for names of classes and not for their numbers from 0: its "
+                f"{names[used[0]]!r} for the {class_names[by_name[used[0]]]!r} of the reference",)  # fmt: skip
+    if not numbers:
+        known = set(map(_plain, class_names))
+        stranger = next((name for name in names.values() if _plain(name) not in known), names[used[0]])
+        there = f"the reference's are {', '.join(class_names)}" if class_names else "the reference has none"
+        text = f"the labels of {images.name} are left out: its class {stranger!r} fits none, {there}"
+        return replace(images, labels=None, class_names=()), (text,)
+    table = np.zeros(len(images.class_names), np.int64)
+    table[used] = [numbers[k] for k in used]
+    return replace(images, labels=table[images.labels], class_names=class_names), said
+
+
+def _by_name(names: Mapping[int, str], class_names: Sequence[str]) -> dict[int, int]:
+    """The one class of the reference that each name is, or else is like; empty where a name has none or shares it."""
+    found = {}
+    for k, name in names.items():
+        same, like = (
+            [number for number, one in enumerate(class_names) if spelled(one) == spelled(name)]
+            for spelled in (normalised_name, _plain)
+        )
+        if len(fitting := same or like) != 1:
+            return {}
+        found[k] = fitting[0]
+    return found if len(set(found.values())) == len(found) else {}
+
+
+def _numbers(names: Mapping[int, str], class_names: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:
+    """The numbers among these classes that classes with names of their own have, by name and by number."""
+    decimal = all(name.isdecimal() and int(name) < len(class_names) for name in names.values())
+    return _by_name(names, class_names), {k: int(name) for k, name in names.items()} if decimal else {}
+
+
+def counts_of(class_names: tuple[str, ...], like: Images | None) -> tuple[int, ...] | None:
+    """How often each of a generator's classes comes among these images; None where it says nothing of all of them."""
+    if like is None or like.labels is None or not class_names:
+        return None
+    there = class_counts(like.labels, len(like.class_names))
+    if class_names == like.class_names:
+        return there
+    by_name, by_number = _numbers(dict(enumerate(class_names)), like.class_names)
+    numbers = by_name or by_number
+    if not numbers or len(set(numbers.values())) < len(numbers):
+        return None
+    counts = tuple(there[numbers[k]] for k in range(len(class_names)))
+    return counts if any(counts) else None
+
+
+def shares(labels: NDArray[np.int64] | None, class_names: tuple[str, ...], like: Images) -> str:
+    """How often each class is asked for, in words: equally, as often as in `like`, or else the shares themselves."""
+    if like.labels is None:
+        return IN_EQUAL_SHARES
+    wanted = class_counts(like.labels, len(like.class_names))
+    if labels is not None and is_skewed(labels, wanted):
+        found = class_counts(labels, len(class_names))
+        listed = [f"{name} {count / len(labels):.1%}" for name, count in zip(class_names, found, strict=True) if count]
+        return ", ".join(listed)
+    return IN_EQUAL_SHARES if even_labels(wanted) else AS_IN_REFERENCE
+
+
+def unevenness(subject: Source, classes: str, real: Images) -> list[str]:
+    """A sentence where the classes come in other shares than in the reference, by the words of `shares`."""
+    if classes in (IN_EQUAL_SHARES, AS_IN_REFERENCE):
+        return []
+    return [f"the classes of {subject.name} come otherwise than in {real.name} ({classes}), which is part of every "
+            "distance; make or choose as many of each class as there"]  # fmt: skip
+
+
+def unlike(subject: Source, real: Images, named: bool) -> list[str]:
+    """A sentence where images look like those of another data set than the reference, or lack or lose its colours.
+
+    UsageError for colour against grey where no data set was named. A run, and an ONNX model that says what it learned
+    from, need no sentence for another size.
+    """
+    made, here = subject.images.pixels, real.pixels
+    if named or "data" in subject.facts:
+        if _coloured(made) and here.shape[1] == 1:
+            return [f"{subject.name} has images in colour and {real.name} grey ones: they are measured as grey ones, "
+                    "and nothing is said of their colours"]  # fmt: skip
+        if made.shape[1] == 1 and here.shape[1] == 3:
+            return [f"{subject.name} has grey images and {real.name} images in colour, which they are measured against"]
+        return []
+    if made.shape[1:] == here.shape[1:]:
+        return []
+    looks, there = f"{subject.name} has {_kind(made)} images", f"{real.name}, {_kind(here)}"
+    if made.shape[1] > here.shape[1]:
+        raise UsageError(f"{looks}, which are not of the kind of {there}; name the data set they imitate with --data")
+    return [f"{looks} and is measured against {there}; if they imitate another data set, name it with --data"]
+
+
+def _coloured(pixels: Pixels) -> bool:
+    return pixels.shape[1] == 3 and bool((pixels[:, :1] != pixels).any())
+
+
+def _kind(pixels: Pixels) -> str:
+    return f"{'colour' if pixels.shape[1] == 3 else 'grey'} {pixels.shape[3]} x {pixels.shape[2]}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", normalised_name(name).casefold()) or name
+
+
+# generators
+
+
+def _loaded(
+    run: runs.Run, checkpoint: str, batch_norm: generators.Statistics, file: Path
+) -> tuple[generators.TrainedGenerator, str]:
+    """The generator of this file and the hash of the same content, also while a training writes it anew."""
+    before, now = "", "?"
+    while before != now:
+        before = _hash(file)
+        generator = generators.load(run, checkpoint, batch_norm)
+        now = _hash(file)
+    return generator, now
+
+
+def _hash(file: Path) -> str:
+    """Of its content; empty where there is no such file, which `sample.load` says in a sentence."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+def _from_run(
+    run: runs.Run,
+    checkpoint: str,
+    seeds: range,
+    *,
+    kind: str,
+    path: Path,
+    truncation: float | None,
+    batch_norm: generators.Statistics,
+    like: Images | None,
+) -> Source:
+    file = run.path / generators.CHECKPOINTS.get(checkpoint, checkpoint)
+    generator, content_hash = _loaded(run, checkpoint, batch_norm, file)
+    recipe, manifest, warnings = run.read_recipe(), run.read_manifest(), []
+    facts: dict[str, Any] = {
+        "checkpoint": file.name,
+        "hash": content_hash[:16],
+        "weights": "ema" if recipe.train.ema_halflife_images else "raw",
+        **({"kept_as": "float16"} if run.is_pretrained() else {}),
+    }
+    if generators.batch_norms(generator.network):
+        standing = f"standing statistics of {generators.STANDING_BATCHES} batches of {generators.CHUNK}"
+        facts["batch_norm"] = standing if batch_norm == "standing" else "running statistics"
+    shown = images_shown(run, file)
+    if shown is not None:
+        facts["images_shown"] = shown
+    facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
+    facts["data"] = {"name": manifest["data"]["name"], "digest": manifest["data"]["digest"]}
+    if kind == "run" and manifest["status"] != "finished":
+        warnings.append(f"the training of {path} is not finished (status {manifest['status']}); this is what "
+                        f"its checkpoint {file.name} makes now")  # fmt: skip
+    if run.shipped and path.exists():
+        warnings.append(f"{path} is the generator that ships with Modiste; to measure the {path} that lies here and "
+                        "is no run, give its full path")  # fmt: skip
+
+    counts = counts_of(generator.class_names, like)
+
+    def make(seeds: range) -> Images:
+        return generator.sample_set(seeds=seeds, truncation=truncation, class_counts=counts)
+
+    images = make(seeds)
+    facts |= _noise(seeds, images, counts) | ({} if truncation is None else {"truncation": truncation})
+    return replace(_subject(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
+
+
+def images_shown(run: runs.Run, file: Path) -> int | None:
+    """How many training images the checkpoint has seen, where the run folder tells."""
+    if run.is_pretrained():
+        shown: int | None = run.read_manifest()[runs.PRETRAINED]["images_shown"]
+        return shown
+    if file.suffix == ".pt":
+        images = file.name.partition("-")[0]
+        return int(images) if images.isdecimal() else None
+    if file.name == generators.CHECKPOINTS["best"]:
+        best = run.read_manifest().get("best")
+        return best and int(best["images"])
+    return int(run.read_log()[-1]["images"]) if run.read_log() else None
+
+
+def _noise(seeds: range, images: Images, counts: tuple[int, ...] | None) -> dict[str, Any]:
+    noise = {"seeds": f"{seeds[0]:,} to {seeds[-1]:,}", "noise": "standard normal, one stream per seed"}
+    if images.labels is None:
+        return noise
+    turns = "seed modulo the number of classes" if counts is None or even_labels(counts) else AS_IN_REFERENCE
+    return noise | {"classes": turns}
+
+
+def _from_onnx(path: Path, seeds: range, like: Images | None) -> Source:
+    generator = onnx_models.load(path)
+    labels, counts = None, counts_of(generator.class_names, like)
+    if generator.class_names:
+        labels = label_of(seeds, counts or [1] * len(generator.class_names))
+    noise = generators.seed_noise(seeds, generator.z_dim).numpy()
+    output = readers.channels_first(generator.run(noise, labels), f"the output of {path.name}")
+    pixels, warning = _quantised(output, f"the output of {path.name}", signed=True)
+    images = Images(pixels, labels, generator.class_names, f"generated by {path.name}")
+    facts: dict[str, Any] = {"hash": generator.fingerprint, **_noise(seeds, images, counts)}
+    if generator.data:
+        facts["data"] = generator.data
+    return _subject("onnx", path, path.stem, images, facts, [*generator.warnings, *warning])
+
+
+# files
+
+
+def _from_npz(path: Path, count: int, seed: int) -> Source:
+    with archives.open_npz(path) as archive:
+        part: keys.Split = "train" if archives.images_key(archive, path, "train") else "test"
+        key = archives.images_key(archive, path, part)
+        if key is None:
+            raise UsageError(f"{path} has no images: its keys are {', '.join(archive.files) or 'none'}; "
+                             f"name the array one of {', '.join(IMAGE_KEYS)}")  # fmt: skip
+        array = readers.channels_first(archives.entry(archive, key, path), f"{path.name}[{key}]")
+        label_key = archives.labels_key(archive, path, part, len(array))
+        labels = archives.entry(archive, label_key, path) if label_key else None
+        names = archives.class_names_in(archive, path)
+        seen = archives.seen_in(archive, path, key, label_key, len(array))
+    if not len(array):
+        raise UsageError(f"{path.name}[{key}] holds no images; check how it was written")
+    pixels, warnings = _quantised(array, f"{path.name}[{key}]", signed=False)
+    images = readers.labelled(pixels, labels, names, path.stem)
+    unread = tuple(one for one in seen if not isinstance(one, notes.ReadFrom))  # what was read is among the facts
+    images = replace(images, notes=unread)
+    images = images.select(drawn_subset(len(images), images.labels, count, seed))
+    warnings += _suspicions(images)
+    which = {"key": key, **({"labels_key": label_key} if label_key else {})}
+    return _subject("npz", path, path.stem, images, {**which, **_share(len(array), count, seed)}, warnings)
+
+
+def _from_folder(path: Path, count: int, seed: int) -> Source:
+    name = path.absolute().name
+    if readers.idx_file(path, "train", "images") is not None:
+        images = readers.read_idx_folder(path, "train")
+        total, warnings = len(images), []
+        images = images.select(drawn_subset(total, images.labels, count, seed))
+    else:
+        if not any(map(pictures.is_picture, path.rglob("*"))):
+            raise UsageError(f"{path} holds no pictures and is no run; give {KINDS}")
+        files, labels, names, unread = readers.picture_files(path, "train")
+        total, chosen = len(files), drawn_subset(len(files), labels, count, seed)
+        files, labels = [files[k] for k in chosen], None if labels is None else labels[chosen]
+        warnings = _lossy(files)
+        pixels, done = pictures.decoded(files, config.Data())
+        images = Images(pixels, labels, names, name, (*unread, *done))
+    warnings += _suspicions(images)
+    return _subject("folder", path, name, images, _share(total, count, seed), warnings)
+
+
+def _share(total: int, count: int, seed: int) -> dict[str, Any]:
+    return {"drawn_from": total, "draw_seed": seed} if total > count else {"asked": count} if total < count else {}
+
+
+def _quantised(array: NDArray[Any], place: str, *, signed: bool) -> tuple[Pixels, list[str]]:
+    """Pixels uint8 from uint8, or from floats in [0, 1] or [-1, 1] by a fixed rule, and what to say about it.
+
+    `signed`: [-1, 1] is what is expected and needs no word.
+    """
+    if array.dtype == np.uint8:
+        return array, []
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UsageError(f"{place} holds {array.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1 - RANGE_SLACK and high <= 1 + RANGE_SLACK):  # also where either is not a number
+        raise UsageError(f"{place} holds floats from {low:.4g} to {high:.4g}, neither in [0, 1] nor in [-1, 1]; "
+                         "save uint8 pixels from 0 to 255")  # fmt: skip
+    below = low < -RANGE_SLACK
+    if below:
+        pixels = to_pixels(torch.from_numpy(array.astype(np.float32))).numpy()
+    else:
+        pixels = np.round(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+    if signed and below:
+        return pixels, []
+    assumed = "-1 to 1" if below else "0 to 1"
+    return pixels, [f"{place} holds floats from {low:.4g} to {high:.4g}, taken for the range {assumed} and rounded to "
+                    "whole numbers from 0 to 255; save uint8 pixels to be sure"]  # fmt: skip
+
+
+def _lossy(files: list[Path]) -> list[str]:
+    """A warning that counts the files whose format changes pixels, judged by their content."""
+    formats = Counter(kind for file in files if (kind := _lossy_format(file)))
+    if not formats:
+        return []
+    counted = ", ".join(f"{count:,} {kind}" for kind, count in formats.most_common())
+    return [f"{formats.total():,} of {len(files):,} files lose detail ({counted}); compression changes features, "
+            "so save PNG"]  # fmt: skip
+
+
+def _lossy_format(file: Path) -> str | None:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ModisteError(f"cannot read {file}: {error.strerror}; check its permissions") from None
+    if content.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if content.startswith(b"GIF8"):
+        return "GIF"
+    return "lossy WebP" if content.startswith(b"RIFF") and b"WEBP" in content[:12] and b"VP8L" not in content else None
+
+
+def _suspicions(images: Images) -> list[str]:
+    """Warnings about what was not read, brightness that looks changed, and a shape that will be."""
+    warnings = remarks(images)
+    height, width = images.pixels.shape[2:]
+    if height != width:
+        warnings.append(f"the images of {images.name} are {width} x {height} pixels and are stretched to a square")
+    return warnings
+
+
+def _subject(
+    kind: str,
+    path: Path,
+    name: str,
+    images: Images,
+    facts: dict[str, Any],
+    warnings: list[str],
+) -> Source:
+    digest = content_digest(images)[:16]
+    if "asked" in facts:
+        warnings = [f"{path} holds {len(images):,} images and {facts['asked']:,} were asked for; "
+                    f"scores are computed on {len(images):,} and say so", *warnings]  # fmt: skip
+    head = {"kind": kind, "path": str(path), "hash": digest, "count": len(images)}
+    size = {"size": list(images.pixels.shape[1:]), "pixels": digest, "labelled": images.labels is not None}
+    return Source(name, images, {**head, **size, **facts}, tuple(warnings))

@@ -1,0 +1,1 @@
+"""Comparisons over training seeds: studies, their statistics and their runs."""

@@ -1,0 +1,1 @@
+"""Whether labelled synthetic images help a classifier: subsets, arms, and what their accuracies say."""

@@ -1,0 +1,398 @@
+"""What a study found: the verdicts of the score that decides, what other scores say of them, and what to doubt.
+
+Facts first, as frozen dataclasses made from the study's table of rows; `sentences` and its like word them, for the
+terminal, the report, the search's finalists and `--json` alike. Nothing reads a sentence again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from modiste.evaluation import records
+from modiste.experiments import results, statistics
+from modiste.experiments.results import Row
+from modiste.experiments.statistics import Difference, Rank, Table, Verdict
+from modiste.metrics import baselines, suite, transforms
+from modiste.metrics.transforms import Scale
+
+FEW_IMAGES = 2_000
+"""Below that many generated images a distance says more of their number than of small differences."""
+
+UNEQUAL = 1.1
+"""Times as many images shown to one configuration as to another, from which on a verdict says so."""
+
+OPINIONS = (
+    "frechet", "frechet_infinite", "kernel", "inception_style", "precision_k3", "recall_k3", "coverage_k5",
+    "class_frechet", "label_agreement", "two_sample_1nn",
+)  # fmt: skip
+"""Kinds of scores that are heard on the verdicts of another one."""
+
+Obstacle = Literal["", "no score", "one configuration", "measured unlike"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The score that decides, by configuration and seed, and how it is compared."""
+
+    score: str
+    table: Table
+    better: str
+    target: float | None
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What another score says of a pair that is decided: of its first against its second."""
+
+    score: str
+    stance: Literal["agrees", "opposes", "open"]
+    """Open where neither every seed nor a test at 5 % (not corrected) speaks for one side."""
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The verdict on two configurations and what the other scores say of it."""
+
+    verdict: Verdict
+    opinions: tuple[Opinion, ...]
+    """Of every other score that both have; empty where nothing is decided."""
+
+    @property
+    def opposed(self) -> tuple[Opinion, ...]:
+        """The opinions that say the opposite."""
+        return tuple(one for one in self.opinions if one.stance == "opposes")
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How far the runs of a configuration have come from a generator that learned nothing, by a Fréchet distance."""
+
+    configuration: str
+    score: str
+    runs: int
+    unlearned: int
+    """Runs that have come less than a tenth of the way to real images, by factors."""
+    mean: float
+    ceiling: float
+    way: float
+    """That of the geometric mean, 0 to 1."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether the configuration as a whole has learned anything."""
+        return self.way >= baselines.LEARNED
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """All that a study's table says about its configurations by one score."""
+
+    score: str
+    """The full name of the score that decides; empty where none was measured."""
+    extractor: str
+    """In whose features it was measured; empty for scores without features."""
+    count: int | None
+    """Generated images per run that were measured."""
+    seeds: int
+    """Training seeds of the study."""
+    obstacle: Obstacle
+    """What keeps the whole study from having verdicts."""
+    pairs: tuple[Pair, ...] = ()
+    learning: tuple[Learning, ...] = ()
+    """Of every configuration whose distances have known baselines."""
+    images: tuple[tuple[str, float], ...] = ()
+    """How many images the runs of each configuration were shown, on average."""
+    random_only: bool = False
+    """Whether every score in features is one of the network with random weights."""
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts alone."""
+        return tuple(pair.verdict for pair in self.pairs)
+
+    @property
+    def unlearned(self) -> tuple[Learning, ...]:
+        """The configurations that have learned nothing yet."""
+        return tuple(one for one in self.learning if not one.learned)
+
+    def has_learned(self, name: str) -> bool:
+        """Whether the configuration has learned something, as far as that is known."""
+        return name not in {one.configuration for one in self.unlearned}
+
+
+# --- facts
+
+
+def of(rows: Sequence[Row], decision: Decision | None = None) -> Conclusions:
+    """What the rows of a study say, by its first headline score unless another decision is given."""
+    decision = decision or decide(rows)
+    seeds = len({row["seed"] for row in rows})
+    if decision is None:
+        return Conclusions("", "", None, seeds, "no score")
+    known = decision.score in {row["score"] for row in rows}
+    name = suite.parts(decision.score) if known else suite.MetricName(decision.score)
+    facts = Conclusions(
+        decision.score,
+        name.extractor,
+        name.count,
+        seeds,
+        "",
+        learning=learning(rows),
+        images=_images(rows),
+        random_only={suite.parts(row["score"]).extractor for row in rows if row["score"]} - {""} == {"random"},
+    )
+    if len({row.get("protocol_hash") for row in rows if row["status"] == "finished"}) > 1:
+        return replace(facts, obstacle="measured unlike")
+    if len(decision.table) < 2:
+        return replace(facts, obstacle="one configuration")
+    found = statistics.verdicts(decision.table, better=decision.better, target=decision.target, scale=decision.scale)
+    others = _others(rows, decision.score)
+    pairs = []
+    for verdict in found:
+        if verdict.decided and not facts.has_learned(verdict.winner):
+            verdict = replace(verdict, word="no verdict possible", reason="nothing learned")
+        pairs.append(Pair(verdict, tuple(_opinions(verdict, others)) if verdict.decided else ()))
+    return replace(facts, pairs=tuple(pairs))
+
+
+def decide(rows: Sequence[Row]) -> Decision | None:
+    """The first headline score with its values; None without a score."""
+    names = results.headline(rows)
+    return _decision(rows, names[0]) if names else None
+
+
+def _decision(rows: Sequence[Row], score: str) -> Decision:
+    first = next(row for row in rows if row["score"] == score)
+    table = results.values(rows, score)
+    better = first.get("better") or suite.MEANINGS[suite.metric_kind(score)].better
+    target = first.get("floor") if better == "near" else None
+    return Decision(score, table, better, target, results.scale_of(score, table))
+
+
+def learning(rows: Sequence[Row]) -> tuple[Learning, ...]:
+    """How far every configuration has come, by the first Fréchet distance whose baselines are known."""
+    names = [str(row["score"]) for row in rows if row["score"] and suite.metric_kind(row["score"]) == "frechet"]
+    score = names[0] if names else ""
+    kept = [row for row in rows if row["score"] == score and row["value"] is not None and row.get("ceiling")]
+    found = []
+    for name in dict.fromkeys(row["configuration"] for row in kept):
+        here = [row for row in kept if row["configuration"] == name]
+        first, values = here[0], [row["value"] for row in here]
+        mean = statistics.summary(values, transforms.usable("log", values)).mean
+        whole = None if mean is None else _way(first, mean)
+        if mean is None or whole is None:
+            continue
+        ways = [_way(row, row["value"]) for row in here]
+        unlearned = sum(way is not None and way < baselines.LEARNED for way in ways)
+        found.append(Learning(name, score, len(here), unlearned, mean, first["ceiling"], whole))
+    return tuple(found)
+
+
+def _way(row: Row, value: float) -> float | None:
+    return baselines.way(row["score"], value, row.get("floor"), row["ceiling"], row.get("uncertainty"))
+
+
+def _images(rows: Sequence[Row]) -> tuple[tuple[str, float], ...]:
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row.get("images") and row["status"] == "finished":
+            found.setdefault(row["configuration"], {})[row["seed"]] = row["images"]
+    return tuple((name, sum(shown.values()) / len(shown)) for name, shown in found.items())
+
+
+def _others(rows: Sequence[Row], score: str) -> list[Decision]:
+    """The scores that are heard beside the one that decides."""
+    names = list(dict.fromkeys(row["score"] for row in rows if row["score"]))
+    found = [_decision(rows, name) for name in names if name != score and suite.metric_kind(name) in OPINIONS]
+    return [one for one in found if one.better != "near" or one.target is not None]
+
+
+def _opinions(verdict: Verdict, others: Sequence[Decision]) -> list[Opinion]:
+    said = []
+    side = 1 if verdict.word == "better" else -1
+    for other in others:
+        first, second = (other.table.get(name, {}) for name in (verdict.first, verdict.second))
+        difference = statistics.compare(first, second, better=other.better, target=other.target, scale=other.scale)
+        if difference.mean is None or None in difference.means:
+            continue
+        sure = difference.p_value is not None and difference.p_value <= 1 - statistics.CONFIDENCE
+        sign = (difference.mean > 0) - (difference.mean < 0)
+        sign = sign if sure else statistics.unanimous(first, second, better=other.better, target=other.target)
+        stance: Literal["agrees", "opposes", "open"] = "agrees" if sign == side else "opposes" if sign else "open"
+        said.append(Opinion(other.score, stance, difference))
+    return said
+
+
+def ranks(decision: Decision, findings: Conclusions) -> list[Rank]:
+    """The rank table whose groups are split by the study's verdicts and by no others."""
+    return statistics.ranks(
+        decision.table, better=decision.better, target=decision.target, scale=decision.scale, pairs=findings.verdicts
+    )
+
+
+def to_json(findings: Conclusions) -> dict[str, Any]:
+    """The facts and the sentences, for programs."""
+    return {**asdict(findings), "sentences": sentences(findings)}
+
+
+# --- words
+
+
+def sentences(findings: Conclusions) -> list[str]:
+    """All of it for a reader: by what score, the verdict on every pair, what to doubt; empty for one configuration."""
+    if findings.obstacle in ("no score", "one configuration"):
+        return doubts(findings)
+    if findings.obstacle == "measured unlike":
+        return ["not all runs were measured alike, so no verdict is possible; give the study again to judge them anew"]
+    if findings.seeds < 2:
+        one = "with one seed no verdict is possible: the next seed may turn the order around; use --seeds 3 or more"
+        return [one, *doubts(findings)]
+    lines = [f"by {by(findings)}, over training seeds:", *(f"  {pair_sentence(pair, findings.score)}" for pair in
+                                                          findings.pairs)]  # fmt: skip
+    return [*lines, *doubts(findings)]
+
+
+def by(findings: Conclusions) -> str:
+    """The score that decides, by its full name, whose features it was measured in, and on how many images."""
+    told = [whose(findings), f"{findings.count:,} images per run" if findings.count else ""]
+    known = ", ".join(text for text in told if text)
+    return f"{findings.score} ({known})" if known else findings.score
+
+
+def whose(findings: Conclusions) -> str:
+    """In whose features the score that decides was measured; empty for scores without features."""
+    if findings.extractor == "random":
+        return "in the features of a network with random weights"
+    return f"in the features of {findings.extractor}" if findings.extractor else ""
+
+
+def doubts(findings: Conclusions) -> list[str]:
+    """What speaks against leaning on the verdicts, in sentences."""
+    said = []
+    if findings.unlearned:
+        first = findings.unlearned[0]
+        told = ", ".join(f"{one.configuration} ({records.format_number(one.mean)})" for one in findings.unlearned)
+        said.append(
+            f"nothing has been learned yet by {told}: by {first.score} a generator that learned nothing gets "
+            f"{records.format_number(first.ceiling)}; use a longer budget"
+        )
+    for one in findings.learning:
+        if one.learned and one.unlearned:
+            said.append(f"{one.unlearned} of the {one.runs} runs of {one.configuration} learned nothing")
+    if findings.random_only:
+        said.append(
+            "measured in the features of a network with random weights only, which knows none of the classes: train a "
+            "judge of the data set (`modiste judge train`) before the order is believed"
+        )
+    if findings.count is not None and findings.count < FEW_IMAGES and findings.pairs:
+        said.append(f"measured on few images ({findings.count:,} per run): small differences are not seen; use --count")
+    if findings.pairs and (shown := dict(findings.images)):
+        most, least = max(shown, key=shown.__getitem__), min(shown, key=shown.__getitem__)
+        if shown[most] >= UNEQUAL * shown[least]:
+            said.append(
+                f"configurations were shown unequal numbers of images, from {shown[least]:,.0f} ({least}) to "
+                f"{shown[most]:,.0f} ({most}), which is a part of any difference between them"
+            )
+    return said
+
+
+def pair_sentence(pair: Pair, score: str) -> str:
+    """The verdict on a pair with its score, its numbers, and what the other scores say."""
+    sentence = verdict_sentence(pair.verdict, score)
+    if not pair.opinions:
+        return sentence
+    if not pair.opposed:
+        agree = sum(one.stance == "agrees" for one in pair.opinions)
+        return f"{sentence}; {agree} of {len(pair.opinions)} other scores agree, none says the opposite"
+    told = ", ".join(_opinion_words(one) for one in pair.opposed)
+    said = "says" if len(pair.opposed) == 1 else "say"
+    return f"{sentence}; but {told} {said} the opposite"
+
+
+def _opinion_words(opinion: Opinion) -> str:
+    number = _numbers(opinion.difference)
+    first, second = ("-" if mean is None else number(mean) for mean in opinion.difference.means)
+    return f"{opinion.score} ({first} against {second})"
+
+
+def verdict_sentence(verdict: Verdict, score: str = "") -> str:
+    """The verdict for a reader; the difference is told without its sign, since the word says the direction."""
+    one, two, difference, p = verdict.first, verdict.second, verdict.difference, verdict.p_value
+    number = _numbers(difference)
+    by_score = f" by {score}" if score else ""
+    mean_one, mean_two = ("-" if mean is None else number(mean) for mean in difference.means)
+    away = "" if verdict.target is None else f" away from {verdict.target:.4g}"
+    values = f"{mean_one} against {mean_two}{away}"
+    needed = verdict.seeds_needed
+    settle = (
+        f"about {needed} seeds would likely" if needed else f"no number of seeds up to {statistics.MOST_SEEDS} would"
+    )
+    if verdict.reason == "no run":
+        lacking = [name for name, mean in zip((one, two), difference.means, strict=True) if mean is None]
+        reason = f": no run of {' and '.join(lacking)} has finished"
+        return f"no verdict is possible on {one} and {two}{by_score}{reason}; train at least three seeds of each"
+    if verdict.reason == "one seed":
+        reason = f" with only one seed: {values}"
+        return f"no verdict is possible on {one} and {two}{by_score}{reason}; train at least three seeds of each"
+    if verdict.reason == "nothing learned":
+        return f"no verdict on {one} and {two}{by_score}: nothing has been learned yet ({values}); use a longer budget"
+    mean, low, high = (difference if (difference.mean or 0.0) >= 0 else _turned(difference)).told
+    span = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
+    kind = "factor" if difference.scale == "log" else "difference"
+    facts = f"{values}, {kind} {number(mean or 0.0)}"
+    if verdict.reason == "two seeds":
+        return (
+            f"no verdict on {one} and {two}{by_score}: two seeds cannot settle it ({facts}); {settle} do "
+            "if the difference is what it seems"
+        )
+    first_count, second_count = difference.counts
+    seeds = f"{first_count} seeds" if difference.pairs else f"{first_count} and {second_count} seeds, unpaired"
+    if difference.left_out:
+        numbers = ", ".join(str(seed) for seed in difference.left_out)
+        seeds += f" (without seed{'s' if len(difference.left_out) > 1 else ''} {numbers})"
+    chance = "p < 0.001" if p is not None and p < 0.001 else f"p = {p or 0.0:.3f}"
+    chance += " after Holm's correction" if verdict.tests > 1 else ""
+    if verdict.decided:
+        return f"{one} is {verdict.word} than {two}{by_score}: {facts}{span}, {chance}, {seeds}"
+    leaps = ""
+    if verdict.leaping:
+        leaps = (
+            f"; seeds of {' and '.join(verdict.leaping)} lie as far apart in two groups, so that chance may have put "
+            "these two on different levels"
+        )
+    return (
+        f"{one} and {two} cannot be told apart{by_score} with {seeds}: {facts}{span}, {chance}{leaps}; "
+        f"{settle} settle it if the difference is what it seems"
+    )
+
+
+def _turned(difference: Difference) -> Difference:
+    """The same, told of the second against the first."""
+    low, high = (None if value is None else -value for value in (difference.high, difference.low))
+    mean = None if difference.mean is None else -difference.mean
+    return replace(difference, mean=mean, low=low, high=high)
+
+
+def _numbers(difference: Difference) -> Callable[[float], str]:
+    """How numbers of this difference are written: factors to three digits or what the spread leaves, others to its."""
+    spread = difference.deviation or 0.0
+    if difference.scale == "log":
+        digits = min(8, max(3, 1 - math.floor(math.log10(spread)))) if spread else 4
+        return lambda value: _digits(value, digits)
+    if difference.scale == "share":
+        spread *= max(transforms.slope(transforms.forward(mean or 0.0, "share"), "share") for mean in difference.means)
+    size = spread or abs(difference.told[0] or 0.0)
+    places = min(8, max(0, 1 - math.floor(math.log10(size)))) if size else 3
+    return lambda value: f"{value:,.{places}f}"
+
+
+def _digits(value: float, digits: int) -> str:
+    """A positive number with so many digits that count; in exponents where it would be very long."""
+    if not 1e-4 <= value < 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"

@@ -1,0 +1,319 @@
+"""Searches: trials of a space, chosen by Optuna, each trained by a process of its own; the best trained over seeds.
+
+    searches/NAME/space.toml     the resolved space; `modiste search searches/NAME` goes on with it
+                  recipes/       a copy of the recipe file, where it is not a shipped one
+                  optuna.db      Optuna's memory (SQLite), unless --storage names another; optuna-dashboard opens it
+                  runs/          a run folder per trial, numbered as Optuna numbers them
+                  logs/          what the commands said
+                  finalists/     the study of the best trials over seeds, named by their numbers
+                  trials.csv     one row per trial
+                  best.toml      the best recipe, ready for `modiste train`
+
+Any number of these processes may work on one storage, in one folder or in several.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import filelock
+from rich.console import Console
+
+from modiste import config, environment, files, progress
+from modiste.errors import ModisteError, UsageError
+from modiste.experiments.search import finalists, spaces, trials
+from modiste.experiments.search.finalists import FinalistsResult
+from modiste.experiments.search.spaces import Space
+from modiste.experiments.search.trials import Search
+
+MADE_FIRST = ("recipes", "optuna.db", "optuna.db-journal")
+"""What a start that was cut off at once leaves in the folder."""
+
+LEAST_DATABASE = 2**18
+"""Bytes of the database of a search of a few trials."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """What a search came to."""
+
+    path: Path
+    space: Space
+    trials: list[Row]
+    """name, number, state, value, score, reason, settings, images, seconds, gflop; in the order of their numbers."""
+    finished: bool
+    final: FinalistsResult | None = None
+    """The finalists, verdicts and the best recipe; None while trials or finalists are missing."""
+
+
+def search(
+    what: Space | str | Path,
+    out: str | Path | None = None,
+    *,
+    storage: str | None = None,
+    console: Console | None = None,
+    **changes: Any,
+) -> SearchFolder:
+    """Carry out a search, go on with the one in the folder, or help other workers on the same storage.
+
+    `what` is a shipped space's name, a TOML file, a Space, or the folder of a search. `storage` is an Optuna URL or a
+    file NAME.journal; default is optuna.db in the folder. `changes` replace keys of the space, as trials=50.
+    """
+    console = console or progress.console()
+    space, path = resolve_search(what, out, **changes)
+    for sentence in space.warnings:
+        progress.log(console, f"warning: {sentence}")
+    for note in () if (path / "space.toml").is_file() else trials.check_data(space):
+        progress.log(console, f"warning: {note}")
+    with _storage_named(path):
+        started = _open(space, path, storage, console)
+        with _worker(started) as mine, environment.interruptible() as stopped:
+            trials.run_trials(mine, stopped)
+            over = not stopped()
+        rows = [_row(started, trial) for trial in started.trials]
+    space = started.space
+    if not over:
+        return SearchFolder(path, space, rows, finished=False)
+    with _locked(path, "finals"):  # whoever comes second finds everything done
+        files.write_text(path / "trials.csv", _table(rows))
+        if not any(row["state"] == "finished" for row in rows):
+            reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
+            raise ModisteError(f"no trial of the search {space.name} finished: {'; '.join(reasons) or 'all pruned'}")
+        if not space.finalists.count:
+            return SearchFolder(path, space, rows, finished=True)
+        final = finalists.decide(space, path, rows, console)
+    return SearchFolder(path, space, rows, final is not None, final)
+
+
+def resolve_search(what: Space | str | Path, out: str | Path | None = None, **changes: Any) -> tuple[Space, Path]:
+    """The space with its changes, and the folder: `out`, the one it was read from, or searches/NAME."""
+    asked = what if isinstance(what, Space) else spaces.load(what)
+    if out is None and not isinstance(what, Space) and what not in spaces.shipped() and Path(what).is_dir():
+        out = what
+    path = Path("searches") / asked.name if out is None else Path(out)
+    return spaces.revise(asked, **changes), path
+
+
+# --- the storage
+
+
+def _optuna() -> Any:
+    try:
+        optuna = import_module("optuna")
+    except ImportError:
+        raise UsageError("searches need Optuna; run pip install 'modiste[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+@progress.stage("opening the search")
+def _open(space: Space, path: Path, url: str | None, console: Console) -> Search:
+    """The search in that folder and storage, made if it is not there; UsageError if another one is."""
+    optuna, own = _optuna(), path / "optuna.db"
+    _refuse_others(space, path)
+    if url is None and not own.is_file() and (path / "space.toml").is_file():
+        raise UsageError(f"{path} has no optuna.db, as its storage is elsewhere; name it again with --storage")
+    if url is not None and own.is_file():
+        raise UsageError(f"{path} has its own storage, optuna.db; leave --storage out, or choose another --out")
+    with _locked(path, "lock"):
+        if url is None:
+            _check_room(path)
+        storage = _storage(optuna, url or _url(own))
+        direction = "maximize" if space.better == "higher" else "minimize"
+        if space.pruner == "median":
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=trials.UNPRUNED_TRIALS)
+        else:
+            pruner = optuna.pruners.NopPruner()
+        study = optuna.create_study(
+            study_name=space.name, storage=storage, direction=direction, pruner=pruner, load_if_exists=True
+        )
+        before = study.user_attrs.get("identity")
+        if before is None:
+            study.set_user_attr("identity", spaces.identity(space))
+        else:
+            space = spaces.begun_as(space, before)
+        if before and (found := spaces.differences(spaces.as_now(before), spaces.identity(space))):
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise UsageError(
+                f"the storage holds another search named {space.name} ({'; '.join(found[:3])}{more}); "
+                "choose another name, or another folder with --out"
+            )
+        local = _with_recipe(space, path)  # not before: other workers read the copy that is there
+        for folder in ("runs", "logs"):
+            (path / folder).mkdir(exist_ok=True)
+        portable = local.model_copy(update={"recipe": _portable(local.recipe)})
+        files.write_text(path / "space.toml", spaces.to_toml(portable))
+    return Search(local, path, optuna, storage, study, console)
+
+
+def _refuse_others(space: Space, path: Path) -> None:
+    """UsageError where the folder is no search's and holds more than a start of this one that was cut off leaves."""
+    own, begun = path / "optuna.db", (path / "space.toml").is_file() and (path / "runs").is_dir()
+    if not begun:
+        files.refuse_foreign_folder(path, "search", (*MADE_FIRST, "space.toml"))
+        files.refuse_foreign_folder(path / "recipes", "search's folder of recipes", ("*.toml",))
+        portable = space.model_copy(update={"recipe": _portable(space.recipe)})
+        expected = {path / "space.toml": spaces.to_toml(portable)}
+        if space.recipe.endswith(".toml"):
+            expected[path / portable.recipe] = config.source_text(space.recipe)
+        files.refuse_changed(expected, "search")
+    others = _studies_in(own) - {space.name} if own.is_file() and own.stat().st_size else set()
+    if others and not (begun and space.name in _studies_in(own)):
+        raise UsageError(
+            f"{own} holds another study ({min(others)}) than the search {space.name}; choose another folder with --out"
+        )
+
+
+def _studies_in(file: Path) -> set[str]:
+    """The names of the studies in an Optuna database, which is only read; UsageError for any other file."""
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as database:
+            tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            if tables and not tables & {"studies", "version_info"}:
+                raise UsageError(f"{file} is no database of Optuna; choose another folder with --out")
+            found = database.execute("select study_name from studies") if "studies" in tables else ()
+            return {name for (name,) in found}
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{file} is no database of Optuna ({error}); choose another folder with --out") from None
+
+
+def _with_recipe(space: Space, path: Path) -> Space:
+    """The space with its recipe file, if it has one, copied into the folder."""
+    if not space.recipe.endswith(".toml"):
+        return space
+    text, place = config.source_text(space.recipe), path / _portable(space.recipe)
+    place.parent.mkdir(exist_ok=True)
+    files.write_text(place, text)
+    return space.model_copy(update={"recipe": str(place)})
+
+
+def _portable(recipe: str) -> str:
+    return f"recipes/{Path(recipe).name}" if recipe.endswith(".toml") else recipe
+
+
+def _url(database: Path) -> str:
+    """The URL of an SQLite file, whatever signs its path has: around SQLite's own URI, which only SQLite unquotes."""
+    inner = database.absolute().as_uri()
+    url = import_module("sqlalchemy").URL.create("sqlite", database=inner, query={"uri": "true"})
+    return str(url.render_as_string(hide_password=False))
+
+
+def _check_room(path: Path) -> None:
+    """ModisteError where the folder's disk is full, of which a database says that it cannot be opened."""
+    with files.errors_name_place(path / "optuna.db"), tempfile.TemporaryFile(dir=path) as file:
+        file.write(bytes(LEAST_DATABASE))
+
+
+def _storage(optuna: Any, url: str) -> Any:
+    query = url.partition("?")[2]
+    if url.startswith("sqlite:") and query and not all("=" in part for part in query.split("&")):
+        raise UsageError(
+            f"--storage {url}: what follows the question mark is read as options, and {query!r} is none; "
+            "give a path without a question mark"
+        )
+    try:
+        if url.endswith(".journal"):
+            backend = optuna.storages.journal.JournalFileBackend(url)
+            return optuna.storages.JournalStorage(backend)
+        options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:  # of whatever database; its message may hold a password
+        raise UsageError(
+            f"the storage of kind {url.partition(':')[0]!r} cannot be opened ({type(error).__name__}); give a URL such "
+            "as sqlite:///search.db or mysql://user:password@host/base, or a file NAME.journal"
+        ) from None
+
+
+@contextmanager
+def _storage_named(path: Path) -> Iterator[None]:
+    """A sentence for what a database says that cannot write or be reached any more; its message may hold a password."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("optuna", "sqlalchemy", "sqlite3"):
+            raise
+        origin = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
+        said = str(origin) if type(origin).__module__ == "sqlite3" else type(error).__name__
+        raise ModisteError(
+            f"the storage of the search in {path} cannot be used ({said}); see that its disk has room and that it can "
+            "be reached, and search again: it goes on"
+        ) from None
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the folder for a moment; not with the lock of run folders, which sweeps up what was left in its runs."""
+    path.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path / f".{what}"):
+        yield
+
+
+@contextmanager
+def _worker(started: Search) -> Iterator[Search]:
+    """This worker under a name of its own, with a lock that the operating system releases when it dies."""
+    name = uuid.uuid4().hex[:12]
+    place = started.path / "workers" / name
+    with files.errors_name_place(place):
+        place.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(place):
+        _sweep(started, place)
+        yield replace(started, worker=name)
+    place.unlink(missing_ok=True)
+
+
+def _sweep(started: Search, own: Path) -> None:
+    """Remove the locks of workers that were killed, but for those by which a running trial is taken back."""
+    running = {str(trial.user_attrs.get("worker")) for trial in started.trials if trial.state.name == "RUNNING"}
+    for place in own.parent.iterdir():
+        if place != own and place.name not in running:
+            with suppress(filelock.Timeout, OSError), filelock.FileLock(place).acquire(timeout=0):
+                place.unlink(missing_ok=True)
+
+
+# --- what came of it
+
+STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+
+
+def _row(of: Search, trial: Any) -> Row:
+    """A trial as plain values."""
+    facts = trial.user_attrs
+    texts = {
+        key: {trials.category(value): value for value in axis.choices or ()} for key, axis in of.space.space.items()
+    }
+    point = {key: texts[key].get(value, value) for key, value in trial.params.items()}
+    known = ("images", "seconds", "gflop", "gflop_per_image")
+    return {
+        "number": trial.number,
+        "name": f"trial-{trial.number:04d}",
+        "state": "queued again" if not trials.counts(trial) else STATES[trial.state.name],
+        "score": facts.get("score"),
+        "value": trial.value if trial.state.name == "COMPLETE" else None,
+        "uncertainty": facts.get("uncertainty"),
+        "reason": facts.get("reason", ""),
+        "folder": f"runs/{trials.folder(trial)}",
+        **{key: facts.get(key) for key in known},
+        "settings": {key: point[key] for key in of.space.space if key in point},
+    }
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """The trials as CSV, a column per setting."""
+    flat = [{**{key: value for key, value in row.items() if key != "settings"}, **row["settings"]} for row in rows]
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(flat)
+    return text.getvalue()

@@ -1,0 +1,343 @@
+"""Space files: which settings of a recipe a search may change, by what it is led, and how long it may take.
+
+Trials and finalists train on the `fit` part of the data and are judged on the held-out part. The test images play no
+part, so that a score of the best recipe on them stays a score on unseen images.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from modiste import config
+from modiste.config import Count, Name, Recipe, Section
+from modiste.errors import UsageError
+from modiste.experiments import study_config
+from modiste.experiments.study_config import Changes, Configuration, Seed
+from modiste.metrics import suite
+from modiste.metrics.transforms import Scale
+from modiste.training import resume
+
+DISCRIMINATOR = "discriminator_accuracy"
+WARNING = (
+    "discriminator accuracy is a bad objective: half of all answers right may mean a good generator or merely a weak "
+    "discriminator, and the quality of the images is not in it; prefer objective = \"frechet\""
+)  # fmt: skip
+FIXED = ("seed", "name", "about", "source", "train.threads", "data", "evaluate")
+"""Keys and sections that no trial may change: what is judged, and by what, is the same for all."""
+PROSE = {"name", "about", "source", "seed"}
+"""Keys of the recipe by which no two searches differ."""
+
+
+class Axis(Section):
+    """The values of one setting: choices, or a range with both ends in it."""
+
+    choices: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    """The values themselves; lists are possible."""
+    low: int | float | None = None
+    """The least value; whole numbers make a range of whole numbers."""
+    high: int | float | None = None
+    """The greatest value."""
+    log: bool = False
+    """Whether it is the ratio of two values that counts, as with learning rates."""
+    step: int | float | None = None
+    """Only low, low + step, ...; none = every value."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Axis:
+        if self.choices is not None:
+            if {"low", "high", "log", "step"} & self.model_fields_set:
+                raise ValueError("has choices and a range; leave one of them out")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs choices = [...], or low and high")
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be less than high {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log goes with a positive low and without step")
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            raise ValueError(f"step {self.step} must be positive and at most high - low")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether the range is one of whole numbers."""
+        return all(isinstance(value, int) for value in (self.low, self.high, self.step) if value is not None)
+
+    @property
+    def extremes(self) -> tuple[Any, ...]:
+        """The choices, or both ends: if these are possible, so is what lies between."""
+        return self.choices if self.choices is not None else (self.low, self.high)
+
+    @property
+    def count(self) -> float:
+        """How many values there are; infinity for a range of real numbers."""
+        if self.choices is not None:
+            return len(self.choices)
+        step = self.step or (1 if self.whole else 0)
+        return math.floor(((self.high or 0) - (self.low or 0)) / step + 1e-9) + 1 if step else math.inf
+
+    @property
+    def words(self) -> str:
+        """The axis as a reader would write it."""
+        if self.choices is not None:
+            return ", ".join(study_config.literal(value) for value in self.choices)
+        step = f" in steps of {self.step}" if self.step else ""
+        return f"{self.low} to {self.high}{step}{' (log)' if self.log else ''}"
+
+
+def _axes(tree: Any) -> Any:
+    """`network.z_dim.low = 8` is tables in tables for TOML; a table that holds other things than tables is an axis."""
+    if not isinstance(tree, Mapping):
+        return tree
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value and all(isinstance(inner, Mapping) for inner in value.values()):
+            flat |= {f"{key}.{leaf}": axis for leaf, axis in _axes(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+class Finalists(Section):
+    """The best trials, trained anew over seeds before one of them is called the best."""
+
+    count: Annotated[int, Field(ge=0, le=100)] = 3
+    """How many; 0 = none, the search ends with its trials."""
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Training seeds of each, none of them that of the trials."""
+    budget: str | None = None
+    """The length of their runs: 5min, 3 epochs or 60000 images; none = as the trials."""
+
+
+class HeldOut(Section):
+    """How trials and finalists are evaluated, always against the held-out images."""
+
+    count: Annotated[int, Field(ge=2, le=1_000_000)] = 2_000
+    """Generated images."""
+
+
+class Space(Section):
+    """What is searched, how, and by which score."""
+
+    name: Name = "unnamed"
+    """Short name; also the default folder of the search."""
+    about: str = ""
+    """One sentence on what is looked for."""
+    source: str = ""
+    """The publication or idea it follows."""
+    recipe: str
+    """Where the search starts: a shipped recipe's name, or a TOML file beside the space file."""
+    space: Annotated[dict[str, Axis], BeforeValidator(_axes), Field(min_length=1)]
+    """Axes by dotted key; network.generator_widths.0 is the first number of that list."""
+    set: Changes = Field(default_factory=dict)
+    """Changes of the recipe for all trials, the finalists and the best."""
+    trial_set: Changes = Field(default_factory=dict)
+    """Changes for the trials only, as a smaller data set."""
+    trials: Count = 20
+    """How many trials in all."""
+    budget: str | None = None
+    """The length of every trial: 5min, 3 epochs or 60000 images; none = as the recipe says."""
+    sampler: Literal["random", "tpe"] = "tpe"
+    """Where the next trial is tried: anywhere, or where the ones so far promise most (tree-structured Parzen)."""
+    pruner: Literal["none", "median"] = "none"
+    """median: end a trial that is worse than the median of those before it at the same point."""
+    objective: str = "frechet"
+    """A kind of score of `modiste evaluate` on held-out images, or discriminator_accuracy (its distance from 0.5)."""
+    direction: Literal["lower", "higher", "near"] | None = None
+    """Which way is better; only to say what the score means anyway."""
+    seed: Seed = 0
+    """Fixes which trials are made, and is the training seed of all of them."""
+    finalists: Finalists = Finalists()
+    evaluate: HeldOut = HeldOut()
+
+    @property
+    def better(self) -> str:
+        """Which way is better: lower, higher, or near (to the score of real images)."""
+        return "lower" if self.objective == DISCRIMINATOR else suite.MEANINGS[self.objective].better
+
+    @property
+    def scale(self) -> Scale:
+        """On which the objective is averaged and compared over seeds; a distance from 0.5 may be 0 and stays plain."""
+        return "plain" if self.objective == DISCRIMINATOR else suite.MEANINGS[self.objective].scale
+
+    @property
+    def settings_count(self) -> float:
+        """How many different trials there can be."""
+        return math.prod(axis.count for axis in self.space.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a careful reader should know about this search, in sentences."""
+        found = [WARNING] if self.objective == DISCRIMINATOR else []
+        if self.trials > self.settings_count:
+            found.append(f"the space has only {self.settings_count:,.0f} points, so some trials will repeat others")
+        return found
+
+
+def shipped() -> list[str]:
+    """Names of the spaces in the package, sorted."""
+    return config.shipped("search space")
+
+
+def load(name_or_path: str | Path) -> Space:
+    """The space of that shipped name, of that TOML file, or of that search's folder."""
+    if str(name_or_path) not in shipped() and (Path(name_or_path) / "space.toml").is_file():
+        name_or_path = Path(name_or_path) / "space.toml"
+    text, place = config.read_toml(name_or_path, "search space")
+    return build({"name": Path(place).stem, **config.parsed(text, place)}, place, Path(place).parent)
+
+
+def build(tree: Mapping[str, Any], place: str, beside: Path | None = None) -> Space:
+    """A checked space from nested plain values; `place` is named in error sentences, recipe files lie in `beside`."""
+    try:
+        space = Space.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{place}: {_sentence(error)}") from None
+    if beside and space.recipe.endswith(".toml") and not Path(space.recipe).is_absolute():
+        space = space.model_copy(update={"recipe": str(beside / space.recipe)})
+    _check(space, place)
+    return space
+
+
+def revise(space: Space, place: str = "modiste search", **changes: Any) -> Space:
+    """The space with the keys replaced that are not None, and checked anew; `set` is added to what is set."""
+    tree = space.model_dump(exclude_unset=True)
+    given = {key: value for key, value in changes.items() if value is not None}
+    said = given.get("set", {})
+    given["set"] = {**space.set, **said}
+    given["trial_set"] = {key: value for key, value in space.trial_set.items() if key not in said}
+    finalists = {key: value for key, value in given.pop("finalists", {}).items() if value is not None}
+    given["finalists"] = {**tree.get("finalists", {}), **finalists}
+    return build({**tree, **given}, place)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The error in words: of several, a key that does not exist, as what is missing may only be mistyped."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    steps = [part for part in first["loc"] if isinstance(part, str) and not re.search(r"[\[-]|^(int|float)$", part)]
+    key, message = ".".join(steps), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        owners: dict[str, type[Section]] = {"space": Axis, "finalists": Finalists, "evaluate": HeldOut}
+        known = list((owners[steps[0]] if steps[1:] else Space).model_fields)
+        return f"no key is named {key!r}{config.nearest(steps[-1], known)}; there are {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{key} is missing; a search needs a recipe and a [space]"
+    if isinstance(first["input"], Mapping):  # a rule over several keys, which its message names
+        return f"{key} {message[0].lower()}{message[1:]}"
+    return f"{key} = {first['input']!r} is not possible: {message[0].lower()}{message[1:]}"
+
+
+def _check(space: Space, place: str) -> None:
+    """UsageError for what only recipe and scores together can tell."""
+    known = [*suite.MEANINGS, DISCRIMINATOR]
+    if space.objective not in known:
+        raise UsageError(
+            f"{place}: no score is named {space.objective!r}{config.nearest(space.objective, known)}; "
+            f"there are {', '.join(known)}"
+        )
+    if space.direction not in (None, space.better):
+        raise UsageError(
+            f"{place}: direction = {space.direction!r}, but {space.objective} is better {space.better}; leave it out"
+        )
+    if space.seed + space.finalists.seeds >= 2**31:
+        raise UsageError(f"{place}: seed = {space.seed} leaves no seeds for the finalists after it; use a smaller one")
+    for what, text in (("budget", space.budget), ("finalists.budget", space.finalists.budget)):
+        if text and (undone := study_config.undone_by(text, [*space.space, *space.set, *space.trial_set])):
+            raise UsageError(f"{place}: {what} = {text!r} would undo {undone}; leave one of the two out")
+    for key in [*space.space, *space.set, *space.trial_set]:
+        if key in ("seed", "train.threads") or (key in space.space and {key, key.partition(".")[0]} & set(FIXED)):
+            raise UsageError(
+                f"{place}: {key} must be the same for all trials; "
+                f"{'write seed = 1 at the top instead' if key == 'seed' else 'leave it out'}"
+            )
+    if "data.split" in {*space.set, *space.trial_set}:
+        raise UsageError(f"{place}: data.split is fit in every search, as held-out images judge it; leave it out")
+    base = base_recipe(space, place)
+    for key, axis in space.space.items():
+        for value in axis.extremes:
+            config.override(base, placed(base, {key: value}, place), f"{place}: space")
+    if space.pruner == "median":
+        if space.objective not in ("frechet", DISCRIMINATOR):
+            raise UsageError(
+                f"{place}: a training does not log {space.objective}, so nothing can be pruned by it; write "
+                'pruner = "none" or objective = "frechet"'
+            )
+        if not base.evaluate.every_images:
+            raise UsageError(f"{place}: pruning needs scores while training; set evaluate.every_images above 0")
+
+
+def base_recipe(space: Space, place: str = "modiste search", trial: bool = True) -> Recipe:
+    """The recipe from which the trials (or else the finalists) differ only by the point in the space."""
+    changes = {**space.set, "data.split": "fit", **(space.trial_set if trial else {})}
+    return config.override(config.load(space.recipe), changes, f"{place}: set")
+
+
+def placed(base: Recipe, point: Mapping[str, Any], place: str = "modiste search") -> dict[str, Any]:
+    """The changes of the recipe that a point of the space means: numbers in lists make whole lists."""
+    changes: dict[str, Any] = {}
+    for key, value in point.items():
+        name, _, last = key.rpartition(".")
+        if not last.isdecimal():
+            changes[key] = value
+            continue
+        section, _, leaf = name.rpartition(".")
+        if name not in config.KEYS:
+            raise UsageError(f"{place}: no key is named {name!r}{config.nearest(name, config.KEYS)}")
+        before = changes.get(name) or getattr(getattr(base, section) if section else base, leaf)
+        if not isinstance(before, (list, tuple)) or int(last) >= len(before):
+            there = f"has {len(before)} numbers" if isinstance(before, (list, tuple)) else "is no list"
+            raise UsageError(f"{place}: {key} is nowhere, as {name} of {base.name} {there}")
+        changes[name] = [value if k == int(last) else old for k, old in enumerate(before)]
+    return changes
+
+
+def configuration(space: Space, name: str, point: Mapping[str, Any], trial: bool = True) -> Configuration:
+    """A point of the space as a configuration with all its changes."""
+    changes = {**space.set, "data.split": "fit", **(space.trial_set if trial else {})}
+    changes |= placed(base_recipe(space, trial=trial), point)
+    return Configuration(name=name, recipe=space.recipe, set=changes)
+
+
+def identity(space: Space) -> dict[str, Any]:
+    """What must not change while a search goes on: the recipe, the axes and how trials are chosen and judged."""
+    axes = {key: axis.model_dump(mode="json") for key, axis in space.space.items()}
+    kept = ("budget", "sampler", "pruner", "objective", "seed")
+    recipe = base_recipe(space).model_dump(mode="json", exclude=PROSE)
+    tree = {"space": axes, "recipe": recipe, "evaluate": space.evaluate.model_dump()}
+    return json.loads(json.dumps({**{key: getattr(space, key) for key in kept}, **tree}))  # type: ignore[no-any-return]
+
+
+def begun_as(space: Space, before: Mapping[str, Any]) -> Space:
+    """The space whose trials read images and hold them out as those of the search with that identity do."""
+    return revise(space, set=resume.kept_of(base_recipe(space), _recipe_in(before)))
+
+
+def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of a search that an older version began, with the keys that recipes have since as it meant them."""
+    recipe = _recipe_in(before).model_dump(mode="json", exclude=PROSE)
+    return {**before, "recipe": json.loads(json.dumps(recipe))}
+
+
+def _recipe_in(identity: Mapping[str, Any]) -> Recipe:
+    return config.build(config.as_meant(identity["recipe"]), "the search's recipe")
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """One line per thing in which two identities differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{prefix}{key}.")]
+    return [] if old == new else [f"{prefix.rstrip('.')}: {old} -> {new}"]
+
+
+def to_toml(space: Space) -> str:
+    """Every setting of the space as TOML text."""
+    return tomli_w.dumps(space.model_dump(mode="json", exclude_none=True, exclude_defaults=True))

@@ -1,0 +1,1 @@
+"""Handing on: a generator as ONNX or a small run folder, a synthetic set, their cards."""

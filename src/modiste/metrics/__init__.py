@@ -1,0 +1,1 @@
+"""Scores as pure functions of features, the extractors of those features, and the suite that names them."""

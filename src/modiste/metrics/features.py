@@ -1,0 +1,192 @@
+"""Feature extractors under one contract, and a cache on disk for what is computed from real images.
+
+An extractor turns pixels uint8 [N, C, H, W] into feature vectors, and logits where it is a classifier. Everything that
+could change its numbers (weights, input size, filter, layer) is in its facts, which every score's protocol repeats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from modiste import progress
+from modiste.cache import CACHE_FORMAT, UNREADABLE, entry_path, npz_bytes, read_entry, write_entry
+from modiste.config import Data
+from modiste.data.images import Images, content_digest, resized, to_unit
+from modiste.data.sets import open_data
+from modiste.metrics import judge as judges
+from modiste.metrics.judge import Judge
+from modiste.networks.build import Shape
+
+RESIZE_FILTER = "lanczos"
+RANDOM_FEATURES = 128
+RANDOM_CHUNK = 250
+
+TAKEN = (*judges.SHIPPED, "random", "inception", "infinite")
+"""Words that mean something else in the names of scores than a judge of one's own."""
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature vectors float32 [N, D] and, from a classifier, logits float32 [N, K]."""
+
+    vectors: Floats
+    logits: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Something that looks at images: `examine` takes pixels uint8 [N, channels, size, size]."""
+
+    name: str
+    """The word that stands for it in the names of scores: garment, second, random, inception."""
+    shape: Shape
+    """Channels and side in pixels of the images it takes; images of another size are resized, grey is repeated."""
+    fingerprint: str
+    """16 hexadecimal digits over everything that its numbers depend on."""
+    facts: Mapping[str, Any]
+    """What the protocol says of it."""
+    examine: Callable[[Pixels], Features]
+    warning: str = ""
+    """A sentence for the user, where its numbers mean little."""
+
+
+def from_judge(judge: Judge, name: str) -> Extractor:
+    """A trained classifier's 128 features before its last layer."""
+    measured = judge.card["measured"]
+    tested = measured.get("test") or measured["heldout"]
+    facts = {
+        "extractor": f"{judge.card['kind']} classifier of {judge.card['data']['name']}",
+        "hash": judge.fingerprint,
+        "layer": "global average pooling",
+        "features": judge.card["features"],
+        "accuracy": round(tested["accuracy"], 4),
+        "trained_on": f"{judge.card['data']['name']} {judge.card['data']['part']}",
+        **_input_facts(judge.shape),
+    }
+
+    def examine(pixels: Pixels) -> Features:
+        return Features(*judge.examine(pixels))
+
+    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(judge.card))
+
+
+def primary_extractor(dataset: Data) -> Extractor:
+    """What scores on this data set are named after: the judge trained on it, or the random network if there is none."""
+    judge = judges.for_data(dataset)
+    if judge is None:
+        heldout = open_data(dataset, part="heldout")
+        return random_network(Shape(*heldout.pixels.shape[1:3]))
+    shipped = next((name for name in judges.SHIPPED if judges.load(name).fingerprint == judge.fingerprint), "")
+    return from_judge(judge, shipped or slug(Path(dataset.name).stem))
+
+
+def slug(text: str) -> str:
+    """Text as one lower-case word for the name of a score: letters, digits and hyphens, and no word that is taken."""
+    found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "judge"
+    return f"own-{found}" if found in TAKEN else found
+
+
+def count_word(count: int) -> str:
+    """A number of images as scores are named: 10k, 2k, 1234."""
+    return f"{count // 1000}k" if count % 1000 == 0 and count else str(count)
+
+
+def random_network(shape: Shape, seed: int = 0) -> Extractor:
+    """A convolutional network with random weights, which no label and no training has touched (Naeem et al. 2020, §5).
+
+    Five 3 x 3 convolutions with orthogonal rows, leaky ReLU, average pooling between them; features are means and
+    deviations over positions of the last maps. It prefers no class, so that what only pleases the judge shows.
+    """
+    channels = (shape.channels, 16, 32, 32, 64, RANDOM_FEATURES // 2)
+    random = np.random.Generator(np.random.PCG64(seed))
+    sha = hashlib.sha256(f"random network 1 {channels} {shape}".encode())
+    layers: list[nn.Conv2d] = []
+    for before, after in itertools.pairwise(channels):
+        layer = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        flat = random.standard_normal((max(after, before * 9), min(after, before * 9)))
+        rows = np.linalg.qr(flat)[0]
+        rows = (rows if rows.shape[0] == after else rows.T) * np.sqrt(max(1.0, before * 9 / after))
+        weights = rows.reshape(after, before, 3, 3).astype(np.float32)
+        sha.update(weights.astype("<f2").tobytes())  # rounded: the last digits of a decomposition differ by machine
+        layer.weight = nn.Parameter(torch.from_numpy(weights), requires_grad=False)
+        layers.append(layer)
+
+    @torch.inference_mode()
+    def examine(pixels: Pixels) -> Features:
+        vectors = []
+        for start in range(0, len(pixels), RANDOM_CHUNK):
+            maps = to_unit(torch.from_numpy(pixels[start : start + RANDOM_CHUNK]))
+            for k, layer in enumerate(layers):
+                maps = F.leaky_relu(layer(maps), 0.2)
+                if k in (1, 3):
+                    maps = F.avg_pool2d(maps, 2)
+            vectors.append(torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1).numpy())
+        return Features(np.concatenate(vectors))
+
+    fingerprint = sha.hexdigest()[:16]
+    facts = {
+        "extractor": f"convolutional network with random weights, seed {seed}",
+        "hash": fingerprint,
+        "layer": "means and deviations of the last maps",
+        "features": RANDOM_FEATURES,
+        **_input_facts(shape),
+    }
+    return Extractor("random", shape, fingerprint, facts, examine)
+
+
+def _input_facts(shape: Shape) -> dict[str, Any]:
+    return {"input": [shape.channels, shape.size, shape.size], "resize": f"{RESIZE_FILTER}, antialiased, to uint8"}
+
+
+def fit_pixels(pixels: Pixels, shape: Shape) -> Pixels:
+    """Pixels as an extractor of that shape takes them: resized where they differ, grey repeated or colour averaged."""
+    if pixels.shape[2:] != (shape.size, shape.size):
+        pixels = resized(pixels, shape.size, RESIZE_FILTER)
+    if pixels.shape[1] == shape.channels:
+        return pixels
+    if shape.channels == 3:
+        return pixels.repeat(3, axis=1)
+    weights = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's mode L
+    grey: NDArray[np.float64] = np.einsum("nchw,c->nhw", pixels, weights)
+    return np.round(grey).astype(np.uint8)[:, None]
+
+
+def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Features:
+    """The features of these images; `cached` keeps them on disk by content, for real images that will come again."""
+    if not cached:
+        return extractor.examine(fit_pixels(images.pixels, extractor.shape))
+    key = f"{CACHE_FORMAT} {extractor.fingerprint} {content_digest(images)}"
+    with suppress(*UNREADABLE), np.load(io.BytesIO(read_entry("features", key)), allow_pickle=False) as stored:
+        return Features(stored["vectors"], stored.get("logits"))
+    with progress.stage(
+        f"{extractor.name}: features of {len(images):,} images of {images.name}, kept for the next time"
+    ):
+        features = extractor.examine(fit_pixels(images.pixels, extractor.shape))
+    logits = {} if features.logits is None else {"logits": features.logits}
+    write_entry("features", key, npz_bytes(vectors=features.vectors, **logits))
+    return features
+
+
+def is_cached(extractor: Extractor, images: Images) -> bool:
+    """Whether the features of these images have been computed before."""
+    return entry_path("features", f"{CACHE_FORMAT} {extractor.fingerprint} {content_digest(images)}").is_file()

@@ -1,0 +1,165 @@
+"""Whether a generator copies its training images: four alarms from distances to them, each against held-out images.
+
+Held-out real images are the measure throughout: as near to the training set as chance brings new images. All distances
+are those of `neighbours.nearest`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modiste.errors import ModisteError
+from modiste.metrics.functional import Score, principal_axes, random_stream, share_score
+from modiste.metrics.nearest_neighbours import (
+    Labels,
+    Matrix,
+    NearestNeighbours,
+    Vector,
+    checked,
+    checked_vector,
+    nearest,
+)
+
+RATIO, CELLS = range(0x5D0, 0x5D2)  # keep the random streams apart
+RATIO_RESAMPLES = 200
+NEAR_PERCENTILE = 1.0
+LEAST_IN_CELL = 20
+GENERATED, HELD_OUT = "the generated distances", "the held-out distances"
+
+
+def nearest_ratio(generated_to_train: ArrayLike, heldout_to_train: ArrayLike, *, seed: int = 0) -> Score:
+    """Median distance to the training set of generated images / of held-out ones: 1 is ideal, far below 1 is copying.
+
+    Above 1, images are stranger than new real ones are. Blur moves it too, so read it beside the others. The
+    uncertainty is the deviation over 200 bootstrap draws of both sides.
+    """
+    fake, real = checked_vector(generated_to_train, GENERATED), checked_vector(heldout_to_train, HELD_OUT)
+    medians = float(np.median(fake)), float(np.median(real))
+    details = {"generated_median": medians[0], "heldout_median": medians[1]}
+    if medians[1] == 0:
+        if medians[0] == 0:
+            return Score(1.0, None, details)
+        raise ModisteError(
+            "half of the held-out images are exact copies of training images, so no ratio of distances can be given; "
+            "hold out images that are not in the training set"
+        )
+    random, draws = random_stream(seed, RATIO), []
+    for _ in range(RATIO_RESAMPLES):
+        below = float(np.median(real[random.integers(len(real), size=len(real))]))
+        draws.append(float(np.median(fake[random.integers(len(fake), size=len(fake))])) / (below or medians[1]))
+    return Score(medians[0] / medians[1], float(np.std(draws, ddof=1)), details)
+
+
+def authenticity(generated_to_train: NearestNeighbours, train_to_train: ArrayLike) -> Score:
+    """Share of generated images farther from their nearest training image than that is from its own nearest: 0 to 1.
+
+    Alaa et al. 2022, section 3.3 (A = 1). Higher is better up to what held-out images score, about one half, and
+    uncalibrated without them. `train_to_train` [M] are leave-one-out distances within the training set.
+    """
+    own = checked_vector(train_to_train, "the distances within the training set")
+    indices, distances = generated_to_train.indices[:, 0], checked_vector(generated_to_train.distances, GENERATED)
+    if indices.max() >= len(own):
+        raise ModisteError(
+            f"a nearest training image has number {indices.max()}, and the distances within the training set are only "
+            f"{len(own)}; give one for each training image"
+        )
+    return share_score(int((distances > own[indices]).sum()), len(distances))
+
+
+def duplicates(generated_to_train: ArrayLike, heldout_to_train: ArrayLike) -> Score:
+    """The share of generated images as near to a training image as only 1 % of the held-out ones are: 0 to 1.
+
+    The threshold is the first percentile of the held-out distances, so .01 is what chance gives, and more is copying.
+    `exact` counts distance 0, `near` distances up to the threshold, `expected_near` what held-out images would give.
+    """
+    fake, real = checked_vector(generated_to_train, GENERATED), checked_vector(heldout_to_train, HELD_OUT)
+    threshold = near_threshold(real)
+    near = int((fake <= threshold).sum())
+    details = {
+        "exact": int((fake == 0).sum()),
+        "near": near,
+        "expected_near": float((real <= threshold).mean() * len(fake)),
+        "threshold": threshold,
+        "percentile": NEAR_PERCENTILE,
+    }
+    return share_score(near, len(fake), details)
+
+
+def near_threshold(heldout_to_train: ArrayLike) -> float:
+    """The distance to a training image up to which an image is a near-duplicate: 1 % of held-out ones are as near."""
+    return float(np.percentile(checked_vector(heldout_to_train, HELD_OUT), NEAR_PERCENTILE))
+
+
+def data_copying(
+    generated: ArrayLike, heldout: ArrayLike, train: ArrayLike, *, cells: int = 3, dimensions: int = 64, seed: int = 0
+) -> Score:
+    """C_T, the three-sample test of data copying: 0 is ideal, far below 0 is copying, far above 0 is underfitting.
+
+    Meehan et al. 2020, section 4: in each cell of the training set (k-means in its first principal directions), Z of
+    the Mann-Whitney test whether generated images are farther from the training set than held-out ones are; the mean
+    over cells, weighted by the held-out share. Cells with fewer than 20 generated or held-out images are skipped (all
+    are too small: an error). Each Z is standard normal if the two kinds do not differ; the uncertainty is the
+    deviation of C_T in that case. It grows with the counts, so compare equal ones.
+    """
+    rows = checked(train, "the training features", least=2)
+    kinds = checked(generated, "the generated features"), checked(heldout, "the held-out features")
+    for matrix in kinds:
+        if matrix.shape[1] != rows.shape[1]:
+            raise ModisteError(
+                f"the training features have {rows.shape[1]} columns and the others {matrix.shape[1]}; "
+                "take all from the same extractor"
+            )
+    centre, axes = principal_axes(rows, dimensions)
+    base = (rows - centre) @ axes
+    fake, real = ((matrix - centre) @ axes for matrix in kinds)
+    centres = _centres(base, cells, random_stream(seed, CELLS))
+    fake_far, real_far = nearest(fake, base).distances[:, 0], nearest(real, base).distances[:, 0]
+    fake_cell, real_cell = _cell(fake, centres), _cell(real, centres)
+    z, weights, skipped = [], [], []
+    for cell in range(len(centres)):
+        ours, theirs = fake_far[fake_cell == cell], real_far[real_cell == cell]
+        if min(len(ours), len(theirs)) < LEAST_IN_CELL:
+            skipped.append(cell)
+            continue
+        z.append(mann_whitney_z(ours, theirs))
+        weights.append(len(theirs))
+    if not z:
+        raise ModisteError(
+            f"no cell has {LEAST_IN_CELL} generated and {LEAST_IN_CELL} held-out images "
+            f"({len(fake)} and {len(real)} in all); give more images or fewer cells"
+        )
+    parts = np.array(weights) / sum(weights)
+    details = {"z": z, "weights": parts.tolist(), "skipped": skipped, "dimensions": axes.shape[1]}
+    return Score(float(parts @ z), math.sqrt(float(parts @ parts)), details)
+
+
+def mann_whitney_z(ours: Vector, theirs: Vector) -> float:
+    """Standard score of the Mann-Whitney U of `ours` being greater; ties count half and leave the variance as it is."""
+    ordered = np.sort(theirs)
+    below, upto = (np.searchsorted(ordered, ours, side).sum() for side in ("left", "right"))
+    m, n = len(ours), len(theirs)
+    return float(((below + upto) / 2 - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12))
+
+
+def _centres(points: Matrix, cells: int, random: np.random.Generator) -> Matrix:
+    """Centres of k-means: the ++ start (Arthur and Vassilvitskii 2007), then Lloyd's steps until nothing moves."""
+    centres = points[[random.integers(len(points))]]
+    while len(centres) < cells:
+        away = np.min([((points - centre) ** 2).sum(axis=1) for centre in centres], axis=0)
+        if not away.sum():
+            break  # fewer different points than cells
+        centres = np.concatenate([centres, points[[random.choice(len(points), p=away / away.sum())]]])
+    for _ in range(100):
+        cell = _cell(points, centres)
+        moved = np.stack([points[cell == k].mean(axis=0) if (cell == k).any() else c for k, c in enumerate(centres)])
+        if np.allclose(moved, centres, rtol=1e-9, atol=0):
+            break
+        centres = moved
+    return centres
+
+
+def _cell(points: NDArray[np.float64], centres: Matrix) -> Labels:
+    return np.asarray(((centres**2).sum(axis=1) - 2 * points @ centres.T).argmin(axis=1), np.int64)

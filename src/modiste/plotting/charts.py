@@ -1,0 +1,294 @@
+"""Charts of trainings and scores: numbers in, a matplotlib Figure out; `svg` makes it a part of a page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from modiste import files
+from modiste.plotting import figures
+from modiste.plotting.figures import COLOURS, DPI
+
+WIDTH = 4.6  # inches: text of 8 points can still be read where a phone shows this much
+SMALL = 8  # points
+RASTER_DPI = 144  # of points too many to be drawn as vectors
+LINES = tuple("#B3A100" if colour == "#F0E442" else colour for colour in COLOURS)  # its yellow is too pale for a line
+STYLES = ("-", "--", ":", "-.")
+QUIET = "#888888"  # seen on white and on black
+PALE, DARK = "#ffffff", "#111111"
+LEGEND_LINE = 0.17  # inches
+FREE_LINES = 4  # of a legend, for which a figure has room; for more it grows
+
+Line = tuple[Sequence[float], Sequence[float]]
+"""Places along the horizontal axis and the values there."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value with its interval (none if unknown) and the single values that it sums up."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None = None
+    points: Sequence[float] = ()
+
+
+def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, share: bool = False) -> Figure:
+    """One colour per name: each of its lines thin, their mean thick, the range between them shaded.
+
+    `share`: values are shares of one, shown as per cent from 0 to 100.
+    """
+    figure, axes = _figure(2.9)
+    for index, (name, several) in enumerate(lines.items()):
+        colour, style = _look(index)
+        several = [line for line in several if len(line[0])]
+        if not several:
+            continue
+        if len(several) == 1:
+            axes.plot(*several[0], _drawn(several[0][0], style), color=colour, lw=1.3, ms=5, label=name)
+            continue
+        for line in several:
+            axes.plot(*line, _drawn(line[0], style), color=colour, lw=0.6, ms=3, alpha=0.6)
+        places, values = _aligned(several)
+        if places[0] == places[-1]:  # one place that all have: a mean with its range
+            places, values = places[:1], values[:, :1]
+            axes.vlines(places, values.min(0), values.max(0), color=colour, alpha=0.3, lw=3)
+        axes.plot(places, values.mean(0), _drawn(places, style), color=colour, lw=1.6, ms=6, label=name)
+        axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    if share:
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.axhline(0.5, color=QUIET, lw=0.8, ls=":")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(x_label, fontsize=SMALL)
+    axes.set_ylabel(y_label, fontsize=SMALL)
+    if len(lines) > 1:
+        _legend(figure, axes)
+    return figure
+
+
+def _drawn(places: Sequence[float] | NDArray[np.float64], style: str) -> str:
+    """The line style, or a marker for what has one point only, which no line would show."""
+    return style if len(places) > 1 else "o"
+
+
+def _aligned(lines: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values [lines, 100] at common places, up to where the shortest line ends."""
+    first, last = max(line[0][0] for line in lines), min(line[0][-1] for line in lines)
+    places = np.linspace(first, max(first, last), 100)
+    return places, np.stack([np.interp(places, *line) for line in lines])
+
+
+def bars(
+    rows: Sequence[Bar], x_label: str, *, floor: float | None = None, ceiling: float | None = None, share: bool = False
+) -> Figure:
+    """Horizontal bars with intervals and single values as dots; a line where real images stand.
+
+    The ceiling is drawn where it is at most three times as far as the longest bar.
+    """
+    figure, axes = _figure(0.95 + 0.34 * len(rows))
+    places = np.arange(len(rows))
+    axes.barh(places, [row.value for row in rows], 0.62, color=[_look(k)[0] for k in range(len(rows))], alpha=0.75)
+    for place, row in enumerate(rows):
+        if row.interval is not None:
+            low, high = row.interval
+            axes.plot([low, high], [place, place], color="black", lw=1.2)
+            axes.plot([low, high], [place, place], "|", color="black", ms=6, mew=1.2)
+        axes.plot(row.points, [place] * len(row.points), "o", color="black", mfc="none", ms=3.2, mew=0.7)
+    if floor is not None:
+        axes.axvline(floor, color=COLOURS[3], lw=1.4, ls="--", label="real images (floor)")
+    longest = max([abs(row.value) for row in rows] + [1e-12])
+    if ceiling is not None and abs(ceiling) <= 3 * longest:
+        axes.axvline(ceiling, color=QUIET, lw=1.4, ls=":", label="learned nothing (ceiling)")
+    axes.set_yticks(places, [row.label for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(x_label, fontsize=SMALL)
+    if share:
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    if floor is not None:
+        _legend(figure, axes)
+    return figure
+
+
+def radar(spokes: Sequence[str], values: Mapping[str, Sequence[float]]) -> Figure:
+    """A polygon per name over at least three spokes; values from 0 (centre) to 1 (rim)."""
+    figure = _empty(3.9)
+    axes = figure.add_subplot(projection="polar")
+    angles = [2 * math.pi * k / len(spokes) for k in range(len(spokes))]
+    for index, (name, row) in enumerate(values.items()):
+        colour, style = _look(index)
+        axes.plot([*angles, angles[0]], [*row, row[0]], style, color=colour, lw=1.4, label=name, marker="o", ms=2.5)
+        if len(values) <= 3:
+            axes.fill([*angles, angles[0]], [*row, row[0]], color=colour, alpha=0.06, lw=0)
+    axes.set_xticks(angles, spokes, fontsize=SMALL - 1)
+    axes.tick_params(axis="x", pad=7)
+    axes.set_yticks([0.25, 0.5, 0.75, 1], ["0.25", "0.5", "0.75", "real = 1"], fontsize=SMALL - 2)
+    axes.set_ylim(0, 1.05)
+    axes.grid(color=QUIET, lw=0.4)
+    axes.spines[:].set_color(QUIET)
+    axes.patch.set_alpha(0)
+    if len(values) > 1:
+        _legend(figure, axes)
+    return figure
+
+
+def confusion(matrix: NDArray[np.int64], class_names: Sequence[str], x_label: str, y_label: str) -> Figure:
+    """Counts [classes, classes] as per cent of their row, each written into its cell."""
+    figure, axes = _figure(4.2)
+    share = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    classes = len(class_names)
+    axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors=QUIET, lw=0.2)
+    for row in range(classes):
+        for column in range(classes):
+            if share[row, column] >= 0.005:
+                colour = PALE if share[row, column] > 0.55 else DARK
+                place = (column + 0.5, row + 0.52)
+                text = f"{100 * share[row, column]:.0f}"
+                axes.text(*place, text, ha="center", va="center", fontsize=SMALL - 2, color=colour)
+    names = [figures.plain(name) for name in class_names]
+    axes.set_xticks(np.arange(classes) + 0.5, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(classes) + 0.5, names)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
+    axes.set_xlabel(x_label, fontsize=SMALL)
+    axes.set_ylabel(y_label, fontsize=SMALL)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def clouds(
+    real: NDArray[np.float64], generated: NDArray[np.float64], names: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """Two clouds of points [N, 2] by colour and shape, and names at their places."""
+    figure, axes = _figure(3.8)
+    look = {"ms": 2.6, "mew": 0.6, "ls": "", "rasterized": True}
+    axes.plot(*real.T, marker="o", mfc="none", color=COLOURS[0], label=f"real ({len(real):,})", **look)  # type: ignore[arg-type]
+    axes.plot(*generated.T, marker="x", color=COLOURS[1], label=f"generated ({len(generated):,})", **look)  # type: ignore[arg-type]
+    for name, place in names.items():
+        box = {"boxstyle": "round,pad=0.15", "fc": PALE, "ec": QUIET, "lw": 0.4, "alpha": 0.85}
+        axes.text(*place, figures.plain(name), ha="center", va="center", fontsize=SMALL - 2, color=DARK, bbox=box)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    _legend(figure, axes)
+    return figure
+
+
+def ranges(
+    samples: Mapping[str, NDArray[np.float64]], references: Sequence[NDArray[np.float64]], x_label: str
+) -> Figure:
+    """Shares of a sample up to each value (distribution functions), a colour per name; references dashed in black."""
+    figure, axes = _figure(2.7)
+    looks = [(name, sample, *_look(k)) for k, (name, sample) in enumerate(samples.items())]
+    label = "unseen real images"
+    looks += [(f"_{label}" if k else label, one, "black", "--") for k, one in enumerate(references)]
+    for name, sample, colour, style in looks:
+        steps = np.linspace(0, 1, 101)
+        axes.plot(np.quantile(sample, steps), steps, style, color=colour, lw=1.3, label=name)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_ylim(0, 1)
+    axes.set_xlabel(x_label, fontsize=SMALL)
+    axes.set_ylabel("share of images up to it", fontsize=SMALL)
+    _legend(figure, axes)
+    return figure
+
+
+def svg(figure: Figure, label: str) -> str:
+    """The figure as an SVG element: text as text, black as the page's own colour, no two ids alike on one page."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modiste"}), figures.lettering():
+        figure.savefig(buffer, format="svg", dpi=RASTER_DPI, transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"(data:image/png;base64,)([A-Za-z0-9+/=\s]+)", lambda found: found[1] + _palette(found[2]), text)
+    text = re.sub(r"<[^>]*>", lambda tag: _rounded(tag[0]), text)  # places, not the numbers that are to be read
+    text = re.sub(r"\s*\n\s*", "\n", text)
+    prefix = "c" + hashlib.sha256((label + text).encode()).hexdigest()[:8]
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", text)
+    text = re.sub(r'font: (\S+) [^;"]*', r"font: \1 var(--chart)", text)
+    text = text.replace("#000000", "currentColor")
+    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1))
+    return text.replace("<svg ", f'<svg role="img" aria-label="{_escaped(label)}" ', 1)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG on white."""
+    buffer = io.BytesIO()
+    with figures.lettering():
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def vectors(figure: Figure, file_type: Literal["svg", "pdf"]) -> bytes:
+    """The figure as a file of its own, on white; the same figure gives the same bytes.
+
+    Text is drawn in SVG, so that it looks alike everywhere, and is text in PDF (TrueType fonts within).
+    """
+    metadata = {"Date" if file_type == "svg" else "CreationDate": None, "Creator": files.MARK}
+    buffer = io.BytesIO()
+    with (
+        figures.lettering(),
+        mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "modiste", "pdf.fonttype": 42}),
+    ):
+        figure.savefig(buffer, format=file_type, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _rounded(tag: str) -> str:
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), tag)
+
+
+def _palette(encoded: str) -> str:
+    """A PNG in base64 with at most 32 colours, some of them half transparent: a fifth of the size."""
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        buffer = io.BytesIO()
+        picture.convert("RGBA").quantize(32).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Colour and line style of the line of that number; never two alike among 32."""
+    return LINES[index % len(LINES)], STYLES[index // len(LINES) % len(STYLES)]
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        columns = 1 if max(map(len, labels)) > 24 else min(3, len(labels))
+        lines = -(-len(labels) // columns)
+        figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(0, lines - FREE_LINES))
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL - 1)
+
+
+def _empty(height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = _empty(height)
+    axes = figure.subplots()
+    axes.tick_params(labelsize=SMALL - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,144 @@
+"""What a report is made of: sections of paragraphs, tables, pictures and charts, which each format shows its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from modiste.experiments.conclusions import Conclusions
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """One paragraph of plain text."""
+
+    text: str
+    kind: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+    kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to type as they are."""
+
+    text: str
+    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A PNG or GIF file's bytes; `width` is how wide it stands on the page, in CSS pixels."""
+
+    name: str
+    """The file's name without ending, unique in a report."""
+    content: bytes
+    alt: str
+    width: int
+    caption: str = ""
+    file_type: str = "png"
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A figure, drawn as vectors where that is possible."""
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str = ""
+    kind: ClassVar[str] = "chart"
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Small pictures with a caption each; they stand in lines as long as the page is wide."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    """Uint8 [N, C, H, W], as they are."""
+    captions: Sequence[str]
+    alt: str
+    source_type: str = ""
+    """What the file says of its making (modiste/provenance.py); empty where all pictures are real."""
+    kind: ClassVar[str] = "tiles"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures or charts side by side, as many as there is room for."""
+
+    items: Sequence[Picture | Chart]
+    kind: ClassVar[str] = "gallery"
+
+
+Cell = str | Picture
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under heads; the first cell of a row names it."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Details that a reader opens; printed open."""
+
+    title: str
+    blocks: Sequence[Paragraph | Bullets | Code | Picture | Chart | Tiles | Gallery | Table]
+    kind: ClassVar[str] = "fold"
+
+
+Block = Paragraph | Bullets | Code | Picture | Chart | Tiles | Gallery | Table | Fold
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it; `anchor` is its address on the page."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report."""
+
+    title: str
+    about: str
+    sections: Sequence[Section]
+    summary: Table
+    """The table of scores, which the terminal shows too."""
+    findings: Conclusions | None = None
+    """What a study found, as facts; None of a single run."""
+    refresh_seconds: int | None = None
+    """How often a live page loads itself again."""
+
+
+def reworded(part: Any, change: Callable[[str], str]) -> Any:
+    """A report, or a part of one, with every text changed so; pictures and charts stay as they are."""
+    if isinstance(part, str):
+        return change(part)
+    if type(part) in (list, tuple):
+        return type(part)(reworded(one, change) for one in part)
+    if is_dataclass(part) and not isinstance(part, type) and type(part).__module__ == __name__:
+        return replace(part, **{field.name: reworded(getattr(part, field.name), change) for field in fields(part)})
+    return part

@@ -1,0 +1,262 @@
+"""What a report is about: a run, or a study's runs by configuration, with their records; nothing is computed here."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modiste import paths, progress, runs
+from modiste.config import Data
+from modiste.data.sets import native_data
+from modiste.errors import UsageError
+from modiste.evaluation import records
+from modiste.evaluation.records import Record
+from modiste.experiments import results, statistics
+from modiste.experiments.results import Row
+from modiste.experiments.statistics import Summary
+from modiste.metrics import suite
+from modiste.metrics.transforms import Scale
+from modiste.networks import summary
+from modiste.networks.build import Shape
+from modiste.runs import Run
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training: its seed, its folder if it was started, its record if it was measured."""
+
+    seed: int
+    path: Path
+    run: Run | None
+    record: Record | None
+    status: str
+    reason: str = ""
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return self.run.read_log() if self.run else []
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has trained."""
+        found: float | None = self._furthest("seconds")
+        return found
+
+    @property
+    def images(self) -> int | None:
+        """How many images it was shown."""
+        found: int | None = self._furthest("images")
+        return found
+
+    def _furthest(self, key: str) -> Any:
+        """By the manifest, which is written where a training begins and ends, or by the log of one that goes on."""
+        if self.run is None:
+            return None
+        known = [self.run.read_manifest().get(key), *[line[key] for line in self.log[-1:]]]
+        return max((value for value in known if value is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Trainings that differ in their seed only."""
+
+    name: str
+    members: tuple[Member, ...]
+
+    @property
+    def shown(self) -> Member | None:
+        """The one whose pictures stand for all: the lowest seed that has a generator; chosen by number, not by look."""
+        made = [one for one in self.members if one.run and (one.run.path / "generator.safetensors").is_file()]
+        return min(made, key=lambda one: one.seed, default=None)
+
+    @property
+    def measured(self) -> list[Member]:
+        return [one for one in self.members if one.record]
+
+    def values(self, score: str) -> list[float]:
+        """The score of every measured seed."""
+        found = [one.record["scores"].get(score, {}).get("value") for one in self.measured if one.record]
+        return [value for value in found if value is not None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A study's configurations in its order, or one run as the only member of the only one."""
+
+    name: str
+    path: Path
+    about: str
+    configurations: tuple[Configuration, ...]
+    rows: tuple[Row, ...] = ()
+    """A study's table of records; empty for a single run."""
+    is_study: bool = False
+    command: str = ""
+    """What to type to make the study anew; empty for a single run."""
+
+    @property
+    def outputs(self) -> Path:
+        """The folder for the report unless another is named."""
+        run = self.members[0].run
+        return self.path if self.is_study or run is None else run.outputs
+
+    @property
+    def members(self) -> list[Member]:
+        return [member for configuration in self.configurations for member in configuration.members]
+
+    @property
+    def records(self) -> list[Record]:
+        return [member.record for member in self.members if member.record]
+
+    @property
+    def finished(self) -> bool:
+        """Whether no training goes on and none is waiting."""
+        return all(member.status in ("finished", "failed", "interrupted") for member in self.members)
+
+    @property
+    def dataset(self) -> Data | None:
+        """The data set that images are judged against, whole; None before anything was started."""
+        run = next((member.run for member in self.members if member.run), None)
+        return native_data(run.read_recipe().data) if run else None
+
+    @property
+    def score_names(self) -> list[str]:
+        """Every score that some member has, in the suite's order within each extractor."""
+        return list(dict.fromkeys(name for record in self.records for name in record["scores"]))
+
+    def of_kind(self, kind: str) -> str | None:
+        """The full name of the first score of that kind, which is the judge's; None if nothing was measured so."""
+        return next((name for name in self.score_names if suite.metric_kind(name) == kind), None)
+
+    @property
+    def score_rows(self) -> list[Row]:
+        """A row per run and score as in a study's table, of the records as they are now."""
+        found = []
+        for configuration in self.configurations:
+            for member in configuration.members:
+                status = "finished" if member.record else "failed" if member.status == "failed" else "waiting"
+                row: Row = dict.fromkeys(results.COLUMNS)
+                row |= {"study": self.name, "configuration": configuration.name, "seed": member.seed}
+                row |= {"status": status, "reason": member.reason, "images": member.images, "seconds": member.seconds}
+                found += results.score_rows(row, member.record) if member.record else [row]
+        return found
+
+    def by_seed(self, score: str) -> dict[str, dict[int, float | None]]:
+        """A score by configuration and seed; None where the run failed, left out where it is still to come."""
+        found: dict[str, dict[int, float | None]] = {}
+        for configuration in self.configurations:
+            known = {
+                member.seed: member.record["scores"][score]["value"] if score in member.record["scores"] else None
+                for member in configuration.members
+                if member.record
+            }
+            failed = dict.fromkeys(member.seed for member in configuration.members if member.status == "failed")
+            found[configuration.name] = {**failed, **known}
+        return found
+
+    def scale(self, score: str) -> Scale:
+        """On which the score is averaged and compared over seeds, the same for all configurations."""
+        return results.scale_of(score, self.by_seed(score))
+
+    def summary(self, configuration: Configuration, score: str) -> Summary:
+        """Mean and interval of a configuration's score over seeds, on the scale of all."""
+        return statistics.summary(configuration.values(score), self.scale(score))
+
+    def part(self, score: str, part: str) -> Any:
+        """Floor, ceiling or direction of a score, equal in all records of one protocol; from the first that has it."""
+        return next((record["scores"][score][part] for record in self.records if score in record["scores"]), None)
+
+
+@progress.stage("reading runs")
+def open_path(what: str | Path) -> Comparison:
+    """The run or study in that folder; UsageError when it is neither."""
+    path = Path(what)
+    if run := runs.find_run(path):
+        return _single(run, path)
+    if (path / "study.toml").is_file():
+        return _study(path)
+    raise UsageError(
+        f"{path} is neither a run folder (manifest.json) nor a study folder (study.toml); "
+        "`modiste train` makes the one and `modiste study` the other (`modiste augment` writes a report.md of its own, "
+        "and a search's finalists are a study in its folder)"
+    )
+
+
+def _single(run: Run, path: Path) -> Comparison:
+    recipe, manifest = run.read_recipe(), run.read_manifest()
+    places = [run.path / name for name in ("metrics.json", "metrics-heldout.json")]  # for data without test images
+    found = [records.read(place) for place in places if place.is_file()]
+    record = next((record for record in found if results.is_of(record, run.path)), None)
+    outdated = "its record is of other weights, or of images made otherwise" if found and record is None else ""
+    reason = str(manifest.get("reason") or outdated)
+    member = Member(recipe.seed, path, run, record, str(manifest["status"]), reason)
+    return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
+
+
+def _study(path: Path) -> Comparison:
+    from modiste.experiments import study_config
+
+    settings = study_config.load(path / "study.toml")  # a folder may have the name of a study that ships
+    rows = results.read(path) if (path / "records.jsonl").is_file() else []
+    reference = settings.evaluate.reference
+    file = "metrics.json" if reference == "test" else f"metrics-{reference}.json"
+    known = {(row["configuration"], row["seed"]): row for row in rows}
+    names = [one.name for one in study_config.configurations(settings)]
+    configurations = tuple(
+        Configuration(name, tuple(_member(path, name, seed, file, known) for seed in settings.seed_list))
+        for name in names
+    )
+    command = study_config.shown(study_config.study_command(settings, path), settings.threads)
+    found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True, command=command)
+    records.check_comparable(found.records)
+    return found
+
+
+def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, int], Row]) -> Member:
+    folder = path / "runs" / f"{name}-seed{seed}"
+    run = runs.Run(folder) if runs.exists(folder) else None
+    row = known.get((name, seed), {})
+    status = row.get("status") or "waiting"
+    if status == "waiting" and run is not None:
+        status = (
+            "not measured yet" if run.read_manifest()["status"] == "finished" else str(run.read_manifest()["status"])
+        )
+    record = records.read(folder / file) if row.get("status") == "finished" and (folder / file).is_file() else None
+    if record is not None and not results.is_of(record, folder):  # evaluated in another way or trained on since
+        record, status = None, "not measured yet"
+    return Member(seed, folder, run, record, status, row.get("reason") or "")
+
+
+def gflop_per_image(run: Run) -> float:
+    """Floating-point operations (10^9) that training takes per real image shown."""
+    return summary.training_flops(run.read_recipe(), trained_shape(run)) / 1e9
+
+
+def trained_shape(run: Run) -> Shape:
+    """Channels, side and classes of the images that the run's networks are built for."""
+    facts, recipe = run.read_manifest()["data"], run.read_recipe()
+    classes = len(facts["classes"]) if recipe.network.conditioning != "none" else 0
+    return Shape(facts["channels"], facts["size"][0], classes)
+
+
+def command_of(run: Run) -> str:
+    """The command that made the run, as a person would type it."""
+    command = run.read_manifest().get("command") or []
+    if command and command[0] in ("modiste", "__main__.py"):
+        return shlex.join(["modiste", *map(paths.last_part, command[1:])])
+    return f"modiste train {shlex.quote(str(run.path / 'recipe.toml'))}"
+
+
+def peaks(log: Sequence[dict[str, Any]], key: str = "loss_g", most: int = 3) -> list[tuple[float, float]]:
+    """The highest local maxima of a logged number as (epoch, value), highest first; ends of the log count too."""
+    values = [(record["epoch"], record[key]) for record in log if math.isfinite(record.get(key, math.nan))]
+    found = []
+    for k, (epoch, value) in enumerate(values):
+        before = values[k - 1][1] if k else -math.inf
+        after = values[k + 1][1] if k + 1 < len(values) else -math.inf
+        if value > before and value >= after:
+            found.append((epoch, value))
+    return sorted(found, key=lambda peak: -peak[1])[:most]

@@ -1,0 +1,413 @@
+"""The part of a report that answers: what came out, how sure that is, and the scores as tables and charts."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics as numbers
+from collections import Counter
+from collections.abc import Sequence
+
+from modiste import progress
+from modiste.evaluation import records
+from modiste.experiments import conclusions, results, statistics
+from modiste.experiments.conclusions import Conclusions
+from modiste.experiments.statistics import Verdict
+from modiste.metrics import baselines, suite, transforms
+from modiste.plotting import charts
+from modiste.plotting.charts import Bar
+from modiste.reports import phrases
+from modiste.reports.blocks import Block, Bullets, Chart, Code, Fold, Gallery, Paragraph, Section, Table
+from modiste.reports.inputs import Comparison, Configuration, Member, gflop_per_image
+
+BARS = ("frechet", "kernel", "inception_style")
+"""Kinds of scores that are drawn as bars."""
+
+SPOKES = ("frechet", "kernel", "inception_style", "precision_k3", "recall_k3", "coverage_k5", "label_agreement")
+"""Kinds of scores on the radar, as far as all configurations have them."""
+
+
+def answer(comparison: Comparison, found: Conclusions) -> tuple[Section, Table]:
+    """The answer in three sentences, what to doubt, alarms, and the table of scores; that table also by itself."""
+    table = study_table(comparison, found) if comparison.is_study else run_table(comparison)
+    sentences = study_sentences(comparison, found) if comparison.is_study else run_sentences(comparison)
+    blocks: list[Block] = [Paragraph(" ".join(sentences))]
+    if comparison.is_study and (doubts := conclusions.doubts(found)):
+        blocks += [Paragraph("What to doubt:"), Bullets([f"{text[0].upper()}{text[1:]}." for text in doubts])]
+    if missing := not_measured(comparison):
+        blocks += missing
+    alarms, folded = alarm_blocks(comparison)
+    blocks += [*alarms, table, *folded]
+    return Section("answer", "The answer", blocks), table
+
+
+def alarm_blocks(comparison: Comparison) -> tuple[list[Block], list[Block]]:
+    """The alarms of all records; of a study a line for each kind, and run by run for behind the table."""
+    found = [
+        (configuration.name, member.seed, alarm)
+        for configuration in comparison.configurations
+        for member in configuration.measured
+        if member.record
+        for alarm in member.record.get("alarms", [])
+    ]
+    if not found:
+        return [], []
+    each = Bullets([f"{name}, seed {seed}: {alarm}" for name, seed, alarm in found])
+    if not comparison.is_study:
+        return [Paragraph("Alarms:"), each], []
+    runs = {one.name: len(one.measured) for one in comparison.configurations}
+    lines = []
+    for sign, title in records.ALARMS.items():
+        counts = Counter(name for name, _, alarm in found if sign in alarm)
+        if counts:
+            lines.append(f"{title}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
+    heading = Paragraph("Alarms, and in how many of a configuration's runs:")
+    return [heading, Bullets(lines)], [Fold("Every alarm, run by run", [each])]
+
+
+def not_measured(comparison: Comparison) -> list[Block]:
+    """What to type where a run was not measured yet."""
+    lacking = [one for one in comparison.members if one.run and one.record is None and one.status != "failed"]
+    if not lacking:
+        return []
+    if comparison.is_study:
+        text = "Some runs are not finished or not measured yet; the study goes on with:"
+        return [Paragraph(text), Code(f"modiste study {shlex.quote(str(comparison.path))}")]
+    reason = f" as it is now: {lacking[0].reason}" if lacking[0].reason else ""
+    text = (
+        f"{comparison.name} was not measured{reason}. So this report has no scores; measure it, then write the report "
+        "again:"
+    )
+    place = shlex.quote(str(comparison.path))
+    return [Paragraph(text), Code(f"modiste evaluate {place}\nmodiste report {place}")]
+
+
+# one run
+
+
+def run_sentences(comparison: Comparison) -> list[str]:
+    """What was made, how near it comes to real images, and what this cannot tell."""
+    (configuration,) = comparison.configurations
+    (member,) = configuration.members
+    assert member.run is not None
+    manifest, log = member.run.read_manifest(), member.log
+    epochs = f" ({log[-1]['epoch']:.1f} epochs)" if log else ""
+    state = "" if manifest["status"] == "finished" else f"; its training is {manifest['status']}"
+    first = (
+        f"{comparison.name} follows the recipe {configuration.name} with seed {member.seed} and was shown "
+        f"{member.images or 0:,} images{epochs} of {manifest['data']['name']} in "
+        f"{progress.duration(member.seconds)}{state}."
+    )
+    caution = "It is one training with one seed: how much another seed would differ, it cannot tell."
+    if member.record is None:
+        return [first, "How near its images come to real ones was not measured.", caution]
+    scores = member.record["scores"]
+    weak = phrases.weakest(scores)
+    return [first, phrases.about_one(scores), f"{weak}; {caution[0].lower()}{caution[1:]}" if weak else caution]
+
+
+def run_table(comparison: Comparison) -> Table:
+    """Every score of a run with its uncertainty, floor, ceiling, reading and meaning, then what the run cost."""
+    (member,) = comparison.members
+    heads = ("score", "value", "floor", "ceiling", "reading", "what it says")
+    if member.record is None:
+        return Table(("cost", "value"), cost_rows(member))
+    rows = [list(row.values()) for row in records.rows(member.record)]
+    protocol = member.record["protocol"]
+    caption = (
+        f"{protocol['generated']:,} generated images against {protocol['reference']['count']:,} of "
+        f"{protocol['reference']['data']}. Floor: real images, measured alike. Ceiling: {protocol['ceiling']}. "
+        "± is one standard error of this one set of images, not of another training."
+    )
+    return Table(heads, rows, caption)
+
+
+def cost_rows(member: Member) -> list[list[str]]:
+    """What a run cost, as rows of name and value."""
+    if member.run is None:
+        return []
+    manifest, log = member.run.read_manifest(), member.log
+    gflop = gflop_per_image(member.run)
+    rows = [["images shown", f"{member.images or 0:,}"], ["training time", progress.duration(member.seconds)]]
+    if log:
+        rows.append(["speed", f"{numbers.median(record['images_per_second'] for record in log):,.0f} images/s"])
+    rows.append(["arithmetic", f"{gflop:.3f} GFLOP per image, {gflop * (member.images or 0) / 1e3:,.0f} TFLOP in all"])
+    if peak := manifest.get("peak_memory_bytes"):
+        rows.append(["most memory", f"{peak / 1e6:,.0f} MB"])
+    rows.append(["on", f"{manifest['device']}, {manifest['threads']} threads, {manifest.get('precision', '')}"])
+    return rows
+
+
+# a study
+
+
+def study_sentences(comparison: Comparison, found: Conclusions) -> list[str]:
+    """Who is ahead, what can be told apart, and what cannot."""
+    score = found.score or None
+    names = [configuration.name for configuration in comparison.configurations]
+    if score is None:
+        done = sum(member.status == "finished" for member in comparison.members)
+        return [
+            f"The study compares {phrases.listed(names)}.",
+            f"{done} of {len(comparison.members)} runs are finished and none is measured yet.",
+            "So there is no answer yet.",
+        ]
+    every = {one.name: comparison.summary(one, score).mean for one in comparison.configurations}
+    means = {name: mean for name, mean in every.items() if mean is not None}
+    counts = {one.name: len(one.values(score)) for one in comparison.configurations}
+    seeds = max(counts.values())
+    whole = [name for name in means if counts[name] == seeds]
+    ahead = (max if comparison.part(score, "better") == "higher" else min)(whole, key=means.__getitem__)
+    among = f", of the {len(whole)} that have all of them," if len(whole) < len(means) else ""
+    floor = records.format_number(comparison.part(score, "floor"))
+    kind = "" if comparison.scale(score) == "plain" else f"{transforms.MEANS[comparison.scale(score)]} "
+    title = phrases.TITLES.get(suite.metric_kind(score), score)
+    over = f"{seeds} training seed{'s' if seeds > 1 else ''}"
+    lead = f"By the {kind}mean of the {title} {conclusions.whose(found)} over {over}, "
+    values = (
+        f"({records.format_number(means[ahead])}; real images {floor}, "
+        f"a generator that learned nothing {records.format_number(comparison.part(score, 'ceiling'))})"
+    )
+    first = f"{lead}{ahead}{among} comes nearest to real images {values}."
+    if not found.has_learned(ahead):
+        first = (
+            f"Nothing has been learned yet, so none is the best; use a longer budget. {lead}{ahead} is first {values}."
+        )
+    pairs = found.verdicts
+    decided = [pair for pair in pairs if pair.decided]
+    open_pairs = [pair for pair in pairs if pair.word == "cannot be told apart"]
+    without = [pair for pair in pairs if pair.word == "no verdict possible"]
+    if decided and len(decided) == len(pairs):
+        lead = "Every pair of configurations" if len(pairs) > 1 else "The two configurations"
+        second = f"{lead} can be told apart: {'; '.join(beaten(decided))}."
+    elif decided:
+        told = "; ".join(beaten(decided))
+        second = f"{told}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
+    elif open_pairs:
+        several = f"None of the {len(open_pairs)} tested pairs can"
+        lead = several if len(open_pairs) > 1 else "The one pair that was tested cannot"
+        second = f"{lead} be told apart with so few seeds: the order may be chance."
+    elif len(names) == 1:
+        second = "It is the only configuration, so there is nothing to compare it with."
+    else:
+        second = "With so few measured seeds no verdict on any pair is possible."
+    failed = sum(member.status == "failed" for member in comparison.members)
+    third = [f"{failed} of {len(comparison.members)} runs failed"] if failed else []
+    have = "pairs have" if len(without) > 1 else "pair has"
+    third += [f"{len(without)} {have} no verdict"] if without and (decided or open_pairs) else []
+    opposed = sum(bool(pair.opposed) for pair in found.pairs)
+    third += [f"other scores say the opposite of {opposed} of the {len(decided)} verdicts"] if opposed else []
+    budget = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
+    return [first, second, budget[0].upper() + budget[1:] + "."]
+
+
+def beaten(decided: Sequence[Verdict]) -> list[str]:
+    """Who is better than whom, a clause per one that is beaten."""
+    found: dict[str, list[str]] = {}
+    for pair in decided:
+        winner, loser = (pair.first, pair.second) if pair.word == "better" else (pair.second, pair.first)
+        found.setdefault(loser, []).append(winner)
+    return [
+        f"{phrases.listed(by)} {'is' if len(by) == 1 else 'are'} better than {loser}" for loser, by in found.items()
+    ]
+
+
+def study_table(comparison: Comparison, found: Conclusions) -> Table:
+    """Per configuration: rank, means with 95 % intervals of the headline scores, cost; then floor and ceiling."""
+    scores = headline(comparison)
+    heads = ["configuration", "rank", *map(phrases.title_of, scores), "seeds", "images", "time", "TFLOP"]
+    placed = ranking(comparison, found) if scores else {}
+    rows = []
+    for configuration in sorted(comparison.configurations, key=lambda one: placed.get(one.name, (math.inf, ""))[0]):
+        rank = placed.get(configuration.name, (0.0, "-"))[1]
+        cells = [interval_text(comparison, configuration, score) for score in scores]
+        rows.append([configuration.name, rank, *cells, *costs(configuration)])
+    for name, part in (("real images (floor)", "floor"), ("learned nothing (ceiling)", "ceiling")):
+        rows.append(
+            [name, "", *[records.format_number(comparison.part(score, part)) for score in scores], "", "", "", ""]
+        )
+    ways = "; ".join(
+        f"{phrases.title_of(score)}: {phrases.arrow(comparison.part(score, 'better'))}" for score in scores
+    )
+    kinds = "; ".join(means_of(comparison, scores))
+    caption = (
+        f"Means over training seeds with 95 % intervals ({kinds}). {ways}. Rank: mean rank over seeds by the first "
+        "score; no verdict parts configurations that share a letter. Cost: per run."
+    )
+    return Table(heads, rows, caption if scores else "")
+
+
+def means_of(comparison: Comparison, scores: Sequence[str]) -> list[str]:
+    """Which mean stands for which scores, a clause per kind of mean."""
+    named: dict[str, list[str]] = {}
+    for score in scores:
+        named.setdefault(transforms.MEANS[comparison.scale(score)], []).append(phrases.title_of(score))
+    return [f"{phrases.listed(titles)}: {kind}" for kind, titles in named.items()]
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """The scores of the first table, by full name; the first one decides."""
+    return [name for kind in results.HEADLINE if (name := comparison.of_kind(kind))]
+
+
+def ranking(comparison: Comparison, said: Conclusions) -> dict[str, tuple[float, str]]:
+    """Mean rank by name, for sorting and as text with the letters of its groups."""
+    decision = conclusions.decide(comparison.score_rows)
+    found = [] if decision is None else conclusions.ranks(decision, said)
+    placed = {}
+    order = list(dict.fromkeys(group for row in found for group in row.groups))
+    for row in found:
+        letters = "".join(_letter(number) for number in sorted(map(order.index, row.groups)))
+        text = "-" if row.mean_rank is None else f"{row.mean_rank:.1f} {letters}".strip()
+        placed[row.name] = (math.inf if row.mean_rank is None else row.mean_rank, text)
+    return placed
+
+
+def _letter(number: int) -> str:
+    """a to z for the first groups, then a1 to z1 and so on."""
+    return f"{chr(ord('a') + number % 26)}{number // 26 or ''}"
+
+
+def interval_text(comparison: Comparison, configuration: Configuration, score: str) -> str:
+    """`0.91 [0.85, 0.97]`; the mean alone where no interval is known."""
+    found = comparison.summary(configuration, score)
+    if found.mean is None:
+        return "-"
+    if found.low is None or found.high is None:
+        return records.format_number(found.mean)
+    low, high = (records.format_number(end, 3) for end in (found.low, found.high))
+    return f"{records.format_number(found.mean)} [{low}, {high}]"
+
+
+def costs(configuration: Configuration) -> list[str]:
+    """Measured of planned seeds, and means of images shown, training time and arithmetic."""
+    images = [member.images for member in configuration.members if member.images]
+    seconds = [member.seconds for member in configuration.members if member.seconds]
+    run = next((member.run for member in configuration.members if member.run), None)
+    flop = f"{gflop_per_image(run) * numbers.fmean(images) / 1e3:,.0f}" if run and images else "-"
+    return [
+        f"{len(configuration.measured)}/{len(configuration.members)}",
+        f"{numbers.fmean(images):,.0f}" if images else "-",
+        progress.duration(numbers.fmean(seconds)) if seconds else "-",
+        flop,
+    ]
+
+
+# charts and the other tables
+
+
+def score_section(comparison: Comparison, found: Conclusions) -> Section | None:
+    """Bars of the field's three scores, verdicts, the radar, and every score there is; None without any record."""
+    if not comparison.records:
+        return None
+    blocks: list[Block] = []
+    bars = [bar_chart(comparison, name) for kind in BARS if (name := comparison.of_kind(kind))]
+    networks = {name for record in comparison.records for name in record["protocol"]["extractors"]}
+    judge = "a classifier of this data set" if networks - {"random"} else "a network with random weights"
+    if comparison.is_study:
+        text = (
+            "Bars are means over seeds as in the table, dots single seeds, whiskers 95 % intervals of the mean. The "
+            f"judge is the same for all, {judge}: no number here can be compared with one of another judge."
+        )
+    else:
+        text = (
+            f"Whiskers are two standard errors of this set of images. The judge is {judge}: no number here can be "
+            "compared with one of another judge."
+        )
+    blocks += [Gallery(bars), Paragraph(text)]
+    if (chart := radar_chart(comparison)) is not None:
+        blocks.append(chart)
+    if comparison.is_study:
+        blocks += verdict_blocks(found)
+        blocks.append(Fold("Every score of every configuration", [all_scores(comparison)]))
+    return Section("scores", "Scores", blocks)
+
+
+def bar_chart(comparison: Comparison, score: str) -> Chart:
+    """Bars of one score over the configurations, with the line where real images stand."""
+    rows = []
+    for configuration in comparison.configurations:
+        values, mean = configuration.values(score), comparison.summary(configuration, score).mean
+        if mean is None:
+            continue
+        rows.append(Bar(configuration.name, mean, _whisker(comparison, configuration, score),
+                        values if comparison.is_study else ()))  # fmt: skip
+    floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
+    name, better = phrases.title_of(score), phrases.arrow(comparison.part(score, "better"))
+    described = "; ".join(f"{row.label} {records.format_number(row.value)}" for row in rows)
+    alt = f"Bars of {name} ({better}): {described}; real images {records.format_number(floor)}"
+    caption = f"{score}. A generator that learned nothing gets {records.format_number(ceiling)}."
+    drawn = charts.bars(rows, f"{name} ({better})", floor=floor, ceiling=ceiling)
+    return Chart(f"bars-{suite.metric_kind(score)}", drawn, alt, caption)
+
+
+def _whisker(comparison: Comparison, configuration: Configuration, score: str) -> tuple[float, float] | None:
+    if comparison.is_study:
+        found = comparison.summary(configuration, score)
+        return None if found.low is None or found.high is None else (found.low, found.high)
+    (member,) = configuration.measured
+    assert member.record is not None
+    row = member.record["scores"][score]
+    error = row.get("uncertainty")
+    return (row["value"] - 2 * error, row["value"] + 2 * error) if error else None
+
+
+def radar_chart(comparison: Comparison) -> Chart | None:
+    """The radar of scores that every measured configuration has; None where there are fewer than three."""
+    measured = [one for one in comparison.configurations if one.measured]
+    scores = [name for kind in SPOKES if (name := comparison.of_kind(kind)) and all(c.values(name) for c in measured)]
+    scores = [name for name in scores if None not in (comparison.part(name, "floor"), comparison.part(name, "ceiling"))]
+    if len(scores) < 3:
+        return None
+    values = {one.name: [_share(comparison, one, score) for score in scores] for one in measured}
+    rows = "; ".join(f"{name}: " + ", ".join(f"{v:.2f}" for v in row) for name, row in values.items())
+    spokes = [phrases.title_of(score).replace(" ", "\n", 1) for score in scores]
+    caption = (
+        "Scores normalised so that the centre is a generator that learned nothing (ceiling) and the rim is real images "
+        "(floor): shares linearly, (value - ceiling) / (floor - ceiling), or value / floor where the ceiling is no "
+        "worse than the floor (precision); Fréchet and kernel distance by factors, log(ceiling / value) / "
+        "log(ceiling / floor), with the kernel's floor at its standard error. The order of the axes is arbitrary, so "
+        "the area means nothing."
+    )
+    alt = f"Radar of {', '.join(phrases.title_of(score) for score in scores)}, 0 to 1: {rows}"
+    return Chart("radar", charts.radar(spokes, values), alt, caption)
+
+
+def _share(comparison: Comparison, configuration: Configuration, score: str) -> float:
+    errors = [record["scores"][score].get("uncertainty") or 0.0 for record in comparison.records
+              if score in record["scores"]]  # fmt: skip
+    floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
+    ceiling = baselines.centre(floor, ceiling, comparison.part(score, "better"))
+    logarithmic = suite.metric_kind(score) in baselines.LOGARITHMIC
+    least = max(numbers.fmean(errors), 1e-9)
+    mean = comparison.summary(configuration, score).mean
+    assert mean is not None
+    return baselines.normalised(mean, floor, ceiling, logarithmic=logarithmic, least=least)
+
+
+def verdict_blocks(found: Conclusions) -> list[Block]:
+    """A sentence per pair on the score that decides, and how it was tested."""
+    if not found.pairs:
+        return []
+    pairs = sorted(found.pairs, key=lambda pair: not pair.verdict.decided)  # what was found first
+    said = [f"{conclusions.pair_sentence(pair, found.score)}." for pair in pairs]
+    told: list[Block] = [Paragraph(f"Verdicts by {conclusions.by(found)}, pair by pair:")]
+    told += [Bullets(said)] if len(said) <= 6 else [Bullets(said[:3]), Fold(f"All {len(said)} pairs", [Bullets(said)])]
+    return [*told, Paragraph(statistics.METHOD)]
+
+
+def all_scores(comparison: Comparison) -> Table:
+    """Every score of every configuration: mean with interval, floor, ceiling."""
+    names = comparison.score_names
+    names = sorted(names, key=lambda name: (list(suite.MEANINGS).index(suite.metric_kind(name)), name))
+    configurations: Sequence[Configuration] = comparison.configurations
+    rows = [
+        [
+            f"{name} ({comparison.part(name, 'better')})",
+            *[interval_text(comparison, configuration, name) for configuration in configurations],
+            records.format_number(comparison.part(name, "floor")),
+            records.format_number(comparison.part(name, "ceiling")),
+        ]
+        for name in names
+    ]
+    return Table(["score", *[configuration.name for configuration in configurations], "floor", "ceiling"], rows)

@@ -1,0 +1,1 @@
+"""Images from a trained generator: by seed and class, as grids, animations and sets of files."""

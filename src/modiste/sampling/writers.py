@@ -1,0 +1,374 @@
+"""Sets of images as the files that other programs read, made beside their place and renamed into it when all is well.
+
+    npz          one file: images uint8 [N, C, H, W], labels, class_names, seeds
+    folder       a PNG file per image, in one folder per class
+    idx          the two files of MNIST
+    parquet      one file: the columns image (PNG) and label, as Hugging Face's datasets reads them
+    huggingface  a folder with such a file in data/
+
+The card of a set, which says how it was made, is written by `sets`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modiste import files
+from modiste.data import parquet, readers
+from modiste.data.images import Images, class_folder
+from modiste.data.parquet import pyarrow
+from modiste.errors import ModisteError, UsageError
+from modiste.provenance import verify
+
+FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
+SINGLE = ("npz", "parquet")
+"""The formats of which a set is one file; the others make a folder."""
+WITH_PNG = ("folder", "parquet", "huggingface")
+"""The formats whose images are PNG files, which can be signed and say what they are one by one."""
+SHARD = "data/train-00000-of-00001.parquet"
+IDX_CLASSES = 256
+TOLD_EVERY = 5_000
+ROW_GROUP = 1_000
+OUR_CARD = b"tags: [synthetic, gan, modiste]"
+"""By which a card is known (data_card.md)."""
+LEAST = 100
+"""Fewer images than this are a look at a generator and no set, unless so many of each class were asked for."""
+
+Say = Callable[[str], None]
+
+
+class Picture(NamedTuple):
+    """One image of a set as a PNG file."""
+
+    name: str
+    folder: str
+    """The name of its class as a folder's; empty without labels."""
+    content: bytes
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def is_set(kind: str, count: int, per_class: int | None) -> bool:
+    """Whether what is asked for is a set, which is searched for copies of training images and gets a card."""
+    return kind in FORMATS and (per_class is not None or kind == "huggingface" or count >= LEAST)
+
+
+def card_place(out: Path, kind: str) -> Path:
+    """Where a set's data card lies: README.md in a folder, set.npz.md beside set.npz."""
+    return out.with_name(f"{out.name}.md") if kind in SINGLE else out / "README.md"
+
+
+def is_card(place: Path) -> bool:
+    """Whether a set's data card of ours lies there, as it was written."""
+    return place.is_file() and OUR_CARD in place.read_bytes() and files.is_ours(place)
+
+
+def check(
+    out: Path,
+    kind: str,
+    channels: int,
+    seeds: Sequence[int] | None = None,
+    class_names: Sequence[str] = (),
+    labels: NDArray[np.int64] | None = None,
+) -> None:
+    """UsageError or ModisteError for what would fail in the end, so that nothing is generated in vain.
+
+    `labels` are those that the images will have, by default all.
+    """
+    if kind not in FORMATS:
+        raise UsageError(f"no format of a set is named {kind!r}; choose one of {', '.join(FORMATS)}")
+    if kind in ("parquet", "huggingface"):
+        pyarrow()
+    if kind == "idx" and channels != 1:
+        raise UsageError("IDX files hold grey images; write colour images as .npz or a folder")
+    if kind == "idx" and len(class_names) > IDX_CLASSES:
+        raise UsageError(
+            f"a label in IDX files is one byte, and there are {len(class_names):,} classes; write .npz, .parquet or a "
+            "folder"
+        )
+    if kind == "folder" and seeds is not None and len(set(seeds)) < len(seeds):
+        raise UsageError("a seed is given twice, and a folder holds one picture per seed; give each seed once")
+    if kind == "folder":
+        _check_folders(class_names, range(len(class_names)) if labels is None else np.unique(labels).tolist())
+    if kind in SINGLE:
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder and {kind} is one file; name the file, as {out}/set.{kind}")
+        if out.suffix.lower() != f".{kind}":
+            raise UsageError(f"{kind} is one file, and no reader would know {out} for one; name it {out}.{kind}")
+        if not _is_earlier_parquet(out):
+            files.refuse_foreign_file(out)
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file and not a folder; choose a new folder")
+    _refuse_full(out)
+
+
+def _refuse_full(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty; choose a new folder, so that no earlier image is mixed in or lost")
+
+
+def _is_earlier_parquet(file: Path) -> bool:
+    """Whether a Parquet file is a set by a version that left no note in such files: its first picture says so."""
+    if file.suffix != ".parquet" or not file.is_file():
+        return False
+    with suppress(ModisteError, StopIteration):  # what cannot be read is somebody's all the same
+        return files.has_mark(next(parquet.pictures([file])).content)
+    return False
+
+
+def _check_folders(class_names: Sequence[str], labels: Iterable[int]) -> None:
+    """UsageError where folders named after the classes of these labels would not be read as these classes."""
+    folders = {label: class_folder(class_names[label], label) for label in labels}
+    remedy = "write .npz or .parquet, which keep the names as they are"
+    for folder, count in Counter(folders.values()).items():
+        if count > 1:
+            both = " and ".join(repr(class_names[label]) for label, its in folders.items() if its == folder)
+            raise UsageError(f"the classes {both} would lie in one folder, {folder}; {remedy}")
+    if folders and all(folder.lower() in readers.SPLIT_WORDS for folder in folders.values()):
+        raise UsageError(f"folders of the classes {', '.join(folders.values())} would be read as splits; {remedy}")
+    if {"train", "test"} <= set(folders.values()):
+        raise UsageError(f"folders of the classes train and test would be read as two parts of a set; {remedy}")
+
+
+def write(
+    images: Images,
+    seeds: Sequence[int] | None,
+    out: Path,
+    kind: str,
+    seal: verify.Signer | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
+    check(out, kind, images.pixels.shape[1], seeds, images.class_names, images.labels)
+    with beside(out) as place:
+        fill(place, images, seeds, out, kind, seal, facts)
+        settle(place, out, kind)
+
+
+@contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, where a set is made; in the end it is gone, and so are parents that nothing is in."""
+    place = files.temporary_beside(out.absolute())
+    made = [folder for folder in place.parents if not folder.exists()]
+    try:
+        with files.errors_name_place(out):
+            place.mkdir(parents=True)
+            files.sweep_once(place.parent)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # what holds the set stays
+                folder.rmdir()
+
+
+def fill(
+    place: Path,
+    images: Images,
+    seeds: Sequence[int] | None,
+    out: Path,
+    kind: str,
+    seal: verify.Signer | None = None,
+    facts: Mapping[str, str] | None = None,
+    say: Say = lambda _: None,
+) -> None:
+    """Write the files of a set that will be `out` into the folder `place`.
+
+    `seal` marks PNG files with these facts, title, class and, where it was given, seed, and .npz files as synthetic;
+    give it for generated images alone.
+    """
+    facts = {"Title": images.name, **(facts or {})}
+    with files.errors_name_place(out):
+        if kind == "npz":
+            _save(place / out.name, _npz(images, seeds, seal is not None))
+        elif kind == "idx":
+            for name, content in _idx_files(images):
+                _save(place / name, content)
+        elif kind == "folder":
+            for one in _told(_pictures(images, seeds, seal, facts), len(images), say):
+                (place / one.folder).mkdir(exist_ok=True)
+                (place / one.folder / one.name).write_bytes(one.content)
+        else:
+            file = place / (SHARD if kind == "huggingface" else out.name)
+            file.parent.mkdir(exist_ok=True)
+            pictures = _told(_pictures(images, seeds, seal, facts), len(images), say)
+            _write_parquet(file, images, pictures, seal is not None)
+
+
+def settle(place: Path, out: Path, kind: str) -> None:
+    """Rename what lies in the folder `place` into `out`, a card of a single file beside it.
+
+    The card of an earlier set goes first, so that wherever this is stopped no card lies beside a set of other images.
+    """
+    with files.errors_name_place(out):
+        out = out.absolute()  # `.` cannot be removed by that name
+        if kind == "folder" and hasattr(os, "sync"):
+            os.sync()  # once for all of its files: 9 ms for each of 60,000 would be nine minutes
+        files.sync_names(place)
+        with files.exclusive(out.parent):  # two sets at a time: no card comes to lie beside the other one's images
+            if kind in SINGLE:
+                if is_card(card := card_place(out, kind)):
+                    card.unlink()
+                for file in sorted(place.iterdir(), key=lambda file: file.name != out.name):  # the set first
+                    file.replace(out.parent / file.name)
+            else:
+                _refuse_full(out)  # it was new when this one began
+                if out.exists():
+                    out.rmdir()
+                place.rename(out)
+        files.sync_names(out.parent)
+
+
+def replace(place: Path, out: Path) -> None:
+    """Rename the folder `place` into `out`, from which an earlier folder moves aside until that is done."""
+    out = out.absolute()  # `.` has no name to put another one beside
+    with files.errors_name_place(out), files.exclusive(out.parent):
+        files.sync_names(place)
+        aside = files.temporary_beside(out).with_suffix(".replaced")
+        if out.exists():
+            out.rename(aside)
+        try:
+            place.rename(out)
+        except BaseException:
+            _put_back(out)
+            raise
+        files.sync_names(out.parent)
+        for earlier in _aside(out):
+            shutil.rmtree(earlier, ignore_errors=True)
+
+
+def recover(out: Path) -> None:
+    """Put the folder back that a `replace` has moved aside which was killed there, or remove it if it is not needed."""
+    out = out.absolute()
+    if _aside(out):
+        with files.errors_name_place(out), files.exclusive(out.parent):  # for one that is still at it
+            _put_back(out)
+
+
+def _put_back(out: Path) -> None:
+    for aside in sorted(_aside(out), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if out.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(out)
+
+
+def _aside(out: Path) -> list[Path]:
+    """The folders that `replace` has moved aside from there, under names that nobody else gives."""
+    name = re.compile(re.escape(f".{out.name}.") + r"\d+-\w+-\d+\.replaced")
+    return [path for path in out.parent.glob(".*.replaced") if name.fullmatch(path.name) and path.is_dir()]
+
+
+def write_card(place: Path, out: Path, kind: str, text: str) -> None:
+    """Write the data card of a set that is being made in the folder `place`."""
+    with files.errors_name_place(out):
+        _save(place / card_place(out, kind).name, files.text_with_mark(text).encode())
+
+
+def write_file(place: Path, out: Path, name: str, content: str | bytes) -> None:
+    """Write a file of the folder `out`, which is being made in the folder `place`; text as UTF-8."""
+    with files.errors_name_place(out / name):
+        _save(place / name, content.encode() if isinstance(content, str) else content)
+
+
+def _save(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _npz(images: Images, seeds: Sequence[int] | None, synthetic: bool) -> bytes:
+    arrays: dict[str, Any] = {"images": images.pixels}
+    if seeds is not None:
+        arrays["seeds"] = np.asarray(seeds)
+    if images.labels is not None:
+        arrays |= {"labels": images.labels, "class_names": np.array(images.class_names)}
+    if synthetic:
+        arrays[verify.SOURCE_KEY] = np.array(verify.SOURCE_TYPE)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:
+    """The layout of MNIST: big-endian magic number, sizes, bytes (LeCun's IDX)."""
+    count, _, height, width = images.pixels.shape
+    header = struct.pack(">iiii", 0x0803, count, height, width)
+    yield "train-images-idx3-ubyte.gz", gzip.compress(header + images.pixels.tobytes(), mtime=0)
+    if images.labels is not None:
+        labels = struct.pack(">ii", 0x0801, count) + images.labels.astype(np.uint8).tobytes()
+        yield "train-labels-idx1-ubyte.gz", gzip.compress(labels, mtime=0)
+
+
+def _pictures(
+    images: Images, seeds: Sequence[int] | None, seal: verify.Signer | None, facts: Mapping[str, str]
+) -> Iterator[Picture]:
+    numbers = range(len(images)) if seeds is None else seeds
+    for k, (pixels, number) in enumerate(zip(images.pixels, numbers, strict=True)):
+        folder, own = "", {**facts, **({} if seeds is None else {"Seed": str(number)})}
+        if images.labels is not None:
+            label = int(images.labels[k])
+            folder = class_folder(images.class_names[label], label)
+            own["Class"] = images.class_names[label] or str(label)
+        content = png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+        yield Picture(f"{number:06d}.png", folder, seal(content, own) if seal else content)
+
+
+def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture]:
+    for k, picture in enumerate(pictures):
+        if k and k % TOLD_EVERY == 0:
+            say(f"{k:,} of {count:,} images written")
+        yield picture
+
+
+def _write_parquet(file: Path, images: Images, pictures: Iterator[Picture], synthetic: bool) -> None:
+    """The layout that Hugging Face's datasets takes for images: a struct of bytes and path, features in the schema."""
+    arrow, writers = pyarrow()
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    columns = [("image", arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())]))]
+    if images.labels is not None:
+        features["label"] = {"names": list(images.class_names), "_type": "ClassLabel"}
+        columns.append(("label", arrow.int64()))
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = arrow.schema(columns, metadata={**about, "comment": files.NOTE} if synthetic else about)
+    with file.open("wb") as opened:
+        with writers.ParquetWriter(opened, schema) as writer:
+            for start in range(0, len(images), ROW_GROUP):
+                some = itertools.islice(pictures, ROW_GROUP)
+                table: dict[str, Any] = {"image": [{"bytes": one.content, "path": one.name} for one in some]}
+                if images.labels is not None:
+                    table["label"] = images.labels[start : start + ROW_GROUP]
+                writer.write_table(arrow.table(table, schema=schema))
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def parquet_sizes(place: Path) -> tuple[int, int]:
+    """Bytes of a Hugging Face set's file in the folder `place`, as it lies there and unpacked."""
+    _, readable = pyarrow()
+    file = place / SHARD
+    told = readable.read_metadata(file)
+    return file.stat().st_size, sum(told.row_group(k).total_byte_size for k in range(told.num_row_groups))

@@ -1,0 +1,73 @@
+"""Other processes of this very package: workers of studies and searches, partners of a training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+MAIN = Path(__file__).with_name("__main__.py")
+
+
+def command(words: Sequence[str]) -> list[str]:
+    """The command that carries out these words of the command line in a process of its own.
+
+    `python -m modiste` would look into the working folder first, and a csv.py there would be imported for Python's.
+    Run by its path, `__main__.py` takes this package and leaves PYTHONPATH as it is.
+    """
+    return [sys.executable, str(MAIN.absolute()), *words]
+
+
+HELD = "MODISTE_LIFELINE"
+"""The environment variable that tells a process that its standard input is a lifeline."""
+GRACE_SECONDS = 60.0
+"""For a step of a training and its save, after which the process ends at once."""
+
+
+def start(
+    words: Sequence[str],
+    said: IO[bytes] | int,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    own_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """A Modiste command as a process that ends with this one; what it says goes to `said`.
+
+    To be closed by `let_go` when it has ended. Its own session keeps it from a Ctrl-C at the terminal.
+    """
+    return subprocess.Popen(
+        command(words),
+        stdin=subprocess.PIPE,
+        stdout=said,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env={**os.environ, **(environment or {}), HELD: "1"},
+        start_new_session=own_session,
+    )
+
+
+def let_go(process: subprocess.Popen[Any]) -> None:
+    """Close this process's end of the lifeline."""
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def hold() -> None:
+    """End this process soon after its parent is gone, if that has given it a lifeline."""
+    if os.environ.pop(HELD, ""):  # which is not for the processes that this one starts
+        threading.Thread(target=_end_with_parent, name="lifeline", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(128 + signal.SIGTERM)

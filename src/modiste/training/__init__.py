@@ -1,0 +1,1 @@
+"""One training: the step, the loop around it, the losses, and the run folder it resumes from."""

@@ -1,0 +1,95 @@
+"""The best checkpoint of a training: the one whose images are closest to the held-out part of the training images.
+
+A recipe with `data.split = "fit"` does not train on that part. With "train", as in the published systems, it does, and
+the choice is a little kinder to generators that copy. The test images play no part in either case, so that a score on
+them stays a score on unseen images.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from modiste.config import Recipe
+from modiste.data.proportions import class_counts, label_of
+from modiste.data.sets import native_data, open_data
+from modiste.errors import UsageError
+from modiste.metrics import features, functional
+from modiste.networks.build import Shape
+from modiste.sampling import generators
+
+FIRST_SEED = 10**9  # the seeds of these images are no others': neither samples nor evaluations use them
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A score of generators, lower is better, and the name under which the log keeps it."""
+
+    name: str
+    every_images: int
+    score: Callable[[nn.Module], float]
+
+    def due(self, images_before: int, images: int) -> bool:
+        """Whether a multiple of `every_images` lies between two ticks."""
+        return images // self.every_images > images_before // self.every_images
+
+
+def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
+    """The Fréchet distance to the held-out images in the judge's features, or none where the recipe wants none.
+
+    Classes come as often as there. Where no judge was trained on the data set, the random network takes its place; the
+    score's name says so.
+    """
+    settings = recipe.evaluate
+    if not settings.every_images:
+        return None
+    dataset = native_data(recipe.data)
+    heldout = open_data(dataset, part="heldout")
+    if len(heldout) < 2:
+        raise UsageError(
+            f"{heldout.name} holds one image, too few to judge a training by; give more images, or do without with "
+            "--set evaluate.every_images=0"
+        )
+    extractor = features.primary_extractor(dataset)
+    reference = functional.moments(features.extract(extractor, heldout, cached=True).vectors)
+    seeds = range(FIRST_SEED, FIRST_SEED + settings.count)
+    noise = generators.seed_noise(seeds, recipe.network.z_dim)
+    labels = None
+    if shape.classes:
+        in_turn = (1,) * shape.classes
+        older = recipe.data.heldout == "last"  # a run that was started when classes took turns, and goes on so
+        known = None if older else heldout.labels
+        counts = in_turn if known is None else class_counts(known, shape.classes)
+        labels = label_of(range(settings.count), counts)
+
+    def score(generator: nn.Module) -> float:
+        pixels = generators.generate(generator, noise, labels)
+        vectors = extractor.examine(features.fit_pixels(pixels, extractor.shape)).vectors
+        return functional.frechet(reference, functional.moments(vectors))
+
+    name = f"frechet_{extractor.name}_{features.count_word(settings.count)}_heldout"
+    return Selector(name, settings.every_images, score)
+
+
+Best = tuple[str, Mapping[str, Any]]
+"""The name of a held-out score and the log's record with the least of it."""
+
+
+def best(records: Iterable[Mapping[str, Any]]) -> Best | None:
+    """The best record of a run's log by its held-out score; None if none was taken."""
+    return functools.reduce(better, records, None)
+
+
+def better(before: Best | None, record: Mapping[str, Any]) -> Best | None:
+    """The best so far with the log's next record.
+
+    A run that went on after a judge was trained has two such scores, which cannot be compared: the newer one counts.
+    """
+    name = next((key for key in record if key.endswith("_heldout")), None)
+    if name is None or (before is not None and before[0] == name and not record[name] < before[1][name]):
+        return before
+    return name, record

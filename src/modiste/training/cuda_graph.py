@@ -1,0 +1,134 @@
+"""A training step as one CUDA graph: captured once, then replayed at every step.
+
+A step of a small network is many short kernels, and to start each one by itself takes the processor longer than the GPU
+needs to run it. A graph starts them all at once. What changes from step to step lies in the graph's own memory and is
+copied there before each replay: the batches, the learning rates, and how much the average keeps. The step itself knows
+nothing of it: it is handed functions whose numbers are tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from modiste.config import Recipe
+from modiste.errors import ModisteError, is_out_of_memory
+from modiste.training.distributed import ProcessGroup
+from modiste.training.step import Batch, State, StepFunctions, set_learning_rate, step
+
+EAGER_STEPS = 3
+"""Steps before the capture, in which kernels are chosen and memory is taken."""
+
+Batches = Callable[[int], list[Batch]]
+
+
+def make_step(
+    recipe: Recipe, state: State, functions: StepFunctions, group: ProcessGroup, batch_at: Batches, device: str
+) -> Callable[[], None]:
+    """A function that takes the training's next step, by a graph where that is possible."""
+    if can_capture(recipe, group, device):
+        return captured(state, functions, group, batch_at)
+    return partial(step, state, functions, group, batch_at)
+
+
+def can_capture(recipe: Recipe, group: ProcessGroup, device: str) -> bool:
+    """Whether all steps of this training run the same kernels, on one CUDA device and with Adam."""
+    train, loss = recipe.train, recipe.loss
+    if not (device == "cuda" and group.size == 1 and train.cuda_graph and train.optimizer == "adam"):
+        return False
+    changes = (loss.gradient_penalties and loss.penalty_every > 1) or loss.group_clip or loss.top_k_share < 1
+    return not changes
+
+
+def captured(state: State, functions: StepFunctions, group: ProcessGroup, batch_at: Batches) -> Callable[[], None]:
+    """A function that takes the next step: the first ones eagerly, then a capture, then replays of it.
+
+    A saved state has the same form as without a graph, so a run may go on the other way. All batches of a step are
+    fetched before it begins; where there are several, dropout and augmentation draw from the last one's seed.
+    ModisteError if the capture fails.
+    """
+    turns = functions.discriminator_steps
+    numbers = torch.zeros(turns + 1, 3, device="cuda")
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    held: list[list[Batch]] = []
+    eager_left, start = EAGER_STEPS, state.images
+
+    def row(images: int) -> tuple[Tensor, ...]:
+        return numbers[(images - start) // functions.batch_size].unbind()
+
+    by_tensors = replace(
+        functions, learning_rates=lambda images: row(images)[:2], ema_decay=lambda images: row(images)[2]
+    )
+    take = partial(step, state, by_tensors, group, lambda images: held[(images - start) // functions.batch_size])
+
+    def advance() -> None:
+        nonlocal eager_left, start
+        start = state.images
+        positions = [start + turn * functions.batch_size for turn in range(turns + 1)]
+        values = [(*functions.learning_rates(images), functions.ema_decay(images)) for images in positions]
+        numbers.copy_(torch.tensor(values).pin_memory(), non_blocking=True)
+        fresh = [batch_at(images) for images in positions[:-1]]
+        if not held:
+            held.extend(fresh)
+        else:
+            copy_into(held, fresh)
+        if eager_left > 0:
+            eager_left -= 1
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                take()
+            torch.cuda.current_stream().wait_stream(side)
+        else:
+            if eager_left == 0:
+                eager_left = -1
+                with named_failure(), capturable(state), torch.cuda.graph(graph):
+                    take()  # of all this does, only the count of images is real
+            graph.replay()
+            state.images = positions[-1]
+        # Numbers again, as they belong in a saved state.
+        set_learning_rate(state.optimizer_g, values[-1][0])
+        set_learning_rate(state.optimizer_d, values[-2][1])
+
+    return advance
+
+
+def copy_into(held: Sequence[Sequence[Batch]], fresh: Sequence[Sequence[Batch]]) -> None:
+    """These batches' values into the tensors of those."""
+    for old_parts, new_parts in zip(held, fresh, strict=True):
+        for old, new in zip(old_parts, new_parts, strict=True):
+            old.real.copy_(new.real)
+            old.noise.copy_(new.noise)
+            if old.labels is not None and new.labels is not None:
+                old.labels.copy_(new.labels)
+
+
+@contextmanager
+def named_failure() -> Iterator[None]:
+    """ModisteError with the remedy where PyTorch cannot capture a step; memory that runs out passes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ModisteError(
+            f"this step cannot be captured as a CUDA graph ({reason}); go on with --set train.cuda_graph=false"
+        ) from error
+
+
+@contextmanager
+def capturable(state: State) -> Iterator[None]:
+    """Optimisers that may be captured; only meanwhile, since a processor refuses them in a state that goes on there."""
+    groups = [*state.optimizer_g.param_groups, *state.optimizer_d.param_groups]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False

@@ -1,0 +1,241 @@
+"""One training over several processes: gradients averaged by hand, networks left unwrapped.
+
+Each rank works on its slice of the same global batch, so that batch size, noise, data order and schedules mean the
+same thing for any number of processes. A single process passes through every function here untouched. torchrun starts
+the ranks, on as many GPUs or machines as there are; or the first one starts the others, for `train.processes`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import FileStore  # type: ignore[attr-defined]
+
+from modiste import files, progress, subprocesses
+from modiste.errors import ModisteError, UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process's place among those that share a training."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process keeps the run folder."""
+        return self.rank == 0
+
+    def slice(self, batch_size: int) -> slice:
+        """This rank's part of a global batch."""
+        part = batch_size // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+
+RENDEZVOUS = "MODISTE_RENDEZVOUS"
+"""The environment variable with the file where ranks meet that were not started by torchrun."""
+PATIENCE_SECONDS = 30.0
+
+
+def plan_group(device: str, wanted: int) -> ProcessGroup:
+    """The place that this process will have once joined: as launched, else the first of `wanted` on the CPU."""
+    if _ranks_started() > 1:
+        return ProcessGroup(int(os.environ["RANK"]), _ranks_started())
+    return ProcessGroup(0, wanted if device == "cpu" else 1)
+
+
+def _ranks_started() -> int:
+    """How many ranks torchrun, a cluster or the first rank has started; 1 also where a launcher started this alone."""
+    size, rank = os.environ.get("WORLD_SIZE") or "1", os.environ.get("RANK") or "0"
+    if not size.isdecimal() or not rank.isdecimal() or (int(size) > 1 and "RANK" not in os.environ):
+        raise UsageError(
+            f"WORLD_SIZE is {size!r} and RANK {os.environ.get('RANK')!r} here, and a launcher sets both to "
+            "whole numbers; start the training with torchrun, or unset them"
+        )
+    return int(size)
+
+
+@contextmanager
+def join_group(group: ProcessGroup, device: str, partner: Callable[[Path], Sequence[str]]) -> Iterator[None]:
+    """Meet the other ranks of the planned group (gloo on the CPU, nccl on CUDA).
+
+    Those that nobody has started are started here: `partner` gives the Modiste command for them and may put files into
+    a folder that lasts as long. They get an equal share of this process's threads. ModisteError when one of them ends
+    before its time.
+    """
+    if group.size == 1:
+        yield
+        return
+    with ExitStack() as stack:
+        if _ranks_started() == 1:
+            store = stack.enter_context(_partners(group, partner))
+            dist.init_process_group("gloo", store=store, rank=group.rank, world_size=group.size)
+        elif RENDEZVOUS in os.environ:
+            store = FileStore(os.environ[RENDEZVOUS], group.size)
+            store.set(_here(group.rank), "")
+            dist.init_process_group("gloo", store=store, rank=group.rank, world_size=group.size)
+        else:
+            if device == "cuda":
+                torch.cuda.set_device(_own_gpu(group))  # what "cuda" means in this process from now on
+            # Questions among the ranks go from processor to processor, so that no GPU is waited for.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+        stack.callback(dist.destroy_process_group)
+        yield
+
+
+def _own_gpu(group: ProcessGroup) -> int:
+    """The number of this process's GPU on its machine; UsageError where the launcher gives it none of its own."""
+    number, there = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    if number.isdecimal() and int(number) < there:
+        return int(number)
+    raise UsageError(
+        f"process {group.rank} has no GPU of its own: LOCAL_RANK is {number or 'not set'}, and this machine has {there}"
+        f"; start the training with torchrun --nproc-per-node {there}, or with --set train.device=cpu"
+    )
+
+
+def _here(rank: int) -> str:
+    return f"rank {rank} is here"
+
+
+@contextmanager
+def _partners(group: ProcessGroup, partner: Callable[[Path], Sequence[str]]) -> Iterator[FileStore]:
+    """What is shared with the ranks after this one, which are started here and gone when the context ends."""
+    threads = torch.get_num_threads()
+    with files.temporary_folder() as folder:
+        each = max(1, threads // group.size)
+        command = partner(folder)
+        shared = {"WORLD_SIZE": str(group.size), RENDEZVOUS: str(folder / "meeting"), "OMP_NUM_THREADS": str(each)}
+        # All are on this machine, and gloo would look for an address of the machine in a network that may not be there.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+        others = {}
+        for rank in range(1, group.size):
+            with (folder / f"{rank}.log").open("wb") as said:
+                others[rank] = subprocesses.start(command, said, environment={**shared, "RANK": str(rank)})
+        torch.set_num_threads(each)
+        try:
+            store = FileStore(str(folder / "meeting"), group.size)
+            with _ended_by_sigterm(), progress.stage(f"starting {group.size - 1} more processes"):
+                while not store.check([_here(rank) for rank in others]):
+                    if any(other.poll() is not None for other in others.values()):
+                        raise RuntimeError("nobody comes")
+                    time.sleep(0.02)
+            yield store
+            for other in others.values():
+                with suppress(subprocess.TimeoutExpired):
+                    other.wait(PATIENCE_SECONDS)
+        except RuntimeError as error:
+            if reason := _first_to_fail(others, folder):
+                raise ModisteError(f"{reason}; train again, it goes on from the last saved state") from error
+            raise
+        finally:
+            for other in others.values():
+                other.kill()
+                other.wait()
+                subprocesses.let_go(other)
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends this process by an exception, so that what it has started ends with it."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_to_fail(others: Mapping[int, subprocess.Popen[bytes]], folder: Path) -> str:
+    """Which rank has ended with an error, and the last that it said; empty if all are well."""
+    for rank, other in others.items():
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(1.0)  # the connection breaks a little before the process is gone
+        if other.returncode:
+            said = (folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = said[-1].removeprefix("modiste: ") if said else f"exit code {other.returncode}"
+            return f"process {rank} of the {len(others) + 1} that shared this training ended ({last})"
+    return ""
+
+
+def average_gradients(module: nn.Module, group: ProcessGroup) -> None:
+    """Replace each gradient by its mean over the ranks, in one flat all-reduce."""
+    if group.size == 1:
+        return
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= group.size
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, parts, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def share_buffers(modules: Iterable[nn.Module], group: ProcessGroup) -> None:
+    """Give every rank the first one's running statistics."""
+    if group.size > 1:
+        for module in modules:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
+
+def sum_over_processes(values: Tensor, group: ProcessGroup) -> Tensor:
+    """The sum of a tensor over the ranks."""
+    if group.size > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def gather(values: Tensor, group: ProcessGroup) -> Tensor:
+    """[ranks, ...]: the tensors of all ranks."""
+    if group.size == 1:
+        return values[None]
+    rows = [torch.empty_like(values) for _ in range(group.size)]
+    dist.all_gather(rows, values)
+    return torch.stack(rows)
+
+
+def any_of(flags: Sequence[bool], group: ProcessGroup) -> list[bool]:
+    """Of each flag, whether it is up on any rank: what all must agree on, as when to stop."""
+    votes = sum_over_processes(
+        torch.tensor([float(flag) for flag in flags]), group
+    )  # on the processor, whatever trains
+    return [vote > 0 for vote in votes.tolist()]
+
+
+def broadcast_from_main(value: T | None, group: ProcessGroup) -> T:
+    """The first rank's value, on every rank."""
+    box: list[Any] = [value]
+    if group.size > 1:
+        dist.broadcast_object_list(box)
+    return cast(T, box[0])
+
+
+def barrier(group: ProcessGroup) -> None:
+    """Go on when every rank has come here."""
+    if group.size > 1:
+        dist.barrier()

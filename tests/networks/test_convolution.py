@@ -1,0 +1,128 @@
+"""Cheaper convolutions give the maps and gradients that PyTorch gives."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import modiste
+from modiste import config, runs
+from modiste.data.sets import open_data
+from modiste.networks.convolution import Conv2d, ConvTranspose2d, DoublingConv2d, HalvingConv2d, weight_gradient
+from modiste.training import setup
+from modiste.training.distributed import ProcessGroup
+from modiste.training.step import METER, step
+
+LAYERS = [
+    (Conv2d(5, 7, 4, 2, 1), nn.Conv2d(5, 7, 4, 2, 1), (3, 5, 8, 8)),
+    (Conv2d(1, 8, 4, 2, 1, bias=False), nn.Conv2d(1, 8, 4, 2, 1, bias=False), (4, 1, 9, 9)),
+    (Conv2d(5, 7, 3, 1, 1), nn.Conv2d(5, 7, 3, 1, 1), (3, 5, 6, 6)),
+    (ConvTranspose2d(6, 8, 4, bias=False), nn.ConvTranspose2d(6, 8, 4, bias=False), (9, 6, 1, 1)),
+    (ConvTranspose2d(5, 7, 3, 2, 0), nn.ConvTranspose2d(5, 7, 3, 2, 0), (3, 5, 4, 4)),
+    (ConvTranspose2d(5, 1, 3, 2, 1, 1), nn.ConvTranspose2d(5, 1, 3, 2, 1, 1), (3, 5, 4, 4)),
+]
+
+
+def gradients(layer: nn.Module, values: Tensor) -> list[Tensor]:
+    """The output under autocast, then its gradients by input and parameters for one fixed cotangent."""
+    values = values.clone().requires_grad_(True)
+    layer.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = layer(values)
+    cotangent = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    (output.float() * cotangent).sum().backward()
+    found = [output.detach(), values.grad, *(weight.grad for weight in layer.parameters())]
+    assert all(gradient is not None for gradient in found)
+    return [gradient.float() for gradient in found if gradient is not None]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize(("ours", "theirs", "shape"), LAYERS, ids=lambda value: str(value))
+def test_gradients_are_those_of_pytorch(
+    ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    one, other = (copy.deepcopy(layer).to(memory_format=layout) for layer in (theirs, ours))
+    other.load_state_dict(one.state_dict())
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+    for expected, found in zip(gradients(one, values), gradients(other, values), strict=True):
+        assert torch.linalg.vector_norm(found - expected) <= 0.005 * torch.linalg.vector_norm(expected)
+
+
+def test_weight_gradient_by_hand() -> None:
+    image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])[None, None]
+    gradient = weight_gradient(image, torch.ones(1, 1, 2, 2), torch.Size((2, 2)), (1, 1), (0, 0))
+    assert gradient[0, 0].tolist() == [[12.0, 16.0], [24.0, 28.0]]  # sums of the four patches' corners
+
+
+def test_without_autocast_the_layer_is_pytorchs_and_twice_differentiable() -> None:
+    layer, plain = Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+    plain.load_state_dict(layer.state_dict())
+    values = torch.randn(2, 2, 5, 5, requires_grad=True)
+    assert torch.equal(layer(values), plain(values))
+    (slope,) = torch.autograd.grad(layer(values).square().sum(), values, create_graph=True)
+    slope.square().sum().backward()
+    assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("kind", [DoublingConv2d, HalvingConv2d])
+def test_training_in_float32_takes_a_shorter_way_to_the_same_maps_and_gradients(
+    kind: type[DoublingConv2d | HalvingConv2d], layout: torch.memory_format
+) -> None:
+    layer = kind(5, 7).to(memory_format=layout)
+    plain = nn.Conv2d(5, 7, 3, padding=1)
+    plain.load_state_dict(layer.state_dict())
+    whole = {
+        DoublingConv2d: lambda maps: plain(nn.functional.interpolate(maps, scale_factor=2)),
+        HalvingConv2d: lambda maps: nn.functional.avg_pool2d(plain(maps), 2),
+    }[kind]
+    found, expected = [], []
+    for way, results in ((layer, found), (whole, expected)):
+        maps = torch.randn(3, 5, 6, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+        output = way(maps.requires_grad_(True))
+        output.square().sum().backward()
+        results += [output, maps.grad]
+    found += [layer.weight.grad, layer.bias.grad]
+    expected += [plain.weight.grad, plain.bias.grad]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert torch.equal(layer.eval()(maps), whole(maps))  # sampling takes the plain way
+
+
+def test_the_shorter_way_can_be_differentiated_twice() -> None:
+    layer, maps = HalvingConv2d(2, 3), torch.randn(2, 2, 6, 6, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(maps).square().sum(), maps, create_graph=True)
+    slope.square().sum().backward()
+    assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", config.shipped())
+def test_every_recipe_trains_in_bfloat16_as_in_float32(name: str) -> None:
+    """One step of each recipe's own networks: the same losses up to bfloat16's three digits."""
+    changes = {"data.name": "toy", "data.count": 64, "train.batch_size": 4, "train.discriminator_steps": 1}
+    recipe = config.override(config.load(name), changes)
+    dataset = open_data(recipe.data)
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        state = setup.make_state(recipe, setup.image_shape(recipe, dataset), "cpu")
+        functions = setup.make_step_functions(recipe, state, ProcessGroup(), "cpu", precision)
+        batch_at = setup.batches(recipe, dataset, setup.image_shape(recipe, dataset), ProcessGroup(), "cpu")
+        step(state, functions, ProcessGroup(), batch_at)
+        meter = dict(zip(METER, state.meter.tolist(), strict=True))
+        losses.append([meter[key] for key in ("loss_d", "loss_g", "gradient_norm_d", "gradient_norm_g")])
+    assert losses[1] == pytest.approx(losses[0], rel=0.1, abs=0.02)
+
+
+def test_bfloat16_resumes_bit_for_bit(tiny: config.Recipe, tmp_path: Path) -> None:
+    changes = {"train.precision": "bfloat16", "train.images": 160, "loss.r1_gamma": 0.1}
+    whole = modiste.train(tiny, tmp_path / "whole", overrides=changes)
+    modiste.train(tiny, tmp_path / "parts", overrides={**changes, "train.images": 80})
+    parts = modiste.train(tiny, tmp_path / "parts", overrides=changes, extend=True)
+    one, other = (runs.load_state(run)[0] for run in (whole, parts))
+    assert one is not None and other is not None
+    for name in ("generator", "discriminator", "ema"):
+        assert all(torch.equal(one[name][key], other[name][key]) for key in one[name])

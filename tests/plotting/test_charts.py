@@ -1,0 +1,207 @@
+"""Charts: what is drawn is what was given, and as SVG it fits into any page."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from modiste.metrics.baselines import centre, normalised
+from modiste.plotting import charts, figures
+from modiste.plotting.charts import Bar
+from modiste.reports import render
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for box in figure.legends for text in box.get_texts()]
+
+
+def test_the_thick_line_is_the_mean_and_the_band_the_range() -> None:
+    lines = {"one": [([0, 10], [1.0, 1.0]), ([0, 10], [3.0, 3.0])], "alone": [([0, 5], [2.0, 4.0])]}
+    figure = charts.curves(lines, "images", "loss")
+    (axes,) = figure.axes
+    named = {line.get_label(): line for line in axes.lines}
+    assert set(np.asarray(named["one"].get_ydata())) == {2.0}
+    assert list(np.asarray(named["alone"].get_ydata())) == [2.0, 4.0]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1.0, 3.0)
+    assert legend(figure) == ["one", "alone"]
+
+
+def test_seeds_of_different_length_are_averaged_where_all_have_values() -> None:
+    figure = charts.curves({"a": [([0, 10], [0.0, 10.0]), ([0, 4], [0.0, 4.0])]}, "images", "loss")
+    mean = next(line for line in figure.axes[0].lines if line.get_label() == "a")
+    assert np.asarray(mean.get_xdata())[-1] == 4
+
+
+def colours_in(content: bytes) -> set[str]:
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    return {"#" + bytes(pixel.tolist()).hex().upper() for pixel in np.unique(pixels, axis=0)}
+
+
+@pytest.mark.parametrize("several", [1, 3])
+def test_a_curve_of_one_point_is_drawn_as_a_point(several: int) -> None:
+    lines = {name: [([4.0], [height + k]) for k in range(several)] for name, height in (("a", 1.0), ("b", 5.0))}
+    figure = charts.curves(lines, "images", "loss")
+    means = {line.get_label(): line for line in figure.axes[0].lines if not str(line.get_label()).startswith("_")}
+    assert {name: list(np.asarray(line.get_ydata())) for name, line in means.items()} == {
+        "a": [1.0 + (several - 1) / 2], "b": [5.0 + (several - 1) / 2]}  # fmt: skip
+    assert {line.get_marker() for line in means.values()} == {"o"}
+    for legend_ in figure.legends:
+        legend_.remove()
+    assert set(charts.LINES[:2]) <= colours_in(charts.png(figure))
+
+
+def test_one_point_beside_a_line_and_seeds_without_a_common_place() -> None:
+    alone = charts.curves({"a": [([1.0], [2.0]), ([1.0, 2.0], [3.0, 4.0])]}, "images", "loss")
+    apart = charts.curves({"a": [([1.0], [2.0]), ([3.0], [4.0])]}, "images", "loss")
+    for figure in (alone, apart):
+        mean = next(line for line in figure.axes[0].lines if line.get_label() == "a")
+        assert (mean.get_marker(), len(np.asarray(mean.get_xdata()))) == ("o", 1)
+
+
+def test_no_colour_is_lost_in_the_files_of_a_report() -> None:
+    """Thin lines of eight series in one picture: each in its very colour."""
+    places = [float(k) for k in range(9)]
+    lines = {f"configuration {k}": [(places, [k + place % 2 for place in places])] for k in range(8)}
+    figure = charts.curves(lines, "images", "loss")
+    content = render._compact(charts.png(figure))
+    assert set(charts.LINES) <= colours_in(content)
+    with Image.open(io.BytesIO(charts.png(figure))) as before, Image.open(io.BytesIO(content)) as after:
+        assert np.array_equal(np.asarray(before.convert("RGB")), np.asarray(after.convert("RGB")))
+        assert before.info["dpi"] == pytest.approx((150, 150), abs=0.1) and after.info["dpi"] == before.info["dpi"]
+    for file_type, head in (("svg", b"<?xml"), ("pdf", b"%PDF")):
+        drawn = charts.vectors(figure, file_type)  # type: ignore[arg-type]
+        assert drawn.startswith(head) and drawn == charts.vectors(figure, file_type)  # type: ignore[arg-type]
+    assert all(colour.lower() in charts.vectors(figure, "svg").decode() for colour in charts.LINES)
+    grey = Image.new("RGBA", (4, 4), (7, 7, 7, 255))
+    buffer = io.BytesIO()
+    grey.save(buffer, format="PNG")
+    with Image.open(io.BytesIO(render._compact(buffer.getvalue()))) as compact:
+        assert compact.mode == "L" and compact.getpixel((0, 0)) == 7
+
+
+def test_bars_have_whiskers_dots_and_the_line_of_real_images() -> None:
+    rows = [Bar("a", 2.0, (1.5, 2.5), (1.8, 2.2)), Bar("b", 4.0)]
+    figure = charts.bars(rows, "distance", floor=0.1, ceiling=100.0)
+    (axes,) = figure.axes
+    assert [patch.get_width() for patch in axes.patches] == [2.0, 4.0]
+    drawn = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines]
+    assert [1.5, 2.5] in drawn and [1.8, 2.2] in drawn and [0.1, 0.1] in drawn
+    assert [100.0, 100.0] not in drawn  # out of sight, or the bars would be slivers
+    assert legend(figure) == ["real images (floor)"]
+
+
+def test_a_confusion_is_told_in_per_cent_of_its_rows() -> None:
+    figure = charts.confusion(np.array([[8, 2], [0, 4]]), ("hat", "sock"), "seen", "asked")
+    assert texts(figure) == ["80", "20", "100"]
+
+
+def test_a_class_with_dollars_in_its_name_is_no_formula() -> None:
+    names = ("$a^$", "a|b")
+    for figure in (
+        charts.confusion(np.eye(2, dtype=np.int64), names, "seen", "asked"),
+        charts.clouds(np.zeros((5, 2)), np.ones((7, 2)), {names[0]: (0.0, 0.0)}),
+        figures.class_counts({"train": [5, 3]}, names),
+        figures.image_grid(np.zeros((2, 1, 8, 8), np.uint8), 2, names),
+    ):
+        assert "$a^$" in charts.svg(figure, "names")
+
+
+def test_a_legend_of_many_names_leaves_the_axes_their_room() -> None:
+    names = [f"configuration-with-a-long-name-{k}" for k in range(30)]
+    figure = charts.ranges({name: np.arange(5.0) for name in names}, [], "distance")
+    figure.draw_without_rendering()
+    high = figure.axes[0].get_window_extent().height / figure.dpi
+    few = charts.ranges({"one": np.arange(5.0)}, [], "distance")
+    few.draw_without_rendering()
+    assert high > 0.8 * few.axes[0].get_window_extent().height / few.dpi
+
+
+def test_distributions_and_clouds_show_every_point() -> None:
+    figure = charts.ranges({"g": np.arange(5.0)}, [np.arange(3.0), np.arange(4.0)], "distance")
+    assert legend(figure) == ["g", "unseen real images"] and len(figure.axes[0].lines) == 3
+    clouds = charts.clouds(np.zeros((5, 2)), np.ones((7, 2)), {"hat": (0.0, 0.0)})
+    assert [len(np.asarray(line.get_xdata())) for line in clouds.axes[0].lines] == [5, 7]
+    assert texts(clouds) == ["hat"] and legend(clouds) == ["real (5)", "generated (7)"]
+
+
+def test_no_two_of_32_lines_look_alike() -> None:
+    figure = charts.radar(["a", "b", "c"], {str(k): [0.1, 0.5, k / 31] for k in range(32)})
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 32
+
+
+@pytest.mark.parametrize("points", [3, 400])
+def test_svg_is_one_labelled_element_that_loads_nothing(points: int) -> None:
+    cloud = np.random.default_rng(0).normal(size=(points, 2))
+    text = charts.svg(charts.clouds(cloud, cloud, {}), 'two "clouds" & more')
+    root = ElementTree.fromstring(text)
+    assert root.attrib["role"] == "img" and root.attrib["aria-label"] == 'two "clouds" & more'
+    assert "width" not in root.attrib and root.attrib["viewBox"]
+    assert not re.findall(r'href="(?!#|data:)', text) and "<script" not in text
+    assert "<text" in text  # which can be found and read aloud, unlike outlines
+
+
+def test_ids_of_two_charts_never_meet_and_every_reference_has_its_target() -> None:
+    line = {"a": [([0.0, 1.0], [1.0, 2.0])]}
+    first, second = (charts.svg(charts.curves(line, "x", name), name) for name in ("one", "two"))
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (first, second)]
+    assert ids[0] and not ids[0] & ids[1]
+    for text, known in zip((first, second), ids, strict=True):
+        assert {*re.findall(r'href="#([^"]+)"', text), *re.findall(r"url\(#([^)]+)\)", text)} <= known
+
+
+def test_numbers_to_be_read_are_not_rounded() -> None:
+    text = charts.svg(charts.bars([Bar("a", 0.0175)], "x", floor=-0.0004), "bars")
+    read = re.findall(r">([-\u2212\d.]+)</text>", text)
+    assert "0.0025" in read and "0.0175" in read
+    places = re.findall(r' d="([^"]+)"', text)
+    assert places and not re.search(r"\.\d{3}", " ".join(places))
+
+
+def test_black_takes_the_colour_of_the_page_and_the_same_chart_the_same_bytes() -> None:
+    drawn = charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", floor=0.2), "bars")
+    assert "#000000" not in drawn and "currentColor" in drawn
+    code = (
+        "from modiste.plotting import charts; from modiste.plotting.charts import Bar; "
+        'print(charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", floor=0.2), "bars"), end="")'
+    )
+    salt = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # another process, which orders sets in another way
+    environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONUTF8": "1"}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment, timeout=120)
+    assert found.stdout == drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "logarithmic", "expected"),
+    [(0.1, False, 1.0), (1.1, False, 0.0), (0.6, False, 0.5), (9.0, False, 0.0), (0.1, True, 1.0), (0.01, True, 1.0)],
+)
+def test_normalised_scores_run_from_trivial_to_real(value: float, logarithmic: bool, expected: float) -> None:
+    assert normalised(value, 0.1, 1.1, logarithmic=logarithmic, least=0.01) == pytest.approx(expected)
+
+
+def test_distances_count_by_factors_and_no_floor_lies_below_what_can_be_told() -> None:
+    assert normalised(1.0, 0.01, 100.0, logarithmic=True, least=1e-9) == pytest.approx(0.5)
+    assert normalised(0.001, -0.5, 10.0, logarithmic=True, least=0.001) == 1.0
+
+
+def test_a_ceiling_above_the_floor_does_not_turn_a_spoke_round() -> None:
+    assert centre(0.9, 0.1, "higher") == 0.1 and centre(0.04, 112.0, "lower") == 112.0
+    start = centre(0.87, 0.95, "higher")  # precision
+    poor, good = (normalised(value, 0.87, start, logarithmic=False, least=1e-9) for value in (0.03, 0.86))
+    assert poor < 0.05 and good > 0.95

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from modiste.config import Data, Network
+from modiste.data.images import Images
+from modiste.data.sets import open_data
+from modiste.errors import ModisteError, UsageError
+from modiste.networks.build import Shape, build_generator
+from modiste.provenance import verify
+from modiste.sampling import generators
+from modiste.sampling.generators import TrainedGenerator
+
+NAMES = ("T-shirt/top", "Trouser", "Sneaker")
+
+
+def make(conditioning: str = "one-hot") -> TrainedGenerator:
+    torch.manual_seed(0)
+    shape = Shape(1, 16, 3 if conditioning != "none" else 0)
+    network = Network(z_dim=8, generator_widths=(8, 4), conditioning=conditioning)  # type: ignore[arg-type]
+    generator = build_generator(network, shape)
+    return TrainedGenerator(generator.eval(), shape, NAMES if shape.classes else (), "test")
+
+
+def test_image_of_a_seed_is_the_same_in_any_batch() -> None:
+    generator = make()
+    many = generator.sample_set(200)
+    assert many.pixels.shape == (200, 1, 16, 16) and many.pixels.dtype == np.uint8
+    assert many.labels is not None and many.labels.tolist() == [seed % 3 for seed in range(200)]
+    for seeds in ([5], [5, 199], range(3, 80), [199, 5]):
+        few = generator.sample_set(seeds=list(seeds))
+        assert np.array_equal(few.pixels, many.pixels[list(seeds)])
+    assert not np.array_equal(many.pixels[0], many.pixels[3])  # same class, other seed
+
+
+def test_class_by_name_part_number_and_what_is_said_otherwise() -> None:
+    generator = make()
+    by_name = generator.sample(4, label="sneaker")
+    assert np.array_equal(by_name, generator.sample(4, label=2))
+    assert np.array_equal(by_name, generator.sample(4, label="SNEAK"))
+    with pytest.raises(
+        UsageError, match=r"'boot' is no class of test; its classes are 0 T-shirt/top, 1 Trouser, 2 Sneaker"
+    ):
+        generator.sample(4, label="boot")
+    with pytest.raises(UsageError, match=r"fits several classes"):
+        generator.sample(4, label="t")
+    with pytest.raises(UsageError, match=r"'3' is no class|3 is no class"):
+        generator.sample(4, label=3)
+    with pytest.raises(UsageError, match=r"trained without labels, so it cannot make class 'bag'"):
+        make("none").sample(4, label="bag")
+
+
+def test_truncation_bounds_the_noise_and_keeps_its_order() -> None:
+    noise, cut = generators.seed_noise(range(500), 8), generators.seed_noise(range(500), 8, truncation=0.7)
+    assert cut.abs().max() <= 0.7 < noise.abs().max()
+    assert torch.equal(noise.flatten().argsort(), cut.flatten().argsort())
+    from scipy import stats
+
+    assert stats.kstest(cut.flatten().numpy(), stats.truncnorm(-0.7, 0.7).cdf).pvalue > 0.01
+    assert torch.allclose(generators.seed_noise(range(500), 8, truncation=30.0), noise, atol=1e-3)
+    with pytest.raises(UsageError, match=r"^--truncation -1 is not above 0"):
+        generators.seed_noise([1], 8, truncation=-1)
+
+
+@pytest.mark.parametrize("conditioning", ["none", "projection"])
+def test_standing_statistics_are_the_means_over_generated_batches(conditioning: str) -> None:
+    generator = make(conditioning)
+    first = generators.batch_norms(generator.network)[0]
+    seen: list[torch.Tensor] = []
+    hook = first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].transpose(0, 1).flatten(1)))
+    momentum = first.momentum
+    generators.collect_statistics(generator.network, generator.shape.classes, "it")
+    hook.remove()
+    assert len(seen) == generators.STANDING_BATCHES and first.momentum == momentum and not generator.network.training
+    torch.testing.assert_close(first.running_mean, torch.stack([batch.mean(1) for batch in seen]).mean(0))
+    torch.testing.assert_close(first.running_var, torch.stack([batch.var(1) for batch in seen]).mean(0))
+    other = make(conditioning)
+    generators.collect_statistics(other.network, other.shape.classes, "it")
+    assert np.array_equal(generator.sample(5), other.sample(5))
+    assert not np.array_equal(generator.sample(5), make(conditioning).sample(5))
+
+
+def test_standing_statistics_change_nothing_but_statistics() -> None:
+    network = Network(z_dim=8, generator_widths=(8, 4), generator_spectral=True)
+    generator = build_generator(network, Shape(1, 16)).eval()
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    assert any(name.endswith(".u") for name in before)  # of a spectral norm
+    generators.collect_statistics(generator, 0, "it")
+    changed = {name for name, tensor in generator.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed and {name.rpartition(".")[2] for name in changed} <= {
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+    }
+    assert not any(part.training for part in generator.modules())
+
+
+def test_without_batch_norm_there_are_no_standing_statistics() -> None:
+    network = build_generator(Network(z_dim=8, generator_widths=(8, 4), generator_norm="none"), Shape(1, 16))
+    with pytest.raises(UsageError, match="it has no batch norm"):
+        generators.collect_statistics(network, 0, "it")
+
+
+def test_interpolation_starts_and_ends_at_the_two_seeds() -> None:
+    generator = make()
+    walk = generator.interpolate(4, 9, frames=7, label=1)
+    ends = generator.sample_set(seeds=[4, 9], label=1)
+    assert len(walk) == 7
+    assert np.abs(walk.pixels[[0, -1]].astype(int) - ends.pixels).max() <= 1
+    assert np.abs(walk.pixels[3].astype(int) - ends.pixels[0]).max() > 0
+    still = generator.interpolate(4, 4, frames=3, label=1).pixels
+    assert np.array_equal(still[0], still[2])
+
+
+def test_grid_places_every_image_and_never_rescales_brightness() -> None:
+    pixels = np.full((3, 1, 28, 28), 100, dtype=np.uint8)
+    pixels[1] = 7
+    picture = np.asarray(generators.grid(pixels, columns=2))
+    assert picture.shape == (2 * (56 + 2) + 2, 2 * (56 + 2) + 2)
+    assert picture[30, 30] == 100 and picture[30, 90] == 7 and picture[90, 30] == 100 and picture[90, 90] == 255
+    assert generators.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("grid.png", "png"), ("walk.gif", "gif"), ("set.npz", "npz"), ("folder", "folder"), ("idx-folder", "idx")],
+)
+def test_the_path_chooses_the_format(name: str, kind: str) -> None:
+    assert generators.format_of(Path(name)) == kind
+
+
+def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
+    generator = make()
+    seeds = list(range(12))
+    images = generator.sample_set(seeds=seeds)
+    assert images.labels is not None
+    for name in ("set.npz", "folder", "idx"):
+        generators.write(images, seeds, tmp_path / name, generators.format_of(tmp_path / name))
+        back = open_data(Data(name=str(tmp_path / name)), part="train")
+        assert back.labels is not None and len(back) == 12
+        order = np.lexsort((seeds, images.labels)) if name == "folder" else np.arange(12)
+        if name == "folder":  # folders come in the order of their names
+            assert sorted(back.class_names) == sorted(n.replace("/", "-") for n in NAMES)
+            written = {images.pixels[k].tobytes(): NAMES[images.labels[k]].replace("/", "-") for k in order}
+            assert {
+                p.tobytes(): back.class_names[label] for p, label in zip(back.pixels, back.labels, strict=True)
+            } == written
+        else:
+            assert np.array_equal(back.pixels, images.pixels) and np.array_equal(back.labels, images.labels)
+    assert not list(tmp_path.glob(".*"))
+    raw = gzip.decompress((tmp_path / "idx" / "train-images-idx3-ubyte.gz").read_bytes())
+    assert raw[:4] == b"\x00\x00\x08\x03" and raw[16:] == images.pixels.tobytes()
+
+
+def test_a_picture_that_is_not_modistes_is_left_alone(tmp_path: Path) -> None:
+    images = make().sample_set(4)
+    said = PngInfo()  # another program's picture may be synthetic too
+    said.add_text("DigitalSourceType", verify.SOURCE_TYPE)
+    for name, kind, told in (("a.png", "png", {"pnginfo": said}), ("b.gif", "gif", {"comment": "a walk"})):
+        Image.new("L", (4, 4)).save(tmp_path / name, **told)
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(UsageError, match="does not say that Modiste wrote it as it is"):
+            generators.write(images, None, tmp_path / name, kind, seal=verify.stamp)
+        assert (tmp_path / name).read_bytes() == before
+        for _ in range(2):  # one of ours is replaced
+            generators.write(images, None, tmp_path / f"new {name}", kind, seal=verify.stamp)
+    (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"notes\.png is there and does not say that Modiste wrote it"):
+        generators.check_place(tmp_path / "notes.png", "png")
+    with pytest.raises(UsageError, match=r"is a folder and a picture is one file; name the file"):
+        generators.check_place(tmp_path, "png")
+
+
+def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
+    images = make().sample_set(4)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is not empty"):
+        generators.write(images, range(4), tmp_path / "folder", "folder")
+    colour = Images(np.zeros((2, 3, 8, 8), np.uint8), None, (), "colour")
+    with pytest.raises(UsageError, match=r"IDX files hold grey images"):
+        generators.write(colour, range(2), tmp_path / "idx", "idx")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(UsageError, match=r"ends in \.jpg"):
+        generators.format_of(tmp_path / "grid.jpg")
+
+
+def test_a_grid_of_all_classes_has_one_per_row(tmp_path: Path) -> None:
+    labels = np.array([0, 1, 2] * 4)
+    pixels = np.repeat(labels * 50, 28 * 28).reshape(12, 1, 28, 28).astype(np.uint8)
+    generators.write(Images(pixels, labels, NAMES, "rows"), range(12), tmp_path / "grid.png", "png")
+    with Image.open(tmp_path / "grid.png") as picture:
+        values = np.asarray(picture)
+    assert values.shape == (3 * 58 + 2, 4 * 58 + 2)
+    for row in range(3):
+        assert (values[30 + 58 * row, 30::58] == 50 * row).all()
+
+
+def test_animation_has_every_frame(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 80, 160)]
+    (tmp_path / "a.gif").write_bytes(generators.gif(frames))
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.n_frames == 3 and animation.info["loop"] == 0
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("1,5,10-12", [1, 5, 10, 11, 12]), ("7", [7])])
+def test_seeds_from_text(text: str, seeds: list[int]) -> None:
+    assert generators.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["a-b", "", "5-1", "-1", "1--3"])
+def test_no_seeds_from_text(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--seeds '{text}' .*0-63"):
+        generators.parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", ["0-10000000", f"0-{10**30}", f"{10**29}-{10**30},5"])
+def test_too_many_seeds_from_text(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--seeds '{text}' are more than 10,000,000; ask for fewer"):
+        generators.parse_seeds(text)
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModisteError, match=r"is not a run folder"):
+        generators.load(tmp_path)
+
+
+def test_a_folder_holds_every_picture_below_it_whatever_the_classes_are_called(tmp_path: Path) -> None:
+    images = Images(np.zeros((4, 1, 8, 8), np.uint8), np.arange(4), ("", "..", "a/b", ".c"), "strange")
+    generators.write(images, range(4), tmp_path / "set" / "folder", "folder")
+    files = {str(path.relative_to(tmp_path / "set" / "folder")) for path in (tmp_path / "set").rglob("*.png")}
+    assert files == {"0/000000.png", "1/000001.png", "a-b/000002.png", "c/000003.png"}
+    with pytest.raises(UsageError, match=r"a seed is given twice"):
+        generators.write(images, [1, 1, 2, 3], tmp_path / "twice", "folder")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is a file"):
+        generators.write(images, range(4), tmp_path / "file", "folder")
+
+
+def test_a_seed_of_images_has_32_bits() -> None:
+    assert generators.seed_noise([2**32 - 1], 4).isfinite().all()
+    for seed in (2**32, -1):
+        with pytest.raises(UsageError, match=rf"^{seed} is no seed of images; use one from 0 to 4294967295$"):
+            generators.seed_noise([5, seed], 4)
+    with pytest.raises(UsageError, match=r"^-1 is no seed"):
+        make().interpolate(-1, 2)

@@ -1,0 +1,291 @@
+"""Nothing is lost: a training that was stopped, killed or starved of disk ends as one that never was."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import assert_same, content
+
+import modiste
+from modiste import config, environment, runs
+from modiste.data import toy
+from modiste.errors import ModisteError
+from modiste.metrics import classifier_training
+from modiste.training import trainer
+
+LAB = Path(__file__).with_name("crash_lab.py")
+
+
+@pytest.fixture
+def unbroken(tiny: config.Recipe, tmp_path: Path) -> dict[str, Any]:
+    run = modiste.train(tiny, tmp_path / "unbroken")
+    assert [record["images"] for record in run.read_log()] == [80, 160, 240, 320]
+    assert [grid.stem for grid in run.list_grids()] == [f"{images:09d}" for images in (0, 80, 160, 240, 320)]
+    return content(run)
+
+
+def crash(mode: str, recipe: config.Recipe, out: Path, seed: int = 0) -> list[str]:
+    """How the children of the crash laboratory ended."""
+    file = out.with_suffix(".toml")
+    file.write_text(config.to_toml(recipe), encoding="utf-8")
+    command = [sys.executable, str(LAB), mode, str(file), str(out), str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    endings: list[str] = json.loads(done.stdout)
+    return endings
+
+
+def test_sigkill_at_twenty_random_instants(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    endings = crash("random", tiny, tmp_path / "killed")
+    assert endings.count("SIGKILL") >= 20 and endings[-1] == "exit 0"
+    finished = [path for path in tmp_path.glob("killed*") if path.is_dir()]
+    assert finished
+    for path in finished:
+        assert_same(content(runs.open_run(path)), unbroken)
+
+
+def test_sigkill_inside_writes(tiny: config.Recipe, tmp_path: Path, closet: Path) -> None:
+    """Also of best.safetensors: this training judges itself after every tick."""
+    judged = {"data.name": str(closet), "evaluate.every_images": 80, "evaluate.count": 20}
+    recipe = config.override(tiny, judged)
+    unbroken = modiste.train(recipe, tmp_path / "unbroken")
+    endings = crash("in-write", recipe, tmp_path / "killed")
+    assert endings[:-1] == ["SIGKILL"] * 10 and endings[-1] == "exit 0"
+    killed = runs.open_run(tmp_path / "killed")
+    assert_same(content(killed), content(unbroken))
+    assert (
+        killed.read_manifest()["best"] == unbroken.read_manifest()["best"]
+        and (killed.path / "best.safetensors").is_file()
+    )
+    assert not list(killed.path.rglob("*.writing"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_signals_save_and_exit_cleanly(
+    name: str, tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]
+) -> None:
+    endings = crash(name, tiny, tmp_path / "stopped")
+    assert len(endings) >= 2 and set(endings) == {"exit 0"}
+    assert_same(content(runs.open_run(tmp_path / "stopped")), unbroken)
+
+
+def test_a_closed_terminal_loses_nothing(tiny: config.Recipe, tmp_path: Path) -> None:
+    """A training in a terminal of its own, with its live bar, goes on to be saved when the terminal is gone."""
+    out, file = tmp_path / "run", tmp_path / "recipe.toml"
+    file.write_text(config.to_toml(config.override(tiny, {"train.images": 10**7})), encoding="utf-8")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may have it ignored
+        os.execv(sys.executable, [sys.executable, "-m", "modiste", "train", str(file), "--out", str(out)])
+    deadline = time.monotonic() + 60
+    while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    run = runs.open_run(out)
+    assert run.read_manifest()["status"] == "interrupted"
+    state, _ = runs.load_state(run)
+    assert state is not None and state["images"] == run.read_manifest()["images"] > 0
+
+
+def test_an_ignored_hangup_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        with environment.interruptible() as stopped:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopped()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_state_within_a_tick(
+    processes: int, tiny: config.Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved by time: it changes nothing, and a training that was killed goes on from it."""
+    recipe = config.override(tiny, {"train.tick_images": 160, "train.processes": processes})
+    plain = content(modiste.train(recipe, tmp_path / "plain"))
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    assert_same(content(modiste.train(recipe, tmp_path / "often")), plain)
+
+    class Killed(BaseException):
+        pass
+
+    saved, save_state = [], runs.save_state
+
+    def save_and_die(run: runs.Run, images: int, state: dict[str, Any]) -> Path:
+        saved.append(images)
+        path = save_state(run, images, state)
+        if len(saved) == 13:
+            raise Killed
+        return path
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(runs, "save_state", save_and_die)
+        modiste.train(recipe, tmp_path / "killed")
+    assert saved[-1] % 160  # between two ticks
+    run = runs.open_run(tmp_path / "killed")
+    assert run.read_log()[-1]["images"] < saved[-1] and runs.states(run)[0].name.startswith(f"{saved[-1]:09d}")
+    assert_same(content(modiste.train(recipe, run.path)), plain)
+
+
+def test_two_trainings_in_two_threads(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    """One is refused before it leaves anything; the other one is as if it had been alone, and so is the caller."""
+    refused: list[ModisteError] = []
+
+    def second(_: Any) -> None:
+        def attempt(work: Callable[[], object]) -> None:
+            with pytest.raises(ModisteError, match="another training is under way in this process") as refusal:
+                work()
+            refused.append(refusal.value)
+
+        drawn = toy.draw(16, 16, 0)
+        for work in (
+            lambda: modiste.train(tiny, tmp_path / "second"),
+            lambda: classifier_training.learn(drawn, epochs=1),
+        ):
+            thread = threading.Thread(target=attempt, args=[work])
+            thread.start()
+            thread.join()
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = modiste.train(tiny, tmp_path / "first", follow=lambda _: nullcontext(second))
+    assert torch.equal(torch.rand(3), expected)
+    assert len(refused) == 2 * len(first.read_log()) and not (tmp_path / "second").exists()
+    assert_same(content(first), unbroken)
+
+
+def test_full_disk_in_a_save(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    out = tmp_path / "full"
+    assert crash("quota", tiny, out) == ["exit 0", "exit 3", "exit 0"]
+    message = Path(f"{out}.error").read_text(encoding="utf-8")
+    assert message.startswith("cannot write") and "make room" in message
+    assert_same(content(runs.open_run(out)), unbroken)
+
+
+def test_damaged_newest_state_falls_back_to_the_older(
+    tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = modiste.train(tiny, tmp_path / "damaged")
+    newest = runs.states(run)[0]
+    damaged = bytearray(newest.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    newest.write_bytes(bytes(damaged))
+    modiste.train(tiny, tmp_path / "damaged")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "is damaged" in said and "resuming" in said and "240 images" in said
+    assert not newest.exists() and not runs.load_state(run)[1]
+    assert_same(content(run), unbroken)
+
+    for state in runs.states(run):
+        state.write_bytes(b"nothing")
+    with pytest.raises(ModisteError, match="every saved state"):
+        modiste.train(tiny, tmp_path / "damaged")
+
+
+def test_extending_equals_training_long(tiny: config.Recipe, tmp_path: Path, unbroken: dict[str, Any]) -> None:
+    out = tmp_path / "extended"
+    modiste.train(tiny, out, overrides={"train.images": 160})
+    with pytest.raises(ModisteError, match=r"train.images: 160 -> 320.*--extend"):
+        modiste.train(tiny, out)
+    run = modiste.train(tiny, out, extend=True)
+    assert_same(content(run), unbroken)
+
+
+def test_a_different_recipe_is_refused_with_its_differences(tiny: config.Recipe, tmp_path: Path) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 80})
+    before = content(run)
+    with pytest.raises(ModisteError, match=r"network.z_dim: 8 -> 9; train.images: 80 -> 320") as refusal:
+        modiste.train(tiny, tmp_path / "run", overrides={"network.z_dim": 9})
+    assert refusal.value.exit_code == 2 and "--extend" not in str(refusal.value)
+    assert_same(content(run), before)
+
+
+def test_a_run_that_held_out_the_last_images_goes_on_so(tiny: config.Recipe, closet: Path, tmp_path: Path) -> None:
+    """An older recipe.toml says nothing of how images are held out, and the run has learned from the first 90 %."""
+    own = {"data.name": str(closet), "data.count": None, "data.split": "fit", "train.images": 160}
+    own |= {"evaluate.every_images": 80, "evaluate.count": 40}
+    run = modiste.train(tiny, tmp_path / "run", overrides={**own, "data.heldout": "last"})
+    place = run.path / "recipe.toml"
+    text = place.read_text(encoding="utf-8")
+    place.write_text(text.replace('heldout = "last"\n', ""), encoding="utf-8")
+    longer = modiste.train(tiny, run.path, overrides={**own, "train.images": 320}, extend=True)
+    assert longer.read_manifest()["images"] == 320 and longer.read_recipe().data.heldout == "last"
+    assert longer.read_manifest()["data"]["name"].startswith("closet fit first-90%")
+    whole = modiste.train(tiny, tmp_path / "whole", overrides={**own, "data.heldout": "last", "train.images": 320})
+    assert_same(content(longer), content(whole))
+    measured = modiste.evaluate(longer, count=40, reference="heldout")
+    assert measured["protocol"]["reference"]["data"] == "closet heldout last-10%"
+    anew = modiste.train(tiny, tmp_path / "run", overrides=own, fresh=True)
+    assert anew.read_recipe().data.heldout == "drawn" and anew.read_manifest()["data"]["name"].startswith(
+        "closet fit drawn-90%"
+    )
+
+
+def test_finished_run_says_so_and_fresh_numbers_a_new_folder(
+    tiny: config.Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = {"train.images": 80}
+    run = modiste.train(tiny, tmp_path / "run", overrides=short)
+    start = run.read_manifest()["start"]
+    capsys.readouterr()
+    assert modiste.train(tiny, tmp_path / "run", overrides=short).read_manifest()["start"] == start
+    assert "is finished" in capsys.readouterr().err.replace("\n", " ")
+    assert modiste.train(tiny, tmp_path / "run", overrides=short, fresh=True).path == tmp_path / "run-2"
+    assert modiste.train(tiny, tmp_path / "run", overrides=short, fresh=True).path == tmp_path / "run-3"
+    assert modiste.train(run.path).path == run.path  # a run folder is a recipe too
+
+
+def test_a_second_process_is_kept_out(tiny: config.Recipe, tmp_path: Path) -> None:
+    with runs.locked(tmp_path / "run"):
+        holder = "from modiste import runs; import sys, pathlib\nwith runs.locked(pathlib.Path(sys.argv[1])): pass"
+        command = [sys.executable, "-c", holder, str(tmp_path / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1 and "is in use by another training" in done.stderr
+    modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16})
+
+
+def test_a_budget_may_be_raised_where_the_learning_rate_falls(
+    tiny: config.Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    falling = config.override(tiny, {"train.lr_schedule": "linear"})
+    whole = content(modiste.train(falling, tmp_path / "whole"))
+    short = {"train.budget_seconds": 1e-9}
+    run = modiste.train(falling, tmp_path / "run", overrides={**short})
+    assert run.read_manifest()["status"] == "finished" and run.read_manifest()["images"] == 0
+    assert_same(content(modiste.train(falling, run.path, extend=True)), whole)
+    modiste.train(falling, run.path, overrides={"train.budget_seconds": 60.0}, extend=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "all 320 images of this training were shown already, so there is nothing left of it; its rates end" in said
+    for images in (640, 160):  # the one would bend the path, the other is no extension
+        with pytest.raises(ModisteError, match=rf"train.images: 320 -> {images}"):
+            modiste.train(falling, run.path, overrides={"train.images": images}, extend=True)
+    with pytest.raises(ModisteError, match=r"train.images: 320 -> 160"):
+        modiste.train(tiny, modiste.train(tiny, tmp_path / "level").path, overrides={"train.images": 160}, extend=True)
+
+
+def test_a_run_whose_states_are_gone_is_not_begun_anew(tiny: config.Recipe, tmp_path: Path) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 80})
+    weights = (run.path / "generator.safetensors").read_bytes()
+    for state in runs.states(run):
+        state.unlink()
+    with pytest.raises(ModisteError, match=r"saved states of .* are gone"):
+        modiste.train(tiny, run.path, extend=True)
+    assert len(run.read_log()) == 1 and (run.path / "generator.safetensors").read_bytes() == weights
