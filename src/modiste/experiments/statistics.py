@@ -1,11 +1,8 @@
-"""What several training seeds say about a score: intervals, paired differences, verdicts in words, ranks.
+"""Statistics over training seeds: intervals, paired differences, verdicts, ranks.
 
-A table is {configuration: {seed: value}}; a value of None or NaN is a run that failed, a seed that is not there a run
-that was not made. Seed k of every configuration is paired. A verdict is about one score: holding Holm's promise over
-several scores at once would take one more correction, so a study names the score that decides.
-
-A score has a scale (`scales`): logarithms for positive distances, angles for shares, itself for the rest. Everything
-here is computed on it and told in the score's units; only facts are made here, `findings` words them.
+A table is {configuration: {seed: value}}; a value of None or NaN is a run that failed. Seed k of every configuration is
+paired. A verdict is about one score: Holm's promise over several scores would take one more correction. Everything is
+computed on the score's scale (`metrics.transforms`) and reported in its units; `conclusions` words it.
 
 How often a study has a false verdict when nothing differs is simulated by `benchmarks/false_verdicts.py`; 5 % are
 promised, over the laws of noise there. Not covered: shares about 0.01 of equal means, one three times as scattered (6,
