@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from modiste import files
 from modiste.config import Data
 from modiste.data.sets import open_data
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import generators, writers
 
 COLUMNS = 9
@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     facts = {"Title": "Generated garments beside real ones"}
     content = writers.png(picture(options.run, options.data))
-    files.write_bytes(options.out, verify.stamp(content, facts, verify.COMPOSITE_TYPE))
+    files.write_bytes(options.out, metadata.stamp(content, facts, metadata.COMPOSITE_TYPE))
     print(f"wrote {options.out}")
 
 

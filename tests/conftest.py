@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two threads of a test lea
 import numpy as np
 import pytest
 import torch
+from support import Credentials, make_credentials
 
 from modiste import cli, environment, progress
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
@@ -68,6 +69,13 @@ def closet_judge(closet: Path) -> Path:
         patch.setattr(environment, "choose_precision", lambda *_: "float32")
         judge.train(settings, place, epochs=16)
     return place
+
+
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    """A certificate to sign with, and its key."""
+    pytest.importorskip("c2pa")
+    return make_credentials(tmp_path_factory.mktemp("credentials"), "Studio Example")
 
 
 @pytest.fixture

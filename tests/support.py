@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import struct
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -42,3 +44,58 @@ def assert_same(one: Any, other: Any, place: str = "run") -> None:
 def idx(array):
     """An array of bytes as a file in the format of MNIST."""
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+class Credentials(NamedTuple):
+    """PEM files to sign with."""
+
+    certificate: Path
+    """The signer's certificate and that of the authority that issued it."""
+    private_key: Path
+    authority: Path
+
+
+def make_credentials(folder: Path, name: str) -> Credentials:
+    """Certificates and a key as C2PA's profile wants them, by an authority that calls itself `name` like the signer."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    keys = {who: ec.generate_private_key(ec.SECP256R1()) for who in ("authority", "signer")}
+    names = {
+        who: x509.Name(
+            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name), x509.NameAttribute(NameOID.COMMON_NAME, who)]
+        )
+        for who in keys
+    }
+    unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only",
+              "decipher_only")  # fmt: skip
+    start = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+
+    def certificate(who: str) -> bytes:
+        is_authority = who == "authority"
+        usage = dict.fromkeys(unused, False)
+        usage |= {"digital_signature": not is_authority, "key_cert_sign": is_authority, "crl_sign": is_authority}
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(keys["authority"].public_key())
+        builder = (
+            x509.CertificateBuilder(names["authority"], names[who], keys[who].public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + datetime.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(keys[who].public_key()), critical=False)
+            .add_extension(issuer, critical=False)
+        )
+        if not is_authority:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+        return builder.sign(keys["authority"], hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    made = Credentials(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
+    folder.mkdir(exist_ok=True)
+    made.authority.write_bytes(certificate("authority"))
+    made.certificate.write_bytes(certificate("signer") + made.authority.read_bytes())
+    made.private_key.write_bytes(keys["signer"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return made

@@ -16,7 +16,7 @@ from modiste import config, files, runs
 from modiste.config import Recipe
 from modiste.exports import model
 from modiste.metrics import judge, suite
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.reports import report
 from modiste.sampling import generators, writers
 from modiste.training import trainer
@@ -82,7 +82,7 @@ def bench(made: Path, closet: Path, tmp_path_factory: pytest.TempPathFactory) ->
         encoding="utf-8",
     )
     pictures = generators.load(here / "run").sample_set(12)
-    generators.write(pictures, range(12), here / "pictures", "folder", seal=verify.stamp)
+    generators.write(pictures, range(12), here / "pictures", "folder", seal=metadata.stamp)
     shutil.copy(closet, here / "closet.npz")
     return here
 
@@ -323,6 +323,6 @@ def test_files_of_earlier_versions_are_known_where_they_can_be(tmp_path: Path) -
     assert not files.is_ours(tmp_path / "report_files" / "loss.png")
     (tmp_path / "report.md").write_bytes(earlier["report.md"] + b"\n![a](report_files/of%20a%3F-start.png)\n")
     assert files.is_named("of a?-start.png", tmp_path / "report.md")
-    np.savez(tmp_path / "set.npz", images=np.zeros(3), digital_source_type=np.array(verify.SOURCE_TYPE))
+    np.savez(tmp_path / "set.npz", images=np.zeros(3), digital_source_type=np.array(metadata.SOURCE_TYPE))
     np.savez(tmp_path / "mine.npz", images=np.zeros(3))
     assert files.is_ours(tmp_path / "set.npz") and not files.is_ours(tmp_path / "mine.npz")

@@ -18,7 +18,7 @@ from modiste.data.images import Images
 from modiste.data.notes import ReadFrom, UnreadArray, UnreadFiles
 from modiste.data.sets import has_test, native_data, open_data
 from modiste.errors import ModisteError
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import writers
 
 arrow = pytest.importorskip("pyarrow")
@@ -60,7 +60,7 @@ def test_what_formats_writes_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(writers, "ROW_GROUP", 3)
     monkeypatch.setattr(parquet, "BATCH", 2)
     made = images(channels=channels)
-    writers.write(made, range(10, 17), tmp_path / "set.parquet", "parquet", verify.stamp, {"Run": "tiny"})
+    writers.write(made, range(10, 17), tmp_path / "set.parquet", "parquet", metadata.stamp, {"Run": "tiny"})
     writers.write(made, None, tmp_path / "hub", "huggingface")
     for path in (tmp_path / "set.parquet", tmp_path / "hub"):
         assert same(read(path), made)

@@ -13,6 +13,7 @@ import scipy.stats
 from PIL import Image
 
 import modiste
+from modiste import files
 from modiste.config import Data
 from modiste.data import toy
 from modiste.data.images import Images
@@ -23,7 +24,7 @@ from modiste.evaluation.audit import FEWER, MORE, copies, disparity, manifold_by
 from modiste.metrics import functional
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.plotting import figures
-from modiste.provenance import verify
+from modiste.provenance import metadata
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
     place = copied.with_name("copied.audit-worst.png")
     assert record["audit"]["picture"] == place.name and not list(copied.parent.glob(".*"))
-    assert verify.read_metadata(place.read_bytes()) == {}  # nothing says where these images come from
+    assert metadata.read_metadata(place.read_bytes()) == {}  # nothing says where these images come from
     with Image.open(place) as opened:
         picture = np.asarray(opened.convert("L"))
     tile = 16 * 5  # dots at a magnification of five
@@ -204,11 +205,11 @@ def test_no_picture_is_left_without_its_record(copied: Path, closet: Path, monke
 
 def test_the_picture_says_that_it_is_synthetic_in_part(copied: Path, closet: Path) -> None:
     with np.load(copied) as stored:
-        np.savez(copied, **stored, **{verify.SOURCE_KEY: np.array(verify.SOURCE_TYPE)})
+        np.savez(copied, **stored, **{files.SOURCE_KEY: np.array(metadata.SOURCE_TYPE)})
     modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    said = verify.read_metadata(copied.with_name("copied.audit-worst.png").read_bytes())
+    said = metadata.read_metadata(copied.with_name("copied.audit-worst.png").read_bytes())
     assert said["Synthetic"] == "in part" and said["Title"] == "Audit of copied: the worst cases"
-    assert said["DigitalSourceType"] == verify.COMPOSITE_TYPE
+    assert said["DigitalSourceType"] == metadata.COMPOSITE_TYPE
 
 
 def test_rows_of_tiles_show_pixels_as_they_are(tmp_path: Path, random: np.random.Generator) -> None:

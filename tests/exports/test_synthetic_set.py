@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support import Credentials
 
 from modiste import config, files, runs
 from modiste.config import Data, Network, Recipe, Train
@@ -26,7 +27,7 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.exports import synthetic_set
 from modiste.networks.build import Shape
-from modiste.provenance import certificates, verify
+from modiste.provenance import c2pa, verify
 from modiste.sampling import generators, writers
 from modiste.training import trainer
 
@@ -295,16 +296,16 @@ def test_the_card_has_scores_of_exactly_these_weights_sampled_alike(made: Path, 
     assert "12.50" not in card_of(synthetic_set.write_set(run, tmp_path / "a.npz", per_class=1))
 
 
-def test_marks_are_told_and_keys_are_not(made: Path, tmp_path: Path) -> None:
+def test_marks_are_told_and_keys_are_not(made: Path, credentials: Credentials, tmp_path: Path) -> None:
     done = synthetic_set.write_set(made, tmp_path / "set.npz", per_class=6, watermark="our secret")
     assert "Watermark: the pixels carry one" in card_of(done) and "our secret" not in card_of(done)
     assert (np.load(done.out)["images"] != generators.load(made).sample(60)).any()
-    pytest.importorskip("c2pa")
     parquet = pytest.importorskip("pyarrow.parquet")
-    done = synthetic_set.write_set(made, tmp_path / "set.parquet", per_class=1, sign=True)
-    assert f"Signature (C2PA): {certificates.TEST_NAME}" in card_of(done)
+    pem = {"certificate": credentials.certificate, "private_key": credentials.private_key}
+    done = synthetic_set.write_set(made, tmp_path / "set.parquet", per_class=1, sign=True, **pem)
+    assert "Signature (C2PA): the maker's own certificate" in card_of(done)
     first = parquet.read_table(done.out)["image"][0].as_py()["bytes"]
-    assert verify.read_manifest(first).state == "test certificate"
+    assert c2pa.read_manifest(first).state == "self-made"
     with pytest.raises(UsageError, match=r"only PNG files are signed"):
         synthetic_set.write_set(made, tmp_path / "again.npz", per_class=1, sign=True)
 

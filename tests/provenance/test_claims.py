@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from support import Credentials, make_credentials
 from typer.testing import CliRunner
 
+from modiste import files
 from modiste.cli import app
-from modiste.provenance import certificates, claims, verify
+from modiste.provenance import c2pa, claims, metadata, verify
 from modiste.provenance.claims import Claim
 from modiste.sampling import writers
 
 WHOLE = "trainedAlgorithmicMedia"
-EDITOR = "Other Atelier"
+EDITOR, STUDIO = "Other Atelier", "Studio Example"
 OPENED = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["one"]}}
 
 
@@ -28,28 +30,26 @@ def png(value: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def credentials() -> tuple[str, str, str]:
-    """Certificate chain, private key and the authority's certificate of somebody who made all three himself."""
+def editor(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    """Certificates of somebody who made all of them himself."""
     pytest.importorskip("c2pa")
-    text = certificates.make(EDITOR)
-    start = text.index("-----BEGIN CERTIFICATE-----")
-    return text[start:], text[:start], text[text.rindex("-----BEGIN CERTIFICATE-----") :]
+    return make_credentials(tmp_path_factory.mktemp("editor"), EDITOR)
 
 
 def signed(
-    credentials: tuple[str, str, str],
+    editor: Credentials,
     actions: Sequence[Any] = (),
     ingredients: Sequence[tuple[str, bytes]] = (),
     assertions: Sequence[Any] = (),
 ) -> bytes:
     """A picture as another program signs it, with these actions, and ingredients as (relationship, PNG file)."""
-    c2pa = pytest.importorskip("c2pa")
-    chain, key, _ = credentials
-    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", chain.encode(), key.encode(), None))
+    library = pytest.importorskip("c2pa")
+    chain, key = editor.certificate.read_bytes(), editor.private_key.read_bytes()
+    signer = library.Signer.from_info(library.C2paSignerInfo(b"es256", chain, key, None))
     told = [{"label": "c2pa.actions.v2", "data": {"actions": list(actions)}}] if actions else []
     definition = {"claim_generator_info": [{"name": "Editor", "version": "1"}], "assertions": [*told, *assertions]}
-    context = c2pa.Context(settings=c2pa.Settings.from_dict(verify._SETTINGS))
-    builder = c2pa.Builder(json.dumps(definition), context)
+    context = library.Context(settings=library.Settings.from_dict(c2pa.SETTINGS))
+    builder = library.Builder(json.dumps(definition), context)
     for k, (relationship, content) in enumerate(ingredients):
         about = {"title": f"{k}.png", "relationship": relationship, "instance_id": "one" if not k else f"no {k}"}
         builder.add_ingredient(json.dumps(about), "image/png", io.BytesIO(content))
@@ -59,9 +59,8 @@ def signed(
 
 
 @pytest.fixture(scope="module")
-def ours() -> bytes:
-    pytest.importorskip("c2pa")
-    return verify.make_signer()(png(77), {"Title": "ours"})
+def ours(credentials: Credentials) -> bytes:
+    return c2pa.make_signer(credentials.certificate, credentials.private_key)(png(77), {"Title": "ours"})
 
 
 def verified(content: bytes, folder: Path, **options: Any) -> dict[str, Any]:
@@ -69,13 +68,11 @@ def verified(content: bytes, folder: Path, **options: Any) -> dict[str, Any]:
     return verify.verify(folder / "picture.png", each=True, **options)
 
 
-def test_a_picture_that_another_program_opened_and_signed(
-    ours: bytes, credentials: tuple[str, str, str], tmp_path: Path
-) -> None:
-    edited = signed(credentials, [OPENED, {"action": "c2pa.color_adjustments"}], [("parentOf", ours)])
-    assert verify.read_metadata(edited) == {}  # nothing but the parent's manifest says so
-    found = verify.read_manifest(edited)
-    assert found.claims == (Claim(WHOLE, "trained model", "parent", certificates.TEST_NAME),)
+def test_a_picture_that_another_program_opened_and_signed(ours: bytes, editor: Credentials, tmp_path: Path) -> None:
+    edited = signed(editor, [OPENED, {"action": "c2pa.color_adjustments"}], [("parentOf", ours)])
+    assert metadata.read_metadata(edited) == {}  # nothing but the parent's manifest says so
+    found = c2pa.read_manifest(edited)
+    assert found.claims == (Claim(WHOLE, "trained model", "parent", STUDIO),)
     assert (found.state, found.issuer) == ("self-made", EDITOR)
     report = verified(edited, tmp_path)
     assert (report["synthetic"], report["in_part"], report["by_parent"], report["metadata"]) == (1, 0, 1, 0)
@@ -86,37 +83,36 @@ def test_a_picture_that_another_program_opened_and_signed(
     )
     told = CliRunner().invoke(app, ["verify", str(tmp_path / "picture.png"), "--each"])
     assert "parent: trainedAlgorithmicMedia" in told.output and "calls itself Other Atelier" in told.output
-    again = signed(credentials, [OPENED], [("parentOf", edited)])  # and once more
-    assert verify.read_manifest(again).claims == found.claims
+    again = signed(editor, [OPENED], [("parentOf", edited)])  # and once more
+    assert c2pa.read_manifest(again).claims == found.claims
     collage = {"action": "c2pa.created", "digitalSourceType": claims.IPTC + "empty"}
     placed = {"action": "c2pa.placed", "parameters": {"ingredientIds": ["one"]}}
-    part = verify.read_manifest(signed(credentials, [collage, placed], [("componentOf", ours)]))
-    assert part.claims[1:] == (Claim(WHOLE, "in part", "component", certificates.TEST_NAME),)
-    of_a_part = signed(credentials, [OPENED], [("parentOf", png(3)), ("inputTo", edited)])
-    assert claims.is_in_part(verify.read_manifest(of_a_part).claims)
+    part = c2pa.read_manifest(signed(editor, [collage, placed], [("componentOf", ours)]))
+    assert part.claims[1:] == (Claim(WHOLE, "in part", "component", STUDIO),)
+    of_a_part = signed(editor, [OPENED], [("parentOf", png(3)), ("inputTo", edited)])
+    assert claims.is_in_part(c2pa.read_manifest(of_a_part).claims)
 
 
 def test_an_authority_that_is_trusted_makes_the_name_worth_something(
-    ours: bytes, credentials: tuple[str, str, str], tmp_path: Path
+    ours: bytes, editor: Credentials, tmp_path: Path
 ) -> None:
-    edited = signed(credentials, [OPENED], [("parentOf", ours)])
-    (tmp_path / "trusted.pem").write_text(credentials[2])
-    report = verified(edited, tmp_path, trust=tmp_path / "trusted.pem")
+    edited = signed(editor, [OPENED], [("parentOf", ours)])
+    report = verified(edited, tmp_path, trust=editor.authority)
     assert report["manifests"] == {"valid": 1} and not report["issuers"]
     assert "signed by somebody for whom an authority that you trust vouches" in report["conclusion"]
-    (tmp_path / "others.pem").write_text(certificates.make(EDITOR))  # of the same name
-    assert verified(edited, tmp_path, trust=tmp_path / "others.pem")["manifests"] == {"self-made": 1}
+    others = make_credentials(tmp_path / "others", EDITOR)  # of the same name
+    assert verified(edited, tmp_path, trust=others.authority)["manifests"] == {"self-made": 1}
 
 
-def test_a_capture_is_a_claim(ours: bytes, credentials: tuple[str, str, str], tmp_path: Path) -> None:
+def test_a_capture_is_a_claim(ours: bytes, editor: Credentials, tmp_path: Path) -> None:
     taken = {"action": "c2pa.created", "digitalSourceType": claims.IPTC + "digitalCapture"}
-    report = verified(signed(credentials, [taken]), tmp_path)
+    report = verified(signed(editor, [taken]), tmp_path)
     assert (report["synthetic"], report["claims"]) == (0, {"digitalCapture": 1})
     assert "does not show that it is real" in report["conclusion"]
     assert "1 of 1 files claim digitalCapture, which is a claim and no proof" in report["conclusion"]
     told = CliRunner().invoke(app, ["verify", str(tmp_path / "picture.png")])
     assert "1 of 1 files claim digitalCapture, which proves nothing" in told.output
-    both = verify.read_manifest(signed(credentials, [taken], [("parentOf", ours)]))
+    both = c2pa.read_manifest(signed(editor, [taken], [("parentOf", ours)]))
     assert {claim.made for claim in both.claims} == {"capture", "trained model"} and claims.is_synthetic(both.claims)
     said = PngImagePlugin.PngInfo()
     said.add_text("DigitalSourceType", claims.IPTC + "digitalCapture")
@@ -138,9 +134,9 @@ def test_a_capture_is_a_claim(ours: bytes, credentials: tuple[str, str, str], tm
         "TrainedAlgorithmicMedia",
     ],
 )
-def test_every_spelling(spelled: str, credentials: tuple[str, str, str], tmp_path: Path) -> None:
+def test_every_spelling(spelled: str, editor: Credentials, tmp_path: Path) -> None:
     action = {"action": "c2pa.created", "digitalSourceType": spelled}
-    assert claims.is_synthetic(verify.read_manifest(signed(credentials, [action])).claims)
+    assert claims.is_synthetic(c2pa.read_manifest(signed(editor, [action])).claims)
     buffers = [io.BytesIO() for _ in range(4)]
     picture, forms = Image.new("RGB", (8, 8)), (
         f'<rdf:Description Iptc4xmpExt:DigitalSourceType="{spelled}"/>',
@@ -149,12 +145,12 @@ def test_every_spelling(spelled: str, credentials: tuple[str, str, str], tmp_pat
     )  # fmt: skip
     for buffer, form in zip(buffers, forms, strict=False):
         picture.save(buffer, "JPEG", xmp=form.encode())
-        assert claims.said_in_xmp(form)[0].lower() in spelled.lower()
+        assert claims.codes_in_xmp(form)[0].lower() in spelled.lower()
     said = PngImagePlugin.PngInfo()
     said.add_itxt("XML:com.adobe.xmp", forms[1], zip=True)
     picture.save(buffers[3], "PNG", pnginfo=said)
     for buffer in buffers:
-        texts = verify.read_metadata(buffer.getvalue())
+        texts = metadata.read_metadata(buffer.getvalue())
         assert texts["DigitalSourceType"].startswith(claims.IPTC + "trainedAlgorithmic")
 
 
@@ -171,19 +167,19 @@ def test_words_of_the_list_and_no_others() -> None:
         "http://cv.iptc.org/newscodes/digitalsourcetype/",
     ):
         assert claims.code_of(other) == ""
-    assert claims.said_in_xmp("<dc:title>trainedAlgorithmicMedia</dc:title>") == []  # a title is no claim
-    whole = verify.FileProvenance({"DigitalSourceType": claims.IPTC + "algorithmicMedia"}, verify.Manifest("absent"))
+    assert claims.codes_in_xmp("<dc:title>trainedAlgorithmicMedia</dc:title>") == []  # a title is no claim
+    whole = verify.FileProvenance({"DigitalSourceType": claims.IPTC + "algorithmicMedia"}, c2pa.Manifest("absent"))
     assert verify.conclusion(verify.count_provenance([whole])).startswith(
         "the file itself says that an algorithm made it"
     )
 
 
-def test_a_part_that_an_edit_added_is_a_part(credentials: tuple[str, str, str]) -> None:
+def test_a_part_that_an_edit_added_is_a_part(editor: Credentials) -> None:
     filled = {"action": "c2pa.edited", "digitalSourceType": claims.IPTC + WHOLE}
-    found = verify.read_manifest(signed(credentials, [OPENED, filled], [("parentOf", png(5))]))
+    found = c2pa.read_manifest(signed(editor, [OPENED, filled], [("parentOf", png(5))]))
     assert claims.is_in_part(found.claims)
     elsewhere = [{"label": "org.example.iptc", "data": {"Iptc4xmpExt:DigitalSourceType": [{"@id": f"iptc:{WHOLE}"}]}}]
-    told = verify.read_manifest(signed(credentials, [OPENED], [("parentOf", png(5))], elsewhere))
+    told = c2pa.read_manifest(signed(editor, [OPENED], [("parentOf", png(5))], elsewhere))
     assert [claim.code for claim in told.claims] == [WHOLE]
 
 
@@ -196,24 +192,24 @@ def test_circles_and_nonsense_in_a_store_end() -> None:
         "a": manifest("b", "a"), "b": manifest("c", kind="componentOf"), "c": manifest("a", "b", assertions=ai),
         "d": manifest("d", assertions=ai), "e": "no manifest", "f": {"ingredients": 7, "assertions": [3, {"data": []}]},
     }}  # fmt: skip
-    assert claims.of_store(store) == (Claim(WHOLE, "in part", "component"), Claim(WHOLE, "in part", "elsewhere"))
+    assert claims.claims_of_store(store) == (Claim(WHOLE, "in part", "component"), Claim(WHOLE, "in part", "elsewhere"))
     store["manifests"]["a"] = manifest("c", "b")
-    assert claims.of_store(store)[0] == Claim(WHOLE, "trained model", "parent")
+    assert claims.claims_of_store(store)[0] == Claim(WHOLE, "trained model", "parent")
     deep: Any = WHOLE
     for _ in range(5_000):
         deep = {"more": deep, "DigitalSourceType": WHOLE}
     long = {f"{k}": manifest(f"{k + 1}") for k in range(5_000)}
     long["5000"] = {"assertions": [{"label": "x", "data": deep}]}
-    assert claims.of_store({"active_manifest": "0", "manifests": long}) == (Claim(WHOLE, "trained model", "parent"),)
-    assert claims.of_store({"active_manifest": "a", "manifests": {}}) == () == claims.of_store({})
+    assert claims.claims_of_store({"active_manifest": "0", "manifests": long}) == (
+        Claim(WHOLE, "trained model", "parent"),
+    )
+    assert claims.claims_of_store({"active_manifest": "a", "manifests": {}}) == () == claims.claims_of_store({})
 
 
-def test_an_edited_copy_changed_after_signing_says_both(
-    ours: bytes, credentials: tuple[str, str, str], tmp_path: Path
-) -> None:
-    edited = signed(credentials, [OPENED], [("parentOf", ours)])
+def test_an_edited_copy_changed_after_signing_says_both(ours: bytes, editor: Credentials, tmp_path: Path) -> None:
+    edited = signed(editor, [OPENED], [("parentOf", ours)])
     at = edited.index(b"IDAT") - 4
-    changed = edited[:at] + verify.safe_files.text_chunk("Comment", "mine") + edited[at:]
+    changed = edited[:at] + files.text_chunk("Comment", "mine") + edited[at:]
     report = verified(changed, tmp_path)
     assert (report["synthetic"], report["manifests"]) == (0, {"invalid": 1})
     assert "1 of 1 manifests are invalid" in report["conclusion"]

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import Credentials
 from typer.testing import CliRunner
 
 import modiste
-from modiste import cache
+from modiste import files
 from modiste.cli import app
 from modiste.config import Recipe
 from modiste.data import toy
 from modiste.data.images import Images, class_folder
 from modiste.errors import ModisteError, UsageError
-from modiste.provenance import certificates, claims, verify, watermark
+from modiste.provenance import c2pa, claims, metadata, verify, watermark
 from modiste.provenance.claims import Claim
 from modiste.sampling import generators, writers
 
@@ -35,7 +36,7 @@ def written(garments: Images, folder: Path) -> Path:
     """A folder of stamped PNG files, one per garment."""
     folder.mkdir()
     for k, image in enumerate(garments.pixels):
-        content = verify.stamp(writers.png(Image.fromarray(image[0])), {"Run": "tiny", "Seed": str(100 + k)})
+        content = metadata.stamp(writers.png(Image.fromarray(image[0])), {"Run": "tiny", "Seed": str(100 + k)})
         (folder / f"{100 + k:06d}.png").write_bytes(content)
     return folder
 
@@ -50,9 +51,8 @@ def forged(signed: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def signed() -> bytes:
-    pytest.importorskip("c2pa")
-    return verify.make_signer()(png(), FACTS)
+def signed(credentials: Credentials) -> bytes:
+    return c2pa.make_signer(credentials.certificate, credentials.private_key)(png(), FACTS)
 
 
 @pytest.fixture(scope="module")
@@ -65,92 +65,67 @@ def garments() -> Images:
 
 
 def test_a_stamped_picture_has_the_same_pixels_and_says_what_it_is() -> None:
-    done = verify.stamp(png(), FACTS)
+    done = metadata.stamp(png(), FACTS)
     with Image.open(io.BytesIO(done)) as picture:
         picture.verify()  # the check sums of all chunks
     with Image.open(io.BytesIO(done)) as picture:
         assert (np.asarray(picture) == 77).all()
-    texts = verify.read_metadata(done)
+    texts = metadata.read_metadata(done)
     assert texts.items() >= FACTS.items()
     assert texts["Synthetic"] == "true"
     assert texts["DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
     assert texts["Software"].startswith("Modiste ")
-    assert verify.read_metadata(png()) == {}
-    assert verify.read_manifest(done).state == "absent"
+    assert metadata.read_metadata(png()) == {}
+    assert c2pa.read_manifest(done).state == "absent"
 
 
 def test_another_programs_xmp_counts() -> None:
     buffer = io.BytesIO()
-    xmp = f'<rdf:Description Iptc4xmpExt:DigitalSourceType="{verify.SOURCE_TYPE}"/>'.encode()
+    xmp = f'<rdf:Description Iptc4xmpExt:DigitalSourceType="{metadata.SOURCE_TYPE}"/>'.encode()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", xmp=xmp)
-    assert verify.read_metadata(buffer.getvalue())["DigitalSourceType"] == verify.SOURCE_TYPE
+    assert metadata.read_metadata(buffer.getvalue())["DigitalSourceType"] == metadata.SOURCE_TYPE
 
 
-def test_a_signed_picture_is_valid_by_a_test_certificate_that_is_kept(signed: bytes) -> None:
-    made = Claim("trainedAlgorithmicMedia", "trained model", "manifest", certificates.TEST_NAME)
-    assert verify.read_manifest(signed) == verify.Manifest("test certificate", (made,), certificates.TEST_NAME)
-    assert verify.read_metadata(signed)["Seed"] == "7"
-    again = verify.make_signer()(png(), FACTS)
-    key = certificates.test_credentials()
-    assert certificates.test_credentials() == key
-    assert verify.read_manifest(again).state == "test certificate"
-    place = cache.cache_root() / "provenance" / "test-signer.pem"
-    assert place.stat().st_mode & 0o077 == 0  # the private key is nobody else's
-
-
-def test_a_damaged_test_signer_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("cryptography")
-    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
-    chain, key = certificates.test_credentials()
-    (place,) = (tmp_path / "provenance").iterdir()
-    assert place.stat().st_mode & 0o077 == 0
-    whole = place.read_bytes()
-    line = whole.splitlines(keepends=True)
-    for damaged in (b"", whole[:300], whole[:-40], b"".join([*line[:2], line[3], line[2], *line[4:]]),
-                    whole.replace(line[-4], line[-4][::-1].strip() + b"\n")):  # fmt: skip
-        assert damaged != whole
-        place.write_bytes(damaged)
-        made = certificates.test_credentials()
-        assert made != (chain, key) and certificates.test_credentials() == made
-    assert [file.name for file in place.parent.iterdir()] == ["test-signer.pem"]
+def test_a_signed_picture_is_valid_where_its_authority_is_trusted(signed: bytes, credentials: Credentials) -> None:
+    made = Claim("trainedAlgorithmicMedia", "trained model", "manifest", "Studio Example")
+    assert c2pa.read_manifest(signed) == c2pa.Manifest("self-made", (made,), "Studio Example")
+    trusted = c2pa.read_manifest(signed, credentials.authority.read_text())
+    assert trusted == c2pa.Manifest("valid", (made,), "Studio Example")
+    assert metadata.read_metadata(signed)["Seed"] == "7"
 
 
 def test_a_change_after_signing_shows(signed: bytes) -> None:
     changed = forged(signed)
-    assert verify.read_metadata(changed)["Recipe"] == "quick"
-    found = verify.read_manifest(changed)
-    assert found.state == "invalid"
+    assert metadata.read_metadata(changed)["Recipe"] == "quick"
+    found = c2pa.read_manifest(changed)
+    assert (found.state, found.was_changed) == ("invalid", True)
     assert "dataHash" in found.reason
 
 
-def test_ones_own_certificate_is_told_from_the_test_one(tmp_path: Path) -> None:
-    pytest.importorskip("c2pa")
-    text = certificates.make("Atelier Example")
-    start = text.index("-----BEGIN CERTIFICATE-----")
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    key.write_text(text[:start])
-    chain.write_text(text[start:])
-    done = verify.make_signer(chain, key)(png(), FACTS)
-    found = verify.read_manifest(done)
-    assert (found.state, found.issuer) == ("self-made", "Atelier Example")
-    assert verify.read_manifest(done, chain.read_text()).state == "valid"  # its authority is trusted here
-    with pytest.raises(UsageError, match="belong together"):
-        verify.make_signer(chain)
+def test_signing_needs_a_certificate_and_its_key(credentials: Credentials, tmp_path: Path) -> None:
+    chain, key, _ = credentials
+    for given, missing in (
+        ((None, None), "--certificate"),
+        ((None, key), "--certificate"),
+        ((chain, None), "--private"),
+    ):
+        with pytest.raises(UsageError, match=missing):
+            c2pa.make_signer(*given)
     with pytest.raises(UsageError, match="no PEM certificate"):
-        verify.make_signer(key, key)
+        c2pa.make_signer(key, key)
     with pytest.raises(UsageError, match="no PEM private key"):
-        verify.make_signer(chain, chain)
+        c2pa.make_signer(chain, chain)
     with pytest.raises(UsageError, match="cannot read"):
-        verify.make_signer(tmp_path / "none.pem", key)
+        c2pa.make_signer(tmp_path / "none.pem", key)
 
 
 def test_without_the_package_a_manifest_is_noticed_and_signing_says_what_is_missing(
-    signed: bytes, monkeypatch: pytest.MonkeyPatch
+    signed: bytes, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
-    assert verify.read_manifest(signed).state == "not read"
+    assert c2pa.read_manifest(signed).state == "not read"
     with pytest.raises(ModisteError, match=r"modiste\[provenance\]"):
-        verify.make_signer()
+        c2pa.make_signer(credentials.certificate, credentials.private_key)
 
 
 def test_a_folder_of_stamped_and_marked_pictures(garments: Images, tmp_path: Path) -> None:
@@ -169,8 +144,8 @@ def test_a_folder_of_stamped_and_marked_pictures(garments: Images, tmp_path: Pat
 
 
 def test_an_npz_file_says_so_by_a_key(garments: Images, tmp_path: Path) -> None:
-    source = np.array(verify.SOURCE_TYPE)
-    np.savez(tmp_path / "sealed.npz", images=garments.pixels, **{verify.SOURCE_KEY: source})
+    source = np.array(metadata.SOURCE_TYPE)
+    np.savez(tmp_path / "sealed.npz", images=garments.pixels, **{files.SOURCE_KEY: source})
     generators.write(garments, None, tmp_path / "plain.npz", "npz")
     assert verify.verify(tmp_path / "sealed.npz")["metadata"] == 1
     plain = verify.verify(tmp_path / "plain.npz", "secret")
@@ -183,13 +158,13 @@ def test_an_npz_file_says_so_by_a_key(garments: Images, tmp_path: Path) -> None:
 def test_a_manifest_may_be_invalid_without_a_change() -> None:
     texts = {"Synthetic": "true"}
 
-    def told(reason: str) -> str:
-        said = verify.FileProvenance(texts, verify.Manifest("invalid", reason=reason))
-        return verify.conclusion(verify.count_provenance([said, said]))
+    def concluded(reason: str, was_changed: bool) -> str:
+        file = verify.FileProvenance(texts, c2pa.Manifest("invalid", reason=reason, was_changed=was_changed))
+        return verify.conclusion(verify.count_provenance([file, file]))
 
-    ended = told("signingCredential.expired")
+    ended = concluded("signingCredential.expired", was_changed=False)
     assert ended.endswith("2 of 2 manifests are invalid (signingCredential.expired)") and "changed" not in ended
-    changed = told("assertion.dataHash.mismatch")
+    changed = concluded("assertion.dataHash.mismatch", was_changed=True)
     assert changed.endswith("so those files were changed after signing")
 
 
@@ -203,7 +178,7 @@ def test_the_sentences(tmp_path: Path, signed: bytes) -> None:
     )
     (tmp_path / "signed.png").write_bytes(signed)
     assert (
-        "the file itself says that a trained model made it, signed with a test certificate"
+        "the file itself says that a trained model made it, signed with a self-made certificate"
         in (verify.verify(tmp_path / "signed.png")["conclusion"])
     )
     (tmp_path / "real" / "b.png").write_bytes(forged(signed))
@@ -224,8 +199,8 @@ def test_the_verb(tmp_path: Path, garments: Images, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_composite_says_so(tmp_path: Path) -> None:
-    done = verify.stamp(png(), {"Title": "both"}, verify.COMPOSITE_TYPE)
-    texts = verify.read_metadata(done)
+    done = metadata.stamp(png(), {"Title": "both"}, metadata.COMPOSITE_TYPE)
+    texts = metadata.read_metadata(done)
     assert texts["Synthetic"] == "in part" and texts["Title"] == "both"
     assert texts["DigitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
     with Image.open(io.BytesIO(done)) as picture:
@@ -240,7 +215,7 @@ def test_a_composite_says_so(tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["verify", str(place), "--each"])
     assert "both.png, metadata compositeWithTrainedAlgorithmicMedia, manifest absent" in told.output
     assert "1 of 1 files say that they are synthetic (1 in part)" in told.output
-    (place / "whole.png").write_bytes(verify.stamp(png(), FACTS))
+    (place / "whole.png").write_bytes(metadata.stamp(png(), FACTS))
     assert verify.verify(place)["conclusion"].startswith("2 of 2 files themselves say that a trained model made it ")
     assert "made it or part of it, in" in verify.verify(place)["conclusion"]
 
@@ -248,30 +223,29 @@ def test_a_composite_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"])
 def test_another_programs_composite_counts(word: str) -> None:
     buffer = io.BytesIO()
-    xmp = f'<rdf:Description Iptc4xmpExt:DigitalSourceType="{verify.COMPOSITE_TYPE.rpartition("/")[0]}/{word}"/>'
+    xmp = f'<rdf:Description Iptc4xmpExt:DigitalSourceType="{metadata.COMPOSITE_TYPE.rpartition("/")[0]}/{word}"/>'
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", xmp=xmp.encode())
-    assert verify.read_metadata(buffer.getvalue())["DigitalSourceType"].endswith("/" + word)
+    assert metadata.read_metadata(buffer.getvalue())["DigitalSourceType"].endswith("/" + word)
 
 
-def test_a_signed_composite_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("c2pa")
-    monkeypatch.setattr(verify, "SOURCE_TYPE", verify.COMPOSITE_TYPE)
-    done = verify.make_signer()(png(), FACTS)
+def test_a_signed_composite_is_one(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2pa, "SOURCE_TYPE", metadata.COMPOSITE_TYPE)
+    done = c2pa.make_signer(credentials.certificate, credentials.private_key)(png(), FACTS)
     monkeypatch.undo()
-    found = verify.read_manifest(done)
-    assert found.state == "test certificate" and claims.is_in_part(found.claims)
+    found = c2pa.read_manifest(done)
+    assert found.state == "self-made" and claims.is_in_part(found.claims)
 
 
 def test_whether_any_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "set" / "hat").mkdir(parents=True)
     (tmp_path / "set" / "a.png").write_bytes(b"not a picture")
     (tmp_path / "set" / "hat" / "b.png").write_bytes(png())
-    assert not verify.says_synthetic(tmp_path / "set")
-    (tmp_path / "set" / "hat" / "c.png").write_bytes(verify.stamp(png(), FACTS))
-    assert verify.says_synthetic(tmp_path / "set")
+    assert not metadata.says_synthetic(tmp_path / "set")
+    (tmp_path / "set" / "hat" / "c.png").write_bytes(metadata.stamp(png(), FACTS))
+    assert metadata.says_synthetic(tmp_path / "set")
 
 
-def small(kind: str, out: Path, seal: verify.Signer | None = None) -> Path:
+def small(kind: str, out: Path, seal: metadata.Marker | None = None) -> Path:
     """Six garments with labels as a set in that format."""
     drawn = toy.draw(6, 16, 5)
     writers.write(drawn, range(40, 46), out, kind, seal, {"Recipe": "swift"})
@@ -281,7 +255,7 @@ def small(kind: str, out: Path, seal: verify.Signer | None = None) -> Path:
 @pytest.mark.parametrize("kind", ["parquet", "huggingface"])
 def test_pictures_in_parquet_files_are_asked_one_by_one(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    stamped = verify.verify(small(kind, tmp_path / "stamped.parquet", verify.stamp), each=True)
+    stamped = verify.verify(small(kind, tmp_path / "stamped.parquet", metadata.stamp), each=True)
     assert (stamped["files"], stamped["images"], stamped["metadata"], stamped["synthetic"]) == (6, 6, 6, 6)
     assert stamped["manifests"] == {"absent": 6}
     first = stamped["each"][0]
@@ -296,7 +270,7 @@ def test_pictures_in_parquet_files_are_asked_one_by_one(kind: str, tmp_path: Pat
 
 def test_the_watermark_is_found_in_a_parquet_file(garments: Images, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    writers.write(garments, None, tmp_path / "set.parquet", "parquet", verify.stamp)
+    writers.write(garments, None, tmp_path / "set.parquet", "parquet", metadata.stamp)
     report = verify.verify(tmp_path / "set.parquet", "secret", each=True)
     assert report["watermark"]["p_value"] < 1e-6 and len(report["each"]) == 60
     assert 0 <= report["each"][59]["p_value"] <= 1
@@ -305,18 +279,19 @@ def test_the_watermark_is_found_in_a_parquet_file(garments: Images, tmp_path: Pa
     assert "0 of 60 files say" in told.output and "carry the watermark of this key" in told.output
 
 
-def test_a_picture_changed_inside_of_a_parquet_file_shows(tmp_path: Path) -> None:
-    pytest.importorskip("c2pa")
+def test_a_picture_changed_inside_of_a_parquet_file_shows(credentials: Credentials, tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    path = small("parquet", tmp_path / "set.parquet", verify.make_signer())
+    path = small(
+        "parquet", tmp_path / "set.parquet", c2pa.make_signer(credentials.certificate, credentials.private_key)
+    )
     whole = verify.verify(path)
-    assert whole["manifests"] == {"test certificate": 6} and whole["synthetic"] == 6
+    assert whole["manifests"] == {"self-made": 6} and whole["synthetic"] == 6
     table = parquet.read_table(path)
     rows = table["image"].to_pylist()
     rows[2]["bytes"] = forged(rows[2]["bytes"])
     parquet.write_table(table.set_column(0, "image", arrow.array(rows, table["image"].type)), path)
     changed = verify.verify(path, each=True)
-    assert changed["manifests"] == {"test certificate": 5, "invalid": 1}
+    assert changed["manifests"] == {"self-made": 5, "invalid": 1}
     assert changed["each"][2]["manifest"] == "invalid" and changed["each"][2]["metadata"]["Recipe"] == "quick"
     assert "1 of 6 manifests are invalid" in changed["conclusion"]
     rows[4]["bytes"] = rows[4]["bytes"][:60]
@@ -327,7 +302,7 @@ def test_a_picture_changed_inside_of_a_parquet_file_shows(tmp_path: Path) -> Non
 
 def test_pictures_of_several_sizes_are_asked_without_a_key(tmp_path: Path) -> None:
     for side in (4, 6):
-        picture = verify.stamp(writers.png(Image.fromarray(np.zeros((side, side), np.uint8))), {})
+        picture = metadata.stamp(writers.png(Image.fromarray(np.zeros((side, side), np.uint8))), {})
         (tmp_path / f"{side}.png").write_bytes(picture)
     report = verify.verify(tmp_path, each=True)
     assert report["images"] == report["synthetic"] == len(report["each"]) == 2
@@ -337,7 +312,7 @@ def test_pictures_of_several_sizes_are_asked_without_a_key(tmp_path: Path) -> No
 
 def test_an_animation_is_asked_as_one_file(tmp_path: Path) -> None:
     walk = Images(np.arange(5 * 16, dtype=np.uint8).reshape(5, 1, 4, 4), None, (), "generated by tiny")
-    generators.write(walk, None, tmp_path / "walk.gif", "gif", None, verify.stamp, {"Run": "tiny"})
+    generators.write(walk, None, tmp_path / "walk.gif", "gif", None, metadata.stamp, {"Run": "tiny"})
     report = verify.verify(tmp_path / "walk.gif")
     assert report["files"] == report["metadata"] == 1
 
@@ -375,7 +350,7 @@ def test_what_sample_writes_says_that_it_is_synthetic(tmp_path: Path, tiny: Reci
 
     sampled("--out", str(tmp_path / "set"))
     pictures = sorted((tmp_path / "set").rglob("*.png"))
-    said = [verify.read_metadata(picture.read_bytes()) for picture in pictures]
+    said = [metadata.read_metadata(picture.read_bytes()) for picture in pictures]
     assert len(said) == 4 and all("run" in str(one) and "Seed" in str(one) for one in said)
     sampled("--out", str(tmp_path / "set.npz"), "--watermark", "secret")
     found = verify.verify(tmp_path / "set.npz", key="secret")
@@ -386,5 +361,5 @@ def test_what_sample_writes_says_that_it_is_synthetic(tmp_path: Path, tiny: Reci
     assert isinstance(wrong.exception, UsageError) and "marks single images" in str(wrong.exception)
     sampled("--out", str(tmp_path / "film.gif"))
     for picture in (run.path / "progress.gif", tmp_path / "film.gif", run.list_grids()[-1]):
-        assert verify.read_metadata(picture.read_bytes())["DigitalSourceType"] == verify.SOURCE_TYPE
-    assert not verify.read_metadata(generators.gif([Image.new("L", (4, 4))], synthetic=False))
+        assert metadata.read_metadata(picture.read_bytes())["DigitalSourceType"] == metadata.SOURCE_TYPE
+    assert not metadata.read_metadata(generators.gif([Image.new("L", (4, 4))], synthetic=False))

@@ -27,7 +27,7 @@ from modiste.errors import UsageError
 from modiste.evaluation import records
 from modiste.evaluation.evaluate import evaluate
 from modiste.experiments import conclusions, results
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.reports import galleries, inputs, methods, phrases, pictures, render, report, summary
 from modiste.reports.blocks import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
 from modiste.sampling import generators, writers
@@ -187,13 +187,13 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
 def test_pictures_with_generated_images_say_so(written: report.Written) -> None:
     said = {}
     for file in (written.html.parent / "report_files").glob("[!m]*.png"):
-        said[file.stem] = verify.read_metadata(file.read_bytes()).get("DigitalSourceType")
+        said[file.stem] = metadata.read_metadata(file.read_bytes()).get("DigitalSourceType")
     for ending in ("start", "middle", "end"):
-        assert {said[name] for name in said if name.endswith(f"-{ending}")} == {verify.SOURCE_TYPE}
-    assert {said[name] for name in said if name.endswith("-predictions")} == {verify.SOURCE_TYPE}
+        assert {said[name] for name in said if name.endswith(f"-{ending}")} == {metadata.SOURCE_TYPE}
+    assert {said[name] for name in said if name.endswith("-predictions")} == {metadata.SOURCE_TYPE}
     assert said["_unseen-nearest"] is None and said["class-1"] is None
     nearest = {said[name] for name in said if name.endswith("-nearest") and name != "_unseen-nearest"}
-    assert nearest == {verify.COMPOSITE_TYPE}
+    assert nearest == {metadata.COMPOSITE_TYPE}
 
 
 def test_the_second_report_has_the_same_bytes(written: report.Written) -> None:

@@ -14,7 +14,7 @@ from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import Shape, build_generator
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import generators
 from modiste.sampling.generators import TrainedGenerator
 
@@ -162,15 +162,15 @@ def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
 def test_a_picture_that_is_not_modistes_is_left_alone(tmp_path: Path) -> None:
     images = make().sample_set(4)
     said = PngInfo()  # another program's picture may be synthetic too
-    said.add_text("DigitalSourceType", verify.SOURCE_TYPE)
+    said.add_text("DigitalSourceType", metadata.SOURCE_TYPE)
     for name, kind, told in (("a.png", "png", {"pnginfo": said}), ("b.gif", "gif", {"comment": "a walk"})):
         Image.new("L", (4, 4)).save(tmp_path / name, **told)
         before = (tmp_path / name).read_bytes()
         with pytest.raises(UsageError, match="does not say that Modiste wrote it as it is"):
-            generators.write(images, None, tmp_path / name, kind, seal=verify.stamp)
+            generators.write(images, None, tmp_path / name, kind, seal=metadata.stamp)
         assert (tmp_path / name).read_bytes() == before
         for _ in range(2):  # one of ours is replaced
-            generators.write(images, None, tmp_path / f"new {name}", kind, seal=verify.stamp)
+            generators.write(images, None, tmp_path / f"new {name}", kind, seal=metadata.stamp)
     (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
     with pytest.raises(UsageError, match=r"notes\.png is there and does not say that Modiste wrote it"):
         generators.check_place(tmp_path / "notes.png", "png")

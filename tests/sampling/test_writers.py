@@ -20,7 +20,7 @@ from modiste.config import Data
 from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import writers
 
 NAMES = ("T-shirt/top", "Trouser", "Sneaker")
@@ -40,7 +40,7 @@ def test_parquet_holds_what_hugging_face_takes_for_images(tmp_path: Path, monkey
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(writers, "ROW_GROUP", 3)
     made = images(channels=3)
-    writers.write(made, range(10, 17), tmp_path / "set.parquet", "parquet", verify.stamp, {"Run": "tiny"})
+    writers.write(made, range(10, 17), tmp_path / "set.parquet", "parquet", metadata.stamp, {"Run": "tiny"})
     table = parquet.read_table(tmp_path / "set.parquet")
     assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
     assert str(table.schema.field("label").type) == "int64"
@@ -51,7 +51,7 @@ def test_parquet_holds_what_hugging_face_takes_for_images(tmp_path: Path, monkey
     assert [row["image"]["path"] for row in rows] == [f"{seed:06d}.png" for seed in range(10, 17)]
     for row, pixels, seed in zip(rows, made.pixels, range(10, 17), strict=True):
         assert np.array_equal(decoded(row["image"]["bytes"]), pixels.transpose(1, 2, 0))
-        said = verify.read_metadata(row["image"]["bytes"])
+        said = metadata.read_metadata(row["image"]["bytes"])
         assert said["Synthetic"] == "true" and said["Seed"] == str(seed) and said["Run"] == "tiny"
 
 
@@ -85,7 +85,7 @@ def test_folders_are_read_back_as_the_classes_that_they_hold(tmp_path: Path) -> 
         with pytest.raises(UsageError, match=f"{re.escape(said)}.*; write \\.npz or \\.parquet"):
             writers.write(replace(images(), class_names=names), None, tmp_path / "no", "folder")
         assert not (tmp_path / "no").exists()
-        writers.write(replace(images(), class_names=names), None, tmp_path / "set.npz", "npz", verify.stamp)
+        writers.write(replace(images(), class_names=names), None, tmp_path / "set.npz", "npz", metadata.stamp)
         if all(names):  # a class without a name is refused on reading
             assert open_data(Data(name=str(tmp_path / "set.npz"))).class_names == names
     for names in (("A", "b", "b c"), ("test", "trail", "training"), ("other", "train", "training")):
@@ -107,10 +107,10 @@ def test_classes_of_which_there_are_no_images_get_no_folder(tmp_path: Path) -> N
 
 
 def test_pictures_of_no_seed_name_none(tmp_path: Path) -> None:
-    writers.write(images(3), None, tmp_path / "walk", "folder", verify.stamp)
+    writers.write(images(3), None, tmp_path / "walk", "folder", metadata.stamp)
     files = sorted((tmp_path / "walk").rglob("*.png"), key=lambda file: file.name)
     assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
-    told = [verify.read_metadata(file.read_bytes()) for file in files]
+    told = [metadata.read_metadata(file.read_bytes()) for file in files]
     assert all(one["Synthetic"] == "true" and "Seed" not in one for one in told)
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_grows_beyond_what_is_allowed_too(kind: str, tmp_path: Path)
 @pytest.mark.parametrize("kind", ["npz", "folder"])
 def test_a_failure_leaves_an_earlier_set_as_it_was(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / PLACES[kind]
-    writers.write(images(4), None, out, kind, verify.stamp)
+    writers.write(images(4), None, out, kind, metadata.stamp)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def full(_: int) -> None:
@@ -190,8 +190,8 @@ def test_one_file_replaces_earlier_sets_and_nothing_else(kind: str, tmp_path: Pa
     if kind == "parquet":
         pytest.importorskip("pyarrow")
     out = tmp_path / PLACES[kind]
-    writers.write(images(4), None, out, kind, verify.stamp)
-    writers.write(images(5), None, out, kind, verify.stamp)
+    writers.write(images(4), None, out, kind, metadata.stamp)
+    writers.write(images(5), None, out, kind, metadata.stamp)
     assert len(open_data(Data(name=str(out)))) == 5
     out.unlink()
     writers.write(images(), None, out, kind)  # real images
@@ -200,7 +200,7 @@ def test_one_file_replaces_earlier_sets_and_nothing_else(kind: str, tmp_path: Pa
         with pytest.raises(UsageError, match=r"does not say that Modiste wrote it.*choose another"):
             writers.check(out, kind, 1)
         with pytest.raises(UsageError, match=r"does not say"):
-            writers.write(images(), None, out, kind, verify.stamp)
+            writers.write(images(), None, out, kind, metadata.stamp)
         assert out.read_bytes() == content
 
 

@@ -159,9 +159,9 @@ def sample(
     ] = False,
     columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
     watermark: Annotated[str | None, Option(help="Mark the pixels with this secret; see `verify --key`.")] = None,
-    sign: Annotated[bool, Option("--sign", help="Sign PNG files (C2PA; extra `provenance`).")] = False,
-    certificate: Annotated[Path | None, Option(help="To sign with: a PEM chain; default a test certificate.")] = None,
-    private_key: Annotated[Path | None, Option(help="The certificate's key, PEM.")] = None,
+    sign: Annotated[bool, Option("--sign", help="Sign PNG files with your certificate (C2PA).")] = False,
+    certificate: Annotated[Path | None, Option(help="To sign with: your chain (PEM), signer first.")] = None,
+    private_key: Annotated[Path | None, Option(help="To sign with: the certificate's key (PEM).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make images with a trained generator; seed k is the same image in any count.
@@ -169,7 +169,7 @@ def sample(
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
     from modiste import runs
-    from modiste.provenance import verify
+    from modiste.provenance import c2pa, metadata
     from modiste.provenance import watermark as watermarks
     from modiste.sampling import generators, writers
 
@@ -194,6 +194,7 @@ def sample(
     generator = generators.load(run, checkpoint, batch_norm)
     signed = sign or certificate is not None or private_key is not None
     generators.check_marks(out, kind, signed, watermark is not None)
+    mark = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
     generators.check_place(out, kind)
     if chosen is None and not interpolate:
         chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
@@ -211,9 +212,8 @@ def sample(
         "Run": generator.source,
         "Recipe hash": str(runs.open_run(run).read_manifest().get("recipe_hash", "unknown")),
     }
-    seal = verify.make_signer(certificate, private_key) if signed else verify.stamp
     removed = writers.is_card(card := writers.card_place(out, kind))
-    generators.write(images, chosen, out, kind, columns, seal, facts)
+    generators.write(images, chosen, out, kind, columns, mark, facts)
     if as_json:
         told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
         print(json.dumps({**told, "removed_card": str(card) if removed else None}))

@@ -31,7 +31,7 @@ from modiste.metrics.nearest_neighbours import (
     nearest,
 )
 from modiste.metrics.suite import Memory, Reference
-from modiste.provenance import verify
+from modiste.provenance import metadata
 
 if TYPE_CHECKING:
     from modiste.plotting import figures
@@ -398,7 +398,7 @@ def draw(
         figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
     content = buffer.getvalue()
     if generated:  # beside real ones
-        content = verify.stamp(content, {"Title": title}, verify.COMPOSITE_TYPE)
+        content = metadata.stamp(content, {"Title": title}, metadata.COMPOSITE_TYPE)
     return content
 
 

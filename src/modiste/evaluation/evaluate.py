@@ -32,7 +32,7 @@ from modiste.metrics.features import Extractor
 from modiste.metrics.functional import Score
 from modiste.metrics.suite import Reference
 from modiste.networks.build import Shape, build_discriminator
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import generators
 from modiste.training import losses
 
@@ -121,7 +121,7 @@ def evaluate(
     drawn = b""
     if audit:
         held, new = references.baseline_images(dataset, reference, len(images))
-        known = subject.facts["kind"] not in ("npz", "folder") or verify.says_synthetic(readers.expanded(what))
+        known = subject.facts["kind"] not in ("npz", "folder") or metadata.says_synthetic(readers.expanded(what))
         picture = records.picture_name(place.stem)
         record["audit"], drawn = audits.audit(images, subject.name, whole, held, new, picture, known, say)
     record = paths.without_paths(record, (what, dataset.name))

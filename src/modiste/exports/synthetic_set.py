@@ -23,7 +23,7 @@ from modiste.exports import model
 from modiste.metrics import memorisation, suite
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.networks.build import Shape
-from modiste.provenance import certificates, verify
+from modiste.provenance import c2pa, metadata
 from modiste.provenance import watermark as watermarks
 from modiste.sampling import generators, writers
 
@@ -49,8 +49,8 @@ class Order:
     batch_norm: generators.Statistics
     keep_duplicates: bool
     watermarked: bool
-    signer: str
-    """Whose certificate signs the PNG files; empty where none does."""
+    signed: bool
+    """Whether the PNG files are signed (C2PA)."""
 
 
 class Originals(NamedTuple):
@@ -124,15 +124,14 @@ def write_set(
     run, out = run if isinstance(run, runs.Run) else runs.open_run(run), Path(out)
     kind, signed = kind or generators.format_of(out), sign or certificate is not None or private_key is not None
     generators.check_marks(out, kind, signed, watermark is not None)
-    signer = ("the maker's own certificate" if certificate else certificates.TEST_NAME) if signed else ""
     order = Order(kind, per_class, count, seeds, label, truncation, checkpoint, batch_norm, keep_duplicates,
-                  watermark is not None, signer)  # fmt: skip
+                  watermark is not None, signed)  # fmt: skip
     trained = generators.load(run, checkpoint, batch_norm)
     wanted = _wanted(order, trained)
     labels = trained.labels(label, wanted)
     writers.check(out, kind, trained.shape.channels, seeds, trained.class_names, labels)
     files.refuse_foreign_file(writers.card_place(out, kind))
-    seal = verify.make_signer(certificate, private_key) if signed else verify.stamp
+    seal = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
     facts = _facts_of_run(run, trained, order)
     with writers.beside(out) as place:
         originals, reason = _originals(run, trained.shape, order, say)

@@ -69,7 +69,7 @@ def code_of(spelled: object) -> str:
     return _CODES.get(re.split(r"[/#:]", spelled.strip().rstrip("/#").lower())[-1].strip(), "")
 
 
-def said_in_xmp(xmp: str) -> list[str]:
+def codes_in_xmp(xmp: str) -> list[str]:
     """The codes of every DigitalSourceType in XMP, as an attribute, an element or a resource, in that order."""
     name = r"(?i:\bDigitalSource(?:File)?Type)"
     patterns = (
@@ -81,7 +81,7 @@ def said_in_xmp(xmp: str) -> list[str]:
     return list(dict.fromkeys(code for one in patterns for found in re.findall(one, xmp) if (code := code_of(found))))
 
 
-def of_store(store: Mapping[str, Any]) -> tuple[Claim, ...]:
+def claims_of_store(store: Mapping[str, Any]) -> tuple[Claim, ...]:
     """The claims in a whole manifest store (c2pa's JSON): the file's own first, then those of what went into it.
 
     Every manifest is read once as what the file was made from and once as a part of it, so that circles end.

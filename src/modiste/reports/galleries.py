@@ -15,7 +15,7 @@ from modiste.data.sets import has_test, open_data
 from modiste.errors import ModisteError
 from modiste.metrics import features, functional, suite
 from modiste.plotting import charts, figures
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.reports import pictures
 from modiste.reports.blocks import Block, Cell, Chart, Fold, Gallery, Paragraph, Picture, Section, Table, Tiles
 from modiste.reports.inputs import Comparison, Configuration, Member, trained_shape
@@ -69,7 +69,7 @@ def _stage_pictures(
         scale = 2 if trained_shape(run).size <= 40 else 1
         caption = f"{configuration.name}, {about}" + (f", seed {member.seed}" if comparison.is_study else "")
         alt = f"{len(chosen)} images that {configuration.name} makes at the {about}"
-        content = verify.stamp(writers.png(sheet), {"Title": caption})
+        content = metadata.stamp(writers.png(sheet), {"Title": caption})
         yield Picture(f"{configuration.name}-{stage}", content, alt, scale * sheet.width, caption)
 
 
@@ -134,7 +134,7 @@ def neighbour_section(gaze: GalleryInputs, say: Say) -> Section | None:
                 + (" The class under a pair is the one asked for, above." if generated.labels is not None else "")
             ),
             Tiles(f"{name}-nearest", first, captions, f"{name}, generated above nearest training image",
-                  verify.COMPOSITE_TYPE),
+                  metadata.COMPOSITE_TYPE),
         ]  # fmt: skip
         if strangers and not unseen:
             chosen = pictures.first_of_each(tests, SHOWN)[:SHOWN]
@@ -218,7 +218,7 @@ def prediction_section(comparison: Comparison, gaze: GalleryInputs) -> Section |
         fitted = features.fit_pixels(seen.images.pixels[: 2 * SHOWN], gaze.eyes.judge.shape)
         blocks += [Paragraph(f"{name}: what the judge sees in its first {2 * SHOWN} images, and how sure it is."),
                    Tiles(f"{name}-predictions", fitted, captions, f"{name}, the judge's verdict",
-                         verify.SOURCE_TYPE)]  # fmt: skip
+                         metadata.SOURCE_TYPE)]  # fmt: skip
         if asked is not None and len(seen.images.class_names) == len(names):
             matrices.append(_confusion(comparison, name, np.stack([asked, predicted]), names))
         shares.append(

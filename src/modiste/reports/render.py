@@ -17,7 +17,7 @@ from PIL import Image
 
 from modiste import files as safe_files
 from modiste.plotting import charts, figures
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.reports import pictures
 from modiste.reports.blocks import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
 from modiste.version import __version__
@@ -135,7 +135,7 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
     elif isinstance(block, Tiles):
         figure = figures.image_grid(block.pixels, 10, block.captions)
         content = _compact(charts.png(figure))
-        content = verify.stamp(content, {"Title": block.alt}, block.source_type) if block.source_type else content
+        content = metadata.stamp(content, {"Title": block.alt}, block.source_type) if block.source_type else content
         yield _link(block.name, content, block.alt, folder, files)
     elif isinstance(block, Gallery):
         for item in block.items:

@@ -27,7 +27,7 @@ from modiste.data.images import Images, to_pixels
 from modiste.data.proportions import label_of
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.layers import ConditionalBatchNorm
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.runs import Run, _read_json, read_state
 from modiste.sampling import writers
 from modiste.sampling.writers import png
@@ -245,7 +245,7 @@ def fixed_noise(z_dim: int, classes: int) -> tuple[Tensor, np.ndarray | None, in
 def fixed_grid(generator: nn.Module, z_dim: int, classes: int, title: str) -> bytes:
     """The grid that stands for a generator (see `fixed_noise`), as a PNG file that says it is synthetic."""
     noise, labels, columns = fixed_noise(z_dim, classes)
-    return verify.stamp(png(grid(generate(generator, noise, labels), columns)), {"Title": title})
+    return metadata.stamp(png(grid(generate(generator, noise, labels), columns)), {"Title": title})
 
 
 def grid(pixels: np.ndarray, columns: int) -> Image.Image:
@@ -270,7 +270,7 @@ def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = T
     buffer = io.BytesIO()
     durations = [each] * (len(frames) - 1) + [each + 2000]
     first, *rest = [frame.convert("L") if frame.mode == "L" else frame.convert("RGB") for frame in frames]
-    comment = verify.SOURCE_TYPE if synthetic else ""
+    comment = metadata.SOURCE_TYPE if synthetic else ""
     first.save(
         buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=comment.encode()
     )
@@ -335,7 +335,7 @@ def write(
     out: Path,
     kind: str,
     columns: int | None = None,
-    seal: verify.Signer | None = None,
+    seal: metadata.Marker | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write images as one grid (png), as an animation (gif) or as a set in one of `formats.FORMATS`.

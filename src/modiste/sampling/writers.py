@@ -34,7 +34,7 @@ from modiste.data import parquet, readers
 from modiste.data.images import Images, class_folder
 from modiste.data.parquet import pyarrow
 from modiste.errors import ModisteError, UsageError
-from modiste.provenance import verify
+from modiste.provenance import metadata
 
 FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
 SINGLE = ("npz", "parquet")
@@ -157,7 +157,7 @@ def write(
     seeds: Sequence[int] | None,
     out: Path,
     kind: str,
-    seal: verify.Signer | None = None,
+    seal: metadata.Marker | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
@@ -190,7 +190,7 @@ def fill(
     seeds: Sequence[int] | None,
     out: Path,
     kind: str,
-    seal: verify.Signer | None = None,
+    seal: metadata.Marker | None = None,
     facts: Mapping[str, str] | None = None,
     say: Say = lambda _: None,
 ) -> None:
@@ -307,7 +307,7 @@ def _npz(images: Images, seeds: Sequence[int] | None, synthetic: bool) -> bytes:
     if images.labels is not None:
         arrays |= {"labels": images.labels, "class_names": np.array(images.class_names)}
     if synthetic:
-        arrays[verify.SOURCE_KEY] = np.array(verify.SOURCE_TYPE)
+        arrays[files.SOURCE_KEY] = np.array(metadata.SOURCE_TYPE)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -324,7 +324,7 @@ def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:
 
 
 def _pictures(
-    images: Images, seeds: Sequence[int] | None, seal: verify.Signer | None, facts: Mapping[str, str]
+    images: Images, seeds: Sequence[int] | None, seal: metadata.Marker | None, facts: Mapping[str, str]
 ) -> Iterator[Picture]:
     numbers = range(len(images)) if seeds is None else seeds
     for k, (pixels, number) in enumerate(zip(images.pixels, numbers, strict=True)):

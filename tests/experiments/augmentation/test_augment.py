@@ -25,7 +25,7 @@ from modiste.experiments import runner, studies
 from modiste.experiments.augmentation import arms, experiment, subsets
 from modiste.experiments.augmentation.augment import Experiment, augment, measure_piece
 from modiste.experiments.runner import Job
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import generators
 from modiste.training import trainer
 
@@ -95,7 +95,7 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
     assert runs.Run(folder / "generator").read_recipe().seed == 1
     written = data_sets.open_data(Data(name=str(folder / "synthetic.npz")))
     assert written.labels is not None and np.bincount(written.labels).tolist() == [5] * 10
-    assert verify.says_synthetic(folder / "synthetic.npz") and not verify.says_synthetic(folder / "subset.npz")
+    assert metadata.says_synthetic(folder / "synthetic.npz") and not metadata.says_synthetic(folder / "subset.npz")
     for name in ("report.md", "accuracy.png", "accuracy.svg", "records.csv", "records.jsonl"):
         assert (tmp_path / "whole" / name).stat().st_size > 200
     assert whole.answer

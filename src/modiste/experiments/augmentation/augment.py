@@ -27,7 +27,7 @@ from modiste.experiments.augmentation.arms import Filter
 from modiste.experiments.augmentation.experiment import Measurement, Settings
 from modiste.experiments.augmentation.subsets import Budget
 from modiste.experiments.runner import Job
-from modiste.provenance import verify
+from modiste.provenance import metadata
 from modiste.sampling import generators as trained_generators
 
 Say = Callable[[str], None]
@@ -218,7 +218,7 @@ def synthetic_set(
     images = trained_generators.load(piece.generator).sample_set(seeds=seeds)
     if kind != "none":
         images = arms.filtered(images, kind, settings.keep, judge_network(), real)
-    trained_generators.write(images, None, place, "npz", seal=verify.stamp)
+    trained_generators.write(images, None, place, "npz", seal=metadata.stamp)
     return images
 
 
