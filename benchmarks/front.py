@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from modiste import files
 from modiste.config import Data
 from modiste.data.sets import open_data
+from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.sampling import generators, writers
 
@@ -31,7 +32,7 @@ def picture(run: str, dataset: str) -> Image.Image:
     assert real.labels is not None
     generated = np.concatenate([generator.sample(COLUMNS, label=name) for name in generator.class_names])
     first = [np.flatnonzero(real.labels == k)[:COLUMNS] for k in range(len(real.class_names))]
-    halves = [generators.grid(pixels, COLUMNS) for pixels in (generated, real.pixels[np.concatenate(first)])]
+    halves = [tiles.grid(pixels, COLUMNS) for pixels in (generated, real.pixels[np.concatenate(first)])]
     wide, tall = halves[0].size
     canvas = Image.new("L", (2 * wide + GAP, tall + BELOW), 255)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(LETTERS)

@@ -62,7 +62,7 @@ def test_a_curve_of_one_point_is_drawn_as_a_point(several: int) -> None:
     assert {line.get_marker() for line in means.values()} == {"o"}
     for legend_ in figure.legends:
         legend_.remove()
-    assert set(charts.LINES[:2]) <= colours_in(charts.png(figure))
+    assert set(charts.LINES[:2]) <= colours_in(figures.encode(figure, "png"))
 
 
 def test_one_point_beside_a_line_and_seeds_without_a_common_place() -> None:
@@ -78,15 +78,15 @@ def test_no_colour_is_lost_in_the_files_of_a_report() -> None:
     places = [float(k) for k in range(9)]
     lines = {f"configuration {k}": [(places, [k + place % 2 for place in places])] for k in range(8)}
     figure = charts.curves(lines, "images", "loss")
-    content = render._compact(charts.png(figure))
+    content = render._compact(figures.encode(figure, "png"))
     assert set(charts.LINES) <= colours_in(content)
-    with Image.open(io.BytesIO(charts.png(figure))) as before, Image.open(io.BytesIO(content)) as after:
+    with Image.open(io.BytesIO(figures.encode(figure, "png"))) as before, Image.open(io.BytesIO(content)) as after:
         assert np.array_equal(np.asarray(before.convert("RGB")), np.asarray(after.convert("RGB")))
         assert before.info["dpi"] == pytest.approx((150, 150), abs=0.1) and after.info["dpi"] == before.info["dpi"]
     for file_type, head in (("svg", b"<?xml"), ("pdf", b"%PDF")):
-        drawn = charts.vectors(figure, file_type)  # type: ignore[arg-type]
-        assert drawn.startswith(head) and drawn == charts.vectors(figure, file_type)  # type: ignore[arg-type]
-    assert all(colour.lower() in charts.vectors(figure, "svg").decode() for colour in charts.LINES)
+        drawn = figures.encode(figure, file_type)  # type: ignore[arg-type]
+        assert drawn.startswith(head) and drawn == figures.encode(figure, file_type)  # type: ignore[arg-type]
+    assert all(colour.lower() in figures.encode(figure, "svg").decode() for colour in charts.LINES)
     grey = Image.new("RGBA", (4, 4), (7, 7, 7, 255))
     buffer = io.BytesIO()
     grey.save(buffer, format="PNG")
@@ -96,13 +96,13 @@ def test_no_colour_is_lost_in_the_files_of_a_report() -> None:
 
 def test_bars_have_whiskers_dots_and_the_line_of_real_images() -> None:
     rows = [Bar("a", 2.0, (1.5, 2.5), (1.8, 2.2)), Bar("b", 4.0)]
-    figure = charts.bars(rows, "distance", floor=0.1, ceiling=100.0)
+    figure = charts.bars(rows, "distance", real=0.1, trivial=100.0)
     (axes,) = figure.axes
     assert [patch.get_width() for patch in axes.patches] == [2.0, 4.0]
     drawn = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines]
     assert [1.5, 2.5] in drawn and [1.8, 2.2] in drawn and [0.1, 0.1] in drawn
     assert [100.0, 100.0] not in drawn  # out of sight, or the bars would be slivers
-    assert legend(figure) == ["real images (floor)"]
+    assert legend(figure) == ["real images"]
 
 
 def test_a_confusion_is_told_in_per_cent_of_its_rows() -> None:
@@ -115,7 +115,7 @@ def test_a_class_with_dollars_in_its_name_is_no_formula() -> None:
     for figure in (
         charts.confusion(np.eye(2, dtype=np.int64), names, "seen", "asked"),
         charts.clouds(np.zeros((5, 2)), np.ones((7, 2)), {names[0]: (0.0, 0.0)}),
-        figures.class_counts({"train": [5, 3]}, names),
+        charts.class_counts({"train": [5, 3]}, names),
         figures.image_grid(np.zeros((2, 1, 8, 8), np.uint8), 2, names),
     ):
         assert "$a^$" in charts.svg(figure, "names")
@@ -166,7 +166,7 @@ def test_ids_of_two_charts_never_meet_and_every_reference_has_its_target() -> No
 
 
 def test_numbers_to_be_read_are_not_rounded() -> None:
-    text = charts.svg(charts.bars([Bar("a", 0.0175)], "x", floor=-0.0004), "bars")
+    text = charts.svg(charts.bars([Bar("a", 0.0175)], "x", real=-0.0004), "bars")
     read = re.findall(r">([-\u2212\d.]+)</text>", text)
     assert "0.0025" in read and "0.0175" in read
     places = re.findall(r' d="([^"]+)"', text)
@@ -174,11 +174,11 @@ def test_numbers_to_be_read_are_not_rounded() -> None:
 
 
 def test_black_takes_the_colour_of_the_page_and_the_same_chart_the_same_bytes() -> None:
-    drawn = charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", floor=0.2), "bars")
+    drawn = charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", real=0.2), "bars")
     assert "#000000" not in drawn and "currentColor" in drawn
     code = (
         "from modiste.plotting import charts; from modiste.plotting.charts import Bar; "
-        'print(charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", floor=0.2), "bars"), end="")'
+        'print(charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", real=0.2), "bars"), end="")'
     )
     salt = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # another process, which orders sets in another way
     environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONUTF8": "1"}

@@ -27,10 +27,11 @@ from modiste.errors import UsageError
 from modiste.evaluation import records
 from modiste.evaluation.evaluate import evaluate
 from modiste.experiments import conclusions, results
+from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.reports import galleries, inputs, methods, phrases, pictures, render, report, summary
 from modiste.reports.blocks import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
-from modiste.sampling import generators, writers
+from modiste.sampling import writers
 from modiste.training import trainer
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -290,12 +291,11 @@ def test_without_judge_and_scikit_learn_the_cloud_is_left_out_with_its_reason(
 
 
 def test_tiles_are_what_the_grid_was_drawn_from(run: Path) -> None:
-    opened = runs.Run(run)
     pixels = np.random.default_rng(0).integers(0, 256, (100, 1, 16, 16), np.uint8)
     place = run / "samples" / "000000999.png"
-    place.write_bytes(writers.png(generators.grid(pixels, 10)))
-    assert (pictures.tiles(opened, place) == pixels).all()
-    sheet = np.asarray(pictures.sheet(pixels[:6], 3))
+    place.write_bytes(writers.png(tiles.grid(pixels, 10)))
+    assert (tiles.read_grid(place, 16) == pixels).all()
+    sheet = np.asarray(tiles.picture_of(pixels[:6], 3))
     assert sheet.shape == (34, 52) and (sheet[18:34, 36:52] == pixels[5, 0]).all()
 
 

@@ -14,6 +14,7 @@ from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import Shape, build_generator
+from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.sampling import generators
 from modiste.sampling.generators import TrainedGenerator
@@ -122,10 +123,10 @@ def test_interpolation_starts_and_ends_at_the_two_seeds() -> None:
 def test_grid_places_every_image_and_never_rescales_brightness() -> None:
     pixels = np.full((3, 1, 28, 28), 100, dtype=np.uint8)
     pixels[1] = 7
-    picture = np.asarray(generators.grid(pixels, columns=2))
+    picture = np.asarray(tiles.grid(pixels, columns=2))
     assert picture.shape == (2 * (56 + 2) + 2, 2 * (56 + 2) + 2)
     assert picture[30, 30] == 100 and picture[30, 90] == 7 and picture[90, 30] == 100 and picture[90, 90] == 255
-    assert generators.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"
+    assert tiles.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"
 
 
 @pytest.mark.parametrize(

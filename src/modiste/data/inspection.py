@@ -18,7 +18,7 @@ from modiste.config import Data
 from modiste.data.images import Images, content_digest, drawn_subset
 from modiste.data.sets import has_test, heldout_indices, is_published, open_data, remarks
 from modiste.errors import ModisteError
-from modiste.plotting import figures
+from modiste.plotting import charts, figures
 
 SHOWN = 40
 PICTURES = ("counts.png", "first-images.png", "duplicates.png", "label-issues.png")
@@ -183,7 +183,7 @@ def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: b
     if train.labels is not None:
         counts = {split: list(class_counts(images).values()) for split, images in images_by_split.items()
                   if images.labels is not None}  # fmt: skip
-        pictures["counts.png"] = figures.class_counts(counts, train.class_names)
+        pictures["counts.png"] = charts.class_counts(counts, train.class_names)
         shown = _spread(train.labels, len(train.class_names))
         rows = figures.rows_of_classes(train.pixels[shown], train.labels[shown], train.class_names)
         pictures["first-images.png"] = rows

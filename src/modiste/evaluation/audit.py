@@ -6,7 +6,6 @@ floor. Images of a generator without classes are taken for the class that the ju
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -392,11 +391,8 @@ def draw(
             "Images nearest to a training image, each beside it (framed: as near as one in a hundred unseen real ones)"
         )
         sections.append(figures.TileRows(heading, (), rows))
-    buffer, title = io.BytesIO(), f"Audit of {name}: the worst cases"
-    figure = figures.tile_rows(title, sections)
-    with figures.lettering():
-        figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
-    content = buffer.getvalue()
+    title = f"Audit of {name}: the worst cases"
+    content = figures.encode(figures.tile_rows(title, sections), "png", marked=False)
     if generated:  # beside real ones
         content = metadata.stamp(content, {"Title": title}, metadata.COMPOSITE_TYPE)
     return content

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -19,19 +18,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from modiste import files
 from modiste.plotting import figures
-from modiste.plotting.figures import COLOURS, DPI
+from modiste.plotting.figures import COLOURS, DPI, SMALL
 
 WIDTH = 4.6  # inches: text of 8 points can still be read where a phone shows this much
-SMALL = 8  # points
 RASTER_DPI = 144  # of points too many to be drawn as vectors
 LINES = tuple("#B3A100" if colour == "#F0E442" else colour for colour in COLOURS)  # its yellow is too pale for a line
 STYLES = ("-", "--", ":", "-.")
 QUIET = "#888888"  # seen on white and on black
 PALE, DARK = "#ffffff", "#111111"
 LEGEND_LINE = 0.17  # inches
-FREE_LINES = 4  # of a legend, for which a figure has room; for more it grows
+FREE_LINES = 4  # of a legend for which a figure has room; it grows for more
 
 Line = tuple[Sequence[float], Sequence[float]]
 """Places along the horizontal axis and the values there."""
@@ -54,20 +51,20 @@ def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, s
     """
     figure, axes = _figure(2.9)
     for index, (name, several) in enumerate(lines.items()):
-        colour, style = _look(index)
+        colour, style = _style(index)
         several = [line for line in several if len(line[0])]
         if not several:
             continue
         if len(several) == 1:
-            axes.plot(*several[0], _drawn(several[0][0], style), color=colour, lw=1.3, ms=5, label=name)
+            axes.plot(*several[0], _line_or_marker(several[0][0], style), color=colour, lw=1.3, ms=5, label=name)
             continue
         for line in several:
-            axes.plot(*line, _drawn(line[0], style), color=colour, lw=0.6, ms=3, alpha=0.6)
+            axes.plot(*line, _line_or_marker(line[0], style), color=colour, lw=0.6, ms=3, alpha=0.6)
         places, values = _aligned(several)
         if places[0] == places[-1]:  # one place that all have: a mean with its range
             places, values = places[:1], values[:, :1]
             axes.vlines(places, values.min(0), values.max(0), color=colour, alpha=0.3, lw=3)
-        axes.plot(places, values.mean(0), _drawn(places, style), color=colour, lw=1.6, ms=6, label=name)
+        axes.plot(places, values.mean(0), _line_or_marker(places, style), color=colour, lw=1.6, ms=6, label=name)
         axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
     if share:
         axes.set_ylim(0, 1.02)
@@ -81,7 +78,7 @@ def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, s
     return figure
 
 
-def _drawn(places: Sequence[float] | NDArray[np.float64], style: str) -> str:
+def _line_or_marker(places: Sequence[float] | NDArray[np.float64], style: str) -> str:
     """The line style, or a marker for what has one point only, which no line would show."""
     return style if len(places) > 1 else "o"
 
@@ -93,34 +90,57 @@ def _aligned(lines: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return places, np.stack([np.interp(places, *line) for line in lines])
 
 
-def bars(
-    rows: Sequence[Bar], x_label: str, *, floor: float | None = None, ceiling: float | None = None, share: bool = False
-) -> Figure:
+def bars(rows: Sequence[Bar], x_label: str, *, real: float | None = None, trivial: float | None = None) -> Figure:
     """Horizontal bars with intervals and single values as dots; a line where real images stand.
 
-    The ceiling is drawn where it is at most three times as far as the longest bar.
+    The trivial baseline is drawn where it is at most three times as far as the longest bar.
     """
     figure, axes = _figure(0.95 + 0.34 * len(rows))
     places = np.arange(len(rows))
-    axes.barh(places, [row.value for row in rows], 0.62, color=[_look(k)[0] for k in range(len(rows))], alpha=0.75)
+    axes.barh(places, [row.value for row in rows], 0.62, color=[_style(k)[0] for k in range(len(rows))], alpha=0.75)
     for place, row in enumerate(rows):
         if row.interval is not None:
             low, high = row.interval
             axes.plot([low, high], [place, place], color="black", lw=1.2)
             axes.plot([low, high], [place, place], "|", color="black", ms=6, mew=1.2)
         axes.plot(row.points, [place] * len(row.points), "o", color="black", mfc="none", ms=3.2, mew=0.7)
-    if floor is not None:
-        axes.axvline(floor, color=COLOURS[3], lw=1.4, ls="--", label="real images (floor)")
+    if real is not None:
+        axes.axvline(real, color=COLOURS[3], lw=1.4, ls="--", label="real images")
     longest = max([abs(row.value) for row in rows] + [1e-12])
-    if ceiling is not None and abs(ceiling) <= 3 * longest:
-        axes.axvline(ceiling, color=QUIET, lw=1.4, ls=":", label="learned nothing (ceiling)")
+    if trivial is not None and abs(trivial) <= 3 * longest:
+        axes.axvline(trivial, color=QUIET, lw=1.4, ls=":", label="learned nothing")
     axes.set_yticks(places, [row.label for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(x_label, fontsize=SMALL)
-    if share:
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    if floor is not None:
+    if real is not None:
         _legend(figure, axes)
+    return figure
+
+
+def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
+    """Bars with the number of images per class, one colour per split."""
+    splits, classes = len(counts_by_split), len(class_names)
+    figure = _empty(1.2 + 0.34 * classes * max(1, splits) ** 0.5, 7)
+    axes = figure.subplots()
+    height = 0.8 / splits
+    rows = np.arange(classes)
+    for index, (split, counts) in enumerate(counts_by_split.items()):
+        bars = axes.barh(
+            rows + (index - (splits - 1) / 2) * height,
+            counts,
+            height * 0.92,
+            color=COLOURS[index % len(COLOURS)],
+            label=f"{split} ({sum(counts):,})",
+        )
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=SMALL - 1)
+    axes.set_yticks(rows, [figures.plain(name) for name in class_names])
+    axes.invert_yaxis()
+    axes.set_ylabel("class")
+    axes.set_xlabel("images")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=splits, frameon=False, fontsize=SMALL)
     return figure
 
 
@@ -130,7 +150,7 @@ def radar(spokes: Sequence[str], values: Mapping[str, Sequence[float]]) -> Figur
     axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * k / len(spokes) for k in range(len(spokes))]
     for index, (name, row) in enumerate(values.items()):
-        colour, style = _look(index)
+        colour, style = _style(index)
         axes.plot([*angles, angles[0]], [*row, row[0]], style, color=colour, lw=1.4, label=name, marker="o", ms=2.5)
         if len(values) <= 3:
             axes.fill([*angles, angles[0]], [*row, row[0]], color=colour, alpha=0.06, lw=0)
@@ -175,9 +195,9 @@ def clouds(
 ) -> Figure:
     """Two clouds of points [N, 2] by colour and shape, and names at their places."""
     figure, axes = _figure(3.8)
-    look = {"ms": 2.6, "mew": 0.6, "ls": "", "rasterized": True}
-    axes.plot(*real.T, marker="o", mfc="none", color=COLOURS[0], label=f"real ({len(real):,})", **look)  # type: ignore[arg-type]
-    axes.plot(*generated.T, marker="x", color=COLOURS[1], label=f"generated ({len(generated):,})", **look)  # type: ignore[arg-type]
+    style = {"ms": 2.6, "mew": 0.6, "ls": "", "rasterized": True}
+    axes.plot(*real.T, marker="o", mfc="none", color=COLOURS[0], label=f"real ({len(real):,})", **style)  # type: ignore[arg-type]
+    axes.plot(*generated.T, marker="x", color=COLOURS[1], label=f"generated ({len(generated):,})", **style)  # type: ignore[arg-type]
     for name, place in names.items():
         box = {"boxstyle": "round,pad=0.15", "fc": PALE, "ec": QUIET, "lw": 0.4, "alpha": 0.85}
         axes.text(*place, figures.plain(name), ha="center", va="center", fontsize=SMALL - 2, color=DARK, bbox=box)
@@ -193,10 +213,10 @@ def ranges(
 ) -> Figure:
     """Shares of a sample up to each value (distribution functions), a colour per name; references dashed in black."""
     figure, axes = _figure(2.7)
-    looks = [(name, sample, *_look(k)) for k, (name, sample) in enumerate(samples.items())]
+    lines = [(name, sample, *_style(k)) for k, (name, sample) in enumerate(samples.items())]
     label = "unseen real images"
-    looks += [(f"_{label}" if k else label, one, "black", "--") for k, one in enumerate(references)]
-    for name, sample, colour, style in looks:
+    lines += [(f"_{label}" if k else label, one, "black", "--") for k, one in enumerate(references)]
+    for name, sample, colour, style in lines:
         steps = np.linspace(0, 1, 101)
         axes.plot(np.quantile(sample, steps), steps, style, color=colour, lw=1.3, label=name)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -210,7 +230,7 @@ def ranges(
 def svg(figure: Figure, label: str) -> str:
     """The figure as an SVG element: text as text, black as the page's own colour, no two ids alike on one page."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modiste"}), figures.lettering():
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "modiste"}), figures.missing_letters_reported():
         figure.savefig(buffer, format="svg", dpi=RASTER_DPI, transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -225,29 +245,6 @@ def svg(figure: Figure, label: str) -> str:
     text = text.replace("#000000", "currentColor")
     text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1))
     return text.replace("<svg ", f'<svg role="img" aria-label="{_escaped(label)}" ', 1)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as PNG on white."""
-    buffer = io.BytesIO()
-    with figures.lettering():
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def vectors(figure: Figure, file_type: Literal["svg", "pdf"]) -> bytes:
-    """The figure as a file of its own, on white; the same figure gives the same bytes.
-
-    Text is drawn in SVG, so that it looks alike everywhere, and is text in PDF (TrueType fonts within).
-    """
-    metadata = {"Date" if file_type == "svg" else "CreationDate": None, "Creator": files.MARK}
-    buffer = io.BytesIO()
-    with (
-        figures.lettering(),
-        mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "modiste", "pdf.fonttype": 42}),
-    ):
-        figure.savefig(buffer, format=file_type, dpi=DPI, metadata=metadata)
-    return buffer.getvalue()
 
 
 def _rounded(tag: str) -> str:
@@ -266,7 +263,7 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
-def _look(index: int) -> tuple[str, str]:
+def _style(index: int) -> tuple[str, str]:
     """Colour and line style of the line of that number; never two alike among 32."""
     return LINES[index % len(LINES)], STYLES[index // len(LINES) % len(STYLES)]
 
@@ -280,8 +277,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=SMALL - 1)
 
 
-def _empty(height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+def _empty(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of that size in inches, drawn by Agg without any global state."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -1,4 +1,4 @@
-"""Pictures: one function each, arrays in, a matplotlib Figure out; `save` writes it."""
+"""Figures of images, and what every figure needs: colours, names, files. Arrays in, a matplotlib Figure out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -21,51 +21,65 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from modiste import files, progress
+from modiste.plotting.tiles import GAP, arrange
+
+FileType = Literal["png", "svg", "pdf"]
 
 # Okabe and Ito's palette, told apart with every kind of colour vision (jfly.uni-koeln.de/color, 2002)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 DPI = 150
-GAP = 2  # white pixels between two tiles of a sheet
-MAGNIFICATION = 3  # figure dots per image pixel, a whole number so that tiles stay crisp
 SMALL = 8  # points
-LONGEST = 32  # signs of a class's name in a picture
-TILE = 84  # dots, about
+LONGEST_NAME = 32  # characters of a class's name in a picture
+MAGNIFICATION = 3  # figure dots per image pixel, a whole number so that images stay crisp
+TILE_SIDE = 84  # dots of a captioned tile, about
+TILE_GAP = 6  # dots between two captioned tiles, in which the frame of a marked one has room
+FRAME = 3  # dots
 CAPTION = 32  # dots: two lines of small text
-WITHOUT_FONT: set[str] = set()  # letters that the user has been told of
+REPORTED_LETTERS: set[str] = set()
+"""Letters without a font, of which the user has been told."""
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure as a file of the path's type, whole or not at all, with a mark that Modiste made it."""
-    files.write_bytes(path, drawn(figure, path.suffix.removeprefix(".") or "png"))
+    """Write the figure atomically as a file of the path's type, with a mark that Modiste made it."""
+    file_type: Any = path.suffix.removeprefix(".") or "png"
+    files.write_bytes(path, encode(figure, file_type))
 
 
-def drawn(figure: Figure, kind: str) -> bytes:
-    """The figure as the content of a png, svg or pdf file, which says that Modiste made it, and no time."""
+def encode(figure: Figure, file_type: FileType, *, marked: bool = True) -> bytes:
+    """The figure as the content of a file on white; equal figures give equal bytes.
+
+    Text is drawn in SVG, so that it looks the same everywhere, and is text in PDF (TrueType fonts within). A PNG that
+    gets other metadata later is made without the mark that Modiste wrote it.
+    """
     metadata = {
-        "png": {"Software": files.MARK},
+        "png": {"Software": None},
         "svg": {"Creator": files.MARK, "Date": None},
         "pdf": {"Creator": files.MARK, "CreationDate": None},
-    }[kind]
+    }[file_type]
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "modiste"}), lettering(), progress.stage("drawing"):
-        figure.savefig(buffer, dpi=figure.dpi, format=kind, metadata=metadata)
-    return files.with_mark(buffer.getvalue())
+    with (
+        mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "modiste", "pdf.fonttype": 42}),
+        missing_letters_reported(),
+        progress.stage("drawing"),
+    ):
+        figure.savefig(buffer, dpi=figure.dpi, format=file_type, metadata=metadata)
+    return files.with_mark(buffer.getvalue()) if marked else buffer.getvalue()
 
 
 @contextmanager
-def lettering() -> Iterator[None]:
-    """To draw in: letters that no font here has are said once, in a sentence; matplotlib warns at every use."""
+def missing_letters_reported() -> Iterator[None]:
+    """While drawing: report letters that no font here has once, in a sentence; matplotlib warns at every use."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always")
         yield
     missing = ""
-    for one in caught:
-        if found := re.match(r"Glyph (\d+) .*missing from", str(one.message)):
-            missing += chr(int(found[1]))
+    for warning in caught:
+        if match := re.match(r"Glyph (\d+) .*missing from", str(warning.message)):
+            missing += chr(int(match[1]))
         else:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    if missing := "".join(dict.fromkeys(letter for letter in missing if letter not in WITHOUT_FONT)):
-        WITHOUT_FONT.update(missing)
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if missing := "".join(dict.fromkeys(letter for letter in missing if letter not in REPORTED_LETTERS)):
+        REPORTED_LETTERS.update(missing)
         progress.log_plain(f"note: no font that matplotlib finds has {missing}; pictures show boxes for them")
 
 
@@ -74,34 +88,7 @@ def plain(text: str) -> str:
 
     A name of 250 letters would leave no room for anything else.
     """
-    return (text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…").replace("$", r"\$")
-
-
-def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
-    """Bars with the number of images per class, one colour per split."""
-    splits, classes = len(counts_by_split), len(class_names)
-    figure = _figure(7, 1.2 + 0.34 * classes * max(1, splits) ** 0.5)
-    axes = figure.subplots()
-    height = 0.8 / splits
-    rows = np.arange(classes)
-    for index, (split, counts) in enumerate(counts_by_split.items()):
-        bars = axes.barh(
-            rows + (index - (splits - 1) / 2) * height,
-            counts,
-            height * 0.92,
-            color=COLOURS[index % len(COLOURS)],
-            label=f"{split} ({sum(counts):,})",
-        )
-        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=SMALL - 1)
-    axes.set_yticks(rows, [plain(name) for name in class_names])
-    axes.invert_yaxis()
-    axes.set_ylabel("class")
-    axes.set_xlabel("images")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.margins(x=0.1)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper right", ncols=splits, frameon=False, fontsize=SMALL)
-    return figure
+    return (text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…").replace("$", r"\$")
 
 
 def rows_of_classes(
@@ -110,13 +97,13 @@ def rows_of_classes(
     class_names: Sequence[str],
     per_class: int = 10,
 ) -> Figure:
-    """Images uint8 [N, C, H, W] as they are, one class per row, of each the first ones."""
+    """Images uint8 [N, C, H, W] as they are: the first ones of each class in a row."""
     _, channels, height, width = pixels.shape
-    tiles = np.full((len(class_names), per_class, channels, height, width), 255, np.uint8)
+    rows = np.full((len(class_names), per_class, channels, height, width), 255, np.uint8)
     for label in range(len(class_names)):
         first = np.flatnonzero(labels == label)[:per_class]
-        tiles[label, : len(first)] = pixels[first]
-    axes = _sheet(tiles.reshape(-1, channels, height, width), per_class, left=180, bottom=68)
+        rows[label, : len(first)] = pixels[first]
+    figure, axes = _image_axes(rows.reshape(-1, channels, height, width), per_class, left=180, bottom=68)
     middles = [(height + GAP) * row + height / 2 for row in range(len(class_names))]
     axes.set_yticks(middles, [plain(name) for name in class_names])
     axes.set_xticks(
@@ -125,7 +112,7 @@ def rows_of_classes(
     )
     axes.set_xlabel("images drawn from the whole class, in the order of the data set", fontsize=SMALL)
     axes.tick_params(length=0, labelsize=SMALL)
-    return axes.get_figure(root=True) or Figure()
+    return figure
 
 
 def image_grid(pixels: NDArray[np.uint8], columns: int, titles: Sequence[str] | None = None) -> Figure:
@@ -135,14 +122,40 @@ def image_grid(pixels: NDArray[np.uint8], columns: int, titles: Sequence[str] | 
     # a title needs room: about 1.25 lines of text, counted in image pixels
     magnification = MAGNIFICATION if not titles else max(MAGNIFICATION, -(-120 // width))
     room = round(lines * 1.25 * SMALL / 72 * DPI / magnification)
-    axes = _sheet(pixels, columns, below=room, magnification=magnification)
+    figure, axes = _image_axes(pixels, columns, below=room, magnification=magnification)
     axes.set_xticks([])
     axes.set_yticks([])
     for index, title in enumerate(titles or ()):
         row, column = divmod(index, columns)
         x, y = (width + GAP) * column + width / 2, (height + GAP + room) * row + height + 0.5
         axes.text(x, y, plain(title), ha="center", va="top", fontsize=SMALL - 1, linespacing=1.1)
-    return axes.get_figure(root=True) or Figure()
+    return figure
+
+
+def _image_axes(
+    images: NDArray[np.uint8],
+    columns: int,
+    *,
+    below: int = 0,
+    left: int = 15,
+    bottom: int = 15,
+    magnification: int = MAGNIFICATION,
+) -> tuple[Figure, Axes]:
+    """A figure that shows images uint8 [N, C, H, W] in rows at a whole magnification, with margins in dots.
+
+    `below` is room under each image, in its pixels.
+    """
+    sheet = arrange(images, min(columns, len(images)), below=below)
+    height, width, channels = sheet.shape
+    drawn_y, drawn_x = height * magnification, width * magnification  # all sizes in dots
+    total_x, total_y = drawn_x + left + 15, drawn_y + bottom + 15
+    figure = Figure(figsize=(total_x / DPI, total_y / DPI), dpi=DPI)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((left / total_x, bottom / total_y, drawn_x / total_x, drawn_y / total_y))
+    colours = np.repeat(sheet, 3, axis=2) if channels == 1 else sheet  # RGB passes through no colour map
+    axes.imshow(colours, interpolation="nearest", extent=(0, width, height, 0), aspect="auto")
+    axes.spines[:].set_visible(False)
+    return figure, axes
 
 
 @dataclass(frozen=True)
@@ -163,121 +176,72 @@ class TileRows:
     rows: Sequence[tuple[str, Sequence[Sequence[Tile]]]]
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A text at a place in dots from the left and from the top, with matplotlib's settings."""
+
+    x: float
+    y: float
+    text: str
+    style: Mapping[str, Any]
+
+
 def tile_rows(title: str, sections: Sequence[TileRows]) -> Figure:
     """Labelled rows of captioned tiles of one size, in groups that stand apart, dot by dot at a whole magnification."""
     any_tile = next(tile for section in sections for _, groups in section.rows for group in groups for tile in group)
     height, width = any_tile.pixels.shape[1:]
-    times = max(1, round(TILE / width))
-    high, wide, left, apart = height * times, width * times, 150, 22
-    texts: list[tuple[float, float, str, dict[str, Any]]] = [(16, 14, title, {"fontsize": SMALL + 3, "weight": "bold"})]
-    tiles: list[tuple[int, int, Tile]] = []
+    scale = max(1, round(TILE_SIDE / width))
+    height, width, label_width, group_gap = height * scale, width * scale, 150, 22
+    step = width + TILE_GAP
+    texts = [_Text(16, 14, title, {"fontsize": SMALL + 3, "weight": "bold"})]
+    placed: list[tuple[int, int, Sequence[Tile]]] = []  # top, left, tiles side by side
     top, right = 58, 0
     for section in sections:
         columns = itertools.zip_longest(*(groups for _, groups in section.rows), fillvalue=())
         sizes = [max(map(len, column)) for column in columns]
-        starts = [left + sum(sizes[:k]) * (wide + 6) + k * apart for k in range(len(sizes) + 1)]
-        right = max(right, starts[-1] - apart - 6)
-        texts.append((16, top, section.heading, {"fontsize": SMALL, "color": COLOURS[0]}))
+        starts = [label_width + sum(sizes[:k]) * step + k * group_gap for k in range(len(sizes) + 1)]
+        right = max(right, starts[-1] - group_gap - TILE_GAP)
+        texts.append(_Text(16, top, section.heading, {"fontsize": SMALL, "color": COLOURS[0]}))
         top += 30
         for start, size, head in zip(starts, sizes, section.heads, strict=False):
-            texts.append((start, top, textwrap.fill(head, max(12, size * (wide + 6) // 8)), {"fontsize": SMALL - 1}))
+            texts.append(_Text(start, top, textwrap.fill(head, max(12, size * step // 8)), {"fontsize": SMALL - 1}))
         top += 42 if section.heads else 0
         for label, groups in section.rows:
             wrapped = textwrap.fill(label, 15, replace_whitespace=False, break_long_words=False)
-            texts.append((left - 14, top + high / 2, wrapped, {"fontsize": SMALL - 1, "ha": "right", "va": "center"}))
-            for start, group in zip(starts, groups, strict=False):
-                tiles += [(top, start + k * (wide + 6), tile) for k, tile in enumerate(group)]
-            top += high + CAPTION + 12
+            style = {"fontsize": SMALL - 1, "ha": "right", "va": "center"}
+            texts.append(_Text(label_width - 14, top + height / 2, wrapped, style))
+            placed += [(top, start, group) for start, group in zip(starts, groups, strict=False) if group]
+            top += height + CAPTION + 12
         top += 22
     canvas = np.full((top, right + 20, 3), 255, np.uint8)
-    for y, x, tile in tiles:
-        if tile.marked:
-            canvas[y - 3 : y + high + 3, x - 3 : x + wide + 3] = _rgb(COLOURS[3])
-        canvas[y : y + high, x : x + wide] = tile.pixels.repeat(times, 1).repeat(times, 2).transpose(1, 2, 0)
-        for k, line in enumerate(tile.caption.split("\n")):
-            look = {"fontsize": SMALL - 2, "ha": "center", "va": "baseline"}
-            texts.append((x + wide / 2, y + high + 15 + 14 * k, line, look))
-    return _written_on(canvas, texts)
+    for y, left, group in placed:
+        row = arrange(np.stack([tile.pixels for tile in group]), len(group), scale=scale, gap=TILE_GAP)
+        canvas[y : y + height, left : left + row.shape[1]] = row
+        for x, tile in zip(itertools.count(left, step), group, strict=False):
+            if tile.marked:
+                _frame(canvas[y - FRAME : y + height + FRAME, x - FRAME : x + width + FRAME])
+            style = {"fontsize": SMALL - 2, "ha": "center", "va": "baseline"}
+            for k, line in enumerate(tile.caption.split("\n")):
+                texts.append(_Text(x + width / 2, y + height + 15 + 14 * k, line, style))
+    return _write_on(canvas, texts)
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def _frame(part: NDArray[np.uint8]) -> None:
+    """Colour the outermost dots of this part of a canvas."""
+    inside = part[FRAME:-FRAME, FRAME:-FRAME].copy()
+    part[:] = tuple(bytes.fromhex(COLOURS[3][1:]))
+    part[FRAME:-FRAME, FRAME:-FRAME] = inside
 
 
-def _written_on(canvas: NDArray[np.uint8], texts: Sequence[tuple[float, float, str, Mapping[str, Any]]]) -> Figure:
-    """A figure of these dots [H, W, 3] with texts at places in dots from the left and from the top."""
-    high, wide = canvas.shape[:2]
-    figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI)
+def _write_on(canvas: NDArray[np.uint8], texts: Sequence[_Text]) -> Figure:
+    """A figure of these dots [H, W, 3] with texts on it."""
+    height, width = canvas.shape[:2]
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(canvas, interpolation="nearest", extent=(0, wide, high, 0), aspect="auto")
+    axes.imshow(canvas, interpolation="nearest", extent=(0, width, height, 0), aspect="auto")
     axes.set_axis_off()
-    for x, y, text, look in texts:
-        axes.text(x, y, text, **{"va": "top", "linespacing": 1.15, "parse_math": False, **look})
+    for text in texts:
+        style = {"va": "top", "linespacing": 1.15, "parse_math": False, **text.style}
+        axes.text(text.x, text.y, text.text, **style)
     return figure
-
-
-def ladders(
-    kinds: Mapping[str, tuple[str, Sequence[float]]], values: Mapping[str, Mapping[str, Sequence[float]]]
-) -> Figure:
-    """Scores over rising strengths, one panel per kind: `kinds` has unit and strengths, `values` a line per extractor.
-
-    Values are multiples of the undamaged images' score, on a logarithmic axis from 0.5 on.
-    """
-    columns = 3
-    figure = _figure(7.5, 2.3 * -(-len(kinds) // columns))
-    panels = figure.subplots(-(-len(kinds) // columns), columns, sharey=True, squeeze=False).flat
-    for axes, (kind, (unit, strengths)) in zip(panels, kinds.items(), strict=False):
-        for index, (name, lines) in enumerate(values.items()):
-            axes.plot([0, *strengths], [1, *lines[kind]], "o-", ms=3, lw=1, color=COLOURS[index], label=name)
-        axes.axhline(1, color="#999999", lw=0.7, ls=":")
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.5)
-        axes.set_title(kind, fontsize=SMALL + 1)
-        axes.set_xlabel(unit, fontsize=SMALL)
-        axes.tick_params(labelsize=SMALL - 1)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supylabel("Fréchet distance / that of undamaged images", fontsize=SMALL)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(values), frameon=False, fontsize=SMALL)
-    return figure
-
-
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, drawn by Agg without any global state."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _sheet(
-    tiles: NDArray[np.uint8],
-    columns: int,
-    *,
-    below: int = 0,
-    left: int = 15,
-    bottom: int = 15,
-    magnification: int = MAGNIFICATION,
-) -> Axes:
-    """Axes that show tiles uint8 [N, C, H, W] in rows at a whole magnification, with margins in dots.
-
-    Nothing is rescaled: black is 0 and white is 255 in every tile. `below` is room under each tile, in its pixels.
-    """
-    count, channels, height, width = tiles.shape
-    rows, columns = -(-count // columns), min(columns, count)
-    step_y, step_x = height + GAP + below, width + GAP
-    sheet = np.full((rows * step_y - GAP, columns * step_x - GAP, channels), 255, np.uint8)
-    for index, tile in enumerate(tiles):
-        row, column = divmod(index, columns)
-        top, start = row * step_y, column * step_x
-        sheet[top : top + height, start : start + width] = tile.transpose(1, 2, 0)
-    drawn_y, drawn_x = sheet.shape[0] * magnification, sheet.shape[1] * magnification  # all sizes in dots
-    total_x, total_y = drawn_x + left + 15, drawn_y + bottom + 15
-    figure = Figure(figsize=(total_x / DPI, total_y / DPI), dpi=DPI)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((left / total_x, bottom / total_y, drawn_x / total_x, drawn_y / total_y))
-    shown = np.repeat(sheet, 3, axis=2) if channels == 1 else sheet  # RGB passes through no colour map
-    extent = (0, sheet.shape[1], sheet.shape[0], 0)
-    axes.imshow(shown, interpolation="nearest", extent=extent, aspect="auto")
-    axes.spines[:].set_visible(False)
-    return axes

@@ -14,7 +14,7 @@ from modiste.data.images import Images, content_digest, describe_images
 from modiste.data.sets import has_test, open_data
 from modiste.errors import ModisteError
 from modiste.metrics import features, functional, suite
-from modiste.plotting import charts, figures
+from modiste.plotting import charts, tiles
 from modiste.provenance import metadata
 from modiste.reports import pictures
 from modiste.reports.blocks import Block, Cell, Chart, Fold, Gallery, Paragraph, Picture, Section, Table, Tiles
@@ -65,7 +65,7 @@ def _stage_pictures(
     for stage, grid in pictures.stages(run).items():
         images = int(grid.stem)
         about = f"{stage}, {images:,} images shown (epoch {images / epoch_images:.1f})"
-        sheet = pictures.sheet(pictures.tiles(run, grid)[chosen], columns)
+        sheet = tiles.picture_of(tiles.read_grid(grid, trained_shape(run).size)[chosen], columns)
         scale = 2 if trained_shape(run).size <= 40 else 1
         caption = f"{configuration.name}, {about}" + (f", seed {member.seed}" if comparison.is_study else "")
         alt = f"{len(chosen)} images that {configuration.name} makes at the {about}"
@@ -74,7 +74,7 @@ def _stage_pictures(
 
 
 def _width(run: Run, columns: int) -> int:
-    return columns * (trained_shape(run).size + pictures.GAP) - pictures.GAP
+    return columns * (trained_shape(run).size + tiles.GAP) - tiles.GAP
 
 
 @dataclass(frozen=True)
@@ -174,17 +174,18 @@ def data_section(gaze: GalleryInputs, say: Say) -> Section | None:
     train = open_data(dataset, part="train")
     sets = {"train": train} | ({"test": open_data(dataset, part="test")} if has_test(dataset) else {})
     if train.labels is None:
-        sheet = pictures.sheet(train.pixels[:30], 10)
+        sheet = tiles.picture_of(train.pixels[:30], 10)
         picture = Picture("first-images", writers.png(sheet), "The first training images", 2 * sheet.width)
         return Section("data", "The data set", [Paragraph(describe_images(train)), picture])
     counts = {split: inspection.class_counts(images) for split, images in sets.items() if images.labels is not None}
     rows: list[list[Cell]] = []
     for label, name in enumerate(train.class_names):
-        tiles = train.pixels[np.flatnonzero(train.labels == label)[:SHOWN]]
-        strip = Picture(f"class-{label}", pictures.strip(tiles), f"The first {len(tiles)} training images of {name}",
-                        _strip_width(train))  # fmt: skip
+        first = train.pixels[np.flatnonzero(train.labels == label)[:SHOWN]]
+        content = writers.png(tiles.picture_of(first, len(first)))
+        alt = f"The first {len(first)} training images of {name}"
+        strip = Picture(f"class-{label}", content, alt, _strip_width(train))
         rows.append([name, *[f"{counts[split][name]:,}" for split in counts], strip])
-    figure = figures.class_counts({split: list(of.values()) for split, of in counts.items()}, train.class_names)
+    figure = charts.class_counts({split: list(of.values()) for split, of in counts.items()}, train.class_names)
     even = all(len(set(of.values())) == 1 for of in counts.values())
     alt = "Bars of images per class: " + ("all classes are equally frequent" if even else "counts as in the table")
     heads = ["class", *counts, f"first {SHOWN} training images"]
@@ -196,7 +197,7 @@ def data_section(gaze: GalleryInputs, say: Say) -> Section | None:
 
 def _strip_width(images: Images) -> int:
     width = images.pixels.shape[3]
-    return int((SHOWN * (width + pictures.GAP) - pictures.GAP) * (2 if width <= 32 else 1))
+    return int((SHOWN * (width + tiles.GAP) - tiles.GAP) * (2 if width <= 32 else 1))
 
 
 def prediction_section(comparison: Comparison, gaze: GalleryInputs) -> Section | None:

@@ -5,14 +5,11 @@ What takes longer than a moment is kept in the cache of `modiste.features`, by t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from modiste import cache
 from modiste.config import Data
@@ -23,15 +20,15 @@ from modiste.evaluation import sources
 from modiste.metrics import features, suite
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.nearest_neighbours import nearest
+from modiste.plotting import tiles
 from modiste.reports.inputs import trained_shape
 from modiste.runs import Run
-from modiste.sampling import generators, writers
+from modiste.sampling import generators
 
 EXAMINED = 1_000
 """Images per side of a cloud."""
 SEARCHED = 300
 """Images whose nearest training image is looked for."""
-GAP = 2  # white pixels between two images of a sheet
 PERPLEXITY = 30.0
 
 
@@ -103,7 +100,7 @@ def nearest_training(images: Images, train: Images, judge: Extractor) -> tuple[N
 def pairs(above: Images, below: NDArray[np.uint8], judge: Extractor) -> NDArray[np.uint8]:
     """Each image above its partner, at the judge's size: uint8 [N, C, 2 H + 2, W]."""
     upper, lower = features.fit_pixels(above.pixels, judge.shape), features.fit_pixels(below, judge.shape)
-    gap = np.full((len(upper), upper.shape[1], GAP, upper.shape[3]), 255, np.uint8)
+    gap = np.full((len(upper), upper.shape[1], tiles.GAP, upper.shape[3]), 255, np.uint8)
     return np.concatenate([upper, gap, lower], axis=2)
 
 
@@ -163,40 +160,12 @@ def stages(run: Run) -> dict[str, Path]:
     return {stage: found[stage] for stage in once.values()}
 
 
-def tiles(run: Run, grid: Path) -> NDArray[np.uint8]:
-    """The images uint8 [N, C, H, W] of a grid that `sample.grid` has drawn, at their own size."""
-    side = trained_shape(run).size
-    scale, gap = max(1, round(56 / side)), 2
-    with Image.open(grid) as picture:
-        dots = np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
-    dots = dots[:, :, None] if dots.ndim == 2 else dots
-    step = side * scale + gap
-    found = [
-        dots[top : top + side * scale : scale, left : left + side * scale : scale].transpose(2, 0, 1)
-        for top in range(gap, dots.shape[0] - side * scale + 1, step)
-        for left in range(gap, dots.shape[1] - side * scale + 1, step)
-    ]
-    return np.stack(found)
-
-
 def chosen_tiles(run: Run, per_class: int) -> list[int]:
     """Which tiles of a run's grids a report shows: so many noises of each class, or ten times as many without."""
     classes = trained_shape(run).classes
     if not classes:
         return list(range(min(64, 10 * per_class)))
     return [10 * label + noise for label in range(min(10, classes)) for noise in range(min(10, per_class))]
-
-
-def sheet(pixels: NDArray[np.uint8], columns: int) -> Image.Image:
-    """Images uint8 [N, C, H, W] in rows, dot for dot."""
-    count, channels, height, width = pixels.shape
-    rows = math.ceil(count / columns)
-    shape = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels)
-    canvas = np.full(shape, 255, np.uint8)
-    for k, image in enumerate(pixels):
-        top, left = (k // columns) * (height + GAP), (k % columns) * (width + GAP)
-        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
 
 
 def film(run: Run, frames: int, per_class: int) -> bytes | None:
@@ -211,9 +180,6 @@ def film(run: Run, frames: int, per_class: int) -> bytes | None:
     chosen = np.array(chosen_tiles(run, per_class))
     order = chosen if not trained_shape(run).classes else chosen.reshape(-1, per_class).T.ravel()
     columns = -(-len(order) // per_class)
-    return generators.gif([sheet(tiles(run, grids[k])[order], columns) for k in kept], seconds=4.0)
-
-
-def strip(pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> bytes:
-    """Images side by side as PNG."""
-    return writers.png(sheet(np.asarray(pixels), len(pixels)))
+    side = trained_shape(run).size
+    frames_ = [tiles.picture_of(tiles.read_grid(grids[k], side)[order], columns) for k in kept]
+    return generators.gif(frames_, seconds=4.0)

@@ -16,10 +16,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from modiste import files as safe_files
-from modiste.plotting import charts, figures
+from modiste.plotting import charts, figures, tiles
 from modiste.provenance import metadata
-from modiste.reports import pictures
 from modiste.reports.blocks import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
+from modiste.sampling import writers
 from modiste.version import __version__
 
 TILE_WIDTH = 56  # CSS pixels at least, a whole multiple of the image's own
@@ -63,8 +63,8 @@ def _picture(picture: Picture) -> Markup:
 
 
 def _tile_pairs(block: Tiles) -> list[tuple[str, str]]:
-    tiles = [_data(pictures.strip(image[None]), "png") for image in block.pixels]
-    return list(zip(tiles, block.captions, strict=True))
+    sources = [_data(writers.png(tiles.picture_of(image[None], 1)), "png") for image in block.pixels]
+    return list(zip(sources, block.captions, strict=True))
 
 
 def _tile_width(block: Tiles) -> int:
@@ -126,15 +126,15 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
         if block.caption:
             yield f"*{_plain(block.caption)}*"
     elif isinstance(block, Chart):
-        yield _link(block.name, _compact(charts.png(block.figure)), block.alt, folder, files)
+        yield _link(block.name, _compact(figures.encode(block.figure, "png")), block.alt, folder, files)
         vectors = []
         for file_type in ("svg", "pdf"):
-            files[f"{block.name}.{file_type}"] = charts.vectors(block.figure, file_type)
+            files[f"{block.name}.{file_type}"] = figures.encode(block.figure, file_type)
             vectors.append(f"[{file_type.upper()}]({folder}/{block.name}.{file_type})")
         yield f"{f'*{_plain(block.caption)}* ' if block.caption else ''}({', '.join(vectors)})"
     elif isinstance(block, Tiles):
         figure = figures.image_grid(block.pixels, 10, block.captions)
-        content = _compact(charts.png(figure))
+        content = _compact(figures.encode(figure, "png"))
         content = metadata.stamp(content, {"Title": block.alt}, block.source_type) if block.source_type else content
         yield _link(block.name, content, block.alt, folder, files)
     elif isinstance(block, Gallery):

@@ -337,7 +337,7 @@ def bar_chart(comparison: Comparison, score: str) -> Chart:
     described = "; ".join(f"{row.label} {records.format_number(row.value)}" for row in rows)
     alt = f"Bars of {name} ({better}): {described}; real images {records.format_number(floor)}"
     caption = f"{score}. A generator that learned nothing gets {records.format_number(ceiling)}."
-    drawn = charts.bars(rows, f"{name} ({better})", floor=floor, ceiling=ceiling)
+    drawn = charts.bars(rows, f"{name} ({better})", real=floor, trivial=ceiling)
     return Chart(f"bars-{suite.metric_kind(score)}", drawn, alt, caption)
 
 

@@ -27,6 +27,7 @@ from modiste.data.images import Images, to_pixels
 from modiste.data.proportions import label_of
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.layers import ConditionalBatchNorm
+from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.runs import Run, _read_json, read_state
 from modiste.sampling import writers
@@ -245,23 +246,7 @@ def fixed_noise(z_dim: int, classes: int) -> tuple[Tensor, np.ndarray | None, in
 def fixed_grid(generator: nn.Module, z_dim: int, classes: int, title: str) -> bytes:
     """The grid that stands for a generator (see `fixed_noise`), as a PNG file that says it is synthetic."""
     noise, labels, columns = fixed_noise(z_dim, classes)
-    return metadata.stamp(png(grid(generate(generator, noise, labels), columns)), {"Title": title})
-
-
-def grid(pixels: np.ndarray, columns: int) -> Image.Image:
-    """One picture of images uint8 [N, C, H, W] in rows, enlarged by a whole factor; brightness is never rescaled."""
-    count, channels, height, width = pixels.shape
-    if not count:
-        raise UsageError("there is no image to draw; ask for at least one with --count")
-    scale, gap = max(1, round(56 / height)), 2
-    pixels = pixels.repeat(scale, axis=2).repeat(scale, axis=3)
-    height, width = height * scale, width * scale
-    rows = math.ceil(count / columns)
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, dtype=np.uint8)
-    for k, image in enumerate(pixels):
-        top, left = gap + (k // columns) * (height + gap), gap + (k % columns) * (width + gap)
-        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+    return metadata.stamp(png(tiles.grid(generate(generator, noise, labels), columns)), {"Title": title})
 
 
 def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = True) -> bytes:
@@ -354,18 +339,18 @@ def write(
         told = {"Title": images.name, **(facts or {})}
         files.write_bytes(out, seal(picture, told) if seal else files.with_mark(picture))
     else:
-        frames = [grid(image[None], 1) for image in images.pixels]
+        frames = [tiles.grid(image[None], 1) for image in images.pixels]
         files.write_bytes(out, gif(frames, seconds=0.1 * len(frames), synthetic=seal is not None))
 
 
 def _class_rows(images: Images, columns: int | None) -> Image.Image:
     """A grid in which the classes follow each other, one per row where all have the same number of images."""
     if images.labels is None:
-        return grid(images.pixels, columns or min(len(images), 8))
+        return tiles.grid(images.pixels, columns or min(len(images), 8))
     _, counts = np.unique(images.labels, return_counts=True)
     even = len(counts) > 1 and counts.min() == counts.max()
     order = np.argsort(images.labels, kind="stable")
-    return grid(images.pixels[order], columns or (int(counts[0]) if even else min(len(images), 10)))
+    return tiles.grid(images.pixels[order], columns or (int(counts[0]) if even else min(len(images), 10)))
 
 
 def parse_seeds(text: str) -> list[int]:
