@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,40 @@ from modiste.data import toy
 from modiste.data.images import content_digest
 from modiste.data.sets import open_data
 from modiste.metrics import judge
+
+MAY_BE_SKIPPED = (
+    "asks Linux for processes",
+    "forks",  # not on Windows
+    "is not captured",  # a recipe whose steps no CUDA graph can hold
+    "no Chromium is installed",
+    "onnxruntime-web is not in",
+    "only root makes a disk",
+    "root may write everywhere",
+    "shell scripts stand in for apt-get",  # not on Windows
+)
+"""Reasons for which a test may be skipped; any other is an error, so that no test is lost unseen."""
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(allowed in reason for allowed in MAY_BE_SKIPPED):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}: a skip that tests/conftest.py does not allow"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
