@@ -15,6 +15,7 @@ import torch
 from modiste import config, runs
 from modiste.errors import UsageError
 from modiste.experiments import studies, study_config
+from modiste.experiments.folder import ExperimentFolder
 from modiste.experiments.search import spaces
 from modiste.networks.build import Shape, build_discriminator, build_generator
 from modiste.training import losses, setup
@@ -282,14 +283,16 @@ def test_a_study_that_was_begun_holds_the_same_images_out_in_every_run(tmp_path:
     first = study_config.expand(asked, out)
     assert {(one.recipe.data.heldout, one.recipe.data.fit) for one in first} == {("drawn", "crop")}
     out.mkdir()
-    studies._prepare(asked, out, None)
+    studies._prepare(ExperimentFolder(out, "study"), asked, None)
     there = json.loads((out / "plan.json").read_text(encoding="utf-8"))
     for tree in there["configurations"].values():  # as before there was a choice
         for key in ("fit", "background", "heldout", "group_by"):
             tree["data"].pop(key, None)
     there["hash"] = "of before"
     (out / "plan.json").write_text(json.dumps(there), encoding="utf-8")
-    _, again = studies._prepare(asked, out, None)  # also where a configuration, or a seed, has no run yet
+    _, again = studies._prepare(
+        ExperimentFolder(out, "study"), asked, None
+    )  # also where a configuration, or a seed, has no run yet
     assert {(one.recipe.data.heldout, one.recipe.data.fit) for one in again} == {("last", "stretch")}
     for one in again:
         recipe, _ = setup.resolve_run(*as_typed(one.commands[0]))

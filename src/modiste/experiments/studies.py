@@ -29,6 +29,7 @@ from modiste.evaluation import records
 from modiste.evaluation.records import Record
 from modiste.experiments import monitor, runner, study_config, trackers
 from modiste.experiments import results as study_results
+from modiste.experiments.folder import ExperimentFolder, RecipeCopy, recipe_copies
 from modiste.experiments.results import Row
 from modiste.experiments.runner import Job
 from modiste.experiments.study_config import RunSpec, Study
@@ -111,8 +112,9 @@ def study(
     tracker = trackers.choose(track) if track else None
     if ray:
         runner.ray_package()
-    with _locked(path, asked), environment.interruptible() as stopped:
-        asked, planned = _prepare(asked, path, track)
+    held = ExperimentFolder(path, "study")
+    with _locked(held, asked), environment.interruptible() as stopped:
+        asked, planned = _prepare(held, asked, track)
         if ray in (None, "local"):
             jobs = at_a_time(jobs, max(run.processes for run in planned), console)
         for note in dict.fromkeys(note for run in planned for note in run.notes):
@@ -234,42 +236,42 @@ def at_a_time(jobs: int, processes: int, console: Console | None = None) -> int:
 
 
 @contextmanager
-def _locked(path: Path, asked: Study) -> Iterator[None]:
-    """Hold the study folder; not with the lock of run folders, which sweeps up what was left in its runs.
-
-    UsageError where it is none and holds more than a start of this study that was cut off leaves there.
-    """
-    if (path / "plan.json").is_file():
-        study_config.read(path)
+def _locked(folder: ExperimentFolder, study: Study) -> Iterator[None]:
+    """Hold the study folder; UsageError where it holds no study and more than an interrupted start of this one."""
+    if (folder.path / "plan.json").is_file():
+        study_config.read(folder.path)
     else:
-        files.refuse_foreign_folder(path, "study folder", ("study.toml", "recipes"))
-        files.refuse_foreign_folder(path / "recipes", "study's folder of recipes", ("*.toml",))
-        portable, texts = study_config.moved_recipes(asked, Path("recipes"))
-        copies = {path / "recipes" / name: text for name, text in texts.items()}
-        files.refuse_changed({path / "study.toml": study_config.to_toml(portable), **copies}, "study")
-    with files.locked(path, "study"):
+        copies = recipe_copies(study_config.recipe_names(study))
+        texts = {copy.portable: copy.text for copy in copies}
+        folder.refuse_foreign_files({"study.toml": study_config.to_toml(_portable(study, copies)), **texts})
+    with folder.locked():
         yield
 
 
-def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[RunSpec]]:
-    """Check the folder against the study, and write what is asked; the study with its recipes in the folder."""
-    portable, texts = study_config.moved_recipes(asked, Path("recipes"))
-    local, _ = study_config.moved_recipes(asked, path / "recipes")
-    planned = study_config.expand(asked, path, track)
-    identity = study_config.identity(asked, planned)
+def _portable(study: Study, copies: Sequence[RecipeCopy]) -> Study:
+    """The study as its folder holds it: recipe files by their paths in the folder."""
+    return study_config.with_recipes(study, {copy.source: copy.portable for copy in copies})
+
+
+def _prepare(folder: ExperimentFolder, study: Study, track: str | None) -> tuple[Study, list[RunSpec]]:
+    """Check the study against the one in the folder and write its files; the study with the folder's recipes."""
+    path, copies = folder.path, recipe_copies(study_config.recipe_names(study))
+    planned = study_config.expand(study, path, track)
+    identity = study_config.identity(study, planned)
     if (path / "plan.json").is_file():
-        _check_same(path, study_config.read(path), identity)
-    for folder in ("recipes", "logs", "runs"):
-        (path / folder).mkdir(exist_ok=True)
-    for name, text in texts.items():
-        files.write_text(path / "recipes" / name, text)
-    planned = study_config.expand(local, path, track) if texts else planned
-    files.write_text(path / "study.toml", study_config.to_toml(portable))
+        before = study_config.read(path)
+        if before["hash"] != study_config.content_hash(identity):  # which also changes when recipes get new keys
+            folder.refuse_other_settings(study_config.differences(before, identity), "seeds")
+    folder.make()
+    folder.write_recipes(copies)
+    local = study_config.with_recipes(study, {copy.source: str(folder.recipes / copy.name) for copy in copies})
+    planned = study_config.expand(local, path, track) if copies else planned
+    files.write_text(path / "study.toml", study_config.to_toml(_portable(study, copies)))
     files.write_json(path / "plan.json", {
         "format": FORMAT,
-        "study": asked.name,
+        "study": study.name,
         "hash": study_config.content_hash(identity),
-        "threads": asked.threads,
+        "threads": study.threads,
         **identity,
         "runs": [
             {
@@ -278,7 +280,7 @@ def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[R
                 "folder": f"runs/{run.name}",
                 "recipe_hash": config.content_hash(run.recipe),
                 "gflop_per_image": round(run.gflop_per_image, 6),
-                "commands": [study_config.shown(command, asked.threads) for command in run.commands],
+                "commands": [study_config.shown(command, study.threads) for command in run.commands],
             }
             for run in planned
         ],
@@ -286,24 +288,11 @@ def _prepare(asked: Study, path: Path, track: str | None) -> tuple[Study, list[R
     return local, planned
 
 
-def _check_same(path: Path, before: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    if before["hash"] == study_config.content_hash(identity):
-        return
-    found = study_config.differences(before, identity)
-    if not found:  # made when recipes had fewer keys, whose defaults it has
-        return
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    raise UsageError(
-        f"{path} holds another study ({'; '.join(found[:3])}{more}); only seeds can be added to it, "
-        "so choose another folder with --out"
-    )
-
-
 def _errand(run: RunSpec, path: Path, threads: int | None) -> Job:
     """What is left to do for a run."""
     commands = run.commands[1:] if study_results.is_trained(run) else run.commands
     variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    log = path / "logs" / f"{run.name}.log"
+    log = ExperimentFolder(path, "study").log(run.name)
     cores = max(threads or 1, run.processes)
     return Job(run.folder.absolute(), commands, log.absolute(), Path.cwd(), variables, cores)
 

@@ -144,7 +144,7 @@ def load(name_or_path: str | Path) -> Study:
     study = build({"name": Path(place).stem, **config.parsed(text, place)}, place)
     if place != str(Path(name_or_path)):  # the package's own, whose recipes are the package's
         return study
-    return _with_recipes(study, {recipe: _beside(recipe, Path(place).parent) for recipe in recipe_names(study)})
+    return with_recipes(study, {recipe: _beside(recipe, Path(place).parent) for recipe in recipe_names(study)})
 
 
 def recipe_names(study: Study) -> list[str]:
@@ -156,14 +156,14 @@ def _beside(recipe: str, folder: Path) -> str:
     return str(folder / recipe) if recipe.endswith(".toml") and not Path(recipe).is_absolute() else recipe
 
 
-def _with_recipes(study: Study, places: Mapping[str, str]) -> Study:
+def with_recipes(study: Study, places: Mapping[str, str]) -> Study:
     """The study with its recipes under other paths; one listed by its path keeps the file's name as its own."""
     named = [
-        Configuration(name=Path(recipe).stem, recipe=places[recipe]) if recipe.endswith(".toml") else None
+        Configuration(name=Path(recipe).stem, recipe=places.get(recipe, recipe)) if recipe.endswith(".toml") else None
         for recipe in study.recipes
     ]
     plain = tuple(recipe for recipe, moved in zip(study.recipes, named, strict=True) if moved is None)
-    others = (one.model_copy(update={"recipe": places[one.recipe]}) for one in study.configuration)
+    others = (one.model_copy(update={"recipe": places.get(one.recipe, one.recipe)}) for one in study.configuration)
     return study.model_copy(update={"recipes": plain, "configuration": (*filter(None, named), *others)})
 
 
@@ -458,18 +458,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def to_toml(study: Study) -> str:
     """Every setting of the study as TOML text."""
     return tomli_w.dumps(study.model_dump(mode="json", exclude_none=True))
-
-
-def moved_recipes(study: Study, folder: Path) -> tuple[Study, dict[str, str]]:
-    """The study with its recipe files copied into `folder` (as paths), and the copies' names and texts."""
-    files = [recipe for recipe in recipe_names(study) if recipe.endswith(".toml")]
-    texts = {recipe: config.source_text(recipe) for recipe in files}
-    names: dict[str, str] = {}
-    for recipe in files:
-        taken = [name for other, name in names.items() if texts[other] != texts[recipe]]
-        stem = Path(recipe).stem
-        names[recipe] = next(
-            name for k in itertools.count() if (name := f"{stem}{f'-{k + 1}' if k else ''}.toml") not in taken
-        )
-    places = {recipe: str(folder / names[recipe]) if recipe in names else recipe for recipe in recipe_names(study)}
-    return _with_recipes(study, places), {names[recipe]: texts[recipe] for recipe in files}

@@ -26,6 +26,7 @@ from modiste.experiments.augmentation import analysis, arms, experiment, subsets
 from modiste.experiments.augmentation.arms import Filter
 from modiste.experiments.augmentation.experiment import Measurement, Settings
 from modiste.experiments.augmentation.subsets import Budget
+from modiste.experiments.folder import ExperimentFolder
 from modiste.experiments.runner import Job
 from modiste.provenance import metadata
 from modiste.sampling import generators as trained_generators
@@ -161,7 +162,7 @@ def _errand(piece: Measurement, path: Path, settings: Settings, recipe: Recipe, 
         train += ["--set", f"{key}={value}"]
     measure = ("augment", str(path), "--only", piece.name)
     trained = runs.exists(piece.generator) and runs.Run(piece.generator).read_manifest()["status"] == "finished"
-    log = path / "logs" / f"{piece.name}.log"
+    log = ExperimentFolder(path, "experiment").log(piece.name)
     variables = {"OMP_NUM_THREADS": str(settings.threads)}
     commands = (measure,) if trained else (tuple(train), measure)
     cores = max(settings.threads, experiment.processes_of(settings.run, recipe))
@@ -225,10 +226,10 @@ def synthetic_set(
 @contextmanager
 def _locked(path: Path, generators: Recipe) -> Iterator[None]:
     """Hold the experiment's folder, which is new, an experiment's, or holds the recipe of a start that was cut off."""
+    folder = ExperimentFolder(path, "experiment")
     if not experiment.is_experiment(path):
-        files.refuse_foreign_folder(path, "experiment", ("recipe.toml",))
-        files.refuse_changed({path / "recipe.toml": config.to_toml(generators)}, "experiment")
-    with files.locked(path, "experiment"):
+        folder.refuse_foreign_files({"recipe.toml": config.to_toml(generators)})
+    with folder.locked():
         yield
 
 

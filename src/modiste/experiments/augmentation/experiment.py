@@ -34,6 +34,7 @@ from modiste.errors import ModisteError, UsageError
 from modiste.experiments import studies, study_config
 from modiste.experiments.augmentation import arms, subsets
 from modiste.experiments.augmentation.subsets import Budget, Parts
+from modiste.experiments.folder import ExperimentFolder
 from modiste.sampling import generators as trained_generators
 from modiste.training import setup
 
@@ -419,11 +420,7 @@ def _check_same(settings: Settings, recipe: Recipe, path: Path) -> None:
     old, new = (one.model_dump(exclude={*CHANGEABLE}) for one in (before, settings))
     found = [f"{key}: {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
     found += config.differences(recipe_before, recipe)
-    if found:
-        raise UsageError(
-            f"{path} holds another experiment ({'; '.join(found[:3])}); only seeds and budgets can be added to it, "
-            "so choose another folder with --out"
-        )
+    ExperimentFolder(path, "experiment").refuse_other_settings(found, "seeds and budgets")
 
 
 def synthetic_count(settings: Settings, real: Images) -> int:

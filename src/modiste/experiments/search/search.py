@@ -29,15 +29,16 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from modiste import config, environment, files, progress
+from modiste import environment, files, progress
 from modiste.errors import ModisteError, UsageError
+from modiste.experiments.folder import ExperimentFolder, RecipeCopy, recipe_copies
 from modiste.experiments.search import finalists, spaces, trials
 from modiste.experiments.search.finalists import FinalistsResult
 from modiste.experiments.search.spaces import Space
 from modiste.experiments.search.trials import Search
 
-MADE_FIRST = ("recipes", "optuna.db", "optuna.db-journal")
-"""What a start that was cut off at once leaves in the folder."""
+STARTED = ("optuna.db", "optuna.db-journal")
+"""Files that an interrupted start leaves in the folder, beside those with a known text."""
 
 LEAST_DATABASE = 2**18
 """Bytes of the database of a search of a few trials."""
@@ -86,7 +87,7 @@ def search(
     space = started.space
     if not over:
         return SearchFolder(path, space, rows, finished=False)
-    with _locked(path, "finals"):  # whoever comes second finds everything done
+    with ExperimentFolder(path, "search").step("finals"):  # whoever comes second finds everything done
         files.write_text(path / "trials.csv", _table(rows))
         if not any(row["state"] == "finished" for row in rows):
             reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
@@ -121,13 +122,13 @@ def _optuna() -> Any:
 @progress.stage("opening the search")
 def _open(space: Space, path: Path, url: str | None, console: Console) -> Search:
     """The search in that folder and storage, made if it is not there; UsageError if another one is."""
-    optuna, own = _optuna(), path / "optuna.db"
-    _refuse_others(space, path)
+    optuna, own, folder = _optuna(), path / "optuna.db", ExperimentFolder(path, "search")
+    _refuse_others(folder, space)
     if url is None and not own.is_file() and (path / "space.toml").is_file():
         raise UsageError(f"{path} has no optuna.db, as its storage is elsewhere; name it again with --storage")
     if url is not None and own.is_file():
         raise UsageError(f"{path} has its own storage, optuna.db; leave --storage out, or choose another --out")
-    with _locked(path, "lock"):
+    with folder.step("lock"):
         if url is None:
             _check_room(path)
         storage = _storage(optuna, url or _url(own))
@@ -144,31 +145,31 @@ def _open(space: Space, path: Path, url: str | None, console: Console) -> Search
             study.set_user_attr("identity", spaces.identity(space))
         else:
             space = spaces.begun_as(space, before)
-        if before and (found := spaces.differences(spaces.as_now(before), spaces.identity(space))):
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            raise UsageError(
-                f"the storage holds another search named {space.name} ({'; '.join(found[:3])}{more}); "
-                "choose another name, or another folder with --out"
-            )
-        local = _with_recipe(space, path)  # not before: other workers read the copy that is there
-        for folder in ("runs", "logs"):
-            (path / folder).mkdir(exist_ok=True)
-        portable = local.model_copy(update={"recipe": _portable(local.recipe)})
-        files.write_text(path / "space.toml", spaces.to_toml(portable))
+        if before:
+            found = spaces.differences(spaces.as_now(before), spaces.identity(space))
+            folder.refuse_other_settings(found, "trials", f"the storage of {space.name}")
+        copies = recipe_copies([space.recipe])
+        folder.make()
+        folder.write_recipes(copies)  # not before: other workers read the copy that is there
+        local = space.model_copy(update={"recipe": str(folder.recipes / copies[0].name)}) if copies else space
+        files.write_text(path / "space.toml", spaces.to_toml(_portable(space, copies)))
     return Search(local, path, optuna, storage, study, console)
 
 
-def _refuse_others(space: Space, path: Path) -> None:
-    """UsageError where the folder is no search's and holds more than a start of this one that was cut off leaves."""
+def _portable(space: Space, copies: Sequence[RecipeCopy]) -> Space:
+    """The space as its folder holds it: a recipe file by its path in the folder."""
+    return space.model_copy(update={"recipe": copies[0].portable}) if copies else space
+
+
+def _refuse_others(folder: ExperimentFolder, space: Space) -> None:
+    """UsageError where the folder holds no search and more than an interrupted start of this one."""
+    path = folder.path
     own, begun = path / "optuna.db", (path / "space.toml").is_file() and (path / "runs").is_dir()
     if not begun:
-        files.refuse_foreign_folder(path, "search", (*MADE_FIRST, "space.toml"))
-        files.refuse_foreign_folder(path / "recipes", "search's folder of recipes", ("*.toml",))
-        portable = space.model_copy(update={"recipe": _portable(space.recipe)})
-        expected = {path / "space.toml": spaces.to_toml(portable)}
-        if space.recipe.endswith(".toml"):
-            expected[path / portable.recipe] = config.source_text(space.recipe)
-        files.refuse_changed(expected, "search")
+        copies = recipe_copies([space.recipe])
+        texts = {copy.portable: copy.text for copy in copies}
+        expected = {"space.toml": spaces.to_toml(_portable(space, copies)), **texts}
+        folder.refuse_foreign_files(expected, STARTED)
     others = _studies_in(own) - {space.name} if own.is_file() and own.stat().st_size else set()
     if others and not (begun and space.name in _studies_in(own)):
         raise UsageError(
@@ -187,20 +188,6 @@ def _studies_in(file: Path) -> set[str]:
             return {name for (name,) in found}
     except sqlite3.DatabaseError as error:
         raise UsageError(f"{file} is no database of Optuna ({error}); choose another folder with --out") from None
-
-
-def _with_recipe(space: Space, path: Path) -> Space:
-    """The space with its recipe file, if it has one, copied into the folder."""
-    if not space.recipe.endswith(".toml"):
-        return space
-    text, place = config.source_text(space.recipe), path / _portable(space.recipe)
-    place.parent.mkdir(exist_ok=True)
-    files.write_text(place, text)
-    return space.model_copy(update={"recipe": str(place)})
-
-
-def _portable(recipe: str) -> str:
-    return f"recipes/{Path(recipe).name}" if recipe.endswith(".toml") else recipe
 
 
 def _url(database: Path) -> str:
@@ -250,14 +237,6 @@ def _storage_named(path: Path) -> Iterator[None]:
             f"the storage of the search in {path} cannot be used ({said}); see that its disk has room and that it can "
             "be reached, and search again: it goes on"
         ) from None
-
-
-@contextmanager
-def _locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the folder for a moment; not with the lock of run folders, which sweeps up what was left in its runs."""
-    path.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path / f".{what}"):
-        yield
 
 
 @contextmanager
