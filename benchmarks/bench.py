@@ -84,7 +84,7 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
     state = setup.make_state(recipe, shape, "cpu")
     functions = setup.make_step_functions(recipe, state, group, "cpu", precision)
     batch_at = setup.batches(recipe, dataset, shape, group, "cpu")
-    run = runs.create_run(folder, recipe, {})
+    run = runs.create_run(folder, recipe, runs.Manifest())
     times: list[tuple[float, float]] = []
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
 

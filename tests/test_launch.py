@@ -38,7 +38,7 @@ def test_a_study_and_partners_take_python_s_modules(homework: Path, tiny_free: R
     folder = modiste.study(study, tmp_path / "out", console=progress.console(quiet=True))
     assert {row["status"] for row in folder.rows} == {"finished"}, folder.rows
     manifest = runs.Run(tmp_path / "out/runs/shared-seed0").read_manifest()
-    assert manifest["processes"] == 2 and manifest["command"][0] == "modiste"
+    assert manifest.processes == 2 and manifest.command[0] == "modiste"
 
 
 @pytest.mark.parametrize("start", [subprocesses.command([]), [sys.executable, "-m", "modiste"]], ids=["path", "module"])

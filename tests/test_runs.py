@@ -19,16 +19,16 @@ from modiste.sampling import generators as trained_generators
 
 
 def make(path: Path) -> runs.Run:
-    return runs.create_run(path, Recipe(name="here"), {"data": {"count": 4}, "device": "cpu", "threads": 1})
+    return runs.create_run(path, Recipe(name="here"), runs.Manifest(data=runs.DataFacts(count=4)))
 
 
 def test_create_and_open(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     again = runs.open_run(tmp_path / "run")
     assert again.read_recipe() == Recipe(name="here")
-    assert again.read_manifest()["status"] == "running" and again.read_manifest()["data"] == {"count": 4}
+    assert again.read_manifest().status == "running" and again.read_manifest().data.count == 4
     runs.update_manifest(run, status="finished")
-    assert again.read_manifest()["status"] == "finished" and again.read_manifest()["data"] == {"count": 4}
+    assert again.read_manifest().status == "finished" and again.read_manifest().data.count == 4
     with pytest.raises(UsageError, match=r"is not a run folder .* holds run"):
         runs.open_run(tmp_path / "rnu")
 
@@ -202,6 +202,20 @@ def test_the_commit_is_that_of_the_package_and_not_of_the_repository_around_it(
     assert environment.describe_machine()["git_commit"] is None
     git("add", "runs.py")
     assert environment.describe_machine()["git_commit"] == git("rev-parse", "HEAD")
+
+
+def test_a_manifest_keeps_what_it_does_not_know(tmp_path: Path) -> None:
+    tree = {"status": "finished", "device": "cpu", "threads": 2, "later": [1], "command": ["modiste", "train"]}
+    tree |= {"recipe_hash": "0", "start": "then", "end": None, "best": {"images": 8, "frechet_a_heldout": 1.5}}
+    tree |= {"data": {"name": "toy", "size": [8, 8], "licence": "MIT"}}
+    files.write_json(tmp_path / "manifest.json", tree)
+    run = runs.Run(tmp_path)
+    manifest = run.read_manifest()
+    assert manifest.best == runs.BestCheckpoint(8, "frechet_a_heldout", 1.5) and manifest.data.size == (8, 8)
+    runs.update_manifest(run, status="interrupted")
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert {**tree, "status": "interrupted"}.items() <= {**written, "data": tree["data"]}.items()
+    assert tree["data"].items() <= written["data"].items()
 
 
 def test_a_manifest_that_is_none_is_one_sentence(tmp_path: Path) -> None:

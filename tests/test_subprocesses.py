@@ -73,8 +73,8 @@ def test_the_training_of_a_killed_process_saves_and_ends(endless: Path, tmp_path
     assert within(SECONDS, lambda: not alive(child))
     run = runs.Run(out)
     state, damaged = runs.load_state(run)
-    assert run.read_manifest()["status"] == "interrupted" and state is not None and not damaged
-    assert state["images"] == run.read_manifest()["images"] > 0
+    assert run.read_manifest().status == "interrupted" and state is not None and not damaged
+    assert state["images"] == run.read_manifest().images > 0
     with runs.locked(out):
         assert not list(out.rglob("*.writing"))
 

@@ -85,11 +85,11 @@ def own_random_numbers() -> Iterator[None]:
         _RANDOM_NUMBERS.release()
 
 
-def describe_gpu(device: str) -> dict[str, str]:
-    """What a manifest says of a GPU beyond its kind."""
+def gpu_name(device: str) -> str | None:
+    """The name of the GPU in use; None on other devices."""
     import torch
 
-    return {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    return torch.cuda.get_device_name() if device == "cuda" else None
 
 
 def describe_machine() -> dict[str, Any]:
@@ -105,7 +105,7 @@ def describe_machine() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "platform": platform.platform(),
         "git_commit": _git_commit(),
-        "command": ["modiste" if name == "__main__.py" else name, *sys.argv[1:]],
+        "command": ("modiste" if name == "__main__.py" else name, *sys.argv[1:]),
     }
 
 

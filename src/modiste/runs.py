@@ -24,9 +24,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from modiste import config, files
 from modiste.environment import utc_now
@@ -38,6 +38,118 @@ if TYPE_CHECKING:
 STATES_KEPT = 2
 PRETRAINED = "pretrained"
 SHIPPED = Path(__file__).parent / "assets" / PRETRAINED
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The images a run was trained on."""
+
+    name: str = ""
+    digest: str = ""
+    """SHA-256 of pixels and labels."""
+    count: int = 0
+    channels: int = 1
+    size: tuple[int, ...] = ()
+    """Height and width."""
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BestCheckpoint:
+    """The checkpoint in best.safetensors: the images shown to it and its held-out score, by the score's name."""
+
+    images: int
+    score: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What an export to float16 weights keeps of the run it was made from."""
+
+    checkpoint: str
+    images_shown: int | None
+    weights: str
+    difference: int
+    """The largest difference, of 255, between pixels before and after rounding."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a run was made: versions, machine, data, and how far it came."""
+
+    recipe_hash: str = ""
+    start: str = ""
+    end: str | None = None
+    status: Status = "running"
+    modiste: str = ""
+    python: str = ""
+    torch: str = ""
+    numpy: str = ""
+    platform: str = ""
+    git_commit: str | None = None
+    command: tuple[str, ...] = ()
+    device: str = "cpu"
+    gpu: str | None = None
+    precision: str = ""
+    threads: int = 1
+    """Processor threads of each process; sums depend on it."""
+    processes: int = 1
+    data: DataFacts = DataFacts()
+    images: int | None = None
+    seconds: float | None = None
+    """Training time over all sessions."""
+    peak_memory_bytes: int | None = None
+    best: BestCheckpoint | None = None
+    reason: str | None = None
+    """Why the training failed."""
+    pretrained: Pretrained | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+    """Entries of other versions, kept as they are."""
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Manifest:
+        """The inverse of `to_json`, also of older versions."""
+        known, other = _split(cls, tree)
+        known["command"] = tuple(known.get("command") or ())
+        data, more = _split(DataFacts, known["data"])
+        lists = {key: tuple(data.get(key) or ()) for key in ("size", "classes", "notes")}
+        known["data"] = DataFacts(**{**data, **lists}, other=more)
+        if best := known.get("best"):
+            name, value = next(((key, value) for key, value in best.items() if key != "images"), ("", 0.0))
+            known["best"] = BestCheckpoint(best["images"], name, value)
+        if pretrained := known.get("pretrained"):
+            known["pretrained"] = Pretrained(**_split(Pretrained, pretrained)[0])
+        return cls(**known, other=other)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of manifest.json; what is not known is left out, but for the end and the commit."""
+        tree = _shallow(self)
+        tree = {key: value for key, value in tree.items() if value is not None or key in ("end", "git_commit")}
+        tree["data"] = _shallow(self.data)
+        if self.best:
+            tree["best"] = {"images": self.best.images, self.best.score: self.best.value}
+        if self.pretrained:
+            tree["pretrained"] = _shallow(self.pretrained)
+        return tree
+
+
+def _split(kind: type, tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entries of a JSON object that are fields of this dataclass, and the others."""
+    names = {one.name for one in fields(kind)} - {"other"}
+    known = {key: value for key, value in tree.items() if key in names}
+    return known, {key: value for key, value in tree.items() if key not in names}
+
+
+def _shallow(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass as a JSON object, with its other entries."""
+    tree = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "other"}
+    tree = {key: list(value) if isinstance(value, tuple) else value for key, value in tree.items()}
+    return {**tree, **getattr(record, "other", {})}
 
 
 @dataclass(frozen=True)
@@ -62,18 +174,17 @@ class Run:
         place = self.path / "recipe.toml"
         return config.from_toml(_read(place), str(place))
 
-    def read_manifest(self) -> dict[str, Any]:
-        """What is known about how the run was made; see `describe_machine`."""
-        manifest = _read_json(self.path / "manifest.json")
-        if missing := {"status", "data", "device", "threads"} - manifest.keys():
-            raise ModisteError(
-                f"{self.path / 'manifest.json'} lacks {', '.join(sorted(missing))}; train anew with --fresh"
-            )
-        return manifest
+    def read_manifest(self) -> Manifest:
+        """How the run was made."""
+        place = self.path / "manifest.json"
+        tree = _read_json(place)
+        if missing := {"status", "data", "device", "threads"} - tree.keys():
+            raise ModisteError(f"{place} lacks {', '.join(sorted(missing))}; train anew with --fresh")
+        return Manifest.from_json(tree)
 
     def is_pretrained(self) -> bool:
         """Whether the folder holds a generator to use, and no state that training could go on from."""
-        return PRETRAINED in self.read_manifest()
+        return self.read_manifest().pretrained is not None
 
     def read_log(self) -> list[dict[str, Any]]:
         """The log's records, one per tick; a line cut off by a crash is not a record."""
@@ -164,8 +275,11 @@ def resolve_trainable(what: str, out: str | Path | None) -> str:
     return str(run.path)
 
 
-def create_run(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> Run:
-    """A new run folder with its recipe and manifest; the manifest is written last, it makes the folder a run."""
+def create_run(path: Path, recipe: config.Recipe, manifest: Manifest) -> Run:
+    """Create a run folder with its recipe and, last, its manifest, which makes the folder a run.
+
+    Hash of the recipe and start are filled in.
+    """
     run = Run(path)
     try:
         (path / "samples").mkdir(parents=True, exist_ok=True)
@@ -173,14 +287,14 @@ def create_run(path: Path, recipe: config.Recipe, facts: Mapping[str, Any]) -> R
     except OSError as error:
         raise ModisteError(f"cannot make the run folder {path}: {error.strerror}; choose another with --out") from None
     files.write_text(path / "recipe.toml", config.to_toml(recipe))
-    manifest = {"recipe_hash": config.content_hash(recipe), "start": utc_now(), "end": None, "status": "running"}
-    files.write_json(path / "manifest.json", {**manifest, **facts})
+    manifest = replace(manifest, recipe_hash=config.content_hash(recipe), start=utc_now())
+    files.write_json(path / "manifest.json", manifest.to_json())
     return run
 
 
 def update_manifest(run: Run, **changes: Any) -> None:
-    """Replace some of the manifest's entries."""
-    files.write_json(run.path / "manifest.json", {**run.read_manifest(), **changes})
+    """Change fields of the run's manifest."""
+    files.write_json(run.path / "manifest.json", replace(run.read_manifest(), **changes).to_json())
 
 
 def fresh_path(path: Path) -> Path:

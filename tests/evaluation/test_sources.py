@@ -23,9 +23,8 @@ NAMES = ("T-shirt/top", "Trouser", "Ankle boot")
 
 def make_run(path: Path, recipe: Recipe, *, status: str = "finished") -> runs.Run:
     """A run folder with three different generators: the last one, the best one, and one in a state."""
-    facts = {"data": {"name": "toy train", "digest": "d" * 64}, "device": "cpu", "threads": 1}
-    run = runs.create_run(path, recipe, facts)
-    runs.update_manifest(run, status=status, best={"images": 40, "frechet": 1.0})
+    run = runs.create_run(path, recipe, runs.Manifest(data=runs.DataFacts("toy train", "d" * 64)))
+    runs.update_manifest(run, status=status, best=runs.BestCheckpoint(40, "frechet", 1.0))
     generators.describe_network(run, recipe.network, Shape(1, 16, 3), NAMES)
     for name, seed in (("generator", 0), ("best", 1)):
         runs.save_generator(run, generator_of(recipe, seed), name)

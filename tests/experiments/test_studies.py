@@ -105,7 +105,7 @@ def test_the_command_trains_the_planned_recipe(file: Path, tmp_path: Path) -> No
     run = study_config.expand(study, tmp_path / "out")[-1]
     assert run.commands[0][-2:] == ("--budget", "90s")
     cli.app(list(run.commands[0]), standalone_mode=False)
-    assert runs.Run(run.folder).read_manifest()["recipe_hash"] == config.content_hash(run.recipe)
+    assert runs.Run(run.folder).read_manifest().recipe_hash == config.content_hash(run.recipe)
     assert run.recipe.train.budget_seconds == 90
     assert results.is_trained(run)
 
@@ -148,7 +148,7 @@ def test_a_study_from_file_to_table(file: Path, here: list[str], tmp_path: Path)
     assert folder.study.name == "rates" and folder.study.about == "Does the learning rate matter?"
     entry = folder.plan["runs"][0]
     assert entry["commands"][0].startswith(f"OMP_NUM_THREADS=1 modiste train {out}/recipes/tiny.toml --out {out}/runs/")
-    assert entry["recipe_hash"] == runs.Run(out / entry["folder"]).read_manifest()["recipe_hash"]
+    assert entry["recipe_hash"] == runs.Run(out / entry["folder"]).read_manifest().recipe_hash
     assert (out / "recipes/tiny.toml").read_text() == (tmp_path / "tiny.toml").read_text()
     assert studies.open_study(out).run("lr_generator-0.002", 1).read_recipe().train.lr_generator == 0.002
 
@@ -280,7 +280,7 @@ def test_threads_are_divided_and_stay_as_they_were(
         studies.resolve_study(study, tmp_path / "one", jobs=2)
     modiste.study(shared, tmp_path / "two", jobs=2, console=QUIET)
     assert studies.resolve_study(study, tmp_path / "two")[0].threads == 3
-    assert runs.Run(tmp_path / "two/runs/lr_generator-0.002-seed0").read_manifest()["threads"] == 3
+    assert runs.Run(tmp_path / "two/runs/lr_generator-0.002-seed0").read_manifest().threads == 3
 
 
 def test_every_process_of_a_run_has_a_core(
@@ -520,7 +520,7 @@ def test_a_stopped_study_goes_on(file: Path, here: list[str], tmp_path: Path) ->
     study.send_signal(signal.SIGTERM)
     printed = study.communicate(timeout=PATIENCE_SECONDS)[0].decode()
     assert study.returncode == 0 and f"go on with:  modiste study {out}" in printed
-    assert run.read_manifest()["status"] == "interrupted"
+    assert run.read_manifest().status == "interrupted"
     assert {row["status"] for row in results.read(out)} == {"waiting"}
     modiste.study(out, console=QUIET)
     assert timeless(out) == timeless(modiste.study(long, tmp_path / "undisturbed", console=QUIET).path)

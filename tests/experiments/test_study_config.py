@@ -260,7 +260,7 @@ def test_a_study_from_before_there_was_a_choice_keeps_stretching(tmp_path: Path)
     first, _ = study_config.expand(asked, out)
     assert first.recipe.data.fit == "crop" and "data.fit" not in " ".join(first.commands[0])
     old = config.override(first.recipe, {"data.fit": "stretch"})
-    run = runs.create_run(first.folder, old, {"data": {}, "device": "cpu", "threads": 1})
+    run = runs.create_run(first.folder, old, runs.Manifest())
     lines = (run.path / "recipe.toml").read_text().splitlines(True)
     kept = [line for line in lines if not line.startswith(("fit", "background"))]
     (run.path / "recipe.toml").write_text("".join(kept))

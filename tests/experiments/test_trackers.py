@@ -103,7 +103,7 @@ def test_a_training_that_was_cut_off_goes_on_in_the_same_mlflow_run(mlflow: Any,
     assert not {"name", "about", "source"} & found.data.params.keys()
     tags = {
         "recipe": "tiny",
-        "recipe_hash": run.read_manifest()["recipe_hash"],
+        "recipe_hash": run.read_manifest().recipe_hash,
         "seed": "0",
         "run_folder": str(run.path),
     }
@@ -131,7 +131,7 @@ def test_a_mirror_that_breaks_ends_no_training_and_is_completed_later(
     with monkeypatch.context() as patch:
         patch.setattr(trackers, "_send", broken)
         run = trainer.train(tiny, tmp_path / "mine", console=QUIET, follow=tracker.follow)
-    assert run.read_manifest()["status"] == "finished"
+    assert run.read_manifest().status == "finished"
     assert capsys.readouterr().err.count("note: MLflow did not take it (the server is gone)") == 1
     assert steps(mlflow, only_run(mlflow), "loss_d") == [80]
     (run.path / "mlflow.txt").write_text("no id of a run", encoding="utf-8")  # and MLflow has lost the run

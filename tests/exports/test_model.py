@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_data_of_ones_own_called_like_a_known_set_is_not_taken_for_it(made: Path
     own.mkdir(parents=True)
     recipe = config.override(runs.Run(run).read_recipe(), {"data.name": str(own)})
     (run / "recipe.toml").write_text(config.to_toml(recipe))
-    runs.update_manifest(runs.Run(run), data={**runs.Run(run).read_manifest()["data"], "name": "mnist train"})
+    runs.update_manifest(runs.Run(run), data=replace(runs.Run(run).read_manifest().data, name="mnist train"))
     model = exported_model.export(run).folder
     assert "ylecun" not in (model / "README.md").read_text()
     with pytest.raises(UsageError, match=r"generator learned from \./mnist; say with --data where that data set is"):
@@ -232,7 +233,7 @@ def test_the_card_says_what_is_known_and_what_is_not(run: Path, closet: Path) ->
     card = (run / "onnx" / "README.md").read_text()
     manifest = runs.Run(run).read_manifest()
     recipe = runs.Run(run).read_recipe()
-    for said in ("# small", config.content_hash(recipe), manifest["data"]["digest"], "64 images shown",
+    for said in ("# small", config.content_hash(recipe), manifest.data.digest, "64 images shown",
                  "0 T-shirt/top, 1 Trouser", "modiste evaluate RUN", "No licence has been chosen"):  # fmt: skip
         assert said in card
     assert str(closet.parent) not in card and "frechet" not in card
@@ -242,7 +243,7 @@ def test_the_card_says_what_is_known_and_what_is_not(run: Path, closet: Path) ->
 def test_hubs_can_read_the_head_of_the_card(run: Path) -> None:
     yaml = pytest.importorskip("yaml")
     manifest = runs.Run(run).read_manifest()
-    runs.update_manifest(runs.Run(run), data={**manifest["data"], "name": "fashion-mnist fit"})
+    runs.update_manifest(runs.Run(run), data=replace(manifest.data, name="fashion-mnist fit"))
     own = runs.Run(run).read_recipe()
     (run / "recipe.toml").write_text(config.to_toml(config.override(own, {"data.name": "fashion-mnist"})))
     exported_model.export(run)
@@ -250,7 +251,7 @@ def test_hubs_can_read_the_head_of_the_card(run: Path) -> None:
     head = yaml.safe_load(card.split("---")[1])
     assert head["library_name"] == "modiste" and "onnx" in head["tags"]
     assert head["datasets"] == ["zalando-datasets/fashion_mnist"] and "which for Fashion-MNIST is MIT" in card
-    runs.update_manifest(runs.Run(run), data={**manifest["data"], "name": "fashion-mnist-c fit"})
+    runs.update_manifest(runs.Run(run), data=replace(manifest.data, name="fashion-mnist-c fit"))
     (run / "recipe.toml").write_text(config.to_toml(own))
     exported_model.export(run)
     assert "zalando-datasets" not in (run / "onnx" / "README.md").read_text()  # another set, whatever it begins with
@@ -387,7 +388,7 @@ def test_of_two_exports_none_is_written_without_the_packages(
 
 def test_the_best_checkpoint_is_exported_as_such(run: Path) -> None:
     shutil.copy(run / "generator.safetensors", run / "best.safetensors")
-    runs.update_manifest(runs.Run(run), best={"images": 32})
+    runs.update_manifest(runs.Run(run), best=runs.BestCheckpoint(32, "frechet_any_heldout", 1.0))
     exported_model.export(run, checkpoint="best")
     assert "32 images shown to this checkpoint, the best one" in (run / "onnx" / "README.md").read_text()
 

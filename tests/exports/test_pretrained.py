@@ -52,8 +52,8 @@ def made(closet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = trainer.train(recipe, tmp_path_factory.mktemp("runs") / "small")
     shutil.copy(run.path / "generator.safetensors", run.path / "best.safetensors")
-    command = ["__main__.py", "train", "small", "--out", "/home/someone/small", "--data=/home/closet.npz"]
-    runs.update_manifest(run, best={"images": 160}, command=command)
+    command = ("__main__.py", "train", "small", "--out", "/home/someone/small", "--data=/home/closet.npz")
+    runs.update_manifest(run, best=runs.BestCheckpoint(160, "frechet_any_heldout", 1.0), command=command)
     return run.path
 
 
@@ -177,8 +177,8 @@ def test_nothing_tells_where_it_was_made(packed: Path, closet: Path) -> None:
         for place in (b"/home", b"someone", str(closet.parent).encode(), str(packed.parent).encode()):
             assert place not in file.read_bytes(), file
     manifest = runs.Run(packed).read_manifest()
-    assert manifest["command"] == ["__main__.py", "train", "small", "--out", "small", "--data=closet.npz"]
-    assert manifest["pretrained"]["checkpoint"] == "best" and manifest["pretrained"]["images_shown"] == 160
+    assert manifest.command == ("__main__.py", "train", "small", "--out", "small", "--data=closet.npz")
+    assert manifest.pretrained.checkpoint == "best" and manifest.pretrained.images_shown == 160
     assert runs.Run(packed).read_recipe().data.name == "closet.npz"
 
 
@@ -189,7 +189,7 @@ def test_the_card_has_the_scores_of_the_weights_as_they_are_kept(run: Path) -> N
     assert done.folder == run / "pretrained" and not done.measured and names(done.folder) == FILES
     assert "were not measured" in card and "12.5" not in card
     for said in ("modiste train small --out small --data=closet.npz", "160 images shown to this checkpoint, the best",
-                 f"differ by at most {done.difference} of 255", runs.Run(run).read_manifest()["recipe_hash"],
+                 f"differ by at most {done.difference} of 255", runs.Run(run).read_manifest().recipe_hash,
                  "modiste sample pretrained --class 'Ankle boot' --count 64"):  # fmt: skip
         assert said in card
     assert "onnx |" not in card and "grid.png)" not in card and "{{" not in card and "{%" not in card

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def plant(run: Path, closet: Path, seeds: Sequence[int], place: Path) -> None:
     recipe = opened.read_recipe().model_copy(update={"data": Data(name=str(place))})
     files.write_text(run / "recipe.toml", config.to_toml(recipe))
     digest = content_digest(open_data(recipe.data))
-    runs.update_manifest(opened, data={**opened.read_manifest()["data"], "digest": digest})
+    runs.update_manifest(opened, data=replace(opened.read_manifest().data, digest=digest))
 
 
 def test_copies_of_training_images_are_searched_for_and_told(made: Path, closet: Path, tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_every_format_is_balanced_marked_and_carded(
     run = runs.open_run(made)
     manifest, weights = run.read_manifest(), sources.open_source(made, count=1).facts["hash"]
     row = f"| {'Trouser' if kind == 'folder' else 1} | Trouser | 3 |"
-    for part in (manifest["recipe_hash"], weights, manifest["data"]["digest"], "Run `small`", "Seeds: 0 to 29",
+    for part in (manifest.recipe_hash, weights, manifest.data.digest, "Run `small`", "Seeds: 0 to 29",
                  "Truncation: none", "modiste evaluate small", row, "Watermark: none",
                  "Signature (C2PA): none", "No licence has been chosen",
                  f"modiste sample small --per-class 3 --format {kind} --out {KINDS[kind]}"):  # fmt: skip

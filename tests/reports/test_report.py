@@ -141,7 +141,7 @@ def test_a_run_in_its_order(written: report.Written) -> None:
         assert row["score"] in text and row["value"] in text
     assert "was shown 320 images" in text and "320 images shown" in text
     assert "another seed would differ, it cannot tell" in text
-    assert "modiste evaluate" in text and str(runs.Run(run).read_manifest()["torch"]) in text
+    assert "modiste evaluate" in text and str(runs.Run(run).read_manifest().torch) in text
 
 
 def test_the_page_is_whole_in_one_file(written: report.Written) -> None:

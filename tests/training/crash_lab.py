@@ -115,7 +115,7 @@ def train_and_signal(number: signal.Signals) -> Callable[[], None]:
 def stopped_by(number: signal.Signals) -> list[str]:
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     endings = []
-    while not (runs.exists(OUT) and runs.Run(OUT).read_manifest()["status"] == "finished") and len(endings) < 20:
+    while not (runs.exists(OUT) and runs.Run(OUT).read_manifest().status == "finished") and len(endings) < 20:
         endings.append(ending(in_child(train_and_signal(number))))
     return endings
 

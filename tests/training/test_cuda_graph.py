@@ -130,7 +130,7 @@ def test_a_run_goes_on_with_and_without_a_graph(tiny: Recipe, tmp_path: Path) ->
     assert modiste.train(tiny, path, overrides=without).read_manifest() == finished
     longer = without | {"train.images": (tiny.train.images or 0) + 16}
     run = modiste.train(tiny, path, overrides=longer, extend=True)
-    assert run.read_manifest()["images"] == longer["train.images"] and not run.read_recipe().train.cuda_graph
+    assert run.read_manifest().images == longer["train.images"] and not run.read_recipe().train.cuda_graph
     with pytest.raises(UsageError, match=r"another recipe \(train.batch_size: 16 -> 8\)"):
         modiste.train(tiny, path, overrides={**longer, "train.cuda_graph": True, "train.batch_size": 8})
 
@@ -161,7 +161,7 @@ def test_a_captured_run_goes_on_after_an_interruption_and_on_the_processor(tmp_p
 
     modiste.train("swift", tmp_path / "run", overrides=changes(160, "cuda"))
     run = modiste.train("swift", tmp_path / "run", overrides=changes(320, "cuda"), extend=True)
-    assert run.read_manifest()["status"] == "finished" and run.read_manifest()["images"] == 320
+    assert run.read_manifest().status == "finished" and run.read_manifest().images == 320
     state, functions, batch_at = assembled(config.override(config.load("swift"), changes(400, "cpu")), "cpu")
     saved, _ = runs.load_state(run)
     assert saved is not None

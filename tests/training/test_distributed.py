@@ -36,7 +36,7 @@ def torchrun(recipe: Recipe, out: Path, *words: str) -> runs.Run:
 def test_two_halves_equal_one_whole_without_batch_norm(tiny_free: Recipe, tmp_path: Path) -> None:
     alone = modiste.train(tiny_free, tmp_path / "alone")
     together = torchrun(tiny_free, tmp_path / "together")
-    assert together.read_manifest()["processes"] == 2 and together.read_manifest()["images"] == 320
+    assert together.read_manifest().processes == 2 and together.read_manifest().images == 320
     one, other = (load_file(run.path / "generator.safetensors") for run in (alone, together))
     for name in one:
         assert torch.allclose(one[name], other[name], atol=1e-4), name
@@ -107,7 +107,7 @@ def test_the_first_process_starts_the_others(tiny: Recipe, tmp_path: Path) -> No
     threads = torch.get_num_threads()
     recipe = config.override(tiny, {"train.images": 160})
     started = modiste.train(config.override(recipe, {"train.processes": 2, "train.threads": 2}), tmp_path / "started")
-    assert started.read_manifest()["processes"] == 2 and started.read_manifest()["threads"] == 1
+    assert started.read_manifest().processes == 2 and started.read_manifest().threads == 1
     launched = torchrun(config.override(recipe, {"train.threads": 2}), tmp_path / "launched")
     one, other = (load_file(run.path / "generator.safetensors") for run in (started, launched))
     assert all(torch.equal(one[name], other[name]) for name in one)

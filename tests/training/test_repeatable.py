@@ -87,7 +87,7 @@ def killed_and_resumed(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatc
         patch.setattr(trainer, "tick", tick)
         modiste.train(recipe, out)
     run = runs.open_run(out)
-    assert len(run.read_log()) == 1 and run.read_manifest()["status"] == "running"
+    assert len(run.read_log()) == 1 and run.read_manifest().status == "running"
     return content(modiste.train(recipe, out))
 
 
@@ -116,7 +116,7 @@ def test_every_recipe_with_two_processes(name: str, precision: str, wardrobe: Pa
     recipe = small(name, wardrobe, **{"train.precision": precision, "train.processes": 2})
     with any_algorithm():
         once, twice = (modiste.train(recipe, tmp_path / word) for word in ("once", "twice"))
-    assert once.read_manifest()["processes"] == 2
+    assert once.read_manifest().processes == 2
     assert_same(content(twice), content(once))
 
 

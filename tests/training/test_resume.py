@@ -67,10 +67,7 @@ def test_sigkill_inside_writes(tiny: config.Recipe, tmp_path: Path, closet: Path
     assert endings[:-1] == ["SIGKILL"] * 10 and endings[-1] == "exit 0"
     killed = runs.open_run(tmp_path / "killed")
     assert_same(content(killed), content(unbroken))
-    assert (
-        killed.read_manifest()["best"] == unbroken.read_manifest()["best"]
-        and (killed.path / "best.safetensors").is_file()
-    )
+    assert killed.read_manifest().best == unbroken.read_manifest().best and (killed.path / "best.safetensors").is_file()
     assert not list(killed.path.rglob("*.writing"))
 
 
@@ -98,9 +95,9 @@ def test_a_closed_terminal_loses_nothing(tiny: config.Recipe, tmp_path: Path) ->
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     run = runs.open_run(out)
-    assert run.read_manifest()["status"] == "interrupted"
+    assert run.read_manifest().status == "interrupted"
     state, _ = runs.load_state(run)
-    assert state is not None and state["images"] == run.read_manifest()["images"] > 0
+    assert state is not None and state["images"] == run.read_manifest().images > 0
 
 
 def test_an_ignored_hangup_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,14 +224,14 @@ def test_a_run_that_held_out_the_last_images_goes_on_so(tiny: config.Recipe, clo
     text = place.read_text(encoding="utf-8")
     place.write_text(text.replace('heldout = "last"\n', ""), encoding="utf-8")
     longer = modiste.train(tiny, run.path, overrides={**own, "train.images": 320}, extend=True)
-    assert longer.read_manifest()["images"] == 320 and longer.read_recipe().data.heldout == "last"
-    assert longer.read_manifest()["data"]["name"].startswith("closet fit first-90%")
+    assert longer.read_manifest().images == 320 and longer.read_recipe().data.heldout == "last"
+    assert longer.read_manifest().data.name.startswith("closet fit first-90%")
     whole = modiste.train(tiny, tmp_path / "whole", overrides={**own, "data.heldout": "last", "train.images": 320})
     assert_same(content(longer), content(whole))
     measured = modiste.evaluate(longer, count=40, reference="heldout")
     assert measured["protocol"]["reference"]["data"] == "closet heldout last-10%"
     anew = modiste.train(tiny, tmp_path / "run", overrides=own, fresh=True)
-    assert anew.read_recipe().data.heldout == "drawn" and anew.read_manifest()["data"]["name"].startswith(
+    assert anew.read_recipe().data.heldout == "drawn" and anew.read_manifest().data.name.startswith(
         "closet fit drawn-90%"
     )
 
@@ -244,9 +241,9 @@ def test_finished_run_says_so_and_fresh_numbers_a_new_folder(
 ) -> None:
     short = {"train.images": 80}
     run = modiste.train(tiny, tmp_path / "run", overrides=short)
-    start = run.read_manifest()["start"]
+    start = run.read_manifest().start
     capsys.readouterr()
-    assert modiste.train(tiny, tmp_path / "run", overrides=short).read_manifest()["start"] == start
+    assert modiste.train(tiny, tmp_path / "run", overrides=short).read_manifest().start == start
     assert "is finished" in capsys.readouterr().err.replace("\n", " ")
     assert modiste.train(tiny, tmp_path / "run", overrides=short, fresh=True).path == tmp_path / "run-2"
     assert modiste.train(tiny, tmp_path / "run", overrides=short, fresh=True).path == tmp_path / "run-3"
@@ -269,7 +266,7 @@ def test_a_budget_may_be_raised_where_the_learning_rate_falls(
     whole = content(modiste.train(falling, tmp_path / "whole"))
     short = {"train.budget_seconds": 1e-9}
     run = modiste.train(falling, tmp_path / "run", overrides={**short})
-    assert run.read_manifest()["status"] == "finished" and run.read_manifest()["images"] == 0
+    assert run.read_manifest().status == "finished" and run.read_manifest().images == 0
     assert_same(content(modiste.train(falling, run.path, extend=True)), whole)
     modiste.train(falling, run.path, overrides={"train.budget_seconds": 60.0}, extend=True)
     said = " ".join(capsys.readouterr().err.split())

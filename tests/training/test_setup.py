@@ -40,7 +40,7 @@ def test_a_run_goes_on_with_data_that_moved(
         modiste.train(run.path, overrides={"train.images": 320}, extend=True)
     now = {"data.name": str(moved)}
     assert_same(content(modiste.train(run.path, overrides={**now, "train.images": 320}, extend=True)), whole)
-    assert run.read_recipe().data.name == str(moved) and run.read_manifest()["recipe_hash"] == config.content_hash(
+    assert run.read_recipe().data.name == str(moved) and run.read_manifest().recipe_hash == config.content_hash(
         run.read_recipe()
     )
     assert f"are in {moved} now" in " ".join(capsys.readouterr().err.split())

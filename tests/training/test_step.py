@@ -117,7 +117,7 @@ def stopped_at(recipe: Recipe, out: Path, images: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "loop", shorter)
         run = modiste.train(recipe, out)
-    assert run.read_manifest()["status"] == "interrupted" and run.read_manifest()["images"] < 320
+    assert run.read_manifest().status == "interrupted" and run.read_manifest().images < 320
 
 
 def test_adaptive_augmentation_moves_and_is_logged(tiny: Recipe, tmp_path: Path) -> None:

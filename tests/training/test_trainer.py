@@ -155,7 +155,7 @@ def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path
     calm = {"train.lr_warmup_images": 10**19, "train.tick_images": 16}  # a first tick, then the same
     with pytest.raises(ModisteError, match=r"the last good state is .*state/0000000\d\d-\w+\.pt"):
         modiste.train(tiny, tmp_path / "later", overrides={**explosive, **calm})
-    assert runs.open_run(tmp_path / "run").read_manifest()["status"] == "failed"
+    assert runs.open_run(tmp_path / "run").read_manifest().status == "failed"
 
 
 def test_where_no_step_looks_a_nonfinite_sum_is_found_before_anything_is_saved(
@@ -174,7 +174,7 @@ def test_where_no_step_looks_a_nonfinite_sum_is_found_before_anything_is_saved(
         modiste.train(tiny, tmp_path / "interrupted", overrides=explosive)
     for name in ("tick", "interrupted"):
         run = runs.Run(tmp_path / name)
-        assert not runs.states(run) and not run.read_log() and run.read_manifest()["status"] == "failed"
+        assert not runs.states(run) and not run.read_log() and run.read_manifest().status == "failed"
 
 
 WAITS = ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::masked_select", "aten::_unique2")
@@ -217,7 +217,7 @@ def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monk
         with pytest.raises(ModisteError, match=r"needs more memory than there is; .*accumulate"):
             modiste.train(tiny, tmp_path / "run")
         manifest = runs.Run(tmp_path / "run").read_manifest()
-        assert manifest["status"] == "failed" and "more memory" in manifest["reason"]
+        assert manifest.status == "failed" and "more memory" in manifest.reason
         patch.setattr(trainer, "_prepare", lambda *_: on_a_gpu())
         with pytest.raises(ModisteError, match=r"needs more memory than there is; "):
             modiste.train(tiny, tmp_path / "run")
@@ -225,7 +225,7 @@ def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monk
         patch.setattr(cuda_graph, "step", lambda *_: torch.ones(2) @ torch.ones(3))
         with pytest.raises(RuntimeError, match="size"):  # for whoever has to mend it
             modiste.train(tiny, tmp_path / "run")
-    assert modiste.train(tiny, tmp_path / "run", overrides={}).read_manifest()["status"] == "finished"
+    assert modiste.train(tiny, tmp_path / "run", overrides={}).read_manifest().status == "finished"
 
 
 @pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"])
@@ -242,8 +242,8 @@ def test_a_budget_ends_the_training_and_keeps_its_result(tiny: Recipe, tmp_path:
     changes = {"train.images": 10**9, "train.tick_images": 10**9, "train.budget_seconds": 0.3}
     run = modiste.train(tiny, tmp_path / "run", overrides=changes)
     manifest = run.read_manifest()
-    assert manifest["status"] == "finished" and 0 < manifest["images"] < 10**9 and 0.3 <= manifest["seconds"] < 30
-    assert run.read_log()[-1]["images"] == manifest["images"] and (run.path / "progress.gif").is_file()
+    assert manifest.status == "finished" and 0 < manifest.images < 10**9 and 0.3 <= manifest.seconds < 30
+    assert run.read_log()[-1]["images"] == manifest.images and (run.path / "progress.gif").is_file()
     assert len(modiste.load(run).sample(3)) == 3
 
 
@@ -258,8 +258,8 @@ def test_a_budget_shorter_than_the_first_grid_buys_a_step(
 
 def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -> None:
     manifest = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16}).read_manifest()
-    assert manifest["recipe_hash"] == config.content_hash(runs.open_run(tmp_path / "run").read_recipe())
-    assert manifest["data"]["digest"] == content_digest(open_data(tiny.data)) and manifest["data"]["count"] == 64
+    assert manifest.recipe_hash == config.content_hash(runs.open_run(tmp_path / "run").read_recipe())
+    assert manifest.data.digest == content_digest(open_data(tiny.data)) and manifest.data.count == 64
     expected = {"modiste", "python", "torch", "numpy", "platform", "git_commit", "command", "device", "precision"}
     assert expected | {"threads", "processes", "start", "end", "status", "peak_memory_bytes"} <= manifest.keys()
 
@@ -300,20 +300,19 @@ def test_a_recipe_with_classes_is_trained_without_them_on_images_without_labels(
     assert tiny.network.conditioning == "one-hot"
     run = modiste.train(tiny, tmp_path / "run", overrides=own)
     assert "has no labels; so tiny is trained without classes (network.conditioning = 'none')" in capfd.readouterr().err
-    assert run.read_recipe().network.conditioning == "none" and run.read_manifest()["data"]["classes"] == []
-    assert modiste.train(tiny, run.path, overrides=own).read_manifest()["status"] == "finished"  # the same again
+    assert run.read_recipe().network.conditioning == "none" and run.read_manifest().data.classes == []
+    assert modiste.train(tiny, run.path, overrides=own).read_manifest().status == "finished"  # the same again
     longer = modiste.train(tiny, run.path, overrides={**own, "train.images": 160}, extend=True)
-    assert longer.read_manifest()["images"] == 160 and generators.load(run.path).shape.classes == 0
+    assert longer.read_manifest().images == 160 and generators.load(run.path).shape.classes == 0
     grouped = {**own, "loss.group_clip": 1.0}
     with pytest.raises(UsageError, match=r"plain train .*has no labels: loss.group_clip needs classes"):
         modiste.train(tiny, tmp_path / "grouped", overrides=grouped)
     with np.load(own["data.name"]) as arrays:  # labels of which an earlier version took no notice
         np.savez(own["data.name"], images=arrays["images"], target=np.arange(64) % 2)
     assert (
-        modiste.train(tiny, run.path, overrides={**own, "train.images": 192}, extend=True).read_manifest()["images"]
-        == 192
+        modiste.train(tiny, run.path, overrides={**own, "train.images": 192}, extend=True).read_manifest().images == 192
     )
-    assert modiste.train(tiny, tmp_path / "other", overrides=own).read_manifest()["data"]["classes"] == ["0", "1"]
+    assert modiste.train(tiny, tmp_path / "other", overrides=own).read_manifest().data.classes == ["0", "1"]
 
 
 def test_a_run_from_before_there_was_a_choice_goes_on_with_the_same_pixels(tiny: Recipe, tmp_path: Path) -> None:
@@ -325,12 +324,9 @@ def test_a_run_from_before_there_was_a_choice_goes_on_with_the_same_pixels(tiny:
     own = {"data.name": str(folder), "data.count": None, "train.images": 96}
     run = modiste.train(tiny, tmp_path / "run", overrides={**own, "data.fit": "stretch"})
     now = modiste.train(tiny, tmp_path / "now", overrides=own)
-    assert (
-        now.read_recipe().data.fit == "crop"
-        and now.read_manifest()["data"]["digest"] != run.read_manifest()["data"]["digest"]
-    )
+    assert now.read_recipe().data.fit == "crop" and now.read_manifest().data.digest != run.read_manifest().data.digest
     assert "64 of 64 images are not square (24 x 16 pixels) and were cut to their middle" in str(
-        now.read_manifest()["data"]
+        now.read_manifest().data
     )
     written = (run.path / "recipe.toml").read_text()
     (run.path / "recipe.toml").write_text(
@@ -338,9 +334,7 @@ def test_a_run_from_before_there_was_a_choice_goes_on_with_the_same_pixels(tiny:
     )
     assert run.read_recipe().data.fit == "stretch"
     for what, more in ((str(run.path), {"train.images": 128}), (tiny, {**own, "train.images": 160})):
-        assert (
-            modiste.train(what, run.path, overrides=more, extend=True).read_manifest()["images"] == more["train.images"]
-        )
+        assert modiste.train(what, run.path, overrides=more, extend=True).read_manifest().images == more["train.images"]
     with pytest.raises(UsageError, match=r"data.fit: stretch -> crop"):
         modiste.train(tiny, run.path, overrides={**own, "data.fit": "crop"})
 
@@ -358,8 +352,8 @@ def test_a_run_is_not_called_finished_while_its_recipe_wants_more(
         patch.setattr(config, "to_toml", killed)  # of the longer recipe, when the manifest is written already
         with pytest.raises(KeyboardInterrupt):
             modiste.train(longer, run.path, extend=True)
-    assert run.read_recipe().train.images == 320 and run.read_manifest()["status"] == "running"
-    assert modiste.train(longer, run.path, extend=True).read_manifest()["images"] == 400
+    assert run.read_recipe().train.images == 320 and run.read_manifest().status == "running"
+    assert modiste.train(longer, run.path, extend=True).read_manifest().images == 400
 
 
 def test_a_failure_without_a_sentence_is_in_the_manifest_too(
@@ -374,11 +368,11 @@ def test_a_failure_without_a_sentence_is_in_the_manifest_too(
     with pytest.raises(RuntimeError, match="closed by peer"):
         modiste.train(tiny, tmp_path / "run", overrides={"train.threads": threads + 1})
     manifest = runs.Run(tmp_path / "run").read_manifest()
-    assert manifest["status"] == "failed" and manifest["reason"] == "RuntimeError: Connection closed by peer"
+    assert manifest.status == "failed" and manifest.reason == "RuntimeError: Connection closed by peer"
     assert torch.get_num_threads() == threads  # what a training sets, it sets back
     monkeypatch.setattr(trainer, "loop", whole)
     manifest = modiste.train(tiny, tmp_path / "run", overrides={"train.threads": threads + 1}).read_manifest()
-    assert manifest["status"] == "finished" and manifest["reason"] is None
+    assert manifest.status == "finished" and manifest.reason is None
 
 
 def test_the_manifest_tells_where_a_run_stood_when_it_went_on(
@@ -396,7 +390,7 @@ def test_the_manifest_tells_where_a_run_stood_when_it_went_on(
     modiste.train(longer, run.path, extend=True)
     ((status, images, seconds),) = [(one["status"], one["images"], one["seconds"]) for one in seen]
     assert (status, images) == ("running", 320) and seconds >= run.read_log()[3]["seconds"]
-    assert run.read_manifest()["images"] == 400 and run.read_manifest()["seconds"] == run.read_log()[-1]["seconds"]
+    assert run.read_manifest().images == 400 and run.read_manifest().seconds == run.read_log()[-1]["seconds"]
 
 
 def unlabelled(folder: Path) -> str:
@@ -464,7 +458,7 @@ def test_compiled_networks_train_as_eager_ones_do(tiny: Recipe, tmp_path: Path) 
 @pytest.mark.gpu
 def test_cuda_trains_and_samples_what_the_processor_samples(tiny: Recipe, tmp_path: Path) -> None:
     run = modiste.train(tiny, tmp_path / "run", overrides={"train.device": "cuda"})
-    assert run.read_manifest()["device"] == "cuda" and run.read_manifest()["status"] == "finished"
+    assert run.read_manifest().device == "cuda" and run.read_manifest().status == "finished"
     assert modiste.load(run).sample(4).shape == (4, 1, 16, 16)
 
 
@@ -496,7 +490,7 @@ def test_the_best_generator_is_kept_beside_the_last(
     monkeypatch.setattr(checkpoint_selection, "make_selector", choosing([3.0, 1.0, 1.0, 2.0], every_images=80))
     run = modiste.train(tiny, tmp_path / "run")
     assert [record["frechet_any_heldout"] for record in run.read_log()] == [3.0, 1.0, 1.0, 2.0]
-    assert run.read_manifest()["best"] == {"images": 160, "frechet_any_heldout": 1.0}
+    assert run.read_manifest().best == runs.BestCheckpoint(160, "frechet_any_heldout", 1.0)
     kept, last = (run.path / f"{name}.safetensors" for name in ("best", "generator"))
     assert kept.read_bytes() == (early.path / "generator.safetensors").read_bytes() != last.read_bytes()
     assert not np.array_equal(*(modiste.load(run, checkpoint).sample(2) for checkpoint in ("best", "last")))
@@ -528,8 +522,8 @@ def test_the_last_is_judged_where_a_budget_ends_within_a_tick(
         (160, 3.0),
     ]
     assert (
-        run.read_manifest()["best"] == {"images": 160, "frechet_any_heldout": 3.0}
-        and run.read_manifest()["status"] == "finished"
+        run.read_manifest().best == runs.BestCheckpoint(160, "frechet_any_heldout", 3.0)
+        and run.read_manifest().status == "finished"
     )
     best, last = (run.path / f"{name}.safetensors" for name in ("best", "generator"))
     assert best.read_bytes() == last.read_bytes()
@@ -559,7 +553,7 @@ def test_the_generator_kept_is_the_one_the_log_tells_of_wherever_a_training_is_k
             modiste.train(tiny, tmp_path / "run")
     monkeypatch.setattr(checkpoint_selection, "make_selector", choosing([7.0, 8.0, 9.0], every_images=80))
     run = modiste.train(tiny, tmp_path / "run")
-    assert run.read_manifest()["best"] == {"images": images, "frechet_any_heldout": 3.0 if images == 80 else 1.0}
+    assert run.read_manifest().best == runs.BestCheckpoint(images, "frechet_any_heldout", 3.0 if images == 80 else 1.0)
     kept, wanted = run.path / "best.safetensors", expected.path / "generator.safetensors"
     assert kept.read_bytes() == wanted.read_bytes()
 
@@ -570,12 +564,12 @@ def test_the_best_of_a_tick_whose_state_was_damaged_is_not_kept(
     """A GPU does not repeat the tick to the last bit, so the log may come to name another best."""
     monkeypatch.setattr(checkpoint_selection, "make_selector", choosing([2.0, 3.0, 1.0], every_images=80))
     run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 240})
-    assert run.read_manifest()["best"]["images"] == 240
+    assert run.read_manifest().best.images == 240
     runs.states(run)[0].write_bytes(b"damaged")
     monkeypatch.setattr(checkpoint_selection, "make_selector", choosing([7.0], every_images=80))
     run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 240})
     assert [line["frechet_any_heldout"] for line in run.read_log()] == [2.0, 3.0, 7.0]
-    assert run.read_manifest()["best"] is None and not (run.path / "best.safetensors").exists()
+    assert run.read_manifest().best is None and not (run.path / "best.safetensors").exists()
 
 
 def test_scores_by_another_judge_are_not_compared(
@@ -587,7 +581,7 @@ def test_scores_by_another_judge_are_not_compared(
     later = checkpoint_selection.Selector("frechet_later_heldout", 80, lambda _: 50.0)
     monkeypatch.setattr(checkpoint_selection, "make_selector", lambda *_: later)
     run = modiste.train(tiny, run.path, extend=True)
-    assert run.read_manifest()["best"] == {"images": 240, "frechet_later_heldout": 50.0}
+    assert run.read_manifest().best == runs.BestCheckpoint(240, "frechet_later_heldout", 50.0)
     assert (run.path / "best.safetensors").read_bytes() != before
 
 
@@ -596,14 +590,14 @@ def test_a_training_judges_itself_by_held_out_images(tiny: Recipe, tmp_path: Pat
     run = modiste.train(tiny, tmp_path / "run", overrides=judged)
     (name,) = [key for key in run.read_log()[1] if key.endswith("_heldout")]
     assert name.startswith("frechet_") and name not in run.read_log()[0] and name in run.read_log()[3]
-    best = run.read_manifest()["best"]
+    best = run.read_manifest().best
     assert best[name] == min(record[name] for record in run.read_log() if name in record)
     selector = checkpoint_selection.make_selector(run.read_recipe(), Shape(1, 16, 10))
     assert selector is not None and selector.name == name
     generator, _, _ = generators.load_network(run.path, "best.safetensors")
     assert selector.score(generator) == pytest.approx(best[name], rel=1e-6)
     plain = modiste.train(tiny, tmp_path / "plain", overrides={**judged, "evaluate.every_images": 0})
-    assert not (plain.path / "best.safetensors").exists() and "best" not in plain.read_manifest()
+    assert not (plain.path / "best.safetensors").exists() and plain.read_manifest().best is None
     same = (run.path / "generator.safetensors", plain.path / "generator.safetensors")
     assert same[0].read_bytes() == same[1].read_bytes()  # being judged changes nothing
 

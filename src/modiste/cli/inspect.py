@@ -229,7 +229,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     device = environment.choose_device("auto")
     facts |= {
         "device": device,
-        **environment.describe_gpu(device),
+        **({"gpu": gpu} if (gpu := environment.gpu_name(device)) else {}),
         "precision": environment.choose_precision("auto", device),
         "threads": torch.get_num_threads(),
     }

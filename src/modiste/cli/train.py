@@ -112,22 +112,24 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
     if as_json:
         print(
             json.dumps(
-                {"run": str(run.path), **manifest, "last": run.read_log()[-1] if run.read_log() else None}, indent=2
+                {"run": str(run.path), **manifest.to_json(), "last": run.read_log()[-1] if run.read_log() else None},
+                indent=2,
             )
         )
         return
-    if manifest["status"] == "interrupted":
+    if manifest.status == "interrupted":
         going_on = shlex.join(["modiste", "train", str(run.path)])
-        print(f"stopped at {manifest['images']:,} images, state saved; go on with:  {going_on}")
+        print(f"stopped at {manifest.images:,} images, state saved; go on with:  {going_on}")
         return
-    first_class = manifest["data"]["classes"][-1] if run.read_recipe().network.conditioning != "none" else None
+    first_class = manifest.data.classes[-1] if run.read_recipe().network.conditioning != "none" else None
     words = f"--class {shlex.quote(first_class)} " if first_class else ""
-    print(f"trained {manifest['images']:,} images in {progress.duration(manifest['seconds'])}")
+    print(f"trained {manifest.images:,} images in {progress.duration(manifest.seconds)}")
     print(f"  last grid   {run.list_grids()[-1] if run.list_grids() else 'deleted'}")
     print(f"  animation   {run.path / 'progress.gif'}")
     print(f"  generator   {run.path / 'generator.safetensors'}")
-    if best := manifest.get("best"):
-        print(f"  best        {run.path / 'best.safetensors'}: after {best['images']:,} images, by held-out images")
+    if manifest.best:
+        place = run.path / "best.safetensors"
+        print(f"  best        {place}: after {manifest.best.images:,} images, by held-out images")
     print("try next:")
     folder, other = shlex.quote(str(run.path)), run.read_recipe().seed + 1
     print(f"  modiste sample {folder} {words}--count 64 --out {folder}/sample.png")
@@ -210,7 +212,7 @@ def sample(
         images = replace(images, pixels=watermarks.embed(images.pixels, watermark))
     facts = {
         "Run": generator.source,
-        "Recipe hash": str(runs.open_run(run).read_manifest().get("recipe_hash", "unknown")),
+        "Recipe hash": runs.open_run(run).read_manifest().recipe_hash,
     }
     removed = writers.is_card(card := writers.card_place(out, kind))
     generators.write(images, chosen, out, kind, columns, mark, facts)

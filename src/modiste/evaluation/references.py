@@ -43,7 +43,7 @@ def dataset_of(subject: Origin, data_name: str | None) -> tuple[Data, str]:
     if own == subject.run.read_recipe().data and is_known_set(own.name):  # under which it does not change
         return native_data(own), ""
     with suppress(ModisteError):  # of a set that cannot be opened, the caller says so
-        if content_digest(open_data(own)) == subject.run.read_manifest()["data"]["digest"]:
+        if content_digest(open_data(own)) == subject.run.read_manifest().data.digest:
             return native_data(own), ""
     reason = f"{Path(own.name).name} does not hold the images that {subject.run.name} learned from"
     return native_data(own if data_name is None else Data(name=own.name)), reason

@@ -296,9 +296,9 @@ def _from_run(
     if shown is not None:
         facts["images_shown"] = shown
     facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
-    facts["data"] = {"name": manifest["data"]["name"], "digest": manifest["data"]["digest"]}
-    if kind == "run" and manifest["status"] != "finished":
-        warnings.append(f"the training of {path} is not finished (status {manifest['status']}); this is what "
+    facts["data"] = {"name": manifest.data.name, "digest": manifest.data.digest}
+    if kind == "run" and manifest.status != "finished":
+        warnings.append(f"the training of {path} is not finished (status {manifest.status}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip
     if run.shipped and path.exists():
         warnings.append(f"{path} is the generator that ships with Modiste; to measure the {path} that lies here and "
@@ -316,15 +316,14 @@ def _from_run(
 
 def images_shown(run: runs.Run, file: Path) -> int | None:
     """How many training images the checkpoint has seen, where the run folder tells."""
-    if run.is_pretrained():
-        shown: int | None = run.read_manifest()[runs.PRETRAINED]["images_shown"]
-        return shown
+    manifest = run.read_manifest()
+    if manifest.pretrained:
+        return manifest.pretrained.images_shown
     if file.suffix == ".pt":
         images = file.name.partition("-")[0]
         return int(images) if images.isdecimal() else None
     if file.name == generators.CHECKPOINTS["best"]:
-        best = run.read_manifest().get("best")
-        return best and int(best["images"])
+        return manifest.best.images if manifest.best else None
     return int(run.read_log()[-1]["images"]) if run.read_log() else None
 
 

@@ -40,7 +40,7 @@ def is_trained(run: RunSpec) -> bool:
     if not runs.exists(run.folder):
         return False
     there = runs.Run(run.folder)
-    return there.read_manifest()["status"] == "finished" and not config.differences(there.read_recipe(), run.recipe)
+    return there.read_manifest().status == "finished" and not config.differences(there.read_recipe(), run.recipe)
 
 
 def measured(run: RunSpec, judging: Mapping[str, Any]) -> Record | None:
@@ -71,8 +71,8 @@ def protocol_hash(record: Record) -> str:
 
 def rows_of(study: str, run: RunSpec, record: Record | None, reason: str = "") -> list[Row]:
     """The table's rows of one run: one per score, or a single one that says why there is none."""
-    manifest: Mapping[str, Any] = runs.Run(run.folder).read_manifest() if runs.exists(run.folder) else {}
-    images = manifest.get("images")
+    manifest = runs.Run(run.folder).read_manifest() if runs.exists(run.folder) else runs.Manifest()
+    images = manifest.images
     row: Row = dict.fromkeys(COLUMNS)
     row |= {
         "study": study,
@@ -82,7 +82,7 @@ def rows_of(study: str, run: RunSpec, record: Record | None, reason: str = "") -
         "status": "finished" if record else "failed" if reason else "waiting",
         "reason": paths.without_folders(reason, (run.folder, run.recipe.data.name)),
         "images": images,
-        "seconds": manifest.get("seconds"),
+        "seconds": manifest.seconds,
         "gflop": None if images is None else round(run.gflop_per_image * images, 3),
     }
     if record is None:

@@ -108,7 +108,7 @@ def run_job(errand: Job, stop: Stop | None = None) -> str:
             return INTERRUPTED
         if code:
             return reason(errand.log, start, code)
-        if runs.Run(errand.folder).read_manifest()["status"] != "finished":
+        if runs.Run(errand.folder).read_manifest().status != "finished":
             return INTERRUPTED
     return ""
 

@@ -106,7 +106,7 @@ def _tensorboard() -> Tracker:
             old.unlink()
         with SummaryWriter(str(folder), filename_suffix=".scores") as writer:
             for name, value in score_values(file).items():
-                writer.add_scalar(name, value, run.read_manifest()["images"])
+                writer.add_scalar(name, value, run.read_manifest().images)
 
     return Tracker(follow, judged)
 
@@ -225,7 +225,7 @@ def _open_run(store: Store, run: runs.Run) -> str:
         with suppress(import_module("mlflow.exceptions").MlflowException):
             found = store.client.get_run(place.read_text(encoding="utf-8").strip())
     if found is None or found.info.lifecycle_stage != "active":
-        began = _milliseconds(manifest["start"])
+        began = _milliseconds(manifest.start)
         found = store.client.create_run(store.experiment, start_time=began, run_name=run.name)
     run_id = str(found.info.run_id)
 
@@ -238,7 +238,7 @@ def _open_run(store: Store, run: runs.Run) -> str:
     tags = {key: value for key, value in wanted.items() if known.get(key, value) != value}
     tags |= {
         "recipe": recipe.name,
-        "recipe_hash": manifest["recipe_hash"],
+        "recipe_hash": manifest.recipe_hash,
         "seed": str(recipe.seed),
         "run_folder": str(run.path.absolute()),
         "modiste": __version__,
@@ -280,7 +280,7 @@ def _send_missing(store: Store, run: runs.Run, run_id: str) -> Known:
 
 def _send(store: Store, run: runs.Run, run_id: str, log: Iterable[Mapping[str, Any]], known: Known) -> None:
     """Send the ticks and grids that are new; after a crash some ticks are trained again, equal to what they were."""
-    start = _milliseconds(run.read_manifest()["start"])
+    start = _milliseconds(run.read_manifest().start)
     for record in log:
         if record["images"] not in known.images:
             metrics = {key: value for key, value in record.items() if key != "images"}
@@ -299,7 +299,7 @@ def _send_scores(store: Store, run: runs.Run, file: Path, tags: Mapping[str, Any
     manifest, there = run.read_manifest(), store.client.get_run(run_id).data.metrics
     new = {name: value for name, value in score_values(file).items() if there.get(name) != value}
     if new:
-        _send_metrics(store, run_id, new, manifest["images"], _milliseconds(environment.utc_now()))
+        _send_metrics(store, run_id, new, manifest.images or 0, _milliseconds(environment.utc_now()))
         store.client.log_artifact(run_id, str(file))
     for key, value in tags.items():
         store.client.set_tag(run_id, key, str(value))
@@ -313,8 +313,8 @@ def _send_metrics(store: Store, run_id: str, metrics: Mapping[str, float], image
 
 def _end(store: Store, run: runs.Run, run_id: str) -> None:
     manifest = run.read_manifest()
-    end = _milliseconds(manifest.get("end") or environment.utc_now())
-    store.client.set_terminated(run_id, ENDS.get(manifest["status"], "FAILED"), end)
+    end = _milliseconds(manifest.end or environment.utc_now())
+    store.client.set_terminated(run_id, ENDS.get(manifest.status, "FAILED"), end)
 
 
 def _milliseconds(time: str) -> int:

@@ -22,6 +22,7 @@ import json
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -132,7 +133,6 @@ def export_pretrained(
     described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
     described["network"]["generator_spectral"] = False
     known = (run.path, run.read_recipe().data.name)
-    facts = {"checkpoint": checkpoint, "images_shown": sources.images_shown(run, run.path / weights)}
     with writers.beside(out) as folder:
         write = partial(writers.write_file, folder, out)
         write("generator.safetensors", content)
@@ -140,7 +140,10 @@ def export_pretrained(
         kept = generators.TrainedGenerator(*generators.load_network(folder), name)
         difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))
         # In a run that is pretrained already the facts of its first rounding stand.
-        told = run.read_manifest().get(runs.PRETRAINED, {**facts, "weights": "float16", "difference": difference})
+        manifest = run.read_manifest()
+        rounded = manifest.pretrained or runs.Pretrained(
+            checkpoint, sources.images_shown(run, run.path / weights), "float16", difference
+        )
         write("recipe.toml", config.to_toml(published_recipe(run.read_recipe())))
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         for place, record in measured.items():
@@ -148,11 +151,12 @@ def export_pretrained(
             picture = run.path / Path(record.get("audit", {}).get("picture", "none")).name
             if picture.is_file():
                 write(picture.name, picture.read_bytes())
-        write("manifest.json", safe_files.as_json(without_paths({**run.read_manifest(), runs.PRETRAINED: told}, known)))
-        text = card(runs.Run(folder), kept, checkpoint, measured, told["difference"], onnx=False)
+        tree = replace(manifest, pretrained=rounded).to_json()
+        write("manifest.json", safe_files.as_json(without_paths(tree, known)))
+        text = card(runs.Run(folder), kept, checkpoint, measured, rounded.difference, onnx=False)
         write("README.md", safe_files.text_with_mark(text))
         writers.replace(folder, out)
-    return Export(out, told["difference"], bool(measured))
+    return Export(out, rounded.difference, bool(measured))
 
 
 def halved(generator: nn.Module, place: str) -> bytes:
@@ -281,11 +285,11 @@ def card(
                 records.markdown(list(rows[0]), [[*row.values()] for row in rows]),
             )
         )
-    if run.is_pretrained():
-        checkpoint = manifest[runs.PRETRAINED]["checkpoint"]
-    program, *arguments = manifest.get("command") or ["modiste"]
+    if manifest.pretrained:
+        checkpoint = manifest.pretrained.checkpoint
+    program, *arguments = manifest.command or ["modiste"]
     command = ["modiste" if program == "__main__.py" else program, *map(last_part, arguments)]
-    data_name = manifest["data"]["name"]
+    data_name = manifest.data.name
     templates = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
@@ -293,11 +297,11 @@ def card(
     return template.render(
         name=trained.source,
         recipe=recipe,
-        recipe_hash=manifest.get("recipe_hash", config.content_hash(recipe)),
+        recipe_hash=manifest.recipe_hash,
         recipe_toml=config.to_toml(published_recipe(recipe)).strip(),
         command=shlex.join(command),
         manifest=manifest,
-        duration=progress.duration(manifest.get("seconds")),
+        duration=progress.duration(manifest.seconds),
         shown=sources.images_shown(run, run.path / generators.CHECKPOINTS[checkpoint]) or 0,
         checkpoint=checkpoint,
         hub_name=HUB_NAMES.get(recipe.data.name),

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste import config, environment, files, paths, runs
+from modiste import environment, files, paths, runs
 from modiste.data import inspection
 from modiste.data.images import Images, class_folder, content_digest
 from modiste.data.sets import Part, has_test, open_data
@@ -187,7 +187,7 @@ def _originals(run: runs.Run, shape: Shape, order: Order, say: Say) -> tuple[Ori
     except ModisteError as error:
         say(f"near-duplicates of training images are not searched for: {error}")
         return None, "the training images could not be opened when the set was made"
-    if content_digest(train) != run.read_manifest()["data"]["digest"]:
+    if content_digest(train) != run.read_manifest().data.digest:
         say(f"near-duplicates of training images are not searched for: {train.name} holds other images now")
         return None, "the training images had been changed or replaced when the set was made"
     rows = suite.flat(train, shape)
@@ -285,7 +285,7 @@ def _facts_of_run(run: runs.Run, trained: generators.TrainedGenerator, order: Or
         "run": paths.normalised(run.path).name,
         "typed": run.path.name if run.shipped else paths.short_path(run.path),
         "recipe": run.read_recipe(),
-        "recipe_hash": run.read_manifest().get("recipe_hash", config.content_hash(run.read_recipe())),
+        "recipe_hash": run.read_manifest().recipe_hash,
         "manifest": run.read_manifest(),
         "weights": weights.name,
         "weights_hash": weights_hash,
@@ -294,7 +294,7 @@ def _facts_of_run(run: runs.Run, trained: generators.TrainedGenerator, order: Or
         "normalised": bool(generators.batch_norms(trained.network)),
         "tables": tables,
         "alarms": list(dict.fromkeys(alarm for record in measured for alarm in record.get("alarms", []))),
-        "limits": inspection.limits_of_data(run.read_manifest()["data"]["name"], bool(trained.shape.classes)),
+        "limits": inspection.limits_of_data(run.read_manifest().data.name, bool(trained.shape.classes)),
         "versions": environment.describe_machine(),
     }
 

@@ -59,7 +59,7 @@ def grid_section(comparison: Comparison) -> Section | None:
 def _stage_pictures(
     comparison: Comparison, configuration: Configuration, member: Member, run: Run, columns: int
 ) -> Iterator[Picture]:
-    epoch_images = run.read_manifest()["data"]["count"]
+    epoch_images = run.read_manifest().data.count
     columns = columns if trained_shape(run).size <= 40 else 2
     chosen = pictures.chosen_tiles(run, columns)
     for stage, grid in pictures.stages(run).items():

@@ -56,7 +56,7 @@ class Member:
         """By the manifest, which is written where a training begins and ends, or by the log of one that goes on."""
         if self.run is None:
             return None
-        known = [self.run.read_manifest().get(key), *[line[key] for line in self.log[-1:]]]
+        known = [getattr(self.run.read_manifest(), key), *[line[key] for line in self.log[-1:]]]
         return max((value for value in known if value is not None), default=None)
 
 
@@ -191,8 +191,8 @@ def _single(run: Run, path: Path) -> Comparison:
     found = [records.read(place) for place in places if place.is_file()]
     record = next((record for record in found if results.is_of(record, run.path)), None)
     outdated = "its record is of other weights, or of images made otherwise" if found and record is None else ""
-    reason = str(manifest.get("reason") or outdated)
-    member = Member(recipe.seed, path, run, record, str(manifest["status"]), reason)
+    reason = str(manifest.reason or outdated)
+    member = Member(recipe.seed, path, run, record, manifest.status, reason)
     return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
 
 
@@ -221,9 +221,8 @@ def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, 
     row = known.get((name, seed), {})
     status = row.get("status") or "waiting"
     if status == "waiting" and run is not None:
-        status = (
-            "not measured yet" if run.read_manifest()["status"] == "finished" else str(run.read_manifest()["status"])
-        )
+        state = run.read_manifest().status
+        status = "not measured yet" if state == "finished" else state
     record = records.read(folder / file) if row.get("status") == "finished" and (folder / file).is_file() else None
     if record is not None and not results.is_of(record, folder):  # evaluated in another way or trained on since
         record, status = None, "not measured yet"
@@ -237,14 +236,14 @@ def gflop_per_image(run: Run) -> float:
 
 def trained_shape(run: Run) -> Shape:
     """Channels, side and classes of the images that the run's networks are built for."""
-    facts, recipe = run.read_manifest()["data"], run.read_recipe()
-    classes = len(facts["classes"]) if recipe.network.conditioning != "none" else 0
-    return Shape(facts["channels"], facts["size"][0], classes)
+    facts, recipe = run.read_manifest().data, run.read_recipe()
+    classes = len(facts.classes) if recipe.network.conditioning != "none" else 0
+    return Shape(facts.channels, facts.size[0], classes)
 
 
 def command_of(run: Run) -> str:
     """The command that made the run, as a person would type it."""
-    command = run.read_manifest().get("command") or []
+    command = run.read_manifest().command
     if command and command[0] in ("modiste", "__main__.py"):
         return shlex.join(["modiste", *map(paths.last_part, command[1:])])
     return f"modiste train {shlex.quote(str(run.path / 'recipe.toml'))}"

@@ -82,12 +82,11 @@ def machine_table(comparison: Comparison) -> Table:
                 rows.append([configuration.name, str(member.seed), member.status, *["-"] * 8])
                 continue
             facts = member.run.read_manifest()
-            device = f"{facts['device']}, {facts['threads']} threads, {facts.get('precision', '')}"
+            device = f"{facts.device}, {facts.threads} threads, {facts.precision}"
             rows.append([
-                configuration.name, str(member.seed), member.status, device, str(facts.get("modiste", "-")),
-                str(facts.get("torch", "-")), str(facts.get("python", "-")), str(facts.get("git_commit") or "-")[:10],
-                str(facts.get("recipe_hash", "-"))[:10], str(facts["data"].get("digest", "-"))[:10],
-                str(facts.get("start", "-")),
+                configuration.name, str(member.seed), member.status, device, facts.modiste or "-",
+                facts.torch or "-", facts.python or "-", (facts.git_commit or "-")[:10], facts.recipe_hash[:10] or "-",
+                facts.data.digest[:10] or "-", facts.start or "-",
             ])  # fmt: skip
     return Table(heads, rows)
 

@@ -92,10 +92,10 @@ def run_sentences(comparison: Comparison) -> list[str]:
     assert member.run is not None
     manifest, log = member.run.read_manifest(), member.log
     epochs = f" ({log[-1]['epoch']:.1f} epochs)" if log else ""
-    state = "" if manifest["status"] == "finished" else f"; its training is {manifest['status']}"
+    state = "" if manifest.status == "finished" else f"; its training is {manifest.status}"
     first = (
         f"{comparison.name} follows the recipe {configuration.name} with seed {member.seed} and was shown "
-        f"{member.images or 0:,} images{epochs} of {manifest['data']['name']} in "
+        f"{member.images or 0:,} images{epochs} of {manifest.data.name} in "
         f"{progress.duration(member.seconds)}{state}."
     )
     caution = "It is one training with one seed: how much another seed would differ, it cannot tell."
@@ -132,9 +132,9 @@ def cost_rows(member: Member) -> list[list[str]]:
     if log:
         rows.append(["speed", f"{numbers.median(record['images_per_second'] for record in log):,.0f} images/s"])
     rows.append(["arithmetic", f"{gflop:.3f} GFLOP per image, {gflop * (member.images or 0) / 1e3:,.0f} TFLOP in all"])
-    if peak := manifest.get("peak_memory_bytes"):
+    if peak := manifest.peak_memory_bytes:
         rows.append(["most memory", f"{peak / 1e6:,.0f} MB"])
-    rows.append(["on", f"{manifest['device']}, {manifest['threads']} threads, {manifest.get('precision', '')}"])
+    rows.append(["on", f"{manifest.device}, {manifest.threads} threads, {manifest.precision}"])
     return rows
 
 

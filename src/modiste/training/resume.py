@@ -15,7 +15,7 @@ from modiste.config import Recipe
 from modiste.data.images import Images, content_digest
 from modiste.data.notes import ReadFrom
 from modiste.data.sets import remarks
-from modiste.environment import describe_gpu
+from modiste.environment import gpu_name
 from modiste.errors import ModisteError, UsageError
 from modiste.training import checkpoint_selection
 from modiste.training.distributed import ProcessGroup
@@ -26,7 +26,7 @@ class OpenedRun:
     """A run folder ready to train in: where, the manifest's facts, and the state to go on from (None = the start)."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: runs.Manifest
     saved: Mapping[str, Any] | None = None
     finished: bool = False
 
@@ -37,14 +37,13 @@ def open_folder(
     """Create the run folder, or check that the one there fits and find its newest state."""
     digest = content_digest(dataset)
     if not runs.exists(path):
-        return OpenedRun(
-            path, runs.create_run(path, recipe, _facts(recipe, dataset, digest, device, group)).read_manifest()
-        )
+        manifest = _new_manifest(recipe, dataset, digest, device, group)
+        return OpenedRun(path, runs.create_run(path, recipe, manifest).read_manifest())
     run = runs.Run(path)
     manifest = run.read_manifest()
-    same_data = manifest["data"]["digest"] == digest and manifest["data"]["classes"] == list(dataset.class_names)
+    same_data = manifest.data.digest == digest and manifest.data.classes == dataset.class_names
     differing = _check_same(run, recipe, same_data, extend)
-    if manifest["data"]["digest"] != digest:
+    if manifest.data.digest != digest:
         raise UsageError(
             f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
         )
@@ -53,18 +52,18 @@ def open_folder(
     if run.read_recipe().data.name != recipe.data.name:
         text = f"note: the images of {run.read_recipe().data.name} are in {recipe.data.name} now"
         progress.log(console, text)
-    if manifest["status"] == "finished" and not _bending(differing, same_data) and not notes:
+    if manifest.status == "finished" and not _bending(differing, same_data) and not notes:
         if recipe.data.name != run.read_recipe().data.name:
             files.write_text(path / "recipe.toml", config.to_toml(recipe))
             runs.update_manifest(run, recipe_hash=config.content_hash(recipe))
-        notes = [f"{path} is finished with {manifest['images']:,} images; --fresh trains it anew beside it"]
+        notes = [f"{path} is finished with {manifest.images:,} images; --fresh trains it anew beside it"]
         progress.log(console, notes[0])
         return OpenedRun(path, manifest, finished=True)
-    if saved is None and (len(run.read_log()) > 1 or manifest.get("images")):
+    if saved is None and (len(run.read_log()) > 1 or manifest.images):
         raise ModisteError(f"the saved states of {path} are gone, so it cannot go on; use --fresh for a new folder")
-    here = {"device": device, "gpu": None, **describe_gpu(device), "torch": torch.__version__, "processes": group.size}
+    here = {"device": device, "gpu": gpu_name(device), "torch": torch.__version__, "processes": group.size}
     for key, now in here.items():
-        if (then := manifest.get(key)) != now:
+        if (then := getattr(manifest, key)) != now:
             notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
     images = saved["images"] if saved else 0
     if extend and images >= (recipe.train.images or 0):
@@ -109,11 +108,11 @@ def kept_of(recipe: Recipe, started: Recipe) -> dict[str, str]:
 
 def images_as_begun(dataset: Images, path: Path) -> Images:
     """The images without labels where the run in that folder began when these were not read."""
-    if dataset.labels is None or not runs.exists(path) or runs.Run(path).read_manifest()["data"].get("classes"):
+    if dataset.labels is None or not runs.exists(path) or runs.Run(path).read_manifest().data.classes:
         return dataset
     notes = tuple(note for note in dataset.notes if not (isinstance(note, ReadFrom) and note.kind == "labels"))
     bare = replace(dataset, labels=None, class_names=(), notes=notes)
-    return bare if content_digest(bare) == runs.Run(path).read_manifest()["data"]["digest"] else dataset
+    return bare if content_digest(bare) == runs.Run(path).read_manifest().data.digest else dataset
 
 
 def _bending(differing: Sequence[str], same_data: bool) -> list[str]:
@@ -146,22 +145,17 @@ def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) ->
     return differing
 
 
-def _facts(recipe: Recipe, dataset: Images, digest: str, device: str, group: ProcessGroup) -> dict[str, Any]:
-    """What the manifest says of a new run."""
+def _new_manifest(recipe: Recipe, dataset: Images, digest: str, device: str, group: ProcessGroup) -> runs.Manifest:
+    """The manifest of a run that starts here."""
     count, channels, height, width = dataset.pixels.shape
-    described = {
-        "name": dataset.name,
-        "digest": digest,
-        "count": count,
-        "channels": channels,
-        "size": [height, width],
-    }
-    return {
+    notes = tuple(remarks(dataset))
+    data = runs.DataFacts(dataset.name, digest, count, channels, (height, width), dataset.class_names, notes)
+    return runs.Manifest(
         **environment.describe_machine(),
-        "device": device,
-        **describe_gpu(device),
-        "precision": environment.choose_precision(recipe.train.precision, device),
-        "threads": max(1, recipe.train.threads // group.size) if recipe.train.threads else torch.get_num_threads(),
-        "processes": group.size,
-        "data": {**described, "classes": list(dataset.class_names), "notes": remarks(dataset)},
-    }
+        device=device,
+        gpu=gpu_name(device),
+        precision=environment.choose_precision(recipe.train.precision, device),
+        threads=max(1, recipe.train.threads // group.size) if recipe.train.threads else torch.get_num_threads(),
+        processes=group.size,
+        data=data,
+    )

@@ -354,10 +354,10 @@ def _prepare(
 ) -> tuple[Session, State]:
     """Networks, optimisers and functions as the manifest says, with the saved state in them."""
     device = environment.choose_device(recipe.train.device)
-    torch.set_num_threads(opened.manifest["threads"])  # sums depend on it, so a resumed run keeps it
+    torch.set_num_threads(opened.manifest.threads)  # sums depend on it, so a resumed run keeps it
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
-    functions = setup.make_step_functions(recipe, state, group, device, opened.manifest["precision"])
+    functions = setup.make_step_functions(recipe, state, group, device, opened.manifest.precision)
     if opened.saved is not None:
         restore(state, opened.saved, group)
     batch_at = setup.batches(recipe, dataset, shape, group, device)
@@ -378,5 +378,5 @@ def _finish(run: runs.Run, state: State, status: str) -> None:
     if best := checkpoint_selection.best(run.read_log()):
         name, record = best
         kept = (run.path / "best.safetensors").is_file()
-        facts["best"] = {"images": record["images"], name: record[name]} if kept else None
+        facts["best"] = runs.BestCheckpoint(record["images"], name, record[name]) if kept else None
     runs.update_manifest(run, status=status, end=environment.utc_now(), **facts)

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
         subset.pixels == data_sets.open_data(Data(name=str(closet)), part="fit").select(np.array(indices)).pixels
     ).all()
     manifest = runs.Run(folder / "generator").read_manifest()
-    assert manifest["data"]["digest"] == content_digest(subset)  # the labels of its budget, and no others
+    assert manifest.data.digest == content_digest(subset)  # the labels of its budget, and no others
     assert runs.Run(folder / "generator").read_recipe().seed == 1
     written = data_sets.open_data(Data(name=str(folder / "synthetic.npz")))
     assert written.labels is not None and np.bincount(written.labels).tolist() == [5] * 10
@@ -182,7 +183,7 @@ def test_a_run_is_used_for_the_images_that_it_was_trained_on_and_for_no_fewer(
     code, _, said = call("augment", run.path, "--recipe", "swift", "--out", tmp_path / "less")
     assert code == 2 and "whose generator is made already; leave --recipe out" in said
     moved = runs.Run(shutil.copytree(run.path, tmp_path / "moved"))
-    runs.update_manifest(moved, data={**moved.read_manifest()["data"], "digest": "0"})
+    runs.update_manifest(moved, data=replace(moved.read_manifest().data, digest="0"))
     code, _, said = call("augment", moved.path, "--out", tmp_path / "less")
     assert code == 2 and "is not what" in said
     runs.update_manifest(moved, status="interrupted")
@@ -202,7 +203,7 @@ def test_a_generator_of_other_images_is_refused(closet: Path, recipe: Path, tmp_
     for name in ("arms.jsonl", "synthetic.npz"):
         (folder / name).unlink()
     run = runs.Run(folder / "generator")
-    runs.update_manifest(run, data={**run.read_manifest()["data"], "digest": "of more images"})
+    runs.update_manifest(run, data=replace(run.read_manifest().data, digest="of more images"))
     with pytest.raises(ModisteError, match=r"1 of 1 pieces failed, .* would know labels outside the budget"):
         experiment_of(closet, recipe, tmp_path / "mine", **one)
 

@@ -541,7 +541,7 @@ def test_a_search_from_file_to_the_best_recipe(
         ["train", str(out / "best.toml"), "--out", str(tmp_path / "run"), "--set", "train.images=32"],
         standalone_mode=False,
     )
-    assert runs.Run(tmp_path / "run").read_manifest()["status"] == "finished"
+    assert runs.Run(tmp_path / "run").read_manifest().status == "finished"
     # The same again, from the folder, changes nothing but the finalists' number of seeds.
     capsys.readouterr()
     cli.app(["search", str(out), "--seeds", "1"], standalone_mode=False)
@@ -595,7 +595,7 @@ def test_a_bad_trial_is_pruned_at_a_tick(file: Path, tmp_path: Path, monkeypatch
     row = search._row(started, started.trials[1])
     assert row["state"] == "pruned" and "worse than the median after 80 images" in row["reason"]
     manifest = runs.Run(out / "runs/trial-0001").read_manifest()
-    assert manifest["status"] == "interrupted" and 80 <= manifest["images"] < 200_000
+    assert manifest.status == "interrupted" and 80 <= manifest.images < 200_000
 
 
 # the finalists

@@ -161,7 +161,7 @@ def _errand(piece: Measurement, path: Path, settings: Settings, recipe: Recipe, 
     for key, value in experiment.fitting(recipe, images).items():
         train += ["--set", f"{key}={value}"]
     measure = ("augment", str(path), "--only", piece.name)
-    trained = runs.exists(piece.generator) and runs.Run(piece.generator).read_manifest()["status"] == "finished"
+    trained = runs.exists(piece.generator) and runs.Run(piece.generator).read_manifest().status == "finished"
     log = ExperimentFolder(path, "experiment").log(piece.name)
     variables = {"OMP_NUM_THREADS": str(settings.threads)}
     commands = (measure,) if trained else (tuple(train), measure)
@@ -208,7 +208,7 @@ def synthetic_set(
     place = piece.folder / ("synthetic.npz" if kind == "none" else f"synthetic-{kind}.npz")
     if place.is_file():
         return open_data(Data(name=str(place)))
-    seen = runs.Run(piece.generator).read_manifest()["data"]["digest"]
+    seen = runs.Run(piece.generator).read_manifest().data.digest
     if seen != content_digest(real):
         raise ModisteError(
             f"{piece.generator} was trained on other images than {piece.folder / 'subset.npz'}, so its set would know "

@@ -212,7 +212,7 @@ def resolve_experiment(
             kept["fit"] = begun.fit
         dataset = dataset.model_copy(update=kept)
     parts = subsets.open_parts(dataset)
-    if run and content_digest(parts.images) != run.read_manifest()["data"]["digest"]:
+    if run and content_digest(parts.images) != run.read_manifest().data.digest:
         raise UsageError(f"{dataset.name} is not what {what} was trained on any more; put its images back")
     images = subsets.split(parts, 0)[0]
     numbers = subsets.rare_classes(rare, images) if rare else ()
@@ -245,10 +245,10 @@ def _of_run(run: runs.Run, given: Mapping[str, Any], rare: Sequence[str] | None)
     recipe, manifest = run.read_recipe(), run.read_manifest()
     if recipe.network.conditioning == "none":
         raise UsageError(f"{run.path} was trained without labels, so it makes no labelled images; train swift instead")
-    if manifest["status"] != "finished":
+    if manifest.status != "finished":
         going_on = shlex.join(["modiste", "train", str(run.path)])
-        raise UsageError(f"{run.path} is not finished ({manifest['status']}); go on with `{going_on}`")
-    seen = f"{manifest['data'].get('count', 0):,} images of {recipe.data.name}"
+        raise UsageError(f"{run.path} is not finished ({manifest.status}); go on with `{going_on}`")
+    seen = f"{manifest.data.count:,} images of {recipe.data.name}"
     if rare or any(budget != "all" for budget in given.get("budgets", ())):
         raise UsageError(
             f"the generator of {run.path} has seen the labels of {seen}, so that is the only fair budget; "

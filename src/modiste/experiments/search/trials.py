@@ -327,9 +327,13 @@ def _train(mine: Search, trial: Any, planned: RunSpec, stopped: Callable[[], boo
 def measured(mine: Search, planned: RunSpec) -> tuple[float | None, dict[str, Any]]:
     """The objective of a trained run as Optuna is told it (None: there is none), and the facts to keep with it."""
     space, run = mine.space, runs.Run(planned.folder)
-    facts = {key: run.read_manifest().get(key) for key in ("images", "seconds")}
-    facts["gflop"] = round(planned.gflop_per_image * (facts["images"] or 0), 3)
-    facts["gflop_per_image"] = planned.gflop_per_image
+    manifest = run.read_manifest()
+    facts = {
+        "images": manifest.images,
+        "seconds": manifest.seconds,
+        "gflop": round(planned.gflop_per_image * (manifest.images or 0), 3),
+        "gflop_per_image": planned.gflop_per_image,
+    }
     if space.objective == DISCRIMINATOR:
         return (finalists.logged(space, run.read_log()[-1]) if run.read_log() else None), {
             **facts,
