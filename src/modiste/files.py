@@ -1,4 +1,6 @@
-"""Marks: what a file says in its own content of having been written by Modiste, and therefore may be replaced.
+"""Files and folders: marks of authorship, atomic writing, locks.
+
+A file that says in its own content that Modiste wrote it may be replaced; any other is refused. The marks:
 
     PNG        a text chunk Software: Modiste VERSION
     GIF        a comment
@@ -10,7 +12,7 @@
     npz        the member digital_source_type, which no other program writes
     Parquet    a note in the file's key-value metadata
 
-Files of earlier versions that had no marks yet are known by what only Modiste writes, where there is such a thing.
+Files of versions without marks are recognised by content that only Modiste writes, where there is such content.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,8 @@ EARLIER_TEXT = re.compile(
 
 
 def is_ours(path: Path, named_in: Path | None = None) -> bool:
-    """Whether the file says that Modiste wrote it, or `named_in`, another one of ours, says so of it."""
-    with suppress(OSError, ValueError, zipfile.BadZipFile, struct.error):  # what cannot be read is somebody's
+    """Whether the file is marked as written by Modiste, or `named_in`, a marked file, names it."""
+    with suppress(OSError, ValueError, zipfile.BadZipFile, struct.error):  # an unreadable file counts as the user's
         if _says_so(path):
             return True
         return named_in is not None and is_ours(named_in) and is_named(path.name, named_in)
@@ -65,10 +67,10 @@ def is_ours(path: Path, named_in: Path | None = None) -> bool:
 
 
 def is_named(name: str, place: Path) -> bool:
-    """Whether that file, a record or a page of Markdown, names a file beside it or, as an address, in its folder."""
+    """Whether a record or a page of Markdown names this file, plainly or as the last part of an address."""
     with suppress(OSError, UnicodeEncodeError):
-        ways = b"|".join(re.escape(way.encode()) for way in (name, quote(name)))
-        return re.search(rb'[/"(](' + ways + rb')[")]', place.read_bytes()) is not None
+        spellings = b"|".join(re.escape(spelling.encode()) for spelling in (name, quote(name)))
+        return re.search(rb'[/"(](' + spellings + rb')[")]', place.read_bytes()) is not None
     return False
 
 
@@ -93,7 +95,7 @@ def _parquet_footer(path: Path) -> bytes:
 
 
 def has_mark(content: bytes) -> bool:
-    """Whether this content of a file (PNG, GIF, SVG, PDF, HTML, JSON or Markdown) says that Modiste wrote it."""
+    """Whether the content of a PNG, GIF, SVG, PDF, HTML, JSON or Markdown file is marked as written by Modiste."""
     if content.startswith(PNG):
         return any(key == b"Software" and text.startswith(b"Modiste ") for key, text in _texts(content))
     if content.startswith(GIF):
@@ -143,7 +145,7 @@ def text_chunk(key: str, text: str) -> bytes:
 
 
 def with_mark(content: bytes) -> bytes:
-    """The content of a PNG, GIF or SVG file with a mark; as it is where it has one, and of other kinds."""
+    """The content of a PNG, GIF or SVG file with a mark added; unchanged if marked already or of another kind."""
     if has_mark(content):
         return content
     if content.startswith(PNG):
@@ -163,30 +165,30 @@ def text_with_mark(text: str) -> str:
 
 
 def _is_our_text(content: bytes) -> bool:
-    found = re.search(rb"\n<!-- written by Modiste \S+; ([0-9a-f]{16}) -->", content)
-    if found is None:
+    mark = re.search(rb"\n<!-- written by Modiste \S+; ([0-9a-f]{16}) -->", content)
+    if mark is None:
         return EARLIER_TEXT.match(content) is not None
-    ends = not content[found.end() :].strip()
-    return ends and _digest(content[: found.start()]) == found[1].decode()
+    is_last = not content[mark.end() :].strip()
+    return is_last and _digest(content[: mark.start()]) == mark[1].decode()
 
 
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text.replace(b"\r\n", b"\n").strip()).hexdigest()[:16]
 
 
-THIS_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # some share their folders
-THIS_PROCESS = (
-    f"{THIS_MACHINE}{uuid.uuid4().hex[:8]}"  # the number of a process that was killed may be given to this one
-)
+THIS_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""Part of temporary names, since machines may share a folder."""
+THIS_PROCESS = f"{THIS_MACHINE}{uuid.uuid4().hex[:8]}"
+"""Part of temporary names, since process numbers are given again."""
 WRITES = itertools.count()
 SWEPT: set[Path] = set()
-"""The folders that this process has written into."""
+"""The folders this process has written into."""
 UNFINISHED = re.compile(r"^\..+\.(\d{1,9})-(\w+)-\d+\.writing$")
-"""The names that `beside` gives: the number of a process, a word for it and its machine, the number of its write."""
+"""The names of `temporary_beside`: process number, THIS_PROCESS, number of the write."""
 LEAST_TRIED, LEAST_ROOM = 2**20, 2**26
-"""With less room than this a disk is full: bytes that can be written, and that the system says are free."""
+"""A disk with less room is full: bytes that can be written, and bytes that the system reports free."""
 ELSEWHERE_SECONDS = 24 * 60 * 60.0
-"""What another machine began to write is left alone for so long, as nobody here knows whether it is still at it."""
+"""Unfinished files of other machines are left alone for so long: whether their process lives is unknown here."""
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
@@ -195,7 +197,7 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
 
 
 def as_json(tree: Mapping[str, Any]) -> str:
-    """Indented JSON, as all of Modiste's files have it."""
+    """Indented JSON, the form of all of Modiste's JSON files."""
     return json.dumps(tree, indent=2) + "\n"
 
 
@@ -204,21 +206,13 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
-    """Write a file so that at every instant the old content or the new one is there, never a part.
-
-    A `private` one nobody but the user can read.
-    """
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: at every instant the old content or the new one is there, never a part."""
     place = temporary_beside(path)
     sweep_once(path.parent)
     with errors_name_place(path):
         try:
-            with place.open("wb") as file:
-                if private:
-                    place.chmod(0o600)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(place, content)
             place.replace(path)
             sync_names(path.parent)
         finally:
@@ -226,13 +220,21 @@ def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
                 place.unlink(missing_ok=True)
 
 
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file to the disk itself, for a rename that follows."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def temporary_beside(path: Path) -> Path:
-    """A hidden place beside that path, no other writer's, for what is renamed into it when it is whole."""
+    """A hidden, unique path in the same folder, to be renamed to that path when it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}-{THIS_PROCESS}-{next(WRITES)}.writing")
 
 
 def sync_names(folder: Path) -> None:
-    """Bring a folder's new names to the disk too, where the system can: a power cut must not undo a rename."""
+    """Write a folder's names to the disk itself, where the system can: a power cut must not undo a rename."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -242,8 +244,78 @@ def sync_names(folder: Path) -> None:
 
 
 @contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path` to make files in before they are renamed; removed at the end.
+
+    Parents that had to be made for it are removed too if they stay empty.
+    """
+    place = temporary_beside(path.absolute())
+    made = [folder for folder in place.parents if not folder.exists()]
+    try:
+        with errors_name_place(path):
+            place.mkdir(parents=True)
+            sweep_once(place.parent)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[tuple[Path, Callable[[str, str | bytes], None]]]:
+    """Replace a whole folder atomically: a temporary folder that becomes `path` at the end, and a writer of its files.
+
+    An earlier folder moves aside before the rename and is then removed. If the process is killed between the two,
+    `recover_folder` moves it back.
+    """
+
+    def write(name: str, content: str | bytes) -> None:
+        with errors_name_place(path / name):
+            write_synced(place / name, content.encode() if isinstance(content, str) else content)
+
+    with folder_beside(path) as place:
+        yield place, write
+        target = path.absolute()  # `.` has no name to put another one beside
+        with errors_name_place(path), exclusive(target.parent):
+            sync_names(place)
+            if target.exists():
+                target.rename(temporary_beside(target).with_suffix(".replaced"))
+            try:
+                place.rename(target)
+            except BaseException:
+                _put_back(target)
+                raise
+            sync_names(target.parent)
+            _put_back(target)
+
+
+def recover_folder(path: Path) -> None:
+    """Move a folder back that `atomic_folder` had moved aside when it was killed, or remove it if it was replaced."""
+    path = path.absolute()
+    if _moved_aside(path):
+        with errors_name_place(path), exclusive(path.parent):  # waits for a process that is still replacing it
+            _put_back(path)
+
+
+def _put_back(path: Path) -> None:
+    for aside in sorted(_moved_aside(path), key=lambda folder: folder.stat().st_mtime_ns, reverse=True):
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(path)
+
+
+def _moved_aside(path: Path) -> list[Path]:
+    """The earlier folders of this path, under names that nothing else has."""
+    name = re.compile(re.escape(f".{path.name}.") + r"\d+-\w+-\d+\.replaced")
+    return [folder for folder in path.parent.glob(".*.replaced") if name.fullmatch(folder.name) and folder.is_dir()]
+
+
+@contextmanager
 def errors_name_place(path: Path) -> Iterator[None]:
-    """Say of a write that fails which place it was for, why, and what to do about it."""
+    """Turn an OSError into a ModisteError that names the place, the reason and the remedy."""
     try:
         yield
     except OSError as error:
@@ -255,7 +327,7 @@ def errors_name_place(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """ModisteError if a file cannot be written there: asked before long work, so that it is not lost after it."""
+    """ModisteError if a file cannot be written there; called before long work whose result it will hold."""
     with errors_name_place(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
@@ -265,9 +337,9 @@ def check_writable(path: Path) -> None:
 
 
 def refuse_foreign_file(path: Path, named_in: Path | None = None) -> None:
-    """UsageError where a file lies in the place of an output and does not say that Modiste wrote it (`marks.is_ours`).
+    """UsageError where an output's path holds a folder, a dead link, or a file without Modiste's mark (`is_ours`).
 
-    Asked before long work; also of folders and of links that lead nowhere. `named_in` may name the file as ours.
+    Called before long work. `named_in` is a marked file that may name this one.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and a file is to be written there; choose another place with --out")
@@ -279,21 +351,21 @@ def refuse_foreign_file(path: Path, named_in: Path | None = None) -> None:
 
 
 def refuse_foreign_folder(path: Path, what: str, ours: Sequence[str]) -> None:
-    """UsageError when a folder holds entries unlike `ours` (patterns) and is therefore no `what`, as "run folder".
+    """UsageError when a folder holds entries unlike `ours` (patterns), and so is no `what` ("run folder").
 
-    Locks, empty folders and what was not written to the end are let pass: a start that is cut off leaves them.
+    Locks, empty folders and unfinished files are accepted: a start that was cut off leaves them.
     """
-    entries = [entry for entry in path.iterdir() if not any(map(entry.match, ours))] if path.is_dir() else []
-    known = [entry for entry in entries if _is_lock(entry) or UNFINISHED.search(entry.name)]
-    strange = sorted(
-        entry.name for entry in entries if entry not in known and (not entry.is_dir() or any(entry.iterdir()))
-    )
-    if strange:
-        raise UsageError(f"{path} holds other files ({strange[0]}) and is no {what}; choose another with --out")
+
+    def is_foreign(entry: Path) -> bool:
+        known = any(map(entry.match, ours)) or _is_lock(entry) or UNFINISHED.search(entry.name)
+        return not known and (not entry.is_dir() or any(entry.iterdir()))
+
+    if path.is_dir() and (foreign := sorted(entry.name for entry in path.iterdir() if is_foreign(entry))):
+        raise UsageError(f"{path} holds other files ({foreign[0]}) and is no {what}; choose another with --out")
 
 
 def refuse_changed(expected: Mapping[Path, str], what: str) -> None:
-    """UsageError where one of these files is there with another text than the one that is to be written."""
+    """UsageError where one of these files exists with another text than the one to be written."""
     for path, text in expected.items():
         if path.is_file() and path.read_bytes().replace(b"\r\n", b"\n").strip() != text.encode().strip():
             raise UsageError(
@@ -303,14 +375,14 @@ def refuse_changed(expected: Mapping[Path, str], what: str) -> None:
 
 
 def _is_lock(path: Path) -> bool:
-    """Whether a `.lock` is one: empty, or where a system has no such locks with the number of its process."""
+    """Whether a `.lock` file is a lock: empty, or on systems without file locks the number of its process."""
     if path.name != ".lock" or not path.is_file():
         return False
     return not path.stat().st_size or re.match(rb"\d+\s", path.read_bytes()) is not None
 
 
 def has_room(folder: Path) -> bool:
-    """Whether the disk of a folder has room for more than a few small files: asked after a write has failed."""
+    """Whether the disk of a folder has room for more than a few small files; called after a write has failed."""
     with suppress(OSError):
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(LEAST_TRIED))
@@ -325,12 +397,12 @@ class InUse(ModisteError):
 
 @contextmanager
 def locked(path: Path, work: str) -> Iterator[None]:
-    """Hold a folder, made if need be, for this process; InUse when another one holds it, ModisteError when none can.
+    """Lock a folder for this process, creating it if need be; InUse when another process holds it.
 
-    `work` is what goes on there, for the sentence: a training, a study.
+    `work` names what is done there, for the message: training, study. ModisteError where no lock can be made.
     """
     lock = filelock.FileLock(path / ".lock")
-    if (path / ".lock").is_file() and not _is_lock(path / ".lock"):  # it would be emptied
+    if (path / ".lock").is_file() and not _is_lock(path / ".lock"):  # a lock would empty it
         raise UsageError(f"{path / '.lock'} is no lock of Modiste; choose another folder with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -347,9 +419,9 @@ def locked(path: Path, work: str) -> Iterator[None]:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Wait until no other process, or thread, is between two renamings in this folder; no file is left by it.
+    """Wait until no other process or thread is renaming in this folder; leaves no lock file.
 
-    Where the system has no such locks, nobody is waited for.
+    Without effect where the system has no such locks.
     """
     if os.name != "posix":
         yield
@@ -367,7 +439,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A new folder among the system's temporary files, gone at the end; those of killed processes go first."""
+    """A new folder in the system's temporary folder, removed at the end; first those of ended processes go."""
     parent = Path(tempfile.gettempdir())
     sweep(parent.glob(".modiste.*.writing"))
     place = temporary_beside(parent / "modiste")
@@ -380,7 +452,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def sweep_once(folder: Path) -> None:
-    """Remove what others have left half-written in a folder, when this process writes into it for the first time."""
+    """Remove unfinished files of ended processes from a folder, when this process first writes into it."""
     place = folder.absolute()
     if place not in SWEPT:
         SWEPT.add(place)
@@ -389,21 +461,21 @@ def sweep_once(folder: Path) -> None:
 
 
 def sweep(unfinished: Iterable[Path]) -> None:
-    """Remove those of these files and folders that `beside` has named and no living process is still writing."""
+    """Remove those of these paths that have a name of `temporary_beside` and whose process has ended."""
     for path in list(unfinished):
-        with suppress(OSError):  # it is in nobody's way
-            if (told := UNFINISHED.search(path.name)) and not _is_being_written(path, int(told[1]), told[2]):
+        with suppress(OSError):  # it does no harm
+            if (name := UNFINISHED.search(path.name)) and not _is_being_written(path, int(name[1]), name[2]):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _is_being_written(path: Path, number: int, word: str) -> bool:
-    """Whether the process that a name of `beside` tells of is alive, as far as this machine knows."""
-    if os.name != "posix" or (len(word) == len(THIS_PROCESS) and not word.startswith(THIS_MACHINE)):
-        return time.time() - path.lstat().st_mtime < ELSEWHERE_SECONDS  # on Windows the question would end the process
+def _is_being_written(path: Path, number: int, process: str) -> bool:
+    """Whether the process in a temporary name is alive, as far as this machine knows."""
+    if os.name != "posix" or (len(process) == len(THIS_PROCESS) and not process.startswith(THIS_MACHINE)):
+        return time.time() - path.lstat().st_mtime < ELSEWHERE_SECONDS  # on Windows os.kill would end the process
     if number == os.getpid():
-        return word == THIS_PROCESS
+        return process == THIS_PROCESS
     try:
         os.kill(number, 0)
     except OSError as error:
-        return error.errno == errno.EPERM  # it is another user's
+        return error.errno == errno.EPERM  # another user's process
     return True

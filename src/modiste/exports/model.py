@@ -23,7 +23,6 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -41,7 +40,7 @@ from modiste.evaluation import records, sources
 from modiste.exports.cards import published_recipe
 from modiste.networks.build import Shape
 from modiste.paths import last_part, without_paths
-from modiste.sampling import generators, onnx_models, writers
+from modiste.sampling import generators, onnx_models
 from modiste.version import __version__
 
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
@@ -79,15 +78,14 @@ def export(
     require_packages()
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     out = run.outputs / "onnx" if out is None else Path(out)
-    writers.recover(out)
+    safe_files.recover_folder(out)
     refuse_strangers(out, also=ONNX_MEASURED_FILES)
     weights = run.path / generators.CHECKPOINTS[checkpoint]
     if not weights.is_file():
         raise UsageError(f"{run.path} has no {weights.name} yet; train on, or choose another --checkpoint")
     content = weights.read_bytes()
-    with writers.beside(out) as folder:
+    with safe_files.atomic_folder(out) as (folder, write):
         # The network is built from the copies: what is exported, compared and drawn is what lies in the folder.
-        write = partial(writers.write_file, folder, out)
         write("generator.safetensors", content)
         write("generator.json", (run.path / "generator.json").read_bytes())
         name = run.path.absolute().name
@@ -108,7 +106,6 @@ def export(
         write("grid.png", picture)
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         write("README.md", safe_files.text_with_mark(card(run, trained, checkpoint, measured, difference)))
-        writers.replace(folder, out)
     return Export(out, difference, bool(measured))
 
 
@@ -121,11 +118,13 @@ def export_pretrained(
     evaluate the new folder, and export it again, by default into itself, to have its scores in the card. Spectral
     norms are worked out once and stored as plain weights. An earlier such folder is replaced, any other is refused.
     """
-    writers.recover(run.path if isinstance(run, runs.Run) else Path(run))  # which may have been exported into itself
+    safe_files.recover_folder(
+        run.path if isinstance(run, runs.Run) else Path(run)
+    )  # which may have been exported into itself
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     in_itself = run.is_pretrained() and not run.shipped
     out = (run.path if in_itself else run.outputs / runs.PRETRAINED) if out is None else Path(out)
-    writers.recover(out)
+    safe_files.recover_folder(out)
     refuse_strangers(out, PRETRAINED_FILES, MEASURED_FILES)
     name, weights = out.absolute().name, generators.CHECKPOINTS[checkpoint]
     original = generators.TrainedGenerator(*generators.load_network(run.path, weights), name)
@@ -133,8 +132,7 @@ def export_pretrained(
     described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
     described["network"]["generator_spectral"] = False
     known = (run.path, run.read_recipe().data.name)
-    with writers.beside(out) as folder:
-        write = partial(writers.write_file, folder, out)
+    with safe_files.atomic_folder(out) as (folder, write):
         write("generator.safetensors", content)
         write("generator.json", safe_files.as_json(described))
         kept = generators.TrainedGenerator(*generators.load_network(folder), name)
@@ -155,7 +153,6 @@ def export_pretrained(
         write("manifest.json", safe_files.as_json(without_paths(tree, known)))
         text = card(runs.Run(folder), kept, checkpoint, measured, rounded.difference, onnx=False)
         write("README.md", safe_files.text_with_mark(text))
-        writers.replace(folder, out)
     return Export(out, rounded.difference, bool(measured))
 
 

@@ -133,7 +133,7 @@ def write_set(
     files.refuse_foreign_file(writers.card_place(out, kind))
     seal = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
     facts = _facts_of_run(run, trained, order)
-    with writers.beside(out) as place:
+    with files.folder_beside(out) as place:
         originals, reason = _originals(run, trained.shape, order, say)
         make = partial(trained.sample_set, label=label, truncation=truncation)
         images, used, search = choose(make, wanted, _turns(order, trained), originals, trained.source, say)

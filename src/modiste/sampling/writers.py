@@ -16,12 +16,10 @@ import io
 import itertools
 import json
 import os
-import re
-import shutil
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,26 +160,9 @@ def write(
 ) -> None:
     """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
     check(out, kind, images.pixels.shape[1], seeds, images.class_names, images.labels)
-    with beside(out) as place:
+    with files.folder_beside(out) as place:
         fill(place, images, seeds, out, kind, seal, facts)
         settle(place, out, kind)
-
-
-@contextmanager
-def beside(out: Path) -> Iterator[Path]:
-    """A new folder beside `out`, where a set is made; in the end it is gone, and so are parents that nothing is in."""
-    place = files.temporary_beside(out.absolute())
-    made = [folder for folder in place.parents if not folder.exists()]
-    try:
-        with files.errors_name_place(out):
-            place.mkdir(parents=True)
-            files.sweep_once(place.parent)
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        for folder in made:
-            with suppress(OSError):  # what holds the set stays
-                folder.rmdir()
 
 
 def fill(
@@ -202,10 +183,10 @@ def fill(
     facts = {"Title": images.name, **(facts or {})}
     with files.errors_name_place(out):
         if kind == "npz":
-            _save(place / out.name, _npz(images, seeds, seal is not None))
+            files.write_synced(place / out.name, _npz(images, seeds, seal is not None))
         elif kind == "idx":
             for name, content in _idx_files(images):
-                _save(place / name, content)
+                files.write_synced(place / name, content)
         elif kind == "folder":
             for one in _told(_pictures(images, seeds, seal, facts), len(images), say):
                 (place / one.folder).mkdir(exist_ok=True)
@@ -241,63 +222,10 @@ def settle(place: Path, out: Path, kind: str) -> None:
         files.sync_names(out.parent)
 
 
-def replace(place: Path, out: Path) -> None:
-    """Rename the folder `place` into `out`, from which an earlier folder moves aside until that is done."""
-    out = out.absolute()  # `.` has no name to put another one beside
-    with files.errors_name_place(out), files.exclusive(out.parent):
-        files.sync_names(place)
-        aside = files.temporary_beside(out).with_suffix(".replaced")
-        if out.exists():
-            out.rename(aside)
-        try:
-            place.rename(out)
-        except BaseException:
-            _put_back(out)
-            raise
-        files.sync_names(out.parent)
-        for earlier in _aside(out):
-            shutil.rmtree(earlier, ignore_errors=True)
-
-
-def recover(out: Path) -> None:
-    """Put the folder back that a `replace` has moved aside which was killed there, or remove it if it is not needed."""
-    out = out.absolute()
-    if _aside(out):
-        with files.errors_name_place(out), files.exclusive(out.parent):  # for one that is still at it
-            _put_back(out)
-
-
-def _put_back(out: Path) -> None:
-    for aside in sorted(_aside(out), key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if out.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.rename(out)
-
-
-def _aside(out: Path) -> list[Path]:
-    """The folders that `replace` has moved aside from there, under names that nobody else gives."""
-    name = re.compile(re.escape(f".{out.name}.") + r"\d+-\w+-\d+\.replaced")
-    return [path for path in out.parent.glob(".*.replaced") if name.fullmatch(path.name) and path.is_dir()]
-
-
 def write_card(place: Path, out: Path, kind: str, text: str) -> None:
     """Write the data card of a set that is being made in the folder `place`."""
     with files.errors_name_place(out):
-        _save(place / card_place(out, kind).name, files.text_with_mark(text).encode())
-
-
-def write_file(place: Path, out: Path, name: str, content: str | bytes) -> None:
-    """Write a file of the folder `out`, which is being made in the folder `place`; text as UTF-8."""
-    with files.errors_name_place(out / name):
-        _save(place / name, content.encode() if isinstance(content, str) else content)
-
-
-def _save(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        files.write_synced(place / card_place(out, kind).name, files.text_with_mark(text).encode())
 
 
 def _npz(images: Images, seeds: Sequence[int] | None, synthetic: bool) -> bytes:
