@@ -261,7 +261,9 @@ def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -
     assert manifest.recipe_hash == config.content_hash(runs.open_run(tmp_path / "run").read_recipe())
     assert manifest.data.digest == content_digest(open_data(tiny.data)) and manifest.data.count == 64
     expected = {"modiste", "python", "torch", "numpy", "platform", "git_commit", "command", "device", "precision"}
-    assert expected | {"threads", "processes", "start", "end", "status", "peak_memory_bytes"} <= manifest.to_json().keys()
+    assert (
+        expected | {"threads", "processes", "start", "end", "status", "peak_memory_bytes"} <= manifest.to_json().keys()
+    )
 
 
 def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) -> None:
