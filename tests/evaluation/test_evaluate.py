@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -422,19 +423,18 @@ def test_images_of_untold_origin_are_not_measured_against_others_unsaid(
 def test_a_judge_that_knows_little_says_so(
     fresh: Path, closet: Path, closet_judge: Path, tmp_path: Path, call: Any
 ) -> None:
-    card = json.loads(closet_judge.with_suffix(".json").read_text())
+    card = judge.load(closet_judge).card
     assert judge.weakness(card) == ""
     shutil.copy(closet_judge, tmp_path / "weak.safetensors")
-    measured_on = {"count": 200, "accuracy": 0.3, "confusion": [[20] + [0] * 9] * 10}
-    (tmp_path / "weak.json").write_text(json.dumps({**card, "measured": {"test": measured_on}}))
+    weak = replace(card.tested, count=200, accuracy=0.3, confusion=[[20] + [0] * 9] * 10)
+    (tmp_path / "weak.json").write_text(json.dumps(replace(card, measured={"test": weak}).to_json()))
     done = call("evaluate", fresh, "--data", closet, "--count", 60, "--judge", tmp_path / "weak.safetensors")
     assert done[0] == 0 and "weak: a residual classifier of" in done[1] and "right about 30.0% of real" in done[1]
     assert "is right about 30.0% of 200 images new to it, and naming the most frequent class about 10.0%" in done[2]
-    few = {"count": 12, "accuracy": 0.75, "confusion": [[6, 0], [3, 3]]}  # half way, but of twelve images
-    assert judge.weakness({**card, "measured": {"heldout": few}})
-    assert not judge.weakness(
-        {**card, "measured": {"heldout": {**few, "count": 100, "confusion": [[50, 0], [25, 25]]}}}
-    )
+    few = replace(weak, count=12, accuracy=0.75, confusion=[[6, 0], [3, 3]])  # half way, but of twelve images
+    assert judge.weakness(replace(card, measured={"heldout": few}))
+    more = replace(few, count=100, confusion=[[50, 0], [25, 25]])
+    assert not judge.weakness(replace(card, measured={"heldout": more}))
 
 
 def test_inception_without_weights_leaves_the_rest(fresh: Path, closet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_a_judge_as_extractor(closet_judge: Path) -> None:
     assert np.array_equal(found.vectors, vectors) and np.array_equal(found.logits, logits)
     assert extractor.name == "closet" and extractor.fingerprint == loaded.fingerprint
     facts = extractor.facts
-    assert facts["accuracy"] == round(loaded.card["measured"]["test"]["accuracy"], 4) > 0.7
+    assert facts["accuracy"] == round(loaded.card.measured["test"].accuracy, 4) > 0.7
     assert facts["hash"] == loaded.fingerprint and facts["features"] == 128 and facts["input"] == [1, 16, 16]
     assert json.loads(json.dumps(facts)) == facts
 
@@ -117,7 +117,7 @@ def test_scores_are_named_after_the_judge_or_the_random_network(closet: Path, cl
     settings = Data(name=str(closet))
     nothing = features.primary_extractor(settings)  # in this test's cache
     assert nothing.name == "random" and nothing.shape == Shape(1, 16)
-    place = judge.cache_path(judge.load(closet_judge).card["data"]["digest"], "residual")
+    place = judge.cache_path(judge.load(closet_judge).card.data.digest, "residual")
     place.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".safetensors", ".json"):
         shutil.copy(closet_judge.with_suffix(suffix), place.with_suffix(suffix))

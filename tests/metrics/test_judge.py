@@ -50,15 +50,15 @@ def test_it_learns_drawn_garments_and_its_card_says_how(trained: Path, garments:
 def test_what_is_loaded_is_what_was_measured(trained: Path, garments: Data) -> None:
     loaded = judge.load(trained)
     heldout = open_data(garments, part="heldout")
-    assert judge.measure(loaded, heldout) == loaded.card["measured"]["heldout"]
-    assert loaded.fingerprint == loaded.card["sha256"][:16]
+    assert judge.measure(loaded.network, heldout) == loaded.card.measured["heldout"]
+    assert loaded.fingerprint == loaded.card.sha256[:16]
 
 
 def test_a_judge_under_another_sets_name_is_not_taken(
     trained: Path, garments: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
-    digest = judge.load(trained).card["data"]["digest"]
+    digest = judge.load(trained).card.data.digest
     for place in (judge.cache_path(digest, "residual"), judge.cache_path(digest, "plain")):
         place.parent.mkdir(exist_ok=True)
         for suffix in (".safetensors", ".json"):
@@ -100,7 +100,7 @@ def test_a_training_that_dies_between_card_and_weights_leaves_no_judge(
 def test_a_place_that_cannot_be_written_is_said_before_the_training(
     garments: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "learn", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(classifier_training, "train_classifier", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / "package.json").write_text('{"name": "mine"}')
     with pytest.raises(UsageError, match=r"package\.json is there and does not say that Modiste wrote it"):
         judge.train(garments, tmp_path / "package.safetensors")
@@ -154,7 +154,7 @@ def test_a_judge_is_found_by_the_content_of_its_data(
     moved = tmp_path / "moved.npz"
     shutil.copy(garments.name, moved)
     found = judge.for_data(Data(name=str(moved), resize=32))
-    assert found is not None and found.card["training"]["seed"] == 3
+    assert found is not None and found.card.training["seed"] == 3
 
 
 @pytest.mark.parametrize("damage", ["weights", "card", "no card"])
@@ -189,31 +189,33 @@ def test_no_labels_no_judge(tmp_path: Path) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
 def test_the_shortest_trainings_have_a_learning_rate_too(steps: int) -> None:
     losses: list[float] = []
-    classifier_training.learn(toy.draw(20, 8, 0), epochs=steps, after_epoch=lambda _, loss, *__: losses.append(loss))
+    classifier_training.train_classifier(
+        toy.draw(20, 8, 0), epochs=steps, after_epoch=lambda _, loss, *__: losses.append(loss)
+    )
     assert len(losses) == steps and np.isfinite(losses).all()
 
 
 @pytest.mark.parametrize(("name", "least"), [("garment", 0.945), ("second", 0.94)])
 def test_shipped_judges_are_sharp_enough(name: str, least: float) -> None:
-    assert judge.load(name).card["measured"]["test"]["accuracy"] >= least
+    assert judge.load(name).card.measured["test"].accuracy >= least
 
 
 @pytest.mark.parametrize("name", ["garment", "second"])
 def test_shipped_judges_keep_their_promises(name: str) -> None:
     shipped = judge.load(name)
     card = shipped.card
-    assert card["measured"]["test"]["count"] == 10_000
-    assert np.trace(card["measured"]["test"]["confusion"]) / 10_000 == card["measured"]["test"]["accuracy"]
-    assert card["data"]["part"] == "fit" and card["data"]["count"] == 55_000
-    assert sum(p.numel() for p in shipped.network.parameters()) == card["parameters"] <= 400_000
+    assert card.measured["test"].count == 10_000
+    assert np.trace(card.measured["test"].confusion) / 10_000 == card.measured["test"].accuracy
+    assert card.data.part == "fit" and card.data.count == 55_000
+    assert sum(p.numel() for p in shipped.network.parameters()) == card.parameters <= 400_000
     assert shipped.network.head.in_features == 128
     assert (SHIPPED / f"{judge.SHIPPED[name]}.safetensors").stat().st_size <= 1_000_000
 
 
 def test_the_two_shipped_judges_are_of_different_kinds() -> None:
     first, second = judge.load("garment"), judge.load("second")
-    assert first.card["kind"] != second.card["kind"]
-    assert first.card["training"]["seed"] != second.card["training"]["seed"]
+    assert first.card.kind != second.card.kind
+    assert first.card.training["seed"] != second.card.training["seed"]
     assert first.fingerprint != second.fingerprint
 
 
@@ -222,6 +224,6 @@ def test_shipped_judges_measure_as_their_cards_say_on_the_real_test_images() -> 
     test = open_data(Data(), part="test")
     for name in judge.SHIPPED:
         shipped = judge.load(name)
-        again = judge.measure(shipped, test)
-        assert again["digest"] == shipped.card["measured"]["test"]["digest"]
-        assert abs(again["accuracy"] - shipped.card["measured"]["test"]["accuracy"]) <= 2e-4
+        again = judge.measure(shipped.network, test)
+        assert again.digest == shipped.card.measured["test"].digest
+        assert abs(again.accuracy - shipped.card.measured["test"].accuracy) <= 2e-4

@@ -154,7 +154,7 @@ def test_two_trainings_in_two_threads(tiny: config.Recipe, tmp_path: Path, unbro
         drawn = toy.draw(16, 16, 0)
         for work in (
             lambda: modiste.train(tiny, tmp_path / "second"),
-            lambda: classifier_training.learn(drawn, epochs=1),
+            lambda: classifier_training.train_classifier(drawn, epochs=1),
         ):
             thread = threading.Thread(target=attempt, args=[work])
             thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -13,6 +13,9 @@ from typer import Argument, Option
 from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, data_changes
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.metrics.judge import JudgeCard
 
 app = typer.Typer()
 judge_app = typer.Typer(
@@ -205,19 +208,19 @@ def judge_show(
     _print_judge(judges.load(name).card, name, as_json)
 
 
-def _print_judge(card: dict[str, Any], place: str, as_json: bool) -> None:
+def _print_judge(card: JudgeCard, place: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(card, indent=2))
+        print(json.dumps(card.to_json(), indent=2))
         return
-    print(f"{place}: {card['kind']} classifier, {card['parameters']:,} parameters, {card['features']} features")
-    print(f"  learned from {card['data']['name']} {card['data']['part']}, {card['data']['count']:,} images,")
-    print(f"  digest {card['data']['digest']}")
-    print(f"  command {card['training']['command']}")
-    print(f"  sha256  {card['sha256']}")
-    for part, measured in card["measured"].items():
-        print(f"accuracy on {measured['count']:,} images of {part}: {measured['accuracy']:.2%}")
-        width = max(len(name) for name in card["class_names"])
-        for name, row in zip(card["class_names"], measured["confusion"], strict=True):
-            accuracy = measured["accuracy_per_class"][name]
+    print(f"{place}: {card.kind} classifier, {card.parameters:,} parameters, {card.features} features")
+    print(f"  learned from {card.data.name} {card.data.part}, {card.data.count:,} images,")
+    print(f"  digest {card.data.digest}")
+    print(f"  command {card.training['command']}")
+    print(f"  sha256  {card.sha256}")
+    width = max(map(len, card.class_names))
+    for part, measured in card.measured.items():
+        print(f"accuracy on {measured.count:,} images of {part}: {measured.accuracy:.2%}")
+        for name, row in zip(card.class_names, measured.confusion, strict=True):
+            accuracy = measured.accuracy_per_class[name]
             shown = "   none" if accuracy is None else f"{accuracy:7.2%}"
             print(f"  {name:{width}} {shown}   taken for " + " ".join(f"{count:5}" for count in row))

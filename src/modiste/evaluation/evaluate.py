@@ -172,7 +172,7 @@ def extractors_for(
 def _given(path: Path, real: Images) -> Extractor:
     """The judge in that file, if it knows the classes of these images."""
     judge = judges.load(path)
-    names = tuple(judge.card["class_names"])
+    names = judge.card.class_names
     if real.labels is not None and tuple(map(normalised_name, names)) != real.class_names:
         raise UsageError(
             f"the judge {path} knows the classes {', '.join(names)}, and those of {real.name} are "
@@ -361,7 +361,8 @@ def _classifier(subject: Source, images: Images, dataset: Data, say: Say) -> dic
         def tell(epoch: int, loss: float, *_: Any) -> None:
             say(f"learning from {about} images: epoch {epoch} of {CLASSIFIER_EPOCHS}, loss {loss:.3f}")
 
-        return judges.accuracy(classifier_training.learn(images, epochs=CLASSIFIER_EPOCHS, after_epoch=tell), test)
+        network = classifier_training.train_classifier(images, epochs=CLASSIFIER_EPOCHS, after_epoch=tell)
+        return classifier_training.accuracy(network, test)
 
     key = {
         "classifier": CLASSIFIER_EPOCHS,

@@ -72,22 +72,21 @@ class Extractor:
 
 def from_judge(judge: Judge, name: str) -> Extractor:
     """A trained classifier's 128 features before its last layer."""
-    measured = judge.card["measured"]
-    tested = measured.get("test") or measured["heldout"]
+    card = judge.card
     facts = {
-        "extractor": f"{judge.card['kind']} classifier of {judge.card['data']['name']}",
+        "extractor": f"{card.kind} classifier of {card.data.name}",
         "hash": judge.fingerprint,
         "layer": "global average pooling",
-        "features": judge.card["features"],
-        "accuracy": round(tested["accuracy"], 4),
-        "trained_on": f"{judge.card['data']['name']} {judge.card['data']['part']}",
+        "features": card.features,
+        "accuracy": round(card.tested.accuracy, 4),
+        "trained_on": f"{card.data.name} {card.data.part}",
         **_input_facts(judge.shape),
     }
 
     def examine(pixels: Pixels) -> Features:
         return Features(*judge.examine(pixels))
 
-    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(judge.card))
+    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(card))
 
 
 def primary_extractor(dataset: Data) -> Extractor:

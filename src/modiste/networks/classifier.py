@@ -1,4 +1,4 @@
-"""The classifier in whose features images are compared: a small residual network and a plain one."""
+"""Image classifiers: the judges' residual and plain networks, and the small one of augmentation experiments."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from modiste.networks.convolution import Conv2d
 
 FEATURES = 128
+SMALL_WIDTHS = (32, 64, FEATURES)
 
-Kind = Literal["residual", "plain"]
+Kind = Literal["residual", "plain", "small"]
 
 
 class Block(nn.Module):
@@ -41,7 +42,7 @@ class Classifier(nn.Module):
 
     def __init__(self, kind: Kind, channels: int, classes: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(*(_residual(channels) if kind == "residual" else _plain(channels)))
+        self.trunk = nn.Sequential(*TRUNKS[kind](channels))
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,3 +62,13 @@ def _plain(channels: int) -> Iterator[nn.Module]:
         yield from (Conv2d(before, after, side, 1, side // 2, bias=False), nn.BatchNorm2d(after), nn.SiLU())
         if k in (0, 3):
             yield nn.MaxPool2d(2)
+
+
+def _small(channels: int) -> Iterator[nn.Module]:
+    for k, (before, after) in enumerate(itertools.pairwise((channels, *SMALL_WIDTHS))):
+        if k:
+            yield nn.MaxPool2d(2)
+        yield from (Conv2d(before, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+
+
+TRUNKS = {"residual": _residual, "plain": _plain, "small": _small}

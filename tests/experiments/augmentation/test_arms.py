@@ -163,7 +163,7 @@ def test_arms_and_steps() -> None:
     assert len(many) == len(set(many)) == 2 + 2 * (2 * 2 + 1)
     assert f"{BOTH}, ratio 0.25, filter confidence" in many and f"{ALONE}, filter none" in many
     assert [arms.default_steps(count) for count in (40, 300, 1000, 55_000)] == [600, 1039, 1897, 4000]
-    rates = [arms.schedule(step, 100) for step in range(100)]
+    rates = [arms.rate_factor(step, 100) for step in range(100)]
     assert (
         max(rates) == 1.0
         and rates[-1] == pytest.approx(0, abs=1e-9)

@@ -13,22 +13,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
 
 from modiste import environment
-from modiste.data.images import Images, batch_indices, to_unit
+from modiste.data.images import Images, batch_indices
 from modiste.experiments.augmentation import subsets
 from modiste.metrics import classifier_training
-from modiste.networks.convolution import Conv2d
+from modiste.networks.classifier import Classifier
 
 BATCH = 64
-CHUNK = 500
-PEAK_LEARNING_RATE = 0.1
 WARM_SHARE = 0.1
 FEWEST_STEPS, MOST_STEPS = 600, 4000
-WIDTHS = (32, 64, 128)
 
 REAL, CLASSICAL, REPEATS = "real only", "real + classical", "real + classical + repeats"
 MIXED, BOTH, ALONE = "real + synthetic", "real + both", "synthetic only"
@@ -71,60 +66,29 @@ def default_steps(images: int) -> int:
     return min(MOST_STEPS, max(FEWEST_STEPS, round(60 * math.sqrt(images))))
 
 
-class Network(nn.Module):
-    """Images [N, C, H, W] in [-1, 1] to features [N, 128] (after global average pooling) and logits [N, classes]."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = channels
-        for k, width in enumerate(WIDTHS):
-            layers += [nn.MaxPool2d(2)] if k else []
-            layers += [Conv2d(before, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            before = width
-        self.trunk = nn.Sequential(*layers)
-        self.head = nn.Linear(before, classes)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.trunk(images).mean((2, 3))
-        return features, self.head(features)
-
-
-def learn(real: Images, synthetic: Images | None, arm: Arm, *, steps: int, seed: int, flip: bool) -> Network:
+def learn(real: Images, synthetic: Images | None, arm: Arm, *, steps: int, seed: int, flip: bool) -> Classifier:
     """The classifier of an arm after so many steps on batches of 64, in eval mode.
 
-    Stochastic gradient descent with Nesterov momentum 0.9, weight decay 5e-4 on the layers' weights, a learning rate
-    that rises to 0.1 over a tenth of the steps and falls to zero along a cosine. On the processor it repeats bit for
-    bit with the same seed and threads.
+    The learning rate rises to 0.1 over a tenth of the steps and falls to zero along a cosine.
     """
-    device = environment.choose_device("auto")
-    with environment.own_random_numbers():
-        torch.manual_seed(environment.seed_for(seed, "classifier"))
-        network = Network(real.pixels.shape[1], len(real.class_names))
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 5e-4}, {"params": others}]
-    optimizer = torch.optim.SGD(groups, lr=PEAK_LEARNING_RATE, momentum=0.9, nesterov=True)
-    low = environment.choose_precision("auto", device) == "bfloat16"
-    for step, batch in enumerate(batches(real, synthetic, arm, steps=steps, seed=seed)):
-        if arm.classical:
-            pixels, labels = next(classifier_training.augmented_batches(batch, BATCH, seed, step, flip))
-        else:
-            assert batch.labels is not None
-            pixels, labels = torch.from_numpy(batch.pixels), torch.from_numpy(batch.labels)
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_LEARNING_RATE * schedule(step, steps)
-        with torch.autocast(device, torch.bfloat16, enabled=low):
-            _, logits = network(_on(pixels, device))
-        loss = F.cross_entropy(logits.float(), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return network.eval()
+
+    def tensors() -> Iterator[classifier_training.Batch]:
+        for step, batch in enumerate(batches(real, synthetic, arm, steps=steps, seed=seed)):
+            if arm.classical:
+                yield from classifier_training.augmented_batches(batch, BATCH, seed, step, flip)
+            else:
+                assert batch.labels is not None
+                yield torch.from_numpy(batch.pixels), torch.from_numpy(batch.labels)
+
+    return classifier_training.run_training(
+        classifier_training.new_classifier("small", real, environment.seed_for(seed, "classifier")),
+        [tensors()],
+        lambda optimizer: LambdaLR(optimizer, lambda step: rate_factor(min(step, steps - 1), steps)),
+        device=environment.choose_device("auto"),
+    )
 
 
-def schedule(step: int, steps: int) -> float:
+def rate_factor(step: int, steps: int) -> float:
     """The learning rate's factor at a step, from 0 to 1: a linear rise, then half a cosine down to zero."""
     warm = max(1, round(WARM_SHARE * steps))
     return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step + 1 - warm) / (steps - warm))
@@ -166,27 +130,9 @@ def _joined(first: Images, second: Images) -> Images:
     return replace(first, pixels=pixels, labels=labels)
 
 
-def _on(pixels: Tensor, device: str) -> Tensor:
-    return to_unit(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
-def examine(network: Network, pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Features [N, 128] and logits [N, classes], float32 on the processor, of pixels uint8 [N, C, H, W]."""
-    device = str(next(network.parameters()).device)
-    found = [
-        network(_on(torch.from_numpy(pixels[start : start + CHUNK]), device)) for start in range(0, len(pixels), CHUNK)
-    ]
-    features, logits = zip(*found, strict=True)
-    return torch.cat(features).float().cpu(), torch.cat(logits).float().cpu()
-
-
-def measure(network: Network, test: Images) -> dict[str, Any]:
+def measure(network: Classifier, test: Images) -> dict[str, Any]:
     """Accuracy in [0, 1] over all and by class name (None: no test image), and the confusion matrix (rows: true)."""
-    assert test.labels is not None
-    classes = len(test.class_names)
-    confusion = np.zeros((classes, classes), int)
-    np.add.at(confusion, (test.labels, examine(network, test.pixels)[1].argmax(1).numpy()), 1)
+    confusion = classifier_training.confusion_matrix(network, test)
     right, there = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return {
         "accuracy": sum(right) / len(test),
@@ -204,7 +150,7 @@ def outcome(
     steps: int,
     seed: int,
     flip: bool,
-    network: Network | None = None,
+    network: Classifier | None = None,
 ) -> dict[str, Any]:
     """The record of one arm: what it was trained on and how well its classifier (or `network`) does on the test."""
     network = network or learn(real, synthetic, arm, steps=steps, seed=seed, flip=flip)
@@ -219,7 +165,7 @@ def outcome(
     }
 
 
-def filtered(synthetic: Images, kind: Filter, keep: float, network: Network, real: Images) -> Images:
+def filtered(synthetic: Images, kind: Filter, keep: float, network: Classifier, real: Images) -> Images:
     """The share `keep` of each class that is best by a classifier which learned from the budget's images alone.
 
     confidence: those to whose label it gives the highest probability. distance: those whose features are nearest to
@@ -227,12 +173,12 @@ def filtered(synthetic: Images, kind: Filter, keep: float, network: Network, rea
     """
     assert synthetic.labels is not None and real.labels is not None
     labels = torch.from_numpy(synthetic.labels)
-    features, logits = examine(network, synthetic.pixels)
+    features, logits = map(torch.from_numpy, classifier_training.classify(network, synthetic.pixels))
     if kind == "confidence":
         merit = logits.log_softmax(1)[torch.arange(len(labels)), labels]
     else:
         merit = torch.zeros(len(labels))
-        known, _ = examine(network, real.pixels)
+        known = torch.from_numpy(classifier_training.classify(network, real.pixels)[0])
         for label in range(len(real.class_names)):
             mine = labels == label
             merit[mine] = -torch.cdist(features[mine], known[torch.from_numpy(real.labels == label)]).amin(1)

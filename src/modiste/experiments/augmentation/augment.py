@@ -28,6 +28,7 @@ from modiste.experiments.augmentation.experiment import Measurement, Settings
 from modiste.experiments.augmentation.subsets import Budget
 from modiste.experiments.folder import ExperimentFolder
 from modiste.experiments.runner import Job
+from modiste.networks.classifier import Classifier
 from modiste.provenance import metadata
 from modiste.sampling import generators as trained_generators
 
@@ -199,7 +200,7 @@ def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
 
 
 def synthetic_set(
-    piece: Measurement, settings: Settings, real: Images, kind: Filter, judge_network: Callable[[], arms.Network]
+    piece: Measurement, settings: Settings, real: Images, kind: Filter, judge_network: Callable[[], Classifier]
 ) -> Images:
     """The piece's labelled synthetic images, as many of each class, from its folder or made and written there.
 
