@@ -19,7 +19,7 @@ from modiste.config import Data
 from modiste.data.sets import open_data
 from modiste.plotting import tiles
 from modiste.provenance import metadata
-from modiste.sampling import generators, writers
+from modiste.sampling import generators, grids
 
 COLUMNS = 9
 GAP, BELOW, LETTERS = 24, 26, 15  # pixels
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/front.png"))
     options = parser.parse_args()
     facts = {"Title": "Generated garments beside real ones"}
-    content = writers.png(picture(options.run, options.data))
+    content = grids.png(picture(options.run, options.data))
     files.write_bytes(options.out, metadata.stamp(content, facts, metadata.COMPOSITE_TYPE))
     print(f"wrote {options.out}")
 

@@ -73,10 +73,12 @@ def files_of(*places: Path) -> list[Path]:
 
 def test_the_search_finds_what_is_packed(tmp_path: Path) -> None:
     """The test below could not fail otherwise."""
-    from modiste import files as safe_files
-    from modiste.sampling import generators, writers
+    from PIL import Image
 
-    picture = writers.png(generators.Image.new("L", (8, 8)))
+    from modiste import files as safe_files
+    from modiste.sampling import grids
+
+    picture = grids.png(Image.new("L", (8, 8)))
     hidden = b"zTXtkey\0\0" + zlib.compress(b"in /home/jane/Secret")
     chunk = struct.pack(">I", len(hidden) - 4) + hidden + struct.pack(">I", zlib.crc32(hidden))
     (tmp_path / "a.png").write_bytes(picture[: safe_files.PNG_HEAD] + chunk + picture[safe_files.PNG_HEAD :])

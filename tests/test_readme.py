@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from modiste import cli
 from modiste.data import toy
-from modiste.sampling import generators
+from modiste.sampling import writers
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def test_every_modiste_command_runs(
     monkeypatch.chdir(tmp_path)
     save_closet(tmp_path)
     photos = toy.draw(64, size=40)
-    generators.write(photos, range(64), tmp_path / "photos", "folder")
+    writers.write(photos, range(64), tmp_path / "photos", "folder")
     (tmp_path / "mine.toml").write_text('name = "mine"\n[data]\nresize = 32\n', encoding="utf-8")
     listed = commands("modiste")
     assert len(listed) >= 14 and {words[1] for words in listed} == VERBS

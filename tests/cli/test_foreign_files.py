@@ -18,7 +18,7 @@ from modiste.exports import model
 from modiste.metrics import judge, suite
 from modiste.provenance import metadata
 from modiste.reports import report
-from modiste.sampling import generators, writers
+from modiste.sampling import generators, grids, writers
 from modiste.training import trainer
 
 Call = Callable[..., tuple[int, str, str]]
@@ -82,7 +82,7 @@ def bench(made: Path, closet: Path, tmp_path_factory: pytest.TempPathFactory) ->
         encoding="utf-8",
     )
     pictures = generators.load(here / "run").sample_set(12)
-    generators.write(pictures, range(12), here / "pictures", "folder", seal=metadata.stamp)
+    writers.write(pictures, range(12), here / "pictures", "folder", mark=metadata.stamp)
     shutil.copy(closet, here / "closet.npz")
     return here
 
@@ -284,9 +284,9 @@ def test_what_somebody_edited_is_theirs(tmp_path: Path) -> None:
 
 
 def test_marks_of_every_kind(tmp_path: Path) -> None:
-    plain = writers.png(Image.new("L", (8, 8)))
+    plain = grids.png(Image.new("L", (8, 8)))
     drawing = b'<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg width="1"/>'
-    film = generators.gif([Image.new("L", (4, 4)), Image.new("L", (4, 4), 9)], synthetic=False)
+    film = grids.gif([Image.new("L", (4, 4)), Image.new("L", (4, 4), 9)], synthetic=False)
     for content in (plain, drawing):
         assert not files.has_mark(content) and files.has_mark(files.with_mark(content))
         assert files.with_mark(files.with_mark(content)) == files.with_mark(content)

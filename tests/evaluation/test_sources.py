@@ -16,7 +16,7 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.sources import match_labels, open_source
 from modiste.networks.build import Shape, build_generator
-from modiste.sampling import generators
+from modiste.sampling import generators, writers
 
 NAMES = ("T-shirt/top", "Trouser", "Ankle boot")
 
@@ -234,7 +234,7 @@ def test_folders_flat_and_by_class(tmp_path: Path) -> None:
 def test_sets_that_sample_wrote_are_read_back(tmp_path: Path, tiny: Recipe) -> None:
     images = expected(tiny, 0, range(6))
     for name in ("set.npz", "folder", "idx"):
-        generators.write(images, range(6), tmp_path / name, generators.format_of(tmp_path / name))
+        writers.write(images, range(6), tmp_path / name, writers.format_of(tmp_path / name))
         read, warnings = match_labels(open_source(tmp_path / name, count=6).images, NAMES)
         assert warnings == () and read.labels is not None and images.labels is not None
         written = {(p.tobytes(), k) for p, k in zip(images.pixels, images.labels.tolist(), strict=True)}

@@ -188,7 +188,7 @@ def test_without_the_training_images_the_card_says_so(made: Path, closet: Path, 
     assert str(tmp_path) not in card_of(done)
 
 
-@pytest.mark.parametrize("kind", writers.FORMATS)
+@pytest.mark.parametrize("kind", writers.SET_FORMATS)
 def test_every_format_is_balanced_marked_and_carded(
     kind: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,7 +500,7 @@ def shelf(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
     shutil.copytree(made, folder / "runs" / "mine")
     lines = [shlex.split(line, comments=True) for block in blocks(PAGE, "sh") for line in block.splitlines()]
-    assert [words[1] for words in lines].count("sample") == len(writers.FORMATS)
+    assert [words[1] for words in lines].count("sample") == len(writers.SET_FORMATS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for words in lines:

@@ -38,3 +38,12 @@ def test_a_grid_of_no_image_is_refused() -> None:
 def test_a_grid_is_drawn_without_matplotlib() -> None:
     code = "import sys; import modiste.plotting.tiles; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_grid_places_every_image_and_never_rescales_brightness() -> None:
+    pixels = np.full((3, 1, 28, 28), 100, dtype=np.uint8)
+    pixels[1] = 7
+    picture = np.asarray(tiles.grid(pixels, columns=2))
+    assert picture.shape == (2 * (56 + 2) + 2, 2 * (56 + 2) + 2)
+    assert picture[30, 30] == 100 and picture[30, 90] == 7 and picture[90, 30] == 100 and picture[90, 90] == 255
+    assert tiles.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"

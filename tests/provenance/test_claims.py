@@ -18,7 +18,7 @@ from modiste import files
 from modiste.cli import app
 from modiste.provenance import c2pa, claims, metadata, verify
 from modiste.provenance.claims import Claim
-from modiste.sampling import writers
+from modiste.sampling import grids
 
 WHOLE = "trainedAlgorithmicMedia"
 EDITOR, STUDIO = "Other Atelier", "Studio Example"
@@ -26,7 +26,7 @@ OPENED = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["one"]}}
 
 
 def png(value: int) -> bytes:
-    return writers.png(Image.new("L", (28, 28), value))
+    return grids.png(Image.new("L", (28, 28), value))
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.reports import galleries, inputs, methods, phrases, pictures, render, report, summary
 from modiste.reports.blocks import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
-from modiste.sampling import writers
+from modiste.sampling import grids
 from modiste.training import trainer
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -293,7 +293,7 @@ def test_without_judge_and_scikit_learn_the_cloud_is_left_out_with_its_reason(
 def test_tiles_are_what_the_grid_was_drawn_from(run: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (100, 1, 16, 16), np.uint8)
     place = run / "samples" / "000000999.png"
-    place.write_bytes(writers.png(tiles.grid(pixels, 10)))
+    place.write_bytes(grids.png(tiles.grid(pixels, 10)))
     assert (tiles.read_grid(place, 16) == pixels).all()
     sheet = np.asarray(tiles.picture_of(pixels[:6], 3))
     assert sheet.shape == (34, 52) and (sheet[18:34, 36:52] == pixels[5, 0]).all()
@@ -443,7 +443,7 @@ def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
         Code("x < y"),
         Table(["h|h", "n"], [["a|b", "1.5 [1, 2]"]]),
         Fold("more", [Paragraph("inside")]),
-        Picture("dot", writers.png(Image.new("L", (2, 2))), 'an "alt"', 4),
+        Picture("dot", grids.png(Image.new("L", (2, 2))), 'an "alt"', 4),
     ]
     made_ = Report("T <i>", "", [Section("s", "S", blocks)], Table([], []))
     page = render.to_html(made_)
@@ -455,7 +455,7 @@ def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
 
 
 def test_links_of_the_markdown_lead_to_its_pictures(tmp_path: Path) -> None:
-    picture = Picture("dot", writers.png(Image.new("L", (2, 2))), "a dot", 4)
+    picture = Picture("dot", grids.png(Image.new("L", (2, 2))), "a dot", 4)
     made_ = Report("T", "", [Section("s", "S", [picture, Table(["class [x|y]"], [["z"]])])], Table([], []))
     text = render.write_markdown(made_, tmp_path / "lr?1 (50%) #2 [日].md").read_text(encoding="utf-8")
     (target,) = re.findall(r"!\[a dot\]\((\S+)\)", text)

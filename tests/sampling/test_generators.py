@@ -1,22 +1,20 @@
+"""Generators of run folders: images by seed and class, truncation, standing statistics."""
+
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
 
-from modiste.config import Data, Network
+from modiste.config import Network
 from modiste.data.images import Images
-from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import Shape, build_generator
-from modiste.plotting import tiles
-from modiste.provenance import metadata
-from modiste.sampling import generators
+from modiste.runs import Run
+from modiste.sampling import generators, writers
 from modiste.sampling.generators import TrainedGenerator
 
 NAMES = ("T-shirt/top", "Trouser", "Sneaker")
@@ -120,97 +118,6 @@ def test_interpolation_starts_and_ends_at_the_two_seeds() -> None:
     assert np.array_equal(still[0], still[2])
 
 
-def test_grid_places_every_image_and_never_rescales_brightness() -> None:
-    pixels = np.full((3, 1, 28, 28), 100, dtype=np.uint8)
-    pixels[1] = 7
-    picture = np.asarray(tiles.grid(pixels, columns=2))
-    assert picture.shape == (2 * (56 + 2) + 2, 2 * (56 + 2) + 2)
-    assert picture[30, 30] == 100 and picture[30, 90] == 7 and picture[90, 30] == 100 and picture[90, 90] == 255
-    assert tiles.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("grid.png", "png"), ("walk.gif", "gif"), ("set.npz", "npz"), ("folder", "folder"), ("idx-folder", "idx")],
-)
-def test_the_path_chooses_the_format(name: str, kind: str) -> None:
-    assert generators.format_of(Path(name)) == kind
-
-
-def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
-    generator = make()
-    seeds = list(range(12))
-    images = generator.sample_set(seeds=seeds)
-    assert images.labels is not None
-    for name in ("set.npz", "folder", "idx"):
-        generators.write(images, seeds, tmp_path / name, generators.format_of(tmp_path / name))
-        back = open_data(Data(name=str(tmp_path / name)), part="train")
-        assert back.labels is not None and len(back) == 12
-        order = np.lexsort((seeds, images.labels)) if name == "folder" else np.arange(12)
-        if name == "folder":  # folders come in the order of their names
-            assert sorted(back.class_names) == sorted(n.replace("/", "-") for n in NAMES)
-            written = {images.pixels[k].tobytes(): NAMES[images.labels[k]].replace("/", "-") for k in order}
-            assert {
-                p.tobytes(): back.class_names[label] for p, label in zip(back.pixels, back.labels, strict=True)
-            } == written
-        else:
-            assert np.array_equal(back.pixels, images.pixels) and np.array_equal(back.labels, images.labels)
-    assert not list(tmp_path.glob(".*"))
-    raw = gzip.decompress((tmp_path / "idx" / "train-images-idx3-ubyte.gz").read_bytes())
-    assert raw[:4] == b"\x00\x00\x08\x03" and raw[16:] == images.pixels.tobytes()
-
-
-def test_a_picture_that_is_not_modistes_is_left_alone(tmp_path: Path) -> None:
-    images = make().sample_set(4)
-    said = PngInfo()  # another program's picture may be synthetic too
-    said.add_text("DigitalSourceType", metadata.SOURCE_TYPE)
-    for name, kind, told in (("a.png", "png", {"pnginfo": said}), ("b.gif", "gif", {"comment": "a walk"})):
-        Image.new("L", (4, 4)).save(tmp_path / name, **told)
-        before = (tmp_path / name).read_bytes()
-        with pytest.raises(UsageError, match="does not say that Modiste wrote it as it is"):
-            generators.write(images, None, tmp_path / name, kind, seal=metadata.stamp)
-        assert (tmp_path / name).read_bytes() == before
-        for _ in range(2):  # one of ours is replaced
-            generators.write(images, None, tmp_path / f"new {name}", kind, seal=metadata.stamp)
-    (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"notes\.png is there and does not say that Modiste wrote it"):
-        generators.check_place(tmp_path / "notes.png", "png")
-    with pytest.raises(UsageError, match=r"is a folder and a picture is one file; name the file"):
-        generators.check_place(tmp_path, "png")
-
-
-def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
-    images = make().sample_set(4)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"is not empty"):
-        generators.write(images, range(4), tmp_path / "folder", "folder")
-    colour = Images(np.zeros((2, 3, 8, 8), np.uint8), None, (), "colour")
-    with pytest.raises(UsageError, match=r"IDX files hold grey images"):
-        generators.write(colour, range(2), tmp_path / "idx", "idx")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    with pytest.raises(UsageError, match=r"ends in \.jpg"):
-        generators.format_of(tmp_path / "grid.jpg")
-
-
-def test_a_grid_of_all_classes_has_one_per_row(tmp_path: Path) -> None:
-    labels = np.array([0, 1, 2] * 4)
-    pixels = np.repeat(labels * 50, 28 * 28).reshape(12, 1, 28, 28).astype(np.uint8)
-    generators.write(Images(pixels, labels, NAMES, "rows"), range(12), tmp_path / "grid.png", "png")
-    with Image.open(tmp_path / "grid.png") as picture:
-        values = np.asarray(picture)
-    assert values.shape == (3 * 58 + 2, 4 * 58 + 2)
-    for row in range(3):
-        assert (values[30 + 58 * row, 30::58] == 50 * row).all()
-
-
-def test_animation_has_every_frame(tmp_path: Path) -> None:
-    frames = [Image.new("L", (8, 8), shade) for shade in (0, 80, 160)]
-    (tmp_path / "a.gif").write_bytes(generators.gif(frames))
-    with Image.open(tmp_path / "a.gif") as animation:
-        assert animation.n_frames == 3 and animation.info["loop"] == 0
-
-
 @pytest.mark.parametrize(("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("1,5,10-12", [1, 5, 10, 11, 12]), ("7", [7])])
 def test_seeds_from_text(text: str, seeds: list[int]) -> None:
     assert generators.parse_seeds(text) == seeds
@@ -235,14 +142,14 @@ def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
 
 def test_a_folder_holds_every_picture_below_it_whatever_the_classes_are_called(tmp_path: Path) -> None:
     images = Images(np.zeros((4, 1, 8, 8), np.uint8), np.arange(4), ("", "..", "a/b", ".c"), "strange")
-    generators.write(images, range(4), tmp_path / "set" / "folder", "folder")
+    writers.write(images, range(4), tmp_path / "set" / "folder", "folder")
     files = {str(path.relative_to(tmp_path / "set" / "folder")) for path in (tmp_path / "set").rglob("*.png")}
     assert files == {"0/000000.png", "1/000001.png", "a-b/000002.png", "c/000003.png"}
     with pytest.raises(UsageError, match=r"a seed is given twice"):
-        generators.write(images, [1, 1, 2, 3], tmp_path / "twice", "folder")
+        writers.write(images, [1, 1, 2, 3], tmp_path / "twice", "folder")
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match=r"is a file"):
-        generators.write(images, range(4), tmp_path / "file", "folder")
+        writers.write(images, range(4), tmp_path / "file", "folder")
 
 
 def test_a_seed_of_images_has_32_bits() -> None:
@@ -252,3 +159,15 @@ def test_a_seed_of_images_has_32_bits() -> None:
             generators.seed_noise([5, seed], 4)
     with pytest.raises(UsageError, match=r"^-1 is no seed"):
         make().interpolate(-1, 2)
+
+
+def test_loading_changes_no_random_numbers(tmp_path: Path) -> None:
+    trained, recipe = make(), Network(z_dim=8, generator_widths=(8, 4), conditioning="one-hot")
+    generators.describe_network(Run(tmp_path), recipe, trained.shape, NAMES)
+    save_file(trained.network.state_dict(), tmp_path / "generator.safetensors")
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.manual_seed(5)
+    network, _, _ = generators.load_network(tmp_path)
+    assert torch.equal(torch.rand(4), expected)
+    assert all(torch.equal(one, trained.network.state_dict()[key]) for key, one in network.state_dict().items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import json
 import os
@@ -15,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from modiste.config import Data
+from modiste.data import toy
 from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
@@ -135,7 +138,7 @@ def test_without_pyarrow_one_sentence_says_what_to_install(tmp_path: Path, monke
 PLACES = {"npz": "set.npz", "folder": "pictures", "idx": "idx", "parquet": "set.parquet", "huggingface": "hub"}
 
 
-@pytest.mark.parametrize("kind", writers.FORMATS)
+@pytest.mark.parametrize("kind", writers.SET_FORMATS)
 def test_a_full_disk_leaves_nothing_behind(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind in ("parquet", "huggingface"):
         pytest.importorskip("pyarrow")
@@ -156,7 +159,7 @@ def test_a_full_disk_leaves_nothing_behind(kind: str, tmp_path: Path, monkeypatc
         assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", writers.FORMATS)
+@pytest.mark.parametrize("kind", writers.SET_FORMATS)
 def test_a_file_that_grows_beyond_what_is_allowed_too(kind: str, tmp_path: Path) -> None:
     if kind in ("parquet", "huggingface"):
         pytest.importorskip("pyarrow")
@@ -210,7 +213,7 @@ def test_a_place_that_cannot_be_had_is_one_sentence(tmp_path: Path, monkeypatch:
         writers.write(images(), None, tmp_path / "file" / "set.npz", "npz")
     with pytest.raises(UsageError, match=r"is a folder and npz is one file"):
         writers.write(images(), None, tmp_path, "npz")
-    with pytest.raises(UsageError, match=r"no format of a set is named 'tar'"):
+    with pytest.raises(UsageError, match=r"--format 'tar' is none"):
         writers.write(images(), None, tmp_path / "set.tar", "tar")
 
     def denied(*_: object, **__: object) -> None:
@@ -231,3 +234,67 @@ def test_an_empty_folder_may_be_filled(kind: str, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path / "here")
     writers.write(images(), None, Path(), kind)
     assert any((tmp_path / "here").iterdir()) and [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("grid.png", "png"), ("walk.gif", "gif"), ("set.npz", "npz"), ("folder", "folder"), ("idx-folder", "idx")],
+)
+def test_the_path_chooses_the_format(name: str, kind: str) -> None:
+    assert writers.format_of(Path(name)) == kind
+
+
+def test_written_sets_read_back_as_they_were(tmp_path: Path) -> None:
+    seeds, images = list(range(12)), toy.draw(12, 16)
+    assert images.labels is not None
+    for name in ("set.npz", "folder", "idx"):
+        writers.write(images, seeds, tmp_path / name, writers.format_of(tmp_path / name))
+        back = open_data(Data(name=str(tmp_path / name)), part="train")
+        assert back.labels is not None and len(back) == 12
+        order = np.lexsort((seeds, images.labels)) if name == "folder" else np.arange(12)
+        if name == "folder":  # folders come in the order of their names
+            assert sorted(back.class_names) == sorted(n.replace("/", "-") for n in images.class_names)
+            written = {
+                images.pixels[k].tobytes(): images.class_names[images.labels[k]].replace("/", "-") for k in order
+            }
+            assert {
+                p.tobytes(): back.class_names[label] for p, label in zip(back.pixels, back.labels, strict=True)
+            } == written
+        else:
+            assert np.array_equal(back.pixels, images.pixels) and np.array_equal(back.labels, images.labels)
+    assert not list(tmp_path.glob(".*"))
+    raw = gzip.decompress((tmp_path / "idx" / "train-images-idx3-ubyte.gz").read_bytes())
+    assert raw[:4] == b"\x00\x00\x08\x03" and raw[16:] == images.pixels.tobytes()
+
+
+def test_a_picture_that_is_not_modistes_is_left_alone(tmp_path: Path) -> None:
+    images = toy.draw(4, 16)
+    said = PngInfo()  # another program's picture may be synthetic too
+    said.add_text("DigitalSourceType", metadata.SOURCE_TYPE)
+    for name, kind, told in (("a.png", "png", {"pnginfo": said}), ("b.gif", "gif", {"comment": "a walk"})):
+        Image.new("L", (4, 4)).save(tmp_path / name, **told)
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(UsageError, match="does not say that Modiste wrote it as it is"):
+            writers.write(images, None, tmp_path / name, kind, mark=metadata.stamp)
+        assert (tmp_path / name).read_bytes() == before
+        for _ in range(2):  # one of ours is replaced
+            writers.write(images, None, tmp_path / f"new {name}", kind, mark=metadata.stamp)
+    (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"notes\.png is there and does not say that Modiste wrote it"):
+        writers.check(tmp_path / "notes.png", "png", 1)
+    with pytest.raises(UsageError, match=r"is a folder and a picture is one file; name the file"):
+        writers.check(tmp_path, "png", 1)
+
+
+def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
+    images = toy.draw(4, 16)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is not empty"):
+        writers.write(images, range(4), tmp_path / "folder", "folder")
+    colour = Images(np.zeros((2, 3, 8, 8), np.uint8), None, (), "colour")
+    with pytest.raises(UsageError, match=r"IDX files hold grey images"):
+        writers.write(colour, range(2), tmp_path / "idx", "idx")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises(UsageError, match=r"ends in \.jpg"):
+        writers.format_of(tmp_path / "grid.jpg")

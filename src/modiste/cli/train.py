@@ -179,8 +179,8 @@ def sample(
         raise UsageError("--interpolate has its two seeds already; leave --seeds out")
     if per_class is not None and (interpolate or seeds or count or label):
         raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
-    kind = kind or generators.format_of(out)
-    generators.check_format(kind)
+    kind = kind or writers.format_of(out)
+    writers.check_format(kind)
     chosen = generators.parse_seeds(seeds) if seeds else None
     marks: dict[str, Any] = {
         "watermark": watermark, "sign": sign, "certificate": certificate, "private_key": private_key,
@@ -195,15 +195,13 @@ def sample(
         return
     generator = generators.load(run, checkpoint, batch_norm)
     signed = sign or certificate is not None or private_key is not None
-    generators.check_marks(out, kind, signed, watermark is not None)
+    writers.check_marks(out, kind, signed, watermark is not None)
     mark = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
-    generators.check_place(out, kind)
     if chosen is None and not interpolate:
         chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
     frames = count or (30 if kind == "gif" else 10)
-    if kind in writers.FORMATS:
-        labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
-        writers.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
+    labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
+    writers.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
     if interpolate:
         images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
     else:
@@ -215,7 +213,7 @@ def sample(
         "Recipe hash": runs.open_run(run).read_manifest().recipe_hash,
     }
     removed = writers.is_card(card := writers.card_place(out, kind))
-    generators.write(images, chosen, out, kind, columns, mark, facts)
+    writers.write(images, chosen, out, kind, mark, facts, columns)
     if as_json:
         told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
         print(json.dumps({**told, "removed_card": str(card) if removed else None}))

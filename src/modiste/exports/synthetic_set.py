@@ -122,8 +122,8 @@ def write_set(
     `keep_duplicates` or `seeds` say otherwise or the training images are gone. A failure leaves nothing behind.
     """
     run, out = run if isinstance(run, runs.Run) else runs.open_run(run), Path(out)
-    kind, signed = kind or generators.format_of(out), sign or certificate is not None or private_key is not None
-    generators.check_marks(out, kind, signed, watermark is not None)
+    kind, signed = kind or writers.format_of(out), sign or certificate is not None or private_key is not None
+    writers.check_marks(out, kind, signed, watermark is not None)
     order = Order(kind, per_class, count, seeds, label, truncation, checkpoint, batch_norm, keep_duplicates,
                   watermark is not None, signed)  # fmt: skip
     trained = generators.load(run, checkpoint, batch_norm)
@@ -131,7 +131,7 @@ def write_set(
     labels = trained.labels(label, wanted)
     writers.check(out, kind, trained.shape.channels, seeds, trained.class_names, labels)
     files.refuse_foreign_file(writers.card_place(out, kind))
-    seal = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
+    mark = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
     facts = _facts_of_run(run, trained, order)
     with files.folder_beside(out) as place:
         originals, reason = _originals(run, trained.shape, order, say)
@@ -140,7 +140,7 @@ def write_set(
         if watermark is not None:
             images = replace(images, pixels=watermarks.embed(images.pixels, watermark))
         told = {"Run": trained.source, "Recipe hash": str(facts["recipe_hash"])}
-        writers.fill(place, images, used, out, kind, seal, told, say)
+        writers.fill(place, images, used, out, kind, mark, told, say)
         search = replace(search, reason=reason)
         sizes = writers.parquet_sizes(place) if kind == "huggingface" else None
         writers.write_card(place, out, kind, card(images, used, search, order, out, {**facts, "sizes": sizes}))

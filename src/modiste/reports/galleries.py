@@ -21,7 +21,7 @@ from modiste.reports.blocks import Block, Cell, Chart, Fold, Gallery, Paragraph,
 from modiste.reports.inputs import Comparison, Configuration, Member, trained_shape
 from modiste.reports.pictures import ReportFeatures, RunFeatures
 from modiste.runs import Run
-from modiste.sampling import writers
+from modiste.sampling import grids
 
 Say = Callable[[str], None]
 SHOWN = 10
@@ -69,7 +69,7 @@ def _stage_pictures(
         scale = 2 if trained_shape(run).size <= 40 else 1
         caption = f"{configuration.name}, {about}" + (f", seed {member.seed}" if comparison.is_study else "")
         alt = f"{len(chosen)} images that {configuration.name} makes at the {about}"
-        content = metadata.stamp(writers.png(sheet), {"Title": caption})
+        content = metadata.stamp(grids.png(sheet), {"Title": caption})
         yield Picture(f"{configuration.name}-{stage}", content, alt, scale * sheet.width, caption)
 
 
@@ -175,13 +175,13 @@ def data_section(gaze: GalleryInputs, say: Say) -> Section | None:
     sets = {"train": train} | ({"test": open_data(dataset, part="test")} if has_test(dataset) else {})
     if train.labels is None:
         sheet = tiles.picture_of(train.pixels[:30], 10)
-        picture = Picture("first-images", writers.png(sheet), "The first training images", 2 * sheet.width)
+        picture = Picture("first-images", grids.png(sheet), "The first training images", 2 * sheet.width)
         return Section("data", "The data set", [Paragraph(describe_images(train)), picture])
     counts = {split: inspection.class_counts(images) for split, images in sets.items() if images.labels is not None}
     rows: list[list[Cell]] = []
     for label, name in enumerate(train.class_names):
         first = train.pixels[np.flatnonzero(train.labels == label)[:SHOWN]]
-        content = writers.png(tiles.picture_of(first, len(first)))
+        content = grids.png(tiles.picture_of(first, len(first)))
         alt = f"The first {len(first)} training images of {name}"
         strip = Picture(f"class-{label}", content, alt, _strip_width(train))
         rows.append([name, *[f"{counts[split][name]:,}" for split in counts], strip])

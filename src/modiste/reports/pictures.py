@@ -24,6 +24,7 @@ from modiste.plotting import tiles
 from modiste.reports.inputs import trained_shape
 from modiste.runs import Run
 from modiste.sampling import generators
+from modiste.sampling.grids import gif
 
 EXAMINED = 1_000
 """Images per side of a cloud."""
@@ -182,4 +183,4 @@ def film(run: Run, frames: int, per_class: int) -> bytes | None:
     columns = -(-len(order) // per_class)
     side = trained_shape(run).size
     frames_ = [tiles.picture_of(tiles.read_grid(grids[k], side)[order], columns) for k in kept]
-    return generators.gif(frames_, seconds=4.0)
+    return gif(frames_, seconds=4.0)

@@ -19,7 +19,7 @@ from modiste import files as safe_files
 from modiste.plotting import charts, figures, tiles
 from modiste.provenance import metadata
 from modiste.reports.blocks import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
-from modiste.sampling import writers
+from modiste.sampling import grids
 from modiste.version import __version__
 
 TILE_WIDTH = 56  # CSS pixels at least, a whole multiple of the image's own
@@ -63,7 +63,7 @@ def _picture(picture: Picture) -> Markup:
 
 
 def _tile_pairs(block: Tiles) -> list[tuple[str, str]]:
-    sources = [_data(writers.png(tiles.picture_of(image[None], 1)), "png") for image in block.pixels]
+    sources = [_data(grids.png(tiles.picture_of(image[None], 1)), "png") for image in block.pixels]
     return list(zip(sources, block.captions, strict=True))
 
 

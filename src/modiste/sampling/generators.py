@@ -1,4 +1,4 @@
-"""Images from a trained generator: by seed, by class, along a line; as a grid, an animation or the files of a set.
+"""Trained generators: read from a run folder and written into one, and the images that they make by seed and class.
 
 Image k depends on its own seed and label alone. Two things make that true to the last bit: every seed has its own
 random stream, and the generator always runs on whole chunks of CHUNK images in float32, so that asking for more or
@@ -7,46 +7,38 @@ fewer images never changes how one of them is computed.
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from modiste import config, files, progress, runs
 from modiste.data.classes import class_number
-from modiste.data.images import Images, to_pixels
+from modiste.data.images import Images, Pixels, to_pixels
 from modiste.data.proportions import label_of
 from modiste.errors import ModisteError, UsageError
+from modiste.networks.build import Shape, build_generator
 from modiste.networks.layers import ConditionalBatchNorm
-from modiste.plotting import tiles
-from modiste.provenance import metadata
-from modiste.runs import Run, _read_json, read_state
-from modiste.sampling import writers
-from modiste.sampling.writers import png
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from modiste.networks.build import Shape
 
 CHUNK = 64
+"""Images that a generator makes at once, whatever their number."""
 STANDING_BATCHES = 100
 Statistics = Literal["running", "standing"]
+"""Batch norm's: those that training kept, or standing ones (see `collect_statistics`)."""
 MOST_IMAGES = 10_000_000
+CHECKPOINTS = {"last": "generator.safetensors", "best": "best.safetensors"}
 
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator with what is needed to ask it for images. Made by `load`."""
+    """A generator and what its images are; `load` makes one."""
 
     network: nn.Module
     shape: Shape
@@ -59,11 +51,8 @@ class TrainedGenerator:
         label: int | str | None = None,
         seeds: Sequence[int] | None = None,
         truncation: float | None = None,
-    ) -> np.ndarray:
-        """Generated images, uint8 [N, C, H, W]: one per seed, of the class of that name or number if one is given.
-
-        The arguments are those of `sample_set`, which also gives the labels.
-        """
+    ) -> Pixels:
+        """Generated images, uint8 [N, C, H, W], one per seed; see `sample_set`, which also gives the labels."""
         return self.sample_set(count, label, seeds, truncation).pixels
 
     def sample_set(
@@ -77,10 +66,10 @@ class TrainedGenerator:
         """Generated images with their labels (none if the generator has no classes).
 
         One image per seed, seeds 0 to count-1 by default. `label` is a class's name, or its number from 0 as an integer
-        (see `data.class_number`). Without it a conditional generator makes class `seed mod classes`, so that any run of
-        seeds is balanced; with `class_counts` it makes classes as often as that (`data.label_of`), which is how a
-        generator of uneven classes is compared with its data set. `truncation` t > 0 draws the noise from a normal
-        distribution cut off at -t and t: below 1, more typical and less varied images (Brock et al. 2019, section 3.1).
+        (see `class_number`). Without it a conditional generator makes class `seed mod classes`, so that consecutive
+        seeds are balanced; with `class_counts` it makes classes in these proportions (see `label_of`), as scores need
+        where the classes of the data set are uneven. `truncation` t > 0 draws the noise from a normal distribution cut
+        off at -t and t: below 1, more typical and less varied images (Brock et al. 2019, section 3.1).
         """
         seeds = range(64 if count is None else count) if seeds is None else seeds
         if count is not None and count != len(seeds):
@@ -117,19 +106,19 @@ class TrainedGenerator:
     def labels(
         self, label: int | str | None, seeds: Sequence[int], class_counts: Sequence[int] | None = None
     ) -> NDArray[np.int64] | None:
-        """The labels [N] of images of these seeds: of one class, or each of that which its seed falls on."""
+        """The labels [N] of the images of these seeds, see `sample_set`; None without classes."""
         if not self.shape.classes:
             if label is None:
                 return None
             raise UsageError(
                 f"{self.source} was trained without labels, so it cannot make class {label!r}; leave the class out"
             )
-        if fixed := self.class_of(label):
-            return np.full(len(seeds), fixed[0], np.int64)
+        if one_class := self.class_of(label):
+            return np.full(len(seeds), one_class[0], np.int64)
         return label_of(seeds, class_counts or [1] * self.shape.classes)
 
     def class_of(self, label: int | str | None) -> tuple[int, str] | None:
-        """The number and the name of the class that a label or a name asks for (see `data.class_number`)."""
+        """The number and the name of the class that a label or a name asks for (see `class_number`)."""
         if label is None:
             return None
         names = self.class_names or tuple(map(str, range(self.shape.classes)))
@@ -137,7 +126,7 @@ class TrainedGenerator:
         return number, names[number]
 
     def balanced(self, per_class: int) -> int:
-        """How many images, classes in turn, are so many of every class; UsageError where that is not possible."""
+        """The number of images that gives `per_class` of every class; UsageError where that is not possible."""
         if not self.shape.classes:
             raise UsageError(f"{self.source} was trained without labels, so it has no classes to fill; give a count")
         if not 1 <= per_class <= MOST_IMAGES // self.shape.classes:
@@ -150,15 +139,12 @@ class TrainedGenerator:
         return int(self.network.z_dim)  # type: ignore[arg-type]
 
 
-CHECKPOINTS = {"last": "generator.safetensors", "best": "best.safetensors"}
-
-
 def load(run: str | Path | runs.Run, checkpoint: str = "last", batch_norm: Statistics = "running") -> TrainedGenerator:
     """The generator of a run folder, ready to sample on the CPU; the data set is not needed.
 
-    `checkpoint` is last, best, or a file of the folder that `runs.load_generator` knows. `batch_norm` says which
-    statistics batch norm uses: those that training kept (and averaged, where the generator is an average), or
-    standing ones, see `stand`.
+    `checkpoint` is last, best, or a file of the folder, see `load_network`. `batch_norm` says which statistics batch
+    norm uses: those that training kept (and averaged, where the generator is an average), or standing ones, see
+    `collect_statistics`.
     """
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     network, shape, class_names = load_network(run.path, CHECKPOINTS.get(checkpoint, checkpoint))
@@ -168,16 +154,16 @@ def load(run: str | Path | runs.Run, checkpoint: str = "last", batch_norm: Stati
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm | ConditionalBatchNorm]:
-    """The layers of a generator that normalise with statistics of batches."""
+    """The batch-norm layers of a network, conditional or not."""
     kinds = (nn.modules.batchnorm._BatchNorm, ConditionalBatchNorm)
-    return [part for part in network.modules() if isinstance(part, kinds)]
+    return [layer for layer in network.modules() if isinstance(layer, kinds)]
 
 
 @torch.inference_mode()
 def collect_statistics(network: nn.Module, classes: int, name: str) -> None:
-    """Give batch norm standing statistics: means over 100 generated batches of 64 (Brock et al. 2019, section 3.1).
+    """Replace batch norm's statistics by means over 100 generated batches of 64 (Brock et al. 2019, section 3.1).
 
-    The batches have noise and classes of their own, always the same, so that the images stay a function of the seed.
+    The noise and the classes of these batches are always the same, so that images stay a function of their seed.
     UsageError if the generator has no batch norm.
     """
     norms = batch_norms(network)
@@ -198,25 +184,25 @@ def collect_statistics(network: nn.Module, classes: int, name: str) -> None:
 
 
 def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
-    """Standard normal noise [N, z_dim], row k from seed k alone: a whole number of 32 bits, all that torch looks at."""
-    strange = next((seed for seed in seeds if not 0 <= seed < 2**32), None)
-    if strange is not None:
-        raise UsageError(f"{strange} is no seed of images; use one from 0 to {2**32 - 1}")
+    """Standard normal noise [N, z_dim], row k from seed k alone: a whole number of 32 bits, as torch reads no more."""
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"{seed} is no seed of images; use one from 0 to {2**32 - 1}")
     rows = [torch.randn(z_dim, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     noise = torch.stack(rows) if rows else torch.empty(0, z_dim)
     if truncation is None:
         return noise
     if not truncation > 0:
         raise UsageError(f"--truncation {truncation} is not above 0; typical values are 0.5 to 2")
-    # The quantile of the whole normal distribution, taken in the truncated one: monotone, and one draw per number.
+    # The same quantile of the truncated distribution as of the whole one: monotone, and one draw per number.
     edge = 0.5 * (1 + math.erf(-truncation / math.sqrt(2)))
     cut: Tensor = torch.special.ndtri(edge + torch.special.ndtr(noise) * (1 - 2 * edge))
     return cut.clamp(-truncation, truncation)
 
 
 @torch.inference_mode()
-def generate(generator: nn.Module, noise: Tensor, labels: np.ndarray | None = None) -> np.ndarray:
-    """Pixels uint8 [N, C, H, W] of a generator in eval mode for noise [N, z_dim] and labels [N]."""
+def generate(generator: nn.Module, noise: Tensor, labels: NDArray[np.int64] | None = None) -> Pixels:
+    """Pixels uint8 [N, C, H, W] of a generator in evaluation mode for noise [N, z_dim] and labels [N]."""
     device = next(generator.parameters()).device
     training = generator.training
     generator.eval()
@@ -233,124 +219,6 @@ def generate(generator: nn.Module, noise: Tensor, labels: np.ndarray | None = No
         chunks.append(to_pixels(images.float()).cpu().numpy())
     generator.train(training)
     return np.concatenate(chunks) if chunks else np.empty((0, 1, 1, 1), dtype=np.uint8)
-
-
-def fixed_noise(z_dim: int, classes: int) -> tuple[Tensor, np.ndarray | None, int]:
-    """What a run's grids show: noise, labels and columns; ten of each class in rows, or 64 without classes."""
-    if not classes:
-        return seed_noise(range(64), z_dim), None, 8
-    noise = seed_noise(range(10), z_dim)  # the same ten noises in every row: one class per row, one noise per column
-    return noise.repeat(classes, 1), np.repeat(np.arange(classes), 10), 10
-
-
-def fixed_grid(generator: nn.Module, z_dim: int, classes: int, title: str) -> bytes:
-    """The grid that stands for a generator (see `fixed_noise`), as a PNG file that says it is synthetic."""
-    noise, labels, columns = fixed_noise(z_dim, classes)
-    return metadata.stamp(png(tiles.grid(generate(generator, noise, labels), columns)), {"Title": title})
-
-
-def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = True) -> bytes:
-    """An endless animation of that length whose last frame stands for two seconds more; a comment says `synthetic`."""
-    each = max(40, round(1000 * seconds / len(frames)))
-    buffer = io.BytesIO()
-    durations = [each] * (len(frames) - 1) + [each + 2000]
-    first, *rest = [frame.convert("L") if frame.mode == "L" else frame.convert("RGB") for frame in frames]
-    comment = metadata.SOURCE_TYPE if synthetic else ""
-    first.save(
-        buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=comment.encode()
-    )
-    return files.with_mark(buffer.getvalue())
-
-
-def write_animation(run: runs.Run, most_frames: int = 60) -> Path | None:
-    """Write progress.gif from the run's grids (evenly chosen, first and last included); None while there is no grid."""
-    grids = run.list_grids()
-    if not grids:
-        return None
-    chosen = sorted({round(k) for k in np.linspace(0, len(grids) - 1, min(most_frames, len(grids)))})
-    frames = []
-    for k in chosen:
-        with Image.open(grids[k]) as picture:
-            frames.append(picture.copy())
-    files.write_bytes(run.path / "progress.gif", gif(frames))
-    return run.path / "progress.gif"
-
-
-FORMATS = ("png", "gif", *writers.FORMATS)
-
-
-def format_of(out: Path) -> str:
-    """The format a path asks for: its ending, idx for a folder with idx in its name, else a folder of PNG files."""
-    ending = out.suffix.lower().lstrip(".")
-    if ending in ("png", "gif", *writers.SINGLE):
-        return ending
-    if ending and not out.is_dir():
-        raise UsageError(
-            f"{out} ends in .{ending}; write .png, .gif, .npz, .parquet or a folder (or choose with --format)"
-        )
-    return "idx" if "idx" in out.name.lower() else "folder"
-
-
-def check_format(kind: str) -> None:
-    """UsageError for a format in which images are not written."""
-    if kind not in FORMATS:
-        raise UsageError(f"--format {kind!r} is none; choose one of {', '.join(FORMATS)}")
-
-
-def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
-    """UsageError for a mark that this format cannot carry."""
-    if signed and kind != "png" and kind not in writers.WITH_PNG:
-        raise UsageError(f"only PNG files are signed, and {out} in the format {kind} has none; choose .png or a folder")
-    if watermarked and kind in ("png", "gif"):
-        raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
-
-
-def check_place(out: Path, kind: str) -> None:
-    """UsageError where a picture (png, gif) cannot go, or would replace one that is not of Modiste."""
-    if kind not in ("png", "gif"):
-        return
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder and a picture is one file; name the file, as {out / 'grid.png'}")
-    files.refuse_foreign_file(out)
-
-
-def write(
-    images: Images,
-    seeds: Sequence[int] | None,
-    out: Path,
-    kind: str,
-    columns: int | None = None,
-    seal: metadata.Marker | None = None,
-    facts: Mapping[str, str] | None = None,
-) -> None:
-    """Write images as one grid (png), as an animation (gif) or as a set in one of `formats.FORMATS`.
-
-    `seal` marks PNG, GIF and .npz files as synthetic, PNG files with these facts, seed and class too; give it for
-    generated images alone.
-    """
-    check_format(kind)
-    if kind in writers.FORMATS:
-        writers.write(images, seeds, out, kind, seal, facts)
-        return
-    check_place(out, kind)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "png":
-        picture = png(_class_rows(images, columns))
-        told = {"Title": images.name, **(facts or {})}
-        files.write_bytes(out, seal(picture, told) if seal else files.with_mark(picture))
-    else:
-        frames = [tiles.grid(image[None], 1) for image in images.pixels]
-        files.write_bytes(out, gif(frames, seconds=0.1 * len(frames), synthetic=seal is not None))
-
-
-def _class_rows(images: Images, columns: int | None) -> Image.Image:
-    """A grid in which the classes follow each other, one per row where all have the same number of images."""
-    if images.labels is None:
-        return tiles.grid(images.pixels, columns or min(len(images), 8))
-    _, counts = np.unique(images.labels, return_counts=True)
-    even = len(counts) > 1 and counts.min() == counts.max()
-    order = np.argsort(images.labels, kind="stable")
-    return tiles.grid(images.pixels[order], columns or (int(counts[0]) if even else min(len(images), 10)))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -370,22 +238,21 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def describe_network(run: Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
+def describe_network(run: runs.Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
     """Write generator.json: the network's settings, its image shape and the names of its classes."""
-    described = {"network": network.model_dump(mode="json"), "shape": asdict(shape)}
-    files.write_json(run.path / "generator.json", {**described, "class_names": list(class_names)})
+    description = {"network": network.model_dump(mode="json"), "shape": asdict(shape), "class_names": list(class_names)}
+    files.write_json(run.path / "generator.json", description)
 
 
 def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, Shape, tuple[str, ...]]:
     """A folder's generator in eval mode, its image shape and the names of its classes.
 
     `weights` is a file of the folder: generator.safetensors, best.safetensors, or a state such as
-    state/000320000-HASH.pt, whose moving average counts where it has one.
+    state/000320000-HASH.pt, of which the moving average is taken where it has one. PyTorch's random numbers stay as
+    they are.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
-
-    from modiste.networks.build import Shape, build_generator
 
     file = folder / weights
     if not file.is_file() and weights == "generator.safetensors":
@@ -393,7 +260,7 @@ def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[
     if not file.is_file():
         raise UsageError(f"{folder} has no {weights}; leave the checkpoint out for its generator.safetensors")
     description = folder / "generator.json"
-    tree = _read_json(description)
+    tree = runs._read_json(description)
     try:
         shape, class_names = Shape(**tree["shape"]), tuple(map(str, tree["class_names"]))
         network = config.Network(**tree["network"])
@@ -402,10 +269,11 @@ def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[
         raise ModisteError(
             f"{description} describes no generator ({reason}); resume the training to write it again"
         ) from None
-    generator = build_generator(network, shape)
+    with torch.random.fork_rng([]):  # for the initial weights, which are replaced
+        generator = build_generator(network, shape)
     try:
         if file.suffix == ".pt":
-            state = read_state(file)
+            state = runs.read_state(file)
             if state is None:
                 raise ModisteError(f"{file} is damaged (its content does not match the hash in its name); use another")
             generator.load_state_dict(state["generator"] if state["ema"] is None else state["ema"])

@@ -1,12 +1,14 @@
-"""Sets of images as the files that other programs read, made beside their place and renamed into it when all is well.
+"""Images as files: one picture, or a set in a format that other programs read, made aside and renamed when complete.
 
+    png          one picture, a grid of all images
+    gif          one picture, an animation of all images
     npz          one file: images uint8 [N, C, H, W], labels, class_names, seeds
     folder       a PNG file per image, in one folder per class
     idx          the two files of MNIST
     parquet      one file: the columns image (PNG) and label, as Hugging Face's datasets reads them
     huggingface  a folder with such a file in data/
 
-The card of a set, which says how it was made, is written by `sets`.
+The card of a set, which says how it was made, is written by `exports.synthetic_set`.
 """
 
 from __future__ import annotations
@@ -32,23 +34,27 @@ from modiste.data import parquet, readers
 from modiste.data.images import Images, class_folder
 from modiste.data.parquet import pyarrow
 from modiste.errors import ModisteError, UsageError
+from modiste.plotting import tiles
 from modiste.provenance import metadata
+from modiste.sampling import grids
 
-FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
+PICTURE_FORMATS = ("png", "gif")
+SET_FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
+FORMATS = (*PICTURE_FORMATS, *SET_FORMATS)
 SINGLE = ("npz", "parquet")
-"""The formats of which a set is one file; the others make a folder."""
+"""The formats in which a set is one file; the others make a folder."""
 WITH_PNG = ("folder", "parquet", "huggingface")
-"""The formats whose images are PNG files, which can be signed and say what they are one by one."""
+"""The formats in which every image is a PNG file, which can be signed and have metadata."""
 SHARD = "data/train-00000-of-00001.parquet"
 IDX_CLASSES = 256
-TOLD_EVERY = 5_000
+LOGGED_EVERY = 5_000
 ROW_GROUP = 1_000
 OUR_CARD = b"tags: [synthetic, gan, modiste]"
-"""By which a card is known (data_card.md)."""
-LEAST = 100
-"""Fewer images than this are a look at a generator and no set, unless so many of each class were asked for."""
+"""A line of every card of ours (data_card.md)."""
+SMALLEST_SET = 100
+"""Fewer images than this are a preview and no set, unless so many of each class were asked for."""
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Picture(NamedTuple):
@@ -60,25 +66,44 @@ class Picture(NamedTuple):
     content: bytes
 
 
-def png(picture: Image.Image) -> bytes:
-    """The picture as PNG."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+def format_of(out: Path) -> str:
+    """The format that a path asks for: its ending, idx for a folder with idx in its name, else folder."""
+    ending = out.suffix.lower().lstrip(".")
+    if ending in (*PICTURE_FORMATS, *SINGLE):
+        return ending
+    if ending and not out.is_dir():
+        raise UsageError(
+            f"{out} ends in .{ending}; write .png, .gif, .npz, .parquet or a folder (or choose with --format)"
+        )
+    return "idx" if "idx" in out.name.lower() else "folder"
+
+
+def check_format(kind: str) -> None:
+    """UsageError for a format in which images are not written."""
+    if kind not in FORMATS:
+        raise UsageError(f"--format {kind!r} is none; choose one of {', '.join(FORMATS)}")
+
+
+def check_marks(out: Path, kind: str, signed: bool, watermarked: bool) -> None:
+    """UsageError for a mark that this format cannot carry."""
+    if signed and kind != "png" and kind not in WITH_PNG:
+        raise UsageError(f"only PNG files are signed, and {out} in the format {kind} has none; choose .png or a folder")
+    if watermarked and kind in PICTURE_FORMATS:
+        raise UsageError(f"a watermark marks single images and {out} is a {kind}; write .npz, IDX files or a folder")
 
 
 def is_set(kind: str, count: int, per_class: int | None) -> bool:
-    """Whether what is asked for is a set, which is searched for copies of training images and gets a card."""
-    return kind in FORMATS and (per_class is not None or kind == "huggingface" or count >= LEAST)
+    """Whether such images are a set, which is searched for copies of training images and gets a card."""
+    return kind in SET_FORMATS and (per_class is not None or kind == "huggingface" or count >= SMALLEST_SET)
 
 
 def card_place(out: Path, kind: str) -> Path:
-    """Where a set's data card lies: README.md in a folder, set.npz.md beside set.npz."""
+    """The path of a set's data card: README.md in a folder, set.npz.md beside set.npz."""
     return out.with_name(f"{out.name}.md") if kind in SINGLE else out / "README.md"
 
 
 def is_card(place: Path) -> bool:
-    """Whether a set's data card of ours lies there, as it was written."""
+    """Whether the file is a data card as Modiste wrote it."""
     return place.is_file() and OUR_CARD in place.read_bytes() and files.is_ours(place)
 
 
@@ -94,8 +119,12 @@ def check(
 
     `labels` are those that the images will have, by default all.
     """
-    if kind not in FORMATS:
-        raise UsageError(f"no format of a set is named {kind!r}; choose one of {', '.join(FORMATS)}")
+    check_format(kind)
+    if kind in PICTURE_FORMATS:
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder and a picture is one file; name the file, as {out / 'grid.png'}")
+        files.refuse_foreign_file(out)
+        return
     if kind in ("parquet", "huggingface"):
         pyarrow()
     if kind == "idx" and channels != 1:
@@ -155,14 +184,29 @@ def write(
     seeds: Sequence[int] | None,
     out: Path,
     kind: str,
-    seal: metadata.Marker | None = None,
+    mark: metadata.Marker | None = None,
     facts: Mapping[str, str] | None = None,
+    columns: int | None = None,
 ) -> None:
-    """Write a set in one of FORMATS, without a card; `seal` and `facts` mark its PNG files, see `fill`."""
+    """Write images in one of FORMATS: as a grid (png, with so many columns), an animation (gif), or a set without card.
+
+    `mark` makes PNG, GIF and .npz files say that they are synthetic, PNG files with these facts, seed and class too;
+    give it for generated images alone.
+    """
     check(out, kind, images.pixels.shape[1], seeds, images.class_names, images.labels)
-    with files.folder_beside(out) as place:
-        fill(place, images, seeds, out, kind, seal, facts)
-        settle(place, out, kind)
+    if kind in SET_FORMATS:
+        with files.folder_beside(out) as place:
+            fill(place, images, seeds, out, kind, mark, facts)
+            settle(place, out, kind)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "png":
+        picture = grids.png(grids.class_grid(images, columns))
+        facts = {"Title": images.name, **(facts or {})}
+        files.write_bytes(out, mark(picture, facts) if mark else files.with_mark(picture))
+    else:
+        frames = [tiles.grid(image[None], 1) for image in images.pixels]
+        files.write_bytes(out, grids.gif(frames, seconds=0.1 * len(frames), synthetic=mark is not None))
 
 
 def fill(
@@ -171,31 +215,31 @@ def fill(
     seeds: Sequence[int] | None,
     out: Path,
     kind: str,
-    seal: metadata.Marker | None = None,
+    mark: metadata.Marker | None = None,
     facts: Mapping[str, str] | None = None,
-    say: Say = lambda _: None,
+    log: Log = lambda _: None,
 ) -> None:
     """Write the files of a set that will be `out` into the folder `place`.
 
-    `seal` marks PNG files with these facts, title, class and, where it was given, seed, and .npz files as synthetic;
-    give it for generated images alone.
+    `mark` writes these facts, title, class and, where it was given, seed into PNG files, and makes .npz files say that
+    they are synthetic; give it for generated images alone.
     """
     facts = {"Title": images.name, **(facts or {})}
     with files.errors_name_place(out):
         if kind == "npz":
-            files.write_synced(place / out.name, _npz(images, seeds, seal is not None))
+            files.write_synced(place / out.name, _npz(images, seeds, mark is not None))
         elif kind == "idx":
             for name, content in _idx_files(images):
                 files.write_synced(place / name, content)
         elif kind == "folder":
-            for one in _told(_pictures(images, seeds, seal, facts), len(images), say):
+            for one in _logged(_pictures(images, seeds, mark, facts), len(images), log):
                 (place / one.folder).mkdir(exist_ok=True)
                 (place / one.folder / one.name).write_bytes(one.content)
         else:
             file = place / (SHARD if kind == "huggingface" else out.name)
             file.parent.mkdir(exist_ok=True)
-            pictures = _told(_pictures(images, seeds, seal, facts), len(images), say)
-            _write_parquet(file, images, pictures, seal is not None)
+            pictures = _logged(_pictures(images, seeds, mark, facts), len(images), log)
+            _write_parquet(file, images, pictures, mark is not None)
 
 
 def settle(place: Path, out: Path, kind: str) -> None:
@@ -252,7 +296,7 @@ def _idx_files(images: Images) -> Iterator[tuple[str, bytes]]:
 
 
 def _pictures(
-    images: Images, seeds: Sequence[int] | None, seal: metadata.Marker | None, facts: Mapping[str, str]
+    images: Images, seeds: Sequence[int] | None, mark: metadata.Marker | None, facts: Mapping[str, str]
 ) -> Iterator[Picture]:
     numbers = range(len(images)) if seeds is None else seeds
     for k, (pixels, number) in enumerate(zip(images.pixels, numbers, strict=True)):
@@ -261,14 +305,14 @@ def _pictures(
             label = int(images.labels[k])
             folder = class_folder(images.class_names[label], label)
             own["Class"] = images.class_names[label] or str(label)
-        content = png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
-        yield Picture(f"{number:06d}.png", folder, seal(content, own) if seal else content)
+        content = grids.png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+        yield Picture(f"{number:06d}.png", folder, mark(content, own) if mark else content)
 
 
-def _told(pictures: Iterator[Picture], count: int, say: Say) -> Iterator[Picture]:
+def _logged(pictures: Iterator[Picture], count: int, log: Log) -> Iterator[Picture]:
     for k, picture in enumerate(pictures):
-        if k and k % TOLD_EVERY == 0:
-            say(f"{k:,} of {count:,} images written")
+        if k and k % LOGGED_EVERY == 0:
+            log(f"{k:,} of {count:,} images written")
         yield picture
 
 
@@ -298,5 +342,5 @@ def parquet_sizes(place: Path) -> tuple[int, int]:
     """Bytes of a Hugging Face set's file in the folder `place`, as it lies there and unpacked."""
     _, readable = pyarrow()
     file = place / SHARD
-    told = readable.read_metadata(file)
-    return file.stat().st_size, sum(told.row_group(k).total_byte_size for k in range(told.num_row_groups))
+    about = readable.read_metadata(file)
+    return file.stat().st_size, sum(about.row_group(k).total_byte_size for k in range(about.num_row_groups))

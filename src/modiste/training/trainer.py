@@ -28,7 +28,7 @@ from modiste.data.sets import open_data
 from modiste.environment import interruptible, peak_memory_bytes
 from modiste.errors import ModisteError, is_out_of_memory
 from modiste.networks.build import Shape
-from modiste.sampling import generators
+from modiste.sampling import generators, grids
 from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, resume, setup
 from modiste.training.callbacks import Listener
 from modiste.training.checkpoint_selection import Selector
@@ -302,7 +302,7 @@ def draw_grid(session: Session, state: State) -> None:
     """Write the sample grid of this moment: always the same noise, one class per row where there are classes."""
     if session.group.is_main:
         title = f"generated after {state.images:,} images of training"  # no name: equal trainings give equal files
-        picture = generators.fixed_grid(state.ema, session.recipe.network.z_dim, session.shape.classes, title)
+        picture = grids.fixed_grid(state.ema, session.recipe.network.z_dim, session.shape.classes, title)
         files.write_bytes(session.run.path / "samples" / f"{state.images:09d}.png", picture)
 
 
@@ -372,7 +372,7 @@ def _prepare(
 
 
 def _finish(run: runs.Run, state: State, status: str) -> None:
-    generators.write_animation(run)
+    grids.write_animation(run)
     seconds = run.read_log()[-1]["seconds"] if run.read_log() and status == "finished" else round(state.seconds, 3)
     facts: dict[str, Any] = {"images": state.images, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
     if best := checkpoint_selection.best(run.read_log()):

@@ -27,7 +27,7 @@ from modiste.experiments.augmentation import arms, experiment, subsets
 from modiste.experiments.augmentation.augment import Experiment, augment, measure_piece
 from modiste.experiments.runner import Job
 from modiste.provenance import metadata
-from modiste.sampling import generators
+from modiste.sampling import generators, writers
 from modiste.training import trainer
 
 QUIET = Console(quiet=True)
@@ -380,7 +380,7 @@ def test_what_is_asked_for_twice_is_made_once(closet: Path, recipe: Path, tmp_pa
 
 def test_folds_where_there_are_no_test_images(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
     images = data_sets.open_data(Data(name=str(closet)))
-    generators.write(images, None, tmp_path / "mine.npz", "npz")
+    writers.write(images, None, tmp_path / "mine.npz", "npz")
     found = experiment_of(tmp_path / "mine.npz", recipe, tmp_path / "out", budgets=("all",), steps=1)
     assert {(row["images"], row["tested"]) for row in found.rows} == {(240, 60)}
     settings, _ = experiment.read(tmp_path / "out")

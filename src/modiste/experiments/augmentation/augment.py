@@ -31,6 +31,7 @@ from modiste.experiments.runner import Job
 from modiste.networks.classifier import Classifier
 from modiste.provenance import metadata
 from modiste.sampling import generators as trained_generators
+from modiste.sampling import writers
 
 Say = Callable[[str], None]
 GENERATOR_SHARE = 0.5
@@ -220,7 +221,7 @@ def synthetic_set(
     images = trained_generators.load(piece.generator).sample_set(seeds=seeds)
     if kind != "none":
         images = arms.filtered(images, kind, settings.keep, judge_network(), real)
-    trained_generators.write(images, None, place, "npz", seal=metadata.stamp)
+    writers.write(images, None, place, "npz", mark=metadata.stamp)
     return images
 
 

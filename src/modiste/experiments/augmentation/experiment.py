@@ -35,7 +35,7 @@ from modiste.experiments import studies, study_config
 from modiste.experiments.augmentation import arms, subsets
 from modiste.experiments.augmentation.subsets import Budget, Parts
 from modiste.experiments.folder import ExperimentFolder
-from modiste.sampling import generators as trained_generators
+from modiste.sampling import writers
 from modiste.training import setup
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -393,7 +393,7 @@ def prepare(
         subset, indices = found[piece.name]
         if not (piece.folder / "subset.json").is_file():
             (piece.folder / "subset.npz").unlink(missing_ok=True)  # of a preparation that was killed here
-            trained_generators.write(subset, None, piece.folder / "subset.npz", "npz")
+            writers.write(subset, None, piece.folder / "subset.npz", "npz")
             facts = {"data": subset.name, "budget": piece.budget, "seed": piece.seed, "digest": content_digest(subset)}
             files.write_text(piece.folder / "subset.json", json.dumps({**facts, "indices": indices}) + "\n")
         if settings.run and not runs.exists(piece.generator):
