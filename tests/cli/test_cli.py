@@ -65,19 +65,19 @@ def test_help_and_version(call: Any) -> None:
     assert call("--version").out.strip() == f"modiste {modiste.__version__}"
     help_text = call("--help")
     assert help_text.code == 0 and all(
-        verb in help_text.out for verb in ("train", "sample", "evaluate", "judge", "data", "recipes", "doctor")
+        command in help_text.out for command in ("train", "sample", "evaluate", "judge", "data", "recipes", "doctor")
     )
-    for verb in verbs_of(typer.main.get_command(cli.app), ()):
-        assert f"Example: modiste {' '.join(verb)}" in call(*verb, "--help").out, verb
-    for verb in ("sample", "export", "report"):
-        assert "pretrained" in call(verb, "--help").out.partition("Options")[0]
+    for words in commands_of(typer.main.get_command(cli.app), ()):
+        assert f"Example: modiste {' '.join(words)}" in call(*words, "--help").out, words
+    for command in ("sample", "export", "report"):
+        assert "pretrained" in call(command, "--help").out.partition("Options")[0]
 
 
-def verbs_of(group: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def commands_of(group: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for name, command in group.commands.items():
         yield (*words, name)
         if hasattr(command, "commands"):
-            yield from verbs_of(command, (*words, name))
+            yield from commands_of(command, (*words, name))
 
 
 def test_train_then_resume_then_finished(call: Any, recipe_file: Path, tmp_path: Path) -> None:
@@ -118,7 +118,19 @@ def test_wrong_use_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_verbs_and_options_exit_with_two(call: Any) -> None:
+@pytest.mark.parametrize("words", [("recipes", "keys"), ("recipes",), ("--help",), ("--version",)])
+def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(words: tuple[str, ...]) -> None:
+    """As `head` does after its lines: printed by print, Rich and Typer."""
+    command = [sys.executable, "-m", "modiste", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0
+    assert [line for line in errors.splitlines() if not line.endswith(": preparing")] == []
+
+
+def test_unknown_commands_and_options_exit_with_two(call: Any) -> None:
     assert call("trian").code == 2 and call("train", "diaz-a", "--sed", 1).code == 2
 
 

@@ -1,4 +1,4 @@
-"""The command line: parsing and printing only. Every verb imports what it needs when it is called."""
+"""The command line: parsing and printing only. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from modiste.version import __version__
 
 app = typer.Typer(
     name="modiste",
-    help="Train, judge and compare GANs on small images. Start with: modiste train swift --budget 4min",
+    help="Train, evaluate and compare GANs on small images. Start with: modiste train swift --budget 4min",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (train, evaluate, study, search, augment, report, inspect, export, verify):
-    app.add_typer(verbs.app)
+for commands in (train, evaluate, study, search, augment, report, inspect, export, verify):
+    app.add_typer(commands.app)
 
 
 def main() -> NoReturn:
@@ -35,66 +35,60 @@ def main() -> NoReturn:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     subprocesses.hold()
     progress.accept_any_text()
-    with progress.heartbeat(f"modiste {_verb(sys.argv[1:])}".rstrip()):
-        _carry_out()
+    with progress.heartbeat(f"modiste {_command_name(sys.argv[1:])}".rstrip()):
+        sys.exit(_run())
 
 
-def _carry_out() -> NoReturn:
+def _run() -> int:
+    """Run the command; its exit code."""
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
+        return status or 0
+    except (BrokenPipeError, SystemExit) as error:  # Typer and Rich turn a closed pipe into a SystemExit
+        if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at its end
+        return 0  # the reader, as `head`, has seen enough
     except typer.TyperException as error:
-        if complaint := _wrong_use(error):
-            print(f"modiste: {complaint}", file=sys.stderr)
-        sys.exit(2)
+        message, code = _usage_message(error), 2
     except ModisteError as error:
-        print(f"modiste: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        message, code = str(error), error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        print(
-            "modiste: this needs more memory than there is; ask for fewer images or a smaller network", file=sys.stderr
-        )
-        sys.exit(1)
-    except UnicodeEncodeError as error:  # not by printing, which takes everything
+        message, code = "this needs more memory than there is; ask for fewer images or a smaller network", 1
+    except UnicodeEncodeError as error:  # of a path: what is printed takes every text
         name = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
-        print(
-            f"modiste: {name!r} cannot be written in {error.encoding}; rename the file or folder or, if this system's "
-            "locale is at fault, set PYTHONUTF8=1",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    except BrokenPipeError:  # the reader, as `head`, has seen enough
-        sys.stderr.close()
-        sys.exit(0)
+        remedy = "rename the file or folder or, if this system's locale is at fault, set PYTHONUTF8=1"
+        message, code = f"{name!r} cannot be written in {error.encoding}; {remedy}", 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(
-            f"modiste: {place}{error.strerror or error}; check the path, its permissions and the room on the disk",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    sys.exit(status or 0)
+        reason = error.strerror or error
+        message, code = f"{place}{reason}; check the path, its permissions and the room on the disk", 1
+    if message:
+        print(f"modiste: {message}", file=sys.stderr)
+    return code
 
 
-def _verb(words: Sequence[str]) -> str:
-    """What the command line asks for, for the lines that say what is under way."""
-    found = list(itertools.takewhile(str.isalpha, words[:2]))
-    return " ".join(found if found[:1] == ["judge"] else found[:1])
+def _command_name(words: Sequence[str]) -> str:
+    """The command among the words of a command line, for progress messages; `judge train` has two words."""
+    names = list(itertools.takewhile(str.isalpha, words[:2]))
+    return " ".join(names if names[:1] == ["judge"] else names[:1])
 
 
-def _wrong_use(error: typer.TyperException) -> str:
-    """What the parser found wrong, with the value that it leaves out and where to read on; nothing after its help."""
-    complaint = error.format_message().replace("Value error, ", "").rstrip(".")
-    if not complaint:
+def _usage_message(error: typer.TyperException) -> str:
+    """The parser's message with the value that it leaves out and the help to read; empty after the help itself."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    if not message:
         return ""
-    given: list[Any] = getattr(error.__cause__, "errors", list)()  # Pydantic's, which Typer checks values with
-    value = f" (given: {given[0]['input']!r})" if given and repr(given[0]["input"]) not in complaint else ""
-    context, verb = getattr(error, "ctx", None), ""
-    while context and context.parent:  # a verb of a verb, as judge train, has two words
-        context, verb = context.parent, f" {context.info_name}{verb}"
-    end = " See" if complaint.endswith("?") else "; see"
-    return f"{complaint[0].lower()}{complaint[1:]}{value}{end} `modiste{verb} --help`"
+    invalid: list[Any] = getattr(error.__cause__, "errors", list)()  # Pydantic's, which Typer checks values with
+    value = f" (given: {invalid[0]['input']!r})" if invalid and repr(invalid[0]["input"]) not in message else ""
+    context, command = getattr(error, "ctx", None), ""
+    while context and context.parent:  # a command of a command, as judge train, has two words
+        context, command = context.parent, f" {context.info_name}{command}"
+    see = " See" if message.endswith("?") else "; see"
+    return f"{message[0].lower()}{message[1:]}{value}{see} `modiste{command} --help`"
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""Verbs that hand on: export."""
+"""The command export."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ app = typer.Typer()
 @app.command()
 def export(
     run: Annotated[Path, Argument(help="A run folder, or `pretrained`, the generator in the package.")],
-    onnx: Annotated[bool, Option("--onnx", help="As an ONNX model (extra `onnx`).")] = False,
+    onnx: Annotated[bool, Option("--onnx", help="Write an ONNX model (extra `onnx`).")] = False,
     pretrained: Annotated[
-        bool, Option("--pretrained", help="As a small run folder: float16 weights, recipe, scores, model card.")
+        bool, Option("--pretrained", help="Write a small run folder: float16 weights, recipe, scores, model card.")
     ] = False,
     out: Annotated[
         Path | None,
         Option(
-            help="The new folder (of both, the folder for the two); default `onnx` or `pretrained` in "
-            "the run, and for a pretrained run itself."
+            help="The folder to write (with both formats, their parent); default `onnx` or `pretrained` in the run, "
+            "and for a pretrained run the run itself."
         ),
     ] = None,
-    checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
+    checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a generator for other programs and browsers, or as a small run folder to hand on, with a model card.
+    """Export a generator with a model card: as ONNX for other programs and browsers, or as a small run folder.
 
     Example: modiste export runs/swift --onnx
     """

@@ -1,4 +1,4 @@
-"""Verbs that show what there is: data, recipes, doctor."""
+"""The commands data, recipes and doctor."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def data(
     name: Annotated[
         str, Argument(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")
     ] = "fashion-mnist",
-    out: Annotated[Path | None, Option(help="Where the pictures go; default runs/data-NAME.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for the pictures; default runs/data-NAME.")] = None,
     label_issues: Annotated[
-        bool, Option("--label-issues", help="Look for mislabelled images (extra `labels`).")
+        bool, Option("--label-issues", help="Search for mislabelled images (extra `labels`).")
     ] = False,
-    resize: Annotated[int | None, Option(help="Resize to this side in pixels (for folders of mixed sizes).")] = None,
+    resize: Annotated[int | None, Option(help="Side in pixels to resize images to.")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
     group_by: GroupOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a data set: counts, images drawn from each class, duplicates, digest, likely wrong labels.
+    """Describe a data set: counts, sample images of each class, duplicates, digest, likely wrong labels.
 
     Example: modiste data fashion-mnist --out runs/data
     """
@@ -84,10 +84,10 @@ def _print_survey(result: dict[str, Any]) -> None:
 @recipes_app.callback()
 def recipes(
     context: typer.Context,
-    markdown: Annotated[bool, Option("--markdown", help="Print what each recipe is made of, as Markdown.")] = False,
+    markdown: Annotated[bool, Option("--markdown", help="Print each recipe's settings as a Markdown table.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the recipes with source and cost; show one; list the keys that --set knows.
+    """List the recipes with source and cost; `show` prints one, `keys` every key for --set.
 
     Example: modiste recipes
     """
@@ -95,12 +95,17 @@ def recipes(
         return
     from modiste import config
 
-    found = [config.load(name) for name in config.shipped()]
-    rows = [_recipe_row(recipe) for recipe in found]
+    loaded = [config.load(name) for name in config.shipped()]
+    rows = [_recipe_row(recipe) for recipe in loaded]
     if markdown:
         parts = [
-            {"recipe": row["name"], **_parts(recipe), "length": row["length"], "GFLOP": f"{row['gflop_per_image']:.2f}"}
-            for recipe, row in zip(found, rows, strict=True)
+            {
+                "recipe": row["name"],
+                **_parts(recipe),
+                "length": row["length"],
+                "GFLOP": f"{row['gflop_per_image']:.2f}",
+            }
+            for recipe, row in zip(loaded, rows, strict=True)
         ]
         print_table(list(parts[0]), [list(part.values()) for part in parts], markdown)
         return
@@ -129,7 +134,7 @@ def _recipe_row(recipe: Recipe) -> dict[str, Any]:
 
 
 def _parts(recipe: Recipe) -> dict[str, str]:
-    """What a recipe is made of, in the words of its keys; what is off or plain is left out."""
+    """A recipe's settings by topic, in the words of its keys; what is off or plain is left out."""
     network, loss, augment, train = recipe.network, recipe.loss, recipe.augment, recipe.train
     weights = {
         "R1": loss.r1_gamma,
@@ -153,7 +158,7 @@ def _parts(recipe: Recipe) -> dict[str, str]:
         "labels": network.conditioning,
         "norm of G": f"{network.generator_norm}{spectral}",
         "norm of D": network.discriminator_norm,
-        "game": ", ".join([loss.adversarial, *terms, *augment.policy]),
+        "loss": ", ".join([loss.adversarial, *terms, *augment.policy]),
         "D steps": str(train.discriminator_steps),
         "batch": str(train.batch_size),
         "optimiser": f"{train.optimizer} {' / '.join(rates)} {betas}",
@@ -213,7 +218,7 @@ def recipes_keys(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
-    """Say what this machine offers: versions, device, precision, threads, and whether Fashion-MNIST can be had.
+    """Check this machine: versions, device, precision, threads, and whether Fashion-MNIST is available.
 
     Example: modiste doctor
     """

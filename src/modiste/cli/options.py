@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ JsonFlag = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 GroupOption = Annotated[
     str | None,
     Option(
-        help="Keep together what belongs together when images are held out: the text before which file names are alike "
-        "(_ of patient7_03.png), a Parquet column or an .npz array."
+        help="Hold out images by groups: a separator in file names after which they differ (_ in patient7_03.png), a "
+        "Parquet column or an .npz array."
     ),
 ]
 TrackOption = Annotated[
     str | None,
     Option(
-        help="Mirror the numbers in tensorboard (the run folder's `tensorboard`) or mlflow (where MLFLOW_TRACKING_URI "
-        "says, else mlflow.db and mlruns here)."
+        help="Also log to tensorboard (in the run folder's `tensorboard`) or mlflow (to MLFLOW_TRACKING_URI, default "
+        "mlflow.db and mlruns here)."
     ),
 ]
 FitOption = Annotated[
     Literal["crop", "pad", "stretch"] | None,
-    Option(help="With a resize: what becomes of images that are not square; default crop, their middle square."),
+    Option(help="With --resize: how images that are not square are fitted; default crop, to their middle square."),
 ]
 BackgroundOption = Annotated[
     str | None,
-    Option(help="What transparent parts are laid over, and what pads: black (default), white or #rrggbb."),
+    Option(help="Colour behind transparent parts and of padding: black (default), white or #rrggbb."),
 ]
 
 
 def data_changes(
     resize: int | None, fit: str | None, background: str | None, group_by: str | None = None
 ) -> dict[str, int | str]:
-    """The keys of a recipe that these options set."""
-    given = {"data.resize": resize, "data.fit": fit, "data.background": background, "data.group_by": group_by}
-    return {key: value for key, value in given.items() if value is not None}
+    """The recipe's keys and values that these options set."""
+    options = {"data.resize": resize, "data.fit": fit, "data.background": background, "data.group_by": group_by}
+    return {key: value for key, value in options.items() if value is not None}

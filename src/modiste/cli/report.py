@@ -1,4 +1,4 @@
-"""Verbs that tell: report."""
+"""The command report."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ app = typer.Typer()
 @app.command()
 def report(
     what: Annotated[Path, Argument(help="A run folder, `pretrained` or a study folder.")],
-    out: Annotated[Path | None, Option(help="The page; default report.html in that folder.")] = None,
-    watch: Annotated[bool, Option("--watch", help="Keep a live page up to date until training has ended.")] = False,
-    every: Annotated[int, Option(min=1, help="Seconds between two states of a live page.")] = 30,
+    out: Annotated[Path | None, Option(help="The page to write; default report.html in that folder.")] = None,
+    watch: Annotated[bool, Option("--watch", help="Update the page while training goes on.")] = False,
+    every: Annotated[int, Option(min=1, help="Seconds between two updates of the page.")] = 30,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a report to look at: one HTML page, and the same as Markdown with PNG files.
+    """Write a report with pictures, charts and scores: one HTML page, and the same as Markdown with PNG files.
 
     Example: modiste report runs/swift
     """

@@ -1,4 +1,4 @@
-"""Verbs that make something: train, sample."""
+"""The commands train and sample."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ app = typer.Typer()
 
 @app.command()
 def train(
-    recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to go on with.")],
+    recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to resume.")],
     out: Annotated[Path | None, Option(help="The run folder; default runs/NAME, with -seedK for a seed K > 0.")] = None,
     data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
     group_by: GroupOption = None,
-    seed: Annotated[int | None, Option(help="Another seed than the recipe's.")] = None,
-    settings: Annotated[list[str] | None, Option("--set", help="section.key=value, as train.epochs=3.")] = None,
+    seed: Annotated[int | None, Option(help="Training seed, instead of the recipe's.")] = None,
+    settings: Annotated[list[str] | None, Option("--set", help="A setting, as train.epochs=3.")] = None,
     budget: Annotated[
         str | None,
         Option(help="Length: 90s, 5min or 1h of training time (a bare number is seconds), 3 epochs or 60000 images."),
     ] = None,
-    fresh: Annotated[bool, Option("--fresh", help="Start anew in a numbered folder; nothing is deleted.")] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Start a new run in a numbered folder; nothing is deleted.")] = False,
     extend: Annotated[
         bool,
-        Option("--extend", help="Go on with a run: to a greater --budget, or train.images where rates are constant."),
+        Option("--extend", help="Continue a run: to a greater --budget, or train.images where rates are constant."),
     ] = False,
     track: TrackOption = None,
     dry_run: Annotated[
@@ -46,7 +46,7 @@ def train(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train a recipe, or go on where it stopped.
+    """Train a recipe, or resume a run where it stopped.
 
     Example: modiste train swift --budget 4min --out runs/mine
     """
@@ -142,31 +142,32 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
 def sample(
     run: Annotated[Path, Argument(help="A run folder, or `pretrained`, the generator in the package.")],
     out: Annotated[Path, Option(help="grid.png, walk.gif, set.npz, set.parquet or a folder (see --format).")],
-    label: Annotated[str | None, Option("--class", help="A class by name, else number; default all in turn.")] = None,
+    label: Annotated[str | None, Option("--class", help="A class by name or number; default all in turn.")] = None,
     count: Annotated[int | None, Option(min=1, max=10_000_000, help="How many images; default 64.")] = None,
-    per_class: Annotated[int | None, Option(help="A set with so many images of every class.")] = None,
+    per_class: Annotated[int | None, Option(help="Write a set with this many images of every class.")] = None,
     seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
-    interpolate: Annotated[tuple[int, int] | None, Option(help="Walk between the noises of two seeds.")] = None,
-    truncation: Annotated[float | None, Option(help="Cut the noise at this value: 0.5 typical, 2 varied.")] = None,
-    checkpoint: Annotated[Literal["last", "best"], Option(help="Which of the run's generators.")] = "last",
+    interpolate: Annotated[tuple[int, int] | None, Option(help="Interpolate between the noise of two seeds.")] = None,
+    truncation: Annotated[float | None, Option(help="Truncate the noise at this value: 0.5 typical, 2 varied.")] = None,
+    checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
     batch_norm: Annotated[
-        Literal["running", "standing"], Option(help="Batch norm's statistics: as kept in training, or anew.")
+        Literal["running", "standing"],
+        Option(help="Statistics of batch norm: kept in training, or computed anew."),
     ] = "running",
     kind: Annotated[
         str | None,
         Option("--format", help="png, gif, npz, folder, idx, parquet or huggingface, whatever --out ends in."),
     ] = None,
     keep_duplicates: Annotated[
-        bool, Option("--keep-duplicates", help="Leave near-duplicates of training images in a set.")
+        bool, Option("--keep-duplicates", help="Keep near-duplicates of training images in a set.")
     ] = False,
     columns: Annotated[int | None, Option(min=1, help="Columns of a grid.")] = None,
-    watermark: Annotated[str | None, Option(help="Mark the pixels with this secret; see `verify --key`.")] = None,
+    watermark: Annotated[str | None, Option(help="Watermark pixels with this secret; see `verify --key`.")] = None,
     sign: Annotated[bool, Option("--sign", help="Sign PNG files with your certificate (C2PA).")] = False,
     certificate: Annotated[Path | None, Option(help="To sign with: your chain (PEM), signer first.")] = None,
     private_key: Annotated[Path | None, Option(help="To sign with: the certificate's key (PEM).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make images with a trained generator; seed k is the same image in any count.
+    """Generate images with a trained generator; seed k gives the same image in any count.
 
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
