@@ -281,12 +281,13 @@ def inception_style(logits: ArrayLike, *, splits: int = 10, seed: int = 0) -> Sc
     split, since sorted ones would have one class per split. Blind to collapse within a class, and small splits pull it
     down. The uncertainty is the standard error over splits; `sd` is the deviation (divisor `splits`) that papers print.
     """
+    from scipy.special import log_softmax
+
     matrix = checked(logits, "the logits").astype(np.float64)
     count = len(matrix)
     splits = min(splits, count)
     matrix = matrix[random_stream(seed, SPLITS).permutation(count)]
-    shifted = matrix - matrix.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_p = log_softmax(matrix, axis=1)
     found = []
     for part in range(splits):
         logs = log_p[part * count // splits : (part + 1) * count // splits]

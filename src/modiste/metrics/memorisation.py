@@ -1,12 +1,13 @@
-"""Whether a generator copies its training images: four alarms from distances to them, each against held-out images.
+"""Whether a generator copies its training images: four scores of distances to them, each against held-out images.
 
-Held-out real images are the measure throughout: as near to the training set as chance brings new images. All distances
-are those of `neighbours.nearest`.
+Held-out real images are the standard throughout: they are as near to the training set as chance brings new images. All
+distances are those of `nearest_neighbours.nearest`.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,13 +28,14 @@ RATIO, CELLS = range(0x5D0, 0x5D2)  # keep the random streams apart
 RATIO_RESAMPLES = 200
 NEAR_PERCENTILE = 1.0
 LEAST_IN_CELL = 20
+LLOYD_STEPS = 100
 GENERATED, HELD_OUT = "the generated distances", "the held-out distances"
 
 
 def nearest_ratio(generated_to_train: ArrayLike, heldout_to_train: ArrayLike, *, seed: int = 0) -> Score:
     """Median distance to the training set of generated images / of held-out ones: 1 is ideal, far below 1 is copying.
 
-    Above 1, images are stranger than new real ones are. Blur moves it too, so read it beside the others. The
+    Above 1, images are less typical than new real ones. Blur moves it too, so read it beside the others. The
     uncertainty is the deviation over 200 bootstrap draws of both sides.
     """
     fake, real = checked_vector(generated_to_train, GENERATED), checked_vector(heldout_to_train, HELD_OUT)
@@ -138,27 +140,26 @@ def data_copying(
 
 def mann_whitney_z(ours: Vector, theirs: Vector) -> float:
     """Standard score of the Mann-Whitney U of `ours` being greater; ties count half and leave the variance as it is."""
-    ordered = np.sort(theirs)
-    below, upto = (np.searchsorted(ordered, ours, side).sum() for side in ("left", "right"))
+    from scipy.stats import mannwhitneyu
+
     m, n = len(ours), len(theirs)
-    return float(((below + upto) / 2 - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12))
+    u = mannwhitneyu(ours, theirs, method="asymptotic").statistic
+    return float((u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12))
 
 
 def _centres(points: Matrix, cells: int, random: np.random.Generator) -> Matrix:
-    """Centres of k-means: the ++ start (Arthur and Vassilvitskii 2007), then Lloyd's steps until nothing moves."""
+    """Centres of k-means: the ++ start (Arthur and Vassilvitskii 2007) from our own stream, then Lloyd's steps."""
+    from scipy.cluster.vq import kmeans2
+
     centres = points[[random.integers(len(points))]]
     while len(centres) < cells:
         away = np.min([((points - centre) ** 2).sum(axis=1) for centre in centres], axis=0)
         if not away.sum():
             break  # fewer different points than cells
         centres = np.concatenate([centres, points[[random.choice(len(points), p=away / away.sum())]]])
-    for _ in range(100):
-        cell = _cell(points, centres)
-        moved = np.stack([points[cell == k].mean(axis=0) if (cell == k).any() else c for k, c in enumerate(centres)])
-        if np.allclose(moved, centres, rtol=1e-9, atol=0):
-            break
-        centres = moved
-    return centres
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an empty cell, which keeps its centre
+        return np.asarray(kmeans2(points, centres, iter=LLOYD_STEPS, minit="matrix")[0])
 
 
 def _cell(points: NDArray[np.float64], centres: Matrix) -> Labels:
