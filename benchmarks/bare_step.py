@@ -1,4 +1,4 @@
-"""The arithmetic of a recipe's step and nothing else: the floor under what a trainer can cost.
+"""The arithmetic of a recipe's step and nothing else: the least that a trainer can cost.
 
 One batch that never changes, fresh noise, both losses, both updates. No data set, no seeds, no losses kept, no norms,
 no checks, no moving average, no files.

@@ -23,11 +23,14 @@ import numpy as np
 from modiste import config, progress
 from modiste.data.images import Images, drawn_subset
 from modiste.data.sets import open_data
-from modiste.evaluation import audit, records
+from modiste.evaluation import alarms, audit, records
+from modiste.evaluation.alarms import Alarm
+from modiste.evaluation.records import Protocol, ReferenceFacts
 from modiste.metrics import features, judge, memorisation
 from modiste.metrics import suite as metric_suite
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.functional import Score
+from modiste.metrics.metric_names import MetricName
 from modiste.metrics.nearest_neighbours import NearestNeighbours, nearest
 from modiste.metrics.suite import Memory, Reference
 from modiste.networks.build import Shape
@@ -36,7 +39,7 @@ from modiste.sampling import generators
 Say = Callable[[str], None]
 Random = np.random.Generator
 Row = dict[str, Any]
-CEILING_IMAGES = 1_000
+TRIVIAL_IMAGES = 1_000
 
 
 def extractors() -> list[Extractor]:
@@ -61,24 +64,9 @@ def once(extractor: Extractor, known: Sequence[Images], say: Say) -> Extractor:
     return replace(extractor, examine=examine)
 
 
-def row(name: str, score: Score, floor: Score | None, ceiling: float | None) -> Row:
-    """A score as records have it, so far as alarms look at it."""
-    return {
-        "value": score.value,
-        "uncertainty": score.uncertainty,
-        "floor": floor and floor.value,
-        "floor_uncertainty": floor and floor.uncertainty,
-        "ceiling": ceiling,
-        "better": metric_suite.MEANINGS[metric_suite.metric_kind(name)].better,
-        "details": dict(score.details),
-    }
-
-
-def short(name: str) -> str:
+def short(name: MetricName) -> str:
     """A score's kind, with its extractor where that is not the judge."""
-    kind = metric_suite.metric_kind(name)
-    extra = next((word for word in ("second", "random") if f"_{word}_" in name), "")
-    return f"{kind}, {extra}" if extra else kind
+    return f"{name.kind}, {name.extractor}" if name.extractor in ("second", "random") else name.kind
 
 
 def part(images: Images, rows: Any, name: str = "") -> Images:
@@ -97,13 +85,13 @@ def errors(sets: int, count: int, say: Say) -> dict[str, Any]:
     made = generators.load("pretrained").sample_set(sets * count)
     chosen = [once(extractor, [test, fit, made], say) for extractor in extractors()]
     whole = metric_suite.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
-    found: dict[str, list[Score]] = {}
+    found: dict[MetricName, list[Score]] = {}
     for k in range(sets):
         say(f"set {k + 1} of {sets}")
         one = part(made, slice(k * count, (k + 1) * count))
         for name, score in metric_suite.measure(one, replace(whole, seed=k)).scores.items():
             found.setdefault(name, []).append(score)
-    return {name: spread(several) for name, several in found.items()}
+    return {short(name): spread(several) for name, several in found.items()}
 
 
 def spread(several: Sequence[Score]) -> dict[str, float]:
@@ -120,14 +108,32 @@ def errors_table(found: Mapping[str, Mapping[str, float]]) -> str:
         known = np.isfinite(told)
         ratio = f"{told / one['deviation']:.2f}" if known and one["deviation"] else "-"
         shown = [records.format_number(one[key], 3) for key in ("mean", "deviation")]
-        body.append([short(name), *shown, records.format_number(told, 3) if known else "none", ratio])
+        body.append([name, *shown, records.format_number(told, 3) if known else "none", ratio])
     return records.markdown(["score", "mean", "deviation over sets", "± says", "± over deviation"], body)
 
 
 # --- false alarms
 
 
-def alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -> dict[str, Any]:
+def raised(
+    scores: Mapping[MetricName, Score],
+    of_real: Mapping[MetricName, Score],
+    trivial: Mapping[str, Score],
+    real: Images,
+    count: int,
+) -> list[Alarm]:
+    """The alarms of these scores, as evaluations raise them."""
+    entries = [
+        records.score_entry(
+            name, score, of_real.get(name), {"noise": trivial[name.kind]} if name.kind in trivial else {}
+        )
+        for name, score in scores.items()
+    ]
+    facts = ReferenceFacts(real.name, count=len(real), class_names=list(real.class_names))
+    return alarms.find(entries, Protocol(facts, count))
+
+
+def false_alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -> dict[str, Any]:
     """How often each alarm speaks of unseen real images: all parts but the training images are drawn anew each time."""
     dataset, random = config.Data(), np.random.Generator(np.random.PCG64(26))
     test, heldout, fit = (open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
@@ -143,7 +149,7 @@ def alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -
     own = nearest(learned.vectors, learned.vectors, exclude_self=True).distances[:, 0]
     far = nearest(metric_suite.flat(pool, shape), metric_suite.flat(train, shape)).distances[:, 0]
     near = nearest(features.extract(judge_of, pool).vectors, learned.vectors)
-    ceilings = noise_ceilings(test, fit, chosen[:1])
+    trivial = scores_of_noise(test, fit, chosen[:1])
     seen: Counter[str] = Counter()
     copies: Counter[str] = Counter()
     for draw in range(draws):
@@ -154,10 +160,9 @@ def alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -
         memory = Memory(train, learned, real, features.extract(judge_of, real), far[at], own)
         looks = {extractor.name: features.extract(extractor, real) for extractor in chosen}
         whole = Reference("test", real, tuple(chosen), looks, None, count, seed=draw)
-        scores, floors = (suite(part(pool, rows), rows, whole, memory, near, far) for rows in (posing, others))
-        floors |= remembering(part(pool, at), at, whole, memory, near, far)  # as evaluations have it
-        rows = {name: row(name, score, floors.get(name), ceilings.get(short(name))) for name, score in scores.items()}
-        seen.update(set(map(about, records.alarms(rows, pool.class_names))))
+        scores, of_real = (suite(part(pool, rows), rows, whole, memory, near, far) for rows in (posing, others))
+        of_real |= remembering(part(pool, at), at, whole, memory, near, far)  # as evaluations have it
+        seen.update({alarm.kind for alarm in raised(scores, of_real, trivial, pool, count)})
         for space, one, other in (("pixels", far, far), ("features", near.distances[:, 0], near.distances[:, 0])):
             copies[f"{space}: {audit.copies(one[posing], other[at])['verdict']}"] += 1
     return {"draws": draws, "alarms": dict(seen), "audit": dict(copies)}
@@ -165,48 +170,47 @@ def alarms(draws: int, count: int, of_train: int, of_reference: int, say: Say) -
 
 def suite(
     images: Images, rows: Any, whole: Reference, memory: Memory, near: NearestNeighbours, far: Any
-) -> dict[str, Score]:
+) -> dict[MetricName, Score]:
     """The whole suite on these images of the pool, whose distances to the training images are known."""
     return metric_suite.measure(images, whole).scores | remembering(images, rows, whole, memory, near, far)
 
 
 def remembering(
     images: Images, rows: Any, whole: Reference, memory: Memory, near: NearestNeighbours, far: Any
-) -> dict[str, Score]:
+) -> dict[MetricName, Score]:
     """The scores of memory, from distances that are known."""
-    name, count = whole.judge.name, whole.count_word
+    name, count = whole.judge.name, whole.count
     vectors, unseen = features.extract(whole.judge, images).vectors, memory.unseen_features.vectors
     found = {
-        f"nearest_ratio_pixels_{count}": memorisation.nearest_ratio(far[rows], memory.unseen_pixel_distances),
-        f"authenticity_{name}_{count}": memorisation.authenticity(
+        MetricName("nearest_ratio_pixels", count=count): memorisation.nearest_ratio(
+            far[rows], memory.unseen_pixel_distances
+        ),
+        MetricName("authenticity", name, count): memorisation.authenticity(
             NearestNeighbours(near.distances[rows], near.indices[rows]), memory.train_feature_distances
         ),
-        f"near_duplicates_pixels_{count}": memorisation.duplicates(far[rows], memory.unseen_pixel_distances),
+        MetricName("near_duplicates_pixels", count=count): memorisation.duplicates(
+            far[rows], memory.unseen_pixel_distances
+        ),
     }
-    if len(rows) == whole.count:  # the others are no candidates, and C_T needs no floor
-        found[f"data_copying_{name}_{count}"] = memorisation.data_copying(
+    if len(rows) == whole.count:  # the others are no candidates, and C_T needs no baseline
+        found[MetricName("data_copying", name, count)] = memorisation.data_copying(
             vectors, unseen, memory.train_features.vectors, seed=whole.seed
         )
     return found
 
 
-def noise_ceilings(test: Images, fit: Images, chosen: Sequence[Extractor]) -> dict[str, float]:
-    """The scores of noise by the judge, which some alarms compare with."""
+def scores_of_noise(test: Images, fit: Images, chosen: Sequence[Extractor]) -> dict[str, Score]:
+    """The scores of noise by the judge, by kind, which some alarms compare with."""
     known = [replace(extractor, examine=extractors()[0].examine) for extractor in chosen]
-    some = part(test, slice(CEILING_IMAGES))
-    whole = metric_suite.make_reference(some, "test", known, count=CEILING_IMAGES)
-    noise = metric_suite.trivial("noise", CEILING_IMAGES, some, fit, 0)
-    return {short(name): score.value for name, score in metric_suite.measure(noise, whole).scores.items()}
-
-
-def about(alarm: str) -> str:
-    """What an alarm is about, without its numbers."""
-    return next((sign for sign in records.ALARMS if sign in alarm), alarm)
+    some = part(test, slice(TRIVIAL_IMAGES))
+    whole = metric_suite.make_reference(some, "test", known, count=TRIVIAL_IMAGES)
+    noise = metric_suite.trivial("noise", TRIVIAL_IMAGES, some, fit, 0)
+    return {name.kind: score for name, score in metric_suite.measure(noise, whole).scores.items()}
 
 
 def alarms_table(found: Mapping[str, Any]) -> str:
     draws = found["draws"]
-    counts = {words: found["alarms"].get(sign, 0) for sign, words in records.ALARMS.items()}
+    counts = {words: found["alarms"].get(kind, 0) for kind, words in alarms.KINDS.items()}
     for space in ("pixels", "features"):
         counts[f"audit: {audit.MORE}, {space}"] = found["audit"].get(f"{space}: {audit.MORE}", 0)
     body = [[words, f"{count} of {draws}"] for words, count in counts.items()]
@@ -266,9 +270,9 @@ def copies(base: str, count: int, say: Say) -> Iterator[Row]:
     memory, shape = whole.memory, Shape(1, 28)
     assert memory is not None
     say("real images")
-    floors = metric_suite.measure(part(heldout, slice(count)), replace(whole, memory=None)).scores
-    floors |= metric_suite.measure(test, whole, only=(metric_suite.memorisation_scores,)).scores
-    ceilings = noise_ceilings(test, fit, chosen[:1])
+    of_real = metric_suite.measure(part(heldout, slice(count)), replace(whole, memory=None)).scores
+    of_real |= metric_suite.measure(test, whole, only="memorisation_scores").scores
+    trivial = scores_of_noise(test, fit, chosen[:1])
     unseen_near = nearest(memory.unseen_features.vectors, memory.train_features.vectors).distances[:, 0]
     made = (
         generators.load("pretrained").sample_set(count) if base == "generated" else part(heldout, slice(-count, None))
@@ -278,7 +282,7 @@ def copies(base: str, count: int, say: Say) -> Iterator[Row]:
         say(f"{share:g} % copies, {name}")
         images = copied(made, fit, share, CHANGES[name]) if share else made
         scores = metric_suite.measure(images, whole).scores
-        rows = {key: row(key, score, floors.get(key), ceilings.get(short(key))) for key, score in scores.items()}
+        kinds = [alarm.kind for alarm in raised(scores, of_real, trivial, test, count)]
         far = nearest(metric_suite.flat(images, shape), metric_suite.flat(fit, shape)).distances[:, 0]
         near = nearest(features.extract(chosen[0], images).vectors, memory.train_features.vectors).distances[:, 0]
         verdicts = {
@@ -286,17 +290,17 @@ def copies(base: str, count: int, say: Say) -> Iterator[Row]:
             "features": audit.copies(near, unseen_near)["verdict"],
         }
         yield {
-            "copies": name, "share": share, "alarms": [about(one) for one in records.alarms(rows, test.class_names)],
+            "copies": name, "share": share, "alarms": kinds,
             "audit": verdicts, "scores": {short(key): score.value for key, score in scores.items()},
         }  # fmt: skip
 
 
 NOTICES = {
-    "exact copies": "exact copies of training images",
-    "near-duplicates": "some are copies",
-    "C_T": "closer to training images",
-    "authenticity": "fewer images are new",
-    "surer": "surer of these images",
+    "exact copies": "exact copies",
+    "near-duplicates": "near copies",
+    "C_T": "data copying",
+    "authenticity": "authenticity",
+    "surer": "little variety",
 }
 
 
@@ -305,8 +309,8 @@ def copies_table(found: Sequence[Row]) -> str:
     shown = ("frechet", "nearest_ratio_pixels", "near_duplicates_pixels", "data_copying", "authenticity")
     body: list[dict[str, str]] = []
     for one in found:
-        others = [records.ALARMS.get(sign, sign) for sign in one["alarms"] if sign not in NOTICES.values()]
-        marks = {f"alarm: {name}": "yes" if sign in one["alarms"] else "" for name, sign in NOTICES.items()}
+        others = [alarms.KINDS[kind] for kind in one["alarms"] if kind not in NOTICES.values()]
+        marks = {f"alarm: {name}": "yes" if kind in one["alarms"] else "" for name, kind in NOTICES.items()}
         marks["other alarms"] = "; ".join(sorted(set(others)))
         for space in ("pixels", "features"):
             marks[f"audit, {space}"] = "yes" if one["audit"][space] == audit.MORE else ""
@@ -331,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found: Any = errors(options.sets, options.count or 1_000, say)
             table = errors_table(found)
         elif options.part == "alarms":
-            found = alarms(options.draws, options.count or 500, 20_000, 2_000, say)
+            found = false_alarms(options.draws, options.count or 500, 20_000, 2_000, say)
             table = alarms_table(found)
         else:
             found = list(copies(options.base, options.count or 2_000, say))

@@ -2,7 +2,7 @@
 
 Detection: Fashion-MNIST's test images, marked, changed in the ways listed, in disjoint sets of 1, 10 and 100; found
 means p below 1e-6. The same sets unmarked, under many keys, show how often it is found where it is not. Cost: the
-Fréchet distance against the test images of the floor's real images (held out and first others) with the mark, minus
+Fréchet distance against the test images of the real baseline's images (held out and first others) with the mark, minus
 without it, per key.
 
     python benchmarks/watermark.py                    # some minutes

@@ -275,7 +275,14 @@ def test_evaluate_prints_a_table_and_writes_the_record(
     assert shown.code == 0 and "bright: 60 images against 200 of closet test" in shown.out
     lines = shown.out.splitlines()
     heads = next(line for line in lines if line.startswith("score"))
-    assert re.split(r"\s{2,}", heads.strip()) == ["score", "value", "floor", "ceiling", "reading", "what it says"]
+    assert re.split(r"\s{2,}", heads.strip()) == [
+        "score",
+        "generated",
+        "real images",
+        "trivial",
+        "reading",
+        "what it says",
+    ]
     (line,) = [line for line in lines if line.startswith("frechet_closet_60_test ")]
     assert re.search(r"frechet_closet_60_test +\S+ ± \S+ +\S+ +\S+ +\S.* distance between real and generated", line)
     assert any(line.startswith("not measured: classifier_accuracy: slow, up to an hour") for line in lines)
@@ -284,7 +291,7 @@ def test_evaluate_prints_a_table_and_writes_the_record(
     record = json.loads(call(*words, "--json").out)
     assert record.pop("written") == str(place) and record == json.loads(place.read_text())
     table = call(*words, "--markdown").out.splitlines()
-    assert "| score | value | floor | ceiling | reading | what it says |" in table
+    assert "| score | generated | real images | trivial | reading | what it says |" in table
     again = call("evaluate", place)
     assert again.code == 0 and line in again.out and "wrote" not in again.out
 
@@ -295,11 +302,13 @@ def test_evaluate_puts_things_side_by_side(
     both = call("evaluate", *garments, "--data", closet, "--count", 60)
     assert both.code == 0
     heads = next(line for line in both.out.splitlines() if line.startswith("score"))
-    assert re.split(r"\s{2,}", heads.strip()) == ["score", "bright", "dim [half]", "floor", "ceiling"]
+    assert re.split(r"\s{2,}", heads.strip()) == ["score", "bright", "dim [half]", "real images", "trivial"]
     assert "agree on the order by Fréchet distance: bright < dim [half]" in both.out
     records = [garment.with_suffix(".metrics.json") for garment in garments]
     assert call("evaluate", *records).out == both.out  # from the records alone
-    assert call("evaluate", *records, "--markdown").out.startswith("| score | bright | dim [half] | floor | ceiling |")
+    assert call("evaluate", *records, "--markdown").out.startswith(
+        "| score | bright | dim [half] | real images | trivial |"
+    )
     assert [record["subject"]["name"] for record in json.loads(call("evaluate", *records, "--json").out)] == [
         "bright",
         "dim [half]",
@@ -312,10 +321,10 @@ def test_evaluate_refuses_to_mix_protocols(call: Any, garments: list[Path], clos
     call("evaluate", garments[1], "--data", closet, "--count", 60, "--reference", "heldout", "--out", second)
     refused = call("evaluate", first, second)
     assert refused.code == 2 and not refused.out and refused.err.count("\n") == 1
-    assert "bright and dim [half] were not measured alike, so one table cannot hold both: floor_" in refused.err
+    assert "bright and dim [half] were not measured alike, so one table cannot hold both: real_" in refused.err
     call("evaluate", garments[1], "--data", closet, "--count", 40, "--out", second)
     refused = call("evaluate", first, second)
-    assert refused.code == 2 and "floor_count: 60 and 40 (and 2 more)" in refused.err
+    assert refused.code == 2 and "real_count: 60 and 40 (and 2 more)" in refused.err
 
 
 def test_evaluate_says_what_it_cannot_open(call: Any, tmp_path: Path) -> None:

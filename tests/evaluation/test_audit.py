@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,21 +151,21 @@ def copied(closet: Path, closet_judge: Path, tmp_path: Path) -> Path:
 def test_an_audit_is_a_part_of_the_record(copied: Path, closet: Path) -> None:
     plain = modiste.evaluate(copied, count=60, data_name=str(closet))
     record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    assert "audit" not in plain and {k: v for k, v in record.items() if k != "audit"} == plain
-    assert records.read(Path(record["written"]))["audit"] == json.loads(json.dumps(record["audit"]))
-    found = record["audit"]
+    assert plain.audit is None and replace(record, audit=None) == plain
+    assert records.read(Path(record.written)) == record
+    found = record.audit
     assert found["classes"] == list(toy.CLASS_NAMES) and sum(found["images"]) == 60
     assert found["protocol"]["groups"] == "class asked for" and found["not_measured"] == {}
     pixels, features = found["memory"]["pixels"], found["memory"]["features"]
     assert pixels["exact"] == PLANTED <= pixels["near"] and features["exact"] == PLANTED
     assert pixels["verdict"] == MORE and pixels["threshold"] > 0
     for key, row in found["scores"].items():
-        assert len(row["values"]) == len(row["uncertainties"]) == len(row["floors"]) == 10, key
+        assert len(row["values"]) == len(row["uncertainties"]) == len(row["real"]) == 10, key
         due = row.get("due", [1.0] * 10)
-        for word, column in (("index", "values"), ("floor", "floors")):
+        for word, column in (("index", "values"), ("real", "real")):
             seen = [value / share for value, share in zip(row[column], due, strict=True) if value is not None]
             assert found["disparity"][key][word] == pytest.approx(np.std(seen) / np.mean(seen)), (key, word)
-    agreement = record["scores"]["label_agreement_closet_60"]["details"]["per_class"]
+    agreement = record.scores["label_agreement_closet_60"].details["per_class"]
     assert found["scores"]["label_agreement"]["values"] == agreement
     assert sum(found["scores"]["frequency"]["values"]) == pytest.approx(1)
     assert sum(found["scores"]["frequency"]["due"]) == pytest.approx(1)
@@ -173,7 +174,7 @@ def test_an_audit_is_a_part_of_the_record(copied: Path, closet: Path) -> None:
 def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
     place = copied.with_name("copied.audit-worst.png")
-    assert record["audit"]["picture"] == place.name and not list(copied.parent.glob(".*"))
+    assert record.audit["picture"] == place.name and not list(copied.parent.glob(".*"))
     assert metadata.read_metadata(place.read_bytes()) == {}  # nothing says where these images come from
     with Image.open(place) as opened:
         picture = np.asarray(opened.convert("L"))
@@ -198,9 +199,9 @@ def test_no_picture_is_left_without_its_record(copied: Path, closet: Path, monke
     assert [path.name for path in copied.parent.iterdir()] == ["copied.npz"]
     monkeypatch.undo()
     audited = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    picture = Path(audited["written"]).with_name(audited["audit"]["picture"])
+    picture = Path(audited.written).with_name(audited.audit["picture"])
     assert picture.is_file()
-    assert "audit" not in modiste.evaluate(copied, count=60, data_name=str(closet)) and not picture.exists()
+    assert modiste.evaluate(copied, count=60, data_name=str(closet)).audit is None and not picture.exists()
 
 
 def test_the_picture_says_that_it_is_synthetic_in_part(copied: Path, closet: Path) -> None:
@@ -238,7 +239,7 @@ def test_unlabelled_images_are_grouped_by_the_judge(copied: Path, closet: Path, 
     record = modiste.evaluate(
         save(tmp_path / "bare.npz", images, labelled=False), count=60, data_name=str(closet), audit=True
     )
-    found = record["audit"]
+    found = record.audit
     assert found["protocol"]["groups"] == "class the judge sees" and "label_agreement" not in found["scores"]
     assert found["not_measured"].keys() == {"label_agreement"}
     assert found["images"] == [round(60 * share) for share in found["scores"]["frequency"]["values"]]
@@ -254,7 +255,7 @@ def test_what_an_audit_needs(closet: Path, closet_judge: Path, tmp_path: Path) -
         modiste.evaluate(unknown, count=60, data_name=str(unknown), reference="heldout", audit=True)
     assert not list(tmp_path.glob("*.json"))
     known = modiste.evaluate(unknown, count=60, data_name=str(closet), reference="train", audit=True)
-    assert known["audit"]["memory"] == {} and "memory" in known["audit"]["not_measured"]
+    assert known.audit["memory"] == {} and "memory" in known.audit["not_measured"]
 
 
 def test_before_and_after_on_the_command_line(
@@ -268,7 +269,7 @@ def test_before_and_after_on_the_command_line(
     code, printed, _ = call("evaluate", copied, other, "--audit", *options)
     assert code == 0, printed
     head = next(line.split() for line in printed.splitlines() if line.startswith("class asked for"))
-    assert head == ["class", "asked", "for", "copied", "collapsed", "floor"]
+    assert head == ["class", "asked", "for", "copied", "collapsed", "real", "images"]
     assert "coverage k5: disparity" in printed and "in copied and" in printed
     assert "copied: near-duplicates of training images in pixels: " in printed and "; 7 exact copies" in printed
     worst = next(line for line in printed.split("audit: coverage k5")[1].splitlines() if line.startswith("worst class"))
@@ -284,8 +285,7 @@ def test_before_and_after_on_the_command_line(
     bare = save(tmp_path / "bare.npz", images, labelled=False)
     code, _, said = call("evaluate", copied, bare, "--audit", *options)
     assert code == 2 and "copied and bare were not measured alike" in said
-    record = {key: value for key, value in records.read(files[1]).items() if key != "audit"}
-    records.write(files[1], record)
+    records.write(files[1], replace(records.read(files[1]), audit=None))
     code, _, said = call("evaluate", *files, "--audit")
     assert (
         code == 2

@@ -1,4 +1,4 @@
-"""The protocol: one record per thing, the same on every repetition, with a floor, a ceiling and a reason for gaps."""
+"""Evaluations: one record per source, the same on every repetition, with both baselines and a reason for gaps."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from modiste.data import toy
 from modiste.data.images import Images, content_digest, to_unit
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import audit_tables, evaluate, records, references, sources
-from modiste.metrics import features, judge, suite
+from modiste.evaluation import alarms, audit_tables, extra_scores, records, references, score_tables, sources
+from modiste.metrics import classifier_training, features, judge, metric_names, suite
+from modiste.metrics.metric_names import MetricName
 from modiste.networks.build import Shape
 from modiste.sampling import generators
 
@@ -70,17 +71,27 @@ def measured(what: Path, closet: Path, **options: Any) -> records.Record:
     return modiste.evaluate(what, **{"count": 60, "data_name": str(closet), **options})
 
 
+def alarms_of(record: records.Record) -> set[str]:
+    return {alarm.kind for alarm in alarms.find(record.scores.values(), record.protocol)}
+
+
+def missing(record: records.Record) -> dict[str, str]:
+    return {str(name): reason for name, reason in record.not_measured.items()}
+
+
 def test_the_record_is_the_contract(fresh: Path, closet: Path) -> None:
     record = measured(fresh, closet)
     place = fresh.with_name("fresh.metrics.json")
-    assert record["written"] == str(place)
+    assert record.written == str(place) and records.read(place) == record
     stored = json.loads(place.read_text())
-    assert stored == {key: value for key, value in record.items() if key != "written"} == records.read(place)
+    assert stored == record.to_json() and stored["format"] == 2
     for name, score in stored["scores"].items():
-        assert {"value", "uncertainty", "floor", "ceiling", "better"} <= score.keys(), name
-        assert np.isfinite(score["value"]) and np.isfinite(score["floor"]) and np.isfinite(score["ceiling"]), name
-        assert score["better"] == suite.MEANINGS[suite.metric_kind(name)].better
-        assert score["ceilings"].keys() == {"noise", "mean_image"} and score["ceiling"] in score["ceilings"].values()
+        assert score.keys() == {
+            "value", "uncertainty", "real", "real_uncertainty", "trivial", "trivials", "better", "details",
+        }, name  # fmt: skip
+        assert np.isfinite([score["value"], score["real"], score["trivial"]]).all(), name
+        assert score["better"] == MetricName.parse(name).meaning.better
+        assert score["trivials"].keys() == {"noise", "mean_image"} and score["trivial"] in score["trivials"].values()
     assert {"frechet_closet_60_test", "frechet_random_60_test", "coverage_k5_closet_60_test"} <= stored["scores"].keys()
     protocol, subject = stored["protocol"], stored["subject"]
     test = open_data(Data(name=str(closet)), part="test")
@@ -91,11 +102,11 @@ def test_the_record_is_the_contract(fresh: Path, closet: Path) -> None:
         "digest": content_digest(test),
         "class_names": list(toy.CLASS_NAMES),
     }
-    assert protocol["generated"] == 60 and protocol["floor_count"] == 60 and protocol["seed"] == 0
+    assert protocol["generated"] == 60 and protocol["real_count"] == 60 and protocol["seed"] == 0
     assert protocol["extractors"]["closet"]["hash"] == features.primary_extractor(Data(name=str(closet))).fingerprint
     assert protocol["generator"]["kind"] == "npz" and protocol["versions"]["modiste"] == modiste.__version__
     assert subject["name"] == "fresh" and subject["warnings"] == [] and subject["count"] == 60
-    assert stored["not_measured"].keys() == {"discriminator_accuracy", "classifier_accuracy"}
+    assert stored["not_measured"].keys() == {*metric_names.DISCRIMINATOR, "classifier_accuracy"}
 
 
 def test_the_same_call_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
@@ -112,7 +123,7 @@ def test_the_same_call_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     subprocess.run(command, check=True, timeout=120, env={**os.environ, "MODISTE_CACHE": str(cache)})
     assert elsewhere.read_bytes() == once.read_bytes()
     other = modiste.evaluate(run, count=60, seed=1, out=again)
-    assert other["scores"]["frechet_closet_60_test"] != records.read(once)["scores"]["frechet_closet_60_test"]
+    assert other.scores["frechet_closet_60_test"] != records.read(once).scores["frechet_closet_60_test"]
 
 
 def test_the_second_evaluation_looks_at_generated_images_only(
@@ -136,48 +147,44 @@ def test_the_second_evaluation_looks_at_generated_images_only(
 
 def test_real_images_are_read_as_real(fresh: Path, closet: Path) -> None:
     record = measured(fresh, closet)
-    rows = {
-        suite.metric_kind(row["score"]): row["reading"]
-        for row in records.rows(record)
-        if "_random_" not in row["score"]
-    }
-    scores = {suite.metric_kind(name): score for name, score in record["scores"].items() if "_random_" not in name}
+    scores = {score.kind: score for score in record.scores.values() if score.name.extractor != "random"}
     for name in ("kernel", "two_sample_1nn", "nearest_ratio_pixels"):
         score = scores[name]
-        assert rows[name] == "like real images" or abs(score["value"] - score["floor"]) < 0.2 * abs(score["ceiling"])
+        assert score_tables.reading(score) == "like real images" or abs(score.value - score.real) < 0.2 * abs(
+            score.trivial
+        )
     for name in ("frechet", "class_frechet"):
-        assert scores[name]["value"] < 2 * scores[name]["floor"] < 0.5 * scores[name]["ceiling"]
+        assert scores[name].value < 2 * scores[name].real < 0.5 * scores[name].trivial
     for name in ("coverage_k5", "recall_k3", "precision_k3", "label_agreement", "inception_style"):
-        assert scores[name]["value"] > 0.8 * scores[name]["floor"], name
+        assert scores[name].value > 0.8 * scores[name].real, name
 
 
-def test_noise_scores_as_the_noise_of_the_ceiling(noise: Path, closet: Path) -> None:
-    scores = measured(noise, closet)["scores"]
+def test_noise_scores_as_the_trivial_noise(noise: Path, closet: Path) -> None:
+    scores = measured(noise, closet).scores
     for name, score in scores.items():
-        if spread := {"frechet": 0.1, "kernel": 0.2}.get(
-            suite.metric_kind(name)
-        ):  # the kernel is a cubic of the features
-            assert score["value"] == pytest.approx(score["ceilings"]["noise"], rel=spread), name
-    assert max(scores[f"{key}_closet_60_test"]["value"] for key in ("coverage_k5", "recall_k3")) < 0.1
-    assert scores["two_sample_1nn_closet_test"]["value"] > 0.9
+        if spread := {"frechet": 0.1, "kernel": 0.2}.get(score.kind):  # the kernel is a cubic of the features
+            assert score.value == pytest.approx(score.trivials["noise"], rel=spread), name
+    assert max(scores[f"{key}_closet_60_test"].value for key in ("coverage_k5", "recall_k3")) < 0.1
+    assert scores["two_sample_1nn_closet_test"].value > 0.9
 
 
 def test_a_run_brings_its_discriminator_and_its_facts(run: Path, closet: Path) -> None:
     record = modiste.evaluate(run, count=60)
-    assert record["written"] == str(run / "metrics.json")
-    assert record["subject"]["kind"] == "run" and record["subject"]["recipe"]["name"] == "tiny"
-    assert record["protocol"]["generator"] == {
+    assert record.written == str(run / "metrics.json")
+    assert record.source["kind"] == "run" and record.source["recipe"]["name"] == "tiny"
+    assert record.protocol.generator == {
         "kind": "run",
         "seeds": "0 to 59",
         "weights": "ema",
         "batch_norm": "running statistics",
+        "batch_norm_statistics": "running",
         "size": [1, 16, 16],
-        "data": record["subject"]["data"],
+        "data": record.source["data"],
     }
     for name in ("discriminator_accuracy_real", "discriminator_accuracy_fake"):
-        score = record["scores"][name]
-        assert 0 <= score["value"] <= 1 and (score["floor"], score["ceiling"], score["better"]) == (0.5, 1.0, "near")
-    assert record["not_measured"].keys() == {"classifier_accuracy"}
+        score = record.scores[name]
+        assert 0 <= score.value <= 1 and (score.real, score.trivial, score.better) == (0.5, 1.0, "near")
+    assert missing(record).keys() == {"classifier_accuracy"}
     with_files = records.differences(record, measured(save(run.parent / "a.npz", toy.draw(60, 16, 3).pixels), closet))
     assert with_files == []  # a run and a file stand in one table
 
@@ -198,7 +205,7 @@ def test_the_discriminator_is_asked_as_it_was_trained(run: Path) -> None:
     with torch.inference_mode():
         logits = discriminator.eval()(to_unit(torch.from_numpy(test.pixels)), torch.from_numpy(test.labels))
     record = modiste.evaluate(run, count=60)
-    assert record["scores"]["discriminator_accuracy_real"]["value"] == pytest.approx(float((logits > 0).float().mean()))
+    assert record.scores["discriminator_accuracy_real"].value == pytest.approx(float((logits > 0).float().mean()))
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,32 +223,32 @@ def test_a_record_replaces_nothing_but_a_record(fresh: Path, closet: Path) -> No
         measured(fresh, closet, out=fresh)
     assert fresh.read_bytes() == before
     place = fresh.with_name("record")
-    assert measured(fresh, closet, out=place)["written"] == measured(fresh, closet, out=place)["written"]
+    assert measured(fresh, closet, out=place).written == measured(fresh, closet, out=place).written
 
 
 def test_other_ways_to_sample_have_records_of_their_own(run: Path) -> None:
     before = modiste.evaluate(run, count=60)
     cut = modiste.evaluate(run, count=60, truncation=0.5, reference="heldout")
-    assert cut["written"] == str(run / "metrics-truncation-0.5-heldout.json") and not records.is_usual(cut)
+    assert cut.written == str(run / "metrics-truncation-0.5-heldout.json") and not records.is_usual(cut)
     other = modiste.evaluate(run, count=60, seed=3)
-    assert other["written"] == str(run / "metrics-seed-3.json") and not records.is_usual(other)
+    assert other.written == str(run / "metrics-seed-3.json") and not records.is_usual(other)
     standing = modiste.evaluate(run, count=60, batch_norm="standing")
-    assert standing["written"] == str(run / "metrics-standing.json") and not records.is_usual(standing)
-    assert records.is_usual(before) and records.read(run / "metrics.json")["scores"] == before["scores"]
+    assert standing.written == str(run / "metrics-standing.json") and not records.is_usual(standing)
+    assert records.is_usual(before) and records.read(run / "metrics.json").scores == before.scores
 
 
 def test_other_checkpoints_have_records_of_their_own(run: Path) -> None:
     last = modiste.evaluate(run, count=60)
     before = (run / "metrics.json").read_bytes()
     best = modiste.evaluate(run, count=60, checkpoint="best")
-    assert best["written"] == str(run / "metrics-best.json")
-    assert best["subject"]["checkpoint"] == "best.safetensors" and "discriminator_accuracy_real" not in best["scores"]
+    assert best.written == str(run / "metrics-best.json")
+    assert best.source["checkpoint"] == "best.safetensors" and "discriminator_accuracy_real" not in best.scores
     heldout = modiste.evaluate(run, count=60, reference="heldout")
-    assert heldout["written"] == str(run / "metrics-heldout.json") and "frechet_closet_60_heldout" in heldout["scores"]
+    assert heldout.written == str(run / "metrics-heldout.json") and "frechet_closet_60_heldout" in heldout.scores
     by_path = modiste.evaluate(run / "best.safetensors", count=60)
     assert (run / "metrics.json").read_bytes() == before, "the record of a checkpoint took the place of the run's"
-    assert by_path["scores"]["frechet_closet_60_test"] == best["scores"]["frechet_closet_60_test"]
-    assert "discriminator_accuracy_real" not in by_path["scores"]
+    assert by_path.scores["frechet_closet_60_test"] == best.scores["frechet_closet_60_test"]
+    assert "discriminator_accuracy_real" not in by_path.scores
     assert records.differences(last, best) == [] != records.differences(last, heldout)
 
 
@@ -251,12 +258,13 @@ def test_a_conditional_run_against_other_data(run: Path, tmp_path: Path) -> None
     names = tuple(f"thing {k}" for k in range(10))
     other = save(tmp_path / "things.npz", images.pixels, images.labels, names)
     record = modiste.evaluate(run, count=60, data_name=str(other), reference="heldout", out=tmp_path / "m.json")
-    assert "the labels of" in record["subject"]["warnings"][0]
-    assert "frechet_random_60_heldout" in record["scores"]
-    missing = record["not_measured"]
-    assert missing["memorisation"] == "things.npz does not hold the images that tiny learned from"
-    assert "other classes" in missing["discriminator_accuracy"]
-    assert not [name for name in record["scores"] if name.startswith(("nearest_", "authenticity", "discriminator"))]
+    assert "the labels of" in record.warnings[0]
+    assert "frechet_random_60_heldout" in record.scores
+    reasons = missing(record)
+    assert reasons["authenticity"] == "things.npz does not hold the images that tiny learned from"
+    assert "other classes" in reasons["discriminator_accuracy_real"]
+    kinds = {score.kind for score in record.scores.values()}
+    assert not kinds & {*metric_names.MEMORISATION, *metric_names.DISCRIMINATOR}
 
 
 def test_data_that_moved_and_are_not_square(tmp_path: Path) -> None:
@@ -274,10 +282,12 @@ def test_data_that_moved_and_are_not_square(tmp_path: Path) -> None:
     before = modiste.evaluate(place, count=20, reference="heldout")
     moved = narrow.rename(tmp_path / "moved.npz")
     after = modiste.evaluate(place, count=20, reference="heldout", data_name=str(moved))
-    assert after["scores"] == before["scores"] and after["not_measured"].keys() == before["not_measured"].keys()
-    assert {"frechet_random_20_heldout", "nearest_ratio_pixels_20", "discriminator_accuracy_real"} <= after[
-        "scores"
-    ].keys()
+    assert after.scores == before.scores and after.not_measured.keys() == before.not_measured.keys()
+    assert {
+        "frechet_random_20_heldout",
+        "nearest_ratio_pixels_20",
+        "discriminator_accuracy_real",
+    } <= after.scores.keys()
 
 
 def test_classes_in_another_order_are_matched_by_name(fresh: Path, closet: Path, tmp_path: Path) -> None:
@@ -289,18 +299,18 @@ def test_classes_in_another_order_are_matched_by_name(fresh: Path, closet: Path,
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[0]).save(folder / f"{k:04}.png")
     agreement = "label_agreement_closet_60"
-    right = measured(fresh, closet)["scores"]
-    assert measured(turned, closet)["scores"] == right
+    right = measured(fresh, closet).scores
+    assert measured(turned, closet).scores == right
     folder_record = measured(tmp_path / "folder", closet)
-    assert folder_record["scores"][agreement]["value"] == right[agreement]["value"] > 0.5
-    assert folder_record["written"] == str(tmp_path / "folder.metrics.json")
+    assert folder_record.scores[agreement].value == right[agreement].value > 0.5
+    assert folder_record.written == str(tmp_path / "folder.metrics.json")
 
 
 def test_images_without_labels_say_what_is_missing(closet: Path, tmp_path: Path) -> None:
     record = measured(save(tmp_path / "plain.npz", toy.draw(40, 16, 60).pixels), closet)
-    assert "label_agreement" in record["not_measured"] and "class_balance_tv_closet_40" in record["scores"]
-    assert record["protocol"]["generated"] == 40 and "frechet_closet_40_test" in record["scores"]
-    assert "40 images and 60 were asked for" in record["subject"]["warnings"][0]
+    assert "label_agreement" in missing(record) and "class_balance_tv_closet_40" in record.scores
+    assert record.protocol.generated == 40 and "frechet_closet_40_test" in record.scores
+    assert "40 images and 60 were asked for" in record.warnings[0]
 
 
 def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
@@ -309,14 +319,14 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no test images; use --reference heldout"):
         measured(plain, bare, reference="test")
     record = measured(plain, bare)  # which takes the held-out ones, and says so
-    assert record["subject"]["warnings"][0].startswith("bare.npz has no test images, so these are compared with the")
-    assert record["protocol"]["reference"]["part"] == "heldout"
-    assert record["written"].endswith("plain.metrics-heldout.json")
-    assert {suite.metric_kind(name) for name in record["scores"]} >= {"frechet", "coverage_k5"}
-    assert not any("closet" in name for name in record["scores"]) and "frechet_random_60_heldout" in record["scores"]
-    (reason,) = [text for text in record["not_measured"].values() if "judge" in text]
-    assert "modiste judge train" in reason
-    assert record["protocol"]["floor"] == "bare fit drawn-90%" and "discriminator_accuracy" in record["not_measured"]
+    assert record.warnings[0].startswith("bare.npz has no test images, so these are compared with the")
+    assert record.protocol.reference.part == "heldout"
+    assert record.written.endswith("plain.metrics-heldout.json")
+    assert {score.kind for score in record.scores.values()} >= {"frechet", "coverage_k5"}
+    assert {score.name.extractor for score in record.scores.values()} == {"random", ""}
+    assert "frechet_random_60_heldout" in record.scores
+    assert "modiste judge train" in missing(record)["class_frechet"]
+    assert record.protocol.real == "bare fit drawn-90%" and "discriminator_accuracy_fake" in missing(record)
 
 
 def test_damaged_states_cost_only_the_discriminators_scores(run: Path, tmp_path: Path) -> None:
@@ -324,32 +334,35 @@ def test_damaged_states_cost_only_the_discriminators_scores(run: Path, tmp_path:
     for state in runs.states(runs.Run(tmp_path / "run")):
         state.write_bytes(b"gone")
     record = modiste.evaluate(tmp_path / "run", count=60)
-    assert "damaged" in record["not_measured"]["discriminator_accuracy"] and len(record["scores"]) > 10
+    assert "damaged" in missing(record)["discriminator_accuracy_real"] and len(record.scores) > 10
 
 
-def test_the_floor_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
+def test_the_real_baseline_of_a_sorted_file_has_every_class(tmp_path: Path) -> None:
     labels = np.arange(400) // 80
     save(tmp_path / "sorted.npz", toy.draw(400, 16, 71).pixels, labels)
     dataset = Data(name=str(tmp_path / "sorted.npz"))
     for count, least in ((40, 8), (100, 16)):  # all of the held-out ones, and more
-        floor, new = references.baseline_images(dataset, "test", count)
-        shares = np.bincount(floor.labels, minlength=5)
-        assert len(floor) == count and new == 40 and shares.min() >= least, shares
+        real, new = references.baseline_images(dataset, "test", count, references.opener())
+        shares = np.bincount(real.labels, minlength=5)
+        assert len(real) == count and new == 40 and shares.min() >= least, shares
 
 
-def test_images_the_judge_learned_from_are_no_floor_of_its_agreement(fresh: Path, closet: Path, tmp_path: Path) -> None:
+def test_images_the_judge_learned_from_are_no_baseline_of_its_agreement(
+    fresh: Path, closet: Path, tmp_path: Path
+) -> None:
     """The closet without its test images: its judge knows every image that is not held out."""
     with np.load(closet) as stored:
         bare = save(tmp_path / "bare.npz", stored["images"], stored["labels"])
     record = measured(fresh, bare, reference="heldout", audit=True)
-    agreement = record["scores"]["label_agreement_bare_60"]
-    assert agreement["value"] > 0.5 and agreement["floor"] is None
-    assert [name for name, score in record["scores"].items() if score["floor"] is None] == ["label_agreement_bare_60"]
-    assert "floor of label_agreement" in record["not_measured"] and len(records.rows(record)) == len(record["scores"])
-    audited = record["audit"]
-    assert audited["protocol"]["floor_count_new_to_the_judge"] == 0
-    assert audited["scores"]["frequency"]["floors"] == audited["scores"]["label_agreement"]["floors"] == [None] * 10
-    assert audited["disparity"]["frequency"]["floor"] is None is audited["disparity"]["label_agreement"]["floor"]
+    agreement = record.scores["label_agreement_bare_60"]
+    assert agreement.value > 0.5 and agreement.real is None
+    assert [name for name, score in record.scores.items() if score.real is None] == ["label_agreement_bare_60"]
+    assert "no real baseline" in missing(record)["label_agreement"]
+    assert len(score_tables.rows(record)) == len(record.scores)
+    audited = record.audit
+    assert audited["protocol"]["real_count_new_to_the_judge"] == 0
+    assert audited["scores"]["frequency"]["real"] == audited["scores"]["label_agreement"]["real"] == [None] * 10
+    assert audited["disparity"]["frequency"]["real"] is None is audited["disparity"]["label_agreement"]["real"]
     assert all(row[4] == "-" for row in audit_tables.per_class(audited)[1])
     with pytest.raises(UsageError, match=r"bare\.npz has no test images; use --reference heldout"):
         measured(fresh, bare, reference="train")
@@ -359,15 +372,15 @@ def test_copies_raise_alarms(closet: Path, fresh: Path, tmp_path: Path) -> None:
     train = open_data(Data(name=str(closet)), part="train")
     assert train.labels is not None
     record = measured(save(tmp_path / "copies.npz", train.pixels[:60], train.labels[:60]), closet)
-    assert "60 images are exact copies of training images" in record["alarms"]
-    assert not any("copies" in text for text in measured(fresh, closet)["alarms"])
+    assert "exact copies" in alarms_of(record) and "60 images are exact copies of training images" in record.alarms
+    assert not {"exact copies", "near copies"} & alarms_of(measured(fresh, closet))
 
 
 def test_training_images_as_reference_leave_no_memory(fresh: Path, closet: Path) -> None:
     record = measured(fresh, closet, reference="train")
-    assert "memorisation" in record["not_measured"] and "nearest_ratio_pixels_60" not in record["scores"]
-    assert record["protocol"]["floor"] == "closet test" and "frechet_closet_60_train" in record["scores"]
-    assert record["written"].endswith("fresh.metrics-train.json")
+    assert "data_copying" in missing(record) and "nearest_ratio_pixels_60" not in record.scores
+    assert record.protocol.real == "closet test" and "frechet_closet_60_train" in record.scores
+    assert record.written.endswith("fresh.metrics-train.json")
 
 
 def test_a_judge_of_ones_own_gives_the_scores_its_name(
@@ -376,7 +389,7 @@ def test_a_judge_of_ones_own_gives_the_scores_its_name(
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"My judge{suffix}").write_bytes(closet_judge.with_suffix(suffix).read_bytes())
     record = measured(fresh, closet, judge=tmp_path / "My judge.safetensors")
-    assert "frechet_my-judge_60_test" in record["scores"] and "my-judge" in record["protocol"]["extractors"]
+    assert "frechet_my-judge_60_test" in record.scores and "my-judge" in record.protocol.extractors
 
 
 def test_a_judge_of_other_classes_is_refused(closet_judge: Path, tmp_path: Path) -> None:
@@ -387,37 +400,41 @@ def test_a_judge_of_other_classes_is_refused(closet_judge: Path, tmp_path: Path)
         measured(other, other, judge=closet_judge, reference="heldout")
     plain = save(tmp_path / "plain.npz", images.pixels)
     record = measured(plain, plain, judge=closet_judge, reference="heldout")  # without classes nothing is mistaken
-    assert not any(name.startswith(("class_", "label_")) for name in record["scores"])
+    assert not {score.kind for score in record.scores.values()} & {
+        "class_frechet",
+        "label_agreement",
+        "class_balance_tv",
+    }
 
 
 def test_colour_and_larger_images_are_fitted_and_said(closet: Path, tmp_path: Path) -> None:
     grey = toy.draw(60, 32, 60)
     record = measured(save(tmp_path / "colour.npz", grey.pixels.repeat(3, axis=1), grey.labels), closet)
-    assert record["protocol"]["generator"]["size"] == [3, 32, 32]
-    assert record["scores"]["label_agreement_closet_60"]["value"] > 0.5
-    assert "lanczos" in record["protocol"]["extractors"]["closet"]["resize"]
-    assert not any("colour" in warning for warning in record["subject"]["warnings"])  # there is none to lose
+    assert record.protocol.generator["size"] == [3, 32, 32]
+    assert record.scores["label_agreement_closet_60"].value > 0.5
+    assert "lanczos" in record.protocol.extractors["closet"]["resize"]
+    assert not any("colour" in warning for warning in record.warnings)  # there is none to lose
     tinted = grey.pixels.repeat(3, axis=1) // np.array([1, 2, 1], np.uint8)[:, None, None]
     record = measured(save(tmp_path / "tinted.npz", tinted, grey.labels), closet)
     assert "tinted has images in colour and closet test grey ones: they are measured as grey ones, and nothing" in str(
-        record["subject"]["warnings"]
+        record.warnings
     )
 
 
 def test_images_of_untold_origin_are_not_measured_against_others_unsaid(
     fresh: Path, closet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(references, "UNTOLD", str(closet))
-    assert modiste.evaluate(fresh, count=60)["subject"]["warnings"] == []
+    monkeypatch.setattr(references, "DEFAULT", str(closet))
+    assert modiste.evaluate(fresh, count=60).warnings == []
     larger, named = save(tmp_path / "larger.npz", toy.draw(60, 32, 60).pixels), {"data_name": str(closet)}
-    (said,) = modiste.evaluate(larger, count=60)["subject"]["warnings"]
+    (said,) = modiste.evaluate(larger, count=60).warnings
     assert said.startswith("larger has grey 32 x 32 images and is measured against closet test, grey 16 x 16; if they")
-    assert modiste.evaluate(larger, count=60, **named)["subject"]["warnings"] == []
+    assert modiste.evaluate(larger, count=60, **named).warnings == []
     colour = save(tmp_path / "colour.npz", np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), np.uint8))
     with pytest.raises(UsageError, match="colour 16 x 16 images, which are not of the kind of closet test, grey 16 x"):
         modiste.evaluate(colour, count=60)
     assert not (tmp_path / "colour.metrics.json").exists()
-    assert modiste.evaluate(colour, count=60, **named)["scores"]
+    assert modiste.evaluate(colour, count=60, **named).scores
 
 
 def test_a_judge_that_knows_little_says_so(
@@ -445,8 +462,10 @@ def test_inception_without_weights_leaves_the_rest(fresh: Path, closet: Path, mo
 
     monkeypatch.setattr(inception, "extractor", none)
     record = measured(fresh, closet, inception=True)
-    (reason,) = [text for name, text in record["not_measured"].items() if "inception" in name]
-    assert reason == "the weights are not here; fetch them" and "frechet_closet_60_test" in record["scores"]
+    kinds = ("frechet", "kernel", "inception_style")
+    reasons = {name.kind: text for name, text in record.not_measured.items() if name.extractor == "inception"}
+    assert reasons == dict.fromkeys(kinds, "the weights are not here; fetch them")
+    assert "frechet_closet_60_test" in record.scores
     with pytest.raises(ModisteError, match="weights are not here"):
         measured(fresh, closet, inception=Path("weights.pth"))
 
@@ -454,14 +473,14 @@ def test_inception_without_weights_leaves_the_rest(fresh: Path, closet: Path, mo
 def test_a_classifier_learns_from_generated_images(
     fresh: Path, noise: Path, run: Path, closet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "CLASSIFIER_EPOCHS", 1)
+    monkeypatch.setattr(extra_scores, "CLASSIFIER_EPOCHS", 1)
     said: list[str] = []
-    score = measured(fresh, closet, classifier=True, say=said.append)["scores"]["classifier_accuracy"]
-    assert 0 <= score["value"] <= 1 and 0 <= score["floor"] <= 1 and score["ceiling"] == 0.1
-    assert score["details"]["images"] == 60 and score["better"] == "higher"
+    score = measured(fresh, closet, classifier=True, say=said.append).scores["classifier_accuracy"]
+    assert 0 <= score.value <= 1 and 0 <= score.real <= 1 and score.trivial == 0.1
+    assert score.details["images"] == 60 and score.better == "higher"
     assert any(re.match(r"learning from generated images: epoch 1 of 1, loss \d", text) for text in said)
-    made = modiste.evaluate(run, count=60, classifier=True)["scores"]["classifier_accuracy"]
-    assert made["details"]["images"] == 270  # as many as the training part has, whatever the count
+    made = modiste.evaluate(run, count=60, classifier=True).scores["classifier_accuracy"]
+    assert made.details["images"] == 270  # as many as the training part has, whatever the count
 
 
 def test_a_classifier_sees_no_more_generated_images_than_real_ones(
@@ -471,13 +490,13 @@ def test_a_classifier_sees_no_more_generated_images_than_real_ones(
     assert images.labels is not None
     images = images.select(np.argsort(images.labels, kind="stable"))  # as files of other tools may be
     seen: list[Images] = []
-    monkeypatch.setattr(evaluate, "CLASSIFIER_EPOCHS", 9)  # no other test's floor in the cache
-    monkeypatch.setattr(judge, "learn", lambda images, **_: seen.append(images))
-    monkeypatch.setattr(judge, "accuracy", lambda *_: 0.5)
-    subject = sources.Source("sorted", images, {})
-    row = evaluate._classifier(subject, images, Data(name=str(closet)), print)["classifier_accuracy"]
+    monkeypatch.setattr(extra_scores, "CLASSIFIER_EPOCHS", 9)  # no other test's baseline in the cache
+    monkeypatch.setattr(classifier_training, "train_classifier", lambda images, **_: seen.append(images))
+    monkeypatch.setattr(classifier_training, "accuracy", lambda *_: 0.5)
+    source, dataset = sources.Source("sorted", images, {}), Data(name=str(closet))
+    score = extra_scores.classifier(source, images, dataset, print, references.opener())
     real, made = seen
-    assert len(real) == len(made) == row["details"]["images"] == 270
+    assert len(real) == len(made) == score.details["images"] == 270
     assert made.labels is not None and np.bincount(made.labels).min() > 10
 
 
@@ -543,15 +562,15 @@ def test_a_perfect_generator_gets_the_score_of_real_images(
 ) -> None:
     run, _ = uneven
     good = modiste.evaluate(run, count=160, out=tmp_path / "good.json")
-    assert good["protocol"]["classes"] == good["subject"]["classes"] == "as often as in the reference"
-    assert good["protocol"]["reference"]["count"] == 160 and good["alarms"] == []
-    frechet = good["scores"]["frechet_random_160_heldout"]
-    assert frechet["value"] < 2 * frechet["floor"]
+    assert good.protocol.classes == good.source["classes"] == "as often as in the reference"
+    assert good.protocol.reference.count == 160 and good.alarms == []
+    frechet = good.scores["frechet_random_160_heldout"]
+    assert frechet.value < 2 * frechet.real
     monkeypatch.setattr(sources, "counts_of", lambda *_: None)  # classes in turn, as it was
     turns = modiste.evaluate(run, count=160, out=tmp_path / "turns.json")
-    assert turns["scores"]["frechet_random_160_heldout"]["value"] > 5 * frechet["floor"]
-    assert turns["protocol"]["classes"] == "trouser 50.0%, bag 50.0%"
-    assert any("the classes of perfect come otherwise" in text for text in turns["subject"]["warnings"])
+    assert turns.scores["frechet_random_160_heldout"].value > 5 * frechet.real
+    assert turns.protocol.classes == "trouser 50.0%, bag 50.0%"
+    assert any("the classes of perfect come otherwise" in text for text in turns.warnings)
     with pytest.raises(UsageError, match=r"classes: as often as in the reference and trouser 50\.0%, bag 50\.0%"):
         records.check_comparable([good, turns])
 
@@ -563,10 +582,10 @@ def test_real_images_of_another_population_raise_an_alarm(tmp_path: Path) -> Non
     film = save(tmp_path / "film.npz", bright[::2])
     generated = save(tmp_path / "generated.npz", bright[1::2][-75:])
     by_content = modiste.evaluate(save(tmp_path / "other.npz", bright[1::10]), count=75, data_name=str(film))
-    assert not any("better than real" in text for text in by_content["alarms"])
+    assert "better than real" not in alarms_of(by_content)
     older = Data(name=str(film), heldout="last")
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
         patch.setattr(references, "dataset_of", lambda *_: (older, ""))
         by_order = modiste.evaluate(generated, count=75, data_name=str(film))
-    assert any("different populations" in text for text in by_order["alarms"])
+    assert "better than real" in alarms_of(by_order) and "different populations" in by_order.alarms[0]

@@ -14,6 +14,7 @@ from modiste.config import Recipe
 from modiste.data.images import Images, content_digest, drawn_subset
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
+from modiste.evaluation.options import EvaluateOptions
 from modiste.evaluation.sources import match_labels, open_source
 from modiste.networks.build import Shape, build_generator
 from modiste.sampling import generators, writers
@@ -64,7 +65,7 @@ def write_pictures(folder: Path, pixels: np.ndarray, ending: str = "png", **opti
 
 def test_a_run_is_its_last_generator_with_its_facts(tmp_path: Path, tiny: Recipe) -> None:
     run = make_run(tmp_path / "run", tiny)
-    subject = open_source(str(run.path), count=5, seed=2)
+    subject = open_source(str(run.path), EvaluateOptions(count=5, seed=2))
     assert same(subject.images, expected(tiny, 0, range(10, 15)))
     assert subject.name == "run" and subject.warnings == () and subject.run == run
     facts = subject.facts
@@ -78,13 +79,13 @@ def test_a_run_is_its_last_generator_with_its_facts(tmp_path: Path, tiny: Recipe
 
 def test_every_checkpoint_of_a_run_is_its_own_network(tmp_path: Path, tiny: Recipe) -> None:
     run, seeds = make_run(tmp_path / "run", tiny), range(4)
-    best = open_source(run.path, count=4, checkpoint="best")
+    best = open_source(run.path, EvaluateOptions(count=4, checkpoint="best"))
     assert same(best.images, expected(tiny, 1, seeds)) and best.facts["images_shown"] == 40
-    by_path = open_source(run.path / "best.safetensors", count=4)
+    by_path = open_source(run.path / "best.safetensors", EvaluateOptions(count=4))
     assert same(by_path.images, best.images) and by_path.facts["kind"] == "checkpoint" and by_path.run is not None
-    state = open_source(runs.states(run)[0], count=4)
+    state = open_source(runs.states(run)[0], EvaluateOptions(count=4))
     assert same(state.images, expected(tiny, 3, seeds)) and state.facts["images_shown"] == 60
-    last = open_source(run.path / "generator.safetensors", count=4)
+    last = open_source(run.path / "generator.safetensors", EvaluateOptions(count=4))
     assert same(last.images, expected(tiny, 0, seeds))
     hashes = {subject.facts["hash"] for subject in (best, state, last)}
     assert len(hashes) == 3 and by_path.facts["hash"] == best.facts["hash"]
@@ -92,25 +93,25 @@ def test_every_checkpoint_of_a_run_is_its_own_network(tmp_path: Path, tiny: Reci
 
 def test_how_a_run_is_sampled_is_among_its_facts(tmp_path: Path, tiny: Recipe) -> None:
     run = make_run(tmp_path / "run", tiny)
-    plain = sources.open_source(run.path, count=20)
-    cut = sources.open_source(run.path, count=20, truncation=0.5, batch_norm="standing")
+    plain = sources.open_source(run.path, EvaluateOptions(count=20))
+    cut = sources.open_source(run.path, EvaluateOptions(count=20, truncation=0.5, batch_norm="standing"))
     assert cut.facts["truncation"] == 0.5 and "truncation" not in plain.facts
     assert cut.facts["batch_norm"] == "standing statistics of 100 batches of 64"
     assert plain.facts["batch_norm"] == "running statistics" and not same(cut.images, plain.images)
     np.savez(tmp_path / "set.npz", images=some_pixels(20))
     for sampling in ({"truncation": 0.5}, {"batch_norm": "standing"}):
         with pytest.raises(UsageError, match="a run's to choose"):
-            sources.open_source(tmp_path / "set.npz", count=20, **sampling)
+            sources.open_source(tmp_path / "set.npz", EvaluateOptions(count=20, **sampling))
 
 
 def test_without_a_moving_average_or_batch_norm_no_such_fact(tmp_path: Path, tiny_free: Recipe) -> None:
     recipe = config.override(tiny_free, {"train.ema_halflife_images": 0.0})
     run = make_run(tmp_path / "run", recipe, status="interrupted")
-    subject = open_source(run.path, count=2)
+    subject = open_source(run.path, EvaluateOptions(count=2))
     assert subject.facts["weights"] == "raw" and "batch_norm" not in subject.facts
     assert len(subject.warnings) == 1 and "is not finished (status interrupted)" in subject.warnings[0]
     runs.save_state(run, 90, {"generator": generator_of(recipe, 2).state_dict(), "ema": None})
-    state = open_source(runs.states(run)[0], count=2)
+    state = open_source(runs.states(run)[0], EvaluateOptions(count=2))
     assert same(state.images, expected(recipe, 2, range(2)))
 
 
@@ -118,16 +119,16 @@ def test_checkpoints_that_cannot_be_had(tmp_path: Path, tiny: Recipe) -> None:
     run = make_run(tmp_path / "run", tiny)
     (run.path / "best.safetensors").rename(tmp_path / "stray.safetensors")
     with pytest.raises(UsageError, match=r"run has no best\.safetensors; leave the checkpoint out"):
-        open_source(run.path, count=2, checkpoint="best")
+        open_source(run.path, EvaluateOptions(count=2, checkpoint="best"))
     with pytest.raises(UsageError, match=r"stray\.safetensors is not inside a run folder"):
-        open_source(tmp_path / "stray.safetensors", count=2)
+        open_source(tmp_path / "stray.safetensors", EvaluateOptions(count=2))
     state = runs.states(run)[0]
     state.write_bytes(state.read_bytes()[:-9])
     with pytest.raises(ModisteError, match=r"\.pt is damaged"):
-        open_source(state, count=2)
+        open_source(state, EvaluateOptions(count=2))
     foreign = runs.save_state(run, 90, {"bad": Path("code")})
     with pytest.raises(ModisteError, match=r"\.pt cannot be loaded"):
-        open_source(foreign, count=2)
+        open_source(foreign, EvaluateOptions(count=2))
 
 
 @pytest.mark.parametrize("key", ["images", "x", "test_images", "arr_0"])
@@ -135,7 +136,7 @@ def test_checkpoints_that_cannot_be_had(tmp_path: Path, tiny: Recipe) -> None:
 def test_npz_under_every_known_key_and_layout(tmp_path: Path, key: str, last: bool) -> None:
     pixels = some_pixels(6, channels=3)
     np.savez(tmp_path / "set.npz", **{key: pixels.transpose(0, 2, 3, 1) if last else pixels})
-    subject = open_source(tmp_path / "set.npz", count=6)
+    subject = open_source(tmp_path / "set.npz", EvaluateOptions(count=6))
     assert np.array_equal(subject.images.pixels, pixels) and subject.images.labels is None
     assert subject.warnings == () and subject.run is None
     assert subject.facts["kind"] == "npz" and subject.facts["size"] == [3, 8, 8] and "seeds" not in subject.facts
@@ -145,7 +146,7 @@ def test_npz_under_every_known_key_and_layout(tmp_path: Path, key: str, last: bo
 @pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x_test", "y_test"), ("arr_0", "arr_1")])
 def test_labels_of_an_npz_file_come_along(tmp_path: Path, images: str, labels: str) -> None:
     np.savez(tmp_path / "set.npz", **{images: some_pixels(4), labels: np.array([2, 0, 1, 2], np.int32)})
-    subject = open_source(tmp_path / "set.npz", count=4)
+    subject = open_source(tmp_path / "set.npz", EvaluateOptions(count=4))
     assert subject.images.labels is not None and subject.images.labels.tolist() == [2, 0, 1, 2]
     assert subject.facts["labelled"] is True
 
@@ -159,7 +160,7 @@ def test_floats_are_rounded_by_a_fixed_rule_and_never_stretched(tmp_path: Path) 
         ("signed", narrow.astype(np.float32) / 127.5 - 1, r"from -0\.9608 to 0\.8588, taken for the range -1 to 1"),
     ):
         np.savez(tmp_path / f"{name}.npz", images=floats)
-        subject = open_source(tmp_path / f"{name}.npz", count=3)
+        subject = open_source(tmp_path / f"{name}.npz", EvaluateOptions(count=3))
         assert np.array_equal(subject.images.pixels, narrow)
         assert len(subject.warnings) == 1
         with pytest.raises(UsageError, match=words):
@@ -170,7 +171,7 @@ def test_a_rounding_error_below_zero_is_no_other_range(tmp_path: Path) -> None:
     floats = some_pixels(3) / 255
     floats[0, 0, 0, 0] = -1e-7
     np.savez(tmp_path / "unit.npz", images=floats)
-    subject = open_source(tmp_path / "unit.npz", count=3)
+    subject = open_source(tmp_path / "unit.npz", EvaluateOptions(count=3))
     assert np.array_equal(subject.images.pixels.ravel()[1:], some_pixels(3).ravel()[1:])
     assert "taken for the range 0 to 1" in subject.warnings[0]
 
@@ -188,18 +189,18 @@ def test_a_rounding_error_below_zero_is_no_other_range(tmp_path: Path) -> None:
 def test_other_arrays_are_refused_in_one_sentence(tmp_path: Path, array: np.ndarray, words: str) -> None:
     np.savez(tmp_path / "set.npz", images=array)
     with pytest.raises(ModisteError, match=words):
-        open_source(tmp_path / "set.npz", count=2)
+        open_source(tmp_path / "set.npz", EvaluateOptions(count=2))
 
 
 def test_an_npz_file_without_images_names_its_keys(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", pictures=some_pixels(2))
     with pytest.raises(UsageError, match=r"its keys are pictures; name the array one of images, .*arr_0"):
-        open_source(tmp_path / "set.npz", count=2)
+        open_source(tmp_path / "set.npz", EvaluateOptions(count=2))
 
 
 def test_fewer_images_than_asked_are_all_used_and_said(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=some_pixels(6))
-    subject = open_source(tmp_path / "set.npz", count=10)
+    subject = open_source(tmp_path / "set.npz", EvaluateOptions(count=10))
     assert len(subject.images) == 6 and subject.facts["count"] == 6 and subject.facts["asked"] == 10
     assert len(subject.warnings) == 1 and "holds 6 images and 10 were asked for" in subject.warnings[0]
 
@@ -209,7 +210,9 @@ def test_of_more_images_equal_shares_are_drawn_in_any_order(tmp_path: Path, orde
     labels = np.repeat(np.arange(10), 20) if order == "sorted" else np.tile(np.arange(10), 20)
     pixels = some_pixels(200)
     np.savez(tmp_path / "set.npz", images=pixels, labels=labels)
-    subject, again, other = (open_source(tmp_path / "set.npz", count=20, seed=seed) for seed in (0, 0, 1))
+    subject, again, other = (
+        open_source(tmp_path / "set.npz", EvaluateOptions(count=20, seed=seed)) for seed in (0, 0, 1)
+    )
     assert subject.images.labels is not None
     assert np.bincount(subject.images.labels).tolist() == [2] * 10
     assert same(subject.images, again.images) and not same(subject.images, other.images)
@@ -220,12 +223,12 @@ def test_of_more_images_equal_shares_are_drawn_in_any_order(tmp_path: Path, orde
 def test_folders_flat_and_by_class(tmp_path: Path) -> None:
     pixels = some_pixels(4)
     write_pictures(tmp_path / "flat", pixels)
-    subject = open_source(tmp_path / "flat", count=4)
+    subject = open_source(tmp_path / "flat", EvaluateOptions(count=4))
     assert np.array_equal(subject.images.pixels, pixels) and subject.images.labels is None and subject.warnings == ()
     assert subject.facts["kind"] == "folder" and subject.name == "flat"
     for name in ("trouser", "ANKLE_BOOT"):
         write_pictures(tmp_path / "classes" / name, pixels)
-    images = open_source(tmp_path / "classes", count=4).images
+    images = open_source(tmp_path / "classes", EvaluateOptions(count=4)).images
     assert images.class_names == ("ANKLE_BOOT", "trouser") and np.bincount(images.labels).tolist() == [2, 2]  # type: ignore[arg-type]
     matched, warnings = match_labels(images, NAMES)
     assert matched.class_names == NAMES and sorted(matched.labels.tolist()) == [1, 1, 2, 2] and warnings == ()  # type: ignore[union-attr]
@@ -235,7 +238,7 @@ def test_sets_that_sample_wrote_are_read_back(tmp_path: Path, tiny: Recipe) -> N
     images = expected(tiny, 0, range(6))
     for name in ("set.npz", "folder", "idx"):
         writers.write(images, range(6), tmp_path / name, writers.format_of(tmp_path / name))
-        read, warnings = match_labels(open_source(tmp_path / name, count=6).images, NAMES)
+        read, warnings = match_labels(open_source(tmp_path / name, EvaluateOptions(count=6)).images, NAMES)
         assert warnings == () and read.labels is not None and images.labels is not None
         written = {(p.tobytes(), k) for p, k in zip(images.pixels, images.labels.tolist(), strict=True)}
         assert {(p.tobytes(), k) for p, k in zip(read.pixels, read.labels.tolist(), strict=True)} == written
@@ -279,14 +282,14 @@ def test_lossy_files_are_counted_by_their_content(tmp_path: Path) -> None:
     write_pictures(folder / "a", some_pixels(4)[3:], "webp", lossless=True)  # overwrites nothing: another ending
     write_pictures(folder / "b", some_pixels(2), "webp", quality=50)
     (folder / "a" / "1.jpg").rename(folder / "a" / "disguised.png")
-    (warning,) = open_source(folder, count=6).warnings
+    (warning,) = open_source(folder, EvaluateOptions(count=6)).warnings
     assert "5 of 6 files lose detail (3 JPEG, 2 lossy WebP)" in warning and "save PNG" in warning
 
 
 def test_suspicious_brightness_is_told(tmp_path: Path) -> None:
     def warnings_of(pixels: np.ndarray) -> tuple[str, ...]:
         np.savez(tmp_path / "set.npz", images=pixels)
-        return open_source(tmp_path / "set.npz", count=len(pixels)).warnings
+        return open_source(tmp_path / "set.npz", EvaluateOptions(count=len(pixels))).warnings
 
     pixels = some_pixels(200)
     pixels[:, :, 0, 0], pixels[:, :, 0, 1] = 0, 255
@@ -308,12 +311,12 @@ def test_what_cannot_be_judged_says_what_can(tmp_path: Path) -> None:
         ("empty", "holds no pictures"),
     ):
         with pytest.raises(UsageError, match=rf"{name}.*{words}.*give a run folder, .*\.onnx generator"):
-            open_source(tmp_path / name, count=2)
+            open_source(tmp_path / name, EvaluateOptions(count=2))
     write_pictures(tmp_path / "flat", some_pixels(2))
     with pytest.raises(UsageError, match=r"checkpoint 'best' belongs to a run folder"):
-        open_source(tmp_path / "flat", count=2, checkpoint="best")
+        open_source(tmp_path / "flat", EvaluateOptions(count=2, checkpoint="best"))
     with pytest.raises(UsageError, match=r"count 0 and seed 0 are not possible"):
-        open_source(tmp_path / "flat", count=0)
+        open_source(tmp_path / "flat", EvaluateOptions(count=0))
 
 
 def test_a_set_of_its_own_size_limit_reads_only_what_is_drawn(tmp_path: Path) -> None:
@@ -321,5 +324,5 @@ def test_a_set_of_its_own_size_limit_reads_only_what_is_drawn(tmp_path: Path) ->
     chosen = drawn_subset(9, None, 3, 0)
     for k in set(range(9)) - set(chosen.tolist()):
         (tmp_path / "flat" / f"{k}.png").write_bytes(b"not read")
-    subject = open_source(tmp_path / "flat", count=3)
+    subject = open_source(tmp_path / "flat", EvaluateOptions(count=3))
     assert np.array_equal(subject.images.pixels, some_pixels(9)[chosen])

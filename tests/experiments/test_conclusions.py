@@ -11,7 +11,7 @@ import pytest
 from modiste.experiments import conclusions, results
 from modiste.experiments.conclusions import Conclusions
 from modiste.experiments.results import Row
-from modiste.metrics import baselines, suite
+from modiste.metrics.metric_names import MetricName
 
 FRECHET, RANDOM = "frechet_garment_10k_test", "frechet_random_10k_test"
 PRECISION, COVERAGE = "precision_k3_garment_10k_test", "coverage_k5_garment_10k_test"
@@ -24,15 +24,15 @@ def rows(
     """A study's table from score and configuration to the values of seeds 0, 1, ...; None is a failed run."""
     found = []
     for score, table in study.items():
-        floor, ceiling = BASELINES.get(score, (0.04, 112.0))
-        better = suite.MEANINGS[suite.metric_kind(score)].better
+        real, trivial = BASELINES.get(score, (0.04, 112.0))
+        better = MetricName.parse(score).meaning.better
         for name, values in table.items():
             for seed, value in enumerate(values):
                 row: Row = dict.fromkeys(results.COLUMNS)
                 row |= {"configuration": name, "seed": seed, "images": (images or {}).get(name, 1000)}
                 row |= {"status": "failed", "reason": "no"} if value is None else {
-                    "status": "finished", "score": score, "value": value, "uncertainty": 0.01, "floor": floor,
-                    "ceiling": ceiling, "better": better, "protocol_hash": "one",
+                    "status": "finished", "score": score, "value": value, "uncertainty": 0.01, "real": real,
+                    "trivial": trivial, "better": better, "protocol_hash": "one",
                 }  # fmt: skip
                 found.append(row)
     return found
@@ -53,21 +53,6 @@ def test_a_verdict_names_its_score_extractor_and_count() -> None:
     assert said[0] == f"by {FRECHET} (in the features of garment, 10,000 images per run), over training seeds:"
     assert said[1].startswith(f"  a is better than b by {FRECHET}: 1.01 against 5.10, factor 5.05")
     assert len(said) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (FRECHET, suite.MetricName("frechet", "garment", 10_000, "test")),
-        ("frechet_infinite_own-random_heldout", suite.MetricName("frechet_infinite", "own-random", None, "heldout")),
-        ("inception_style_photos-2024_500", suite.MetricName("inception_style", "photos-2024", 500, "")),
-        ("two_sample_1nn_2024_test", suite.MetricName("two_sample_1nn", "2024", None, "test")),
-        ("near_duplicates_pixels_1234", suite.MetricName("near_duplicates_pixels", "", 1234, "")),
-        ("discriminator_accuracy_real", suite.MetricName("discriminator_accuracy_real")),
-    ],
-)
-def test_the_parts_of_a_name(name: str, expected: suite.MetricName) -> None:
-    assert suite.parts(name) == expected
 
 
 def test_other_scores_and_other_extractors_that_say_the_opposite_are_named() -> None:
@@ -116,8 +101,8 @@ def test_runs_that_learned_nothing_are_never_better() -> None:
     found = conclusions.of(rows({FRECHET: {"low": low, "high": high, "good": BAD}}))
     assert told(found) == [("no verdict possible", "nothing learned"), ("worse", ""), ("worse", "")]
     assert [one.configuration for one in found.unlearned] == ["low", "high"]
-    ways = {one.configuration: one.way for one in found.learning}
-    assert ways["low"] == pytest.approx(0.018, abs=0.001) and ways["good"] == pytest.approx(0.389, abs=0.001)
+    shares = {one.configuration: one.share for one in found.learning}
+    assert shares["low"] == pytest.approx(0.018, abs=0.001) and shares["good"] == pytest.approx(0.389, abs=0.001)
     said = " ".join(conclusions.sentences(found))
     assert f"no verdict on low and high by {FRECHET}: nothing has been learned yet" in said
     assert "nothing has been learned yet by low (97.05), high (110.1)" in said and "use a longer budget" in said
@@ -128,26 +113,6 @@ def test_learning_nothing_is_seen_by_the_distance_when_another_score_decides() -
     study = rows({FRECHET: {"low": low, "high": high}, COVERAGE: {"low": (0.01, 0.012, 0.011), "high": (0, 0, 0.0001)}})
     coverage = conclusions.Decision(COVERAGE, results.values(study, COVERAGE), "higher", None, "share")
     assert told(conclusions.of(study, coverage)) == [("no verdict possible", "nothing learned")]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "floor", "ceiling", "error", "expected"),
-    [
-        (FRECHET, 112.0, 0.04, 112.0, 0.1, 0.0),
-        (FRECHET, 100.0, 0.04, 112.0, 7.0, 0.0),  # within two standard errors of its start
-        (FRECHET, 0.04, 0.04, 112.0, 0.001, 1.0),
-        (FRECHET, (0.04 * 112) ** 0.5, 0.04, 112.0, 0.01, 0.5),  # half of the way by factors
-        (COVERAGE, 0.45, 0.9, 0.0, 0.01, 0.5),
-        (PRECISION, 0.5, 0.87, 0.95, 0.01, None),  # noise is no worse than real images
-        ("two_sample_1nn_garment_test", 0.9, 0.5, 1.0, 0.01, None),
-        (FRECHET, 5.0, None, 112.0, 0.01, None),
-    ],
-)
-def test_the_way_from_nothing_to_real_images(
-    name: str, value: float, floor: float | None, ceiling: float | None, error: float, expected: float | None
-) -> None:
-    found = baselines.way(name, value, floor, ceiling, error)
-    assert found == (None if expected is None else pytest.approx(expected))
 
 
 def doubts(study: Mapping[str, Mapping[str, Sequence[float | None]]], **shown: int) -> list[str]:

@@ -267,10 +267,10 @@ def test_one_pair_has_a_difference_and_no_p_value() -> None:
     assert (empty.mean, empty.p_value, empty.means, empty.left_out) == (None, None, (None, 3.0), (0,))
 
 
-def test_a_wrong_direction_and_a_missing_floor_are_told() -> None:
+def test_a_wrong_direction_and_a_missing_target_are_told() -> None:
     with pytest.raises(ModisteError, match="not 'best'"):
         statistics.compare(runs(1.0), runs(2.0), better="best")
-    with pytest.raises(ModisteError, match="needs the floor, not None"):
+    with pytest.raises(ModisteError, match="needs theirs, not None"):
         statistics.verdicts({"a": runs(1.0), "b": runs(2.0)}, better="near")
 
 

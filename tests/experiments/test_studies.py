@@ -137,9 +137,9 @@ def test_a_study_from_file_to_table(file: Path, here: list[str], tmp_path: Path)
     assert len({row["protocol_hash"] for row in table}) == 1 and table[0]["protocol_hash"]
     record = records.read(out / "runs" / order[-1] / "metrics.json")
     last = {row["score"]: row for row in table if (row["configuration"], row["seed"]) == ("lr_generator-0.002", "1")}
-    assert last.keys() == record["scores"].keys()
-    for name, score in record["scores"].items():
-        assert float(last[name]["value"]) == score["value"] and last[name]["better"] == score["better"]
+    assert last.keys() == record.scores.keys()
+    for name, score in record.scores.items():
+        assert float(last[name]["value"]) == score.value and last[name]["better"] == score.better
     for row in table:
         assert int(row["images"]) == 160 and float(row["seconds"]) > 0
         assert float(row["gflop"]) == pytest.approx(160 * folder.plan["runs"][0]["gflop_per_image"], rel=0.01)
@@ -158,10 +158,10 @@ def test_seed_k_is_the_same_for_every_configuration(file: Path, here: list[str],
     first = {path.parent.parent.name: path.read_bytes() for path in out.glob("runs/*/samples/000000000.png")}
     assert first["lr_generator-0.0001-seed0"] == first["lr_generator-0.002-seed0"]
     assert first["lr_generator-0.0001-seed0"] != first["lr_generator-0.0001-seed1"]
-    protocols = [records.read(path)["protocol"] for path in out.glob("runs/*/metrics.json")]
+    protocols = [records.read(path).protocol for path in out.glob("runs/*/metrics.json")]
     assert len(protocols) == 4
-    assert {protocol["generator"]["seeds"] for protocol in protocols} == {"0 to 49"}
-    assert len({protocol["seed"] for protocol in protocols}) == 1
+    assert {protocol.generator["seeds"] for protocol in protocols} == {"0 to 49"}
+    assert len({protocol.seed for protocol in protocols}) == 1
 
 
 def test_finished_runs_are_reused_and_seeds_can_be_added(file: Path, here: list[str], tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_finished_runs_are_reused_and_seeds_can_be_added(file: Path, here: list[
         start = (last / "manifest.json").read_text()
         modiste.study(out, console=QUIET)
         assert here[-1] == last.name and (last / "manifest.json").read_text() == start
-        assert records.read(last / "metrics.json")["scores"] == record["scores"]
+        assert json.loads((last / "metrics.json").read_text())["scores"] == record["scores"]
     assert len(here) == 6
 
 

@@ -28,6 +28,7 @@ from modiste.config import Data, Network, Recipe, Train
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
+from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import model as exported_model
 from modiste.networks.build import Shape, build_generator
 from modiste.networks.layers import SelfAttention
@@ -145,15 +146,15 @@ def blocks(card: str, language: str) -> list[str]:
 
 def measure(run: Path, name: str = "metrics.json", weights: str | None = None) -> None:
     """A record as evaluate writes it, of one score, on these weights."""
-    facts = sources.open_source(run, count=1).facts
+    facts = sources.open_source(run, EvaluateOptions(count=1)).facts
     reference = {"data": "closet test", "count": 200}
     extractor = {"extractor": "garment judge", "hash": "0123"}
-    score = {"value": 12.5, "uncertainty": 0.25, "floor": 1.5, "ceiling": 97.0, "better": "lower", "details": {}}
+    score = {"value": 12.5, "uncertainty": 0.25, "real": 1.5, "trivial": 97.0, "better": "lower", "details": {}}
     record = {
-        "format": 1,
+        "format": 2,
         "subject": {"name": "small", **facts, "hash": weights or facts["hash"]},
-        "protocol": {"reference": reference, "generated": 50, "floor_count": 40, "floor": "closet heldout",
-                     "ceiling": "noise", "pixels": "uint8", "extractors": {"garment": extractor}},
+        "protocol": {"reference": reference, "generated": 50, "real_count": 40, "real": "closet heldout",
+                     "trivial": "noise", "pixels": "uint8", "extractors": {"garment": extractor}},
         "scores": {"frechet_garment_50": score},
         "alarms": ["classes that are hardly ever made: Bag"],
     }  # fmt: skip
@@ -178,8 +179,8 @@ def test_the_folder_and_the_model_hold_what_they_should(made: Path, exported: Pa
 
 
 def test_evaluate_reads_it_as_the_same_generator(made: Path, exported: Path) -> None:
-    own = sources.open_source(made, count=70).images
-    theirs = sources.open_source(exported / "generator.onnx", count=70)
+    own = sources.open_source(made, EvaluateOptions(count=70)).images
+    theirs = sources.open_source(exported / "generator.onnx", EvaluateOptions(count=70))
     assert not theirs.warnings and theirs.images.class_names == own.class_names
     assert (theirs.images.labels == own.labels).all()
     assert np.abs(theirs.images.pixels.astype(int) - own.pixels).max() <= 1
@@ -193,7 +194,7 @@ def test_evaluate_asks_where_the_data_is_that_only_a_path_names(run: Path, close
     with pytest.raises(UsageError, match=r"generator learned from closet\.npz; say with --data where that data set is"):
         modiste.evaluate(run / "onnx" / "generator.onnx", count=20)
     record = modiste.evaluate(run / "onnx" / "generator.onnx", count=20, data_name=str(closet))
-    assert record["protocol"]["reference"]["data"] == "closet test"
+    assert record.protocol.reference.data == "closet test"
     told = (run / "onnx" / "generator.metrics.json").read_text()
     assert call("export", run, "--onnx")[0] == 0  # the same model again: what was measured of it holds
     assert (run / "onnx" / "generator.metrics.json").read_text() == told

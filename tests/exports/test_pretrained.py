@@ -25,6 +25,7 @@ from modiste import files as safe_files
 from modiste.config import Data, Evaluate, Network, Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
+from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import model
 from modiste.networks.build import Shape, build_generator
 from modiste.sampling import generators
@@ -92,13 +93,13 @@ def names(folder: Path) -> list[str]:
 
 def measure(folder: Path, name: str = "metrics.json", weights: str | None = None) -> None:
     """A record as evaluate writes it, of one score, on the folder's weights."""
-    facts = sources.open_source(folder, count=1).facts
-    score = {"value": 12.5, "uncertainty": 0.25, "floor": 1.5, "ceiling": 97.0, "better": "lower", "details": {}}
-    protocol = {"reference": {"data": "closet test", "count": 200}, "generated": 50, "floor_count": 40,
-                "floor": "closet heldout", "ceiling": "noise", "pixels": "uint8",
+    facts = sources.open_source(folder, EvaluateOptions(count=1)).facts
+    score = {"value": 12.5, "uncertainty": 0.25, "real": 1.5, "trivial": 97.0, "better": "lower", "details": {}}
+    protocol = {"reference": {"data": "closet test", "count": 200}, "generated": 50, "real_count": 40,
+                "real": "closet heldout", "trivial": "noise", "pixels": "uint8",
                 "extractors": {"garment": {"extractor": "garment judge", "hash": "0123"}}}  # fmt: skip
     subject = {"name": folder.name, **facts, "hash": weights or facts["hash"]}
-    record = {"format": 1, "subject": subject, "protocol": protocol, "scores": {"frechet_garment_50": score}}
+    record = {"format": 2, "subject": subject, "protocol": protocol, "scores": {"frechet_garment_50": score}}
     safe_files.write_json(folder / name, record)
 
 
@@ -223,9 +224,9 @@ def test_only_such_a_folder_is_replaced(made: Path, packed: Path, run: Path, tmp
 
 
 def test_a_record_says_that_the_weights_were_rounded(made: Path, packed: Path) -> None:
-    facts = sources.open_source(packed, count=2).facts
+    facts = sources.open_source(packed, EvaluateOptions(count=2)).facts
     assert facts["kept_as"] == "float16" and facts["images_shown"] == 160
-    assert "kept_as" not in sources.open_source(made, count=2).facts
+    assert "kept_as" not in sources.open_source(made, EvaluateOptions(count=2)).facts
 
 
 # the word
@@ -235,7 +236,7 @@ def test_the_one_that_ships_is_measured_and_says_so_in_its_card() -> None:
     run = runs.open_run("pretrained")
     digest = hashlib.sha256((run.path / "generator.safetensors").read_bytes()).hexdigest()[:16]
     (record,) = model.measurements(run, digest).values()
-    value = record["scores"]["frechet_garment_10k_test"]["value"]
+    value = record.scores["frechet_garment_10k_test"].value
     assert f"{value:.4g}" in (run.path / "README.md").read_text(encoding="utf-8")
 
 
@@ -254,7 +255,7 @@ def test_evaluate_writes_here(shipped: Path, closet: Path, call: Call) -> None:
     record = json.loads(told)
     assert code == 0 and record["subject"]["path"] == "pretrained" and record["subject"]["name"] == "pretrained"
     assert record["written"] == "runs/modiste-pretrained/metrics.json" and Path(record["written"]).is_file()
-    assert "discriminator_accuracy" in record["not_measured"]
+    assert "discriminator_accuracy_real" in record["not_measured"]
 
 
 def test_export_writes_here(shipped: Path, call: Call) -> None:
@@ -285,7 +286,7 @@ def test_a_run_of_that_name_comes_first(shipped: Path, made: Path, call: Call) -
     mine.mkdir()
     (mine / "weights.txt").write_text("a folder that is no run")
     assert runs.open_run("pretrained").shipped
-    (warning,) = sources.open_source("pretrained", count=2).warnings
+    (warning,) = sources.open_source("pretrained", EvaluateOptions(count=2)).warnings
     assert "the pretrained that lies here" in warning
 
 

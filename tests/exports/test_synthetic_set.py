@@ -26,6 +26,7 @@ from modiste.data.images import Images, content_digest
 from modiste.data.sets import CLASS_NAMES, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
+from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import synthetic_set
 from modiste.networks.build import Shape
 from modiste.provenance import c2pa, verify
@@ -198,7 +199,7 @@ def test_every_format_is_balanced_marked_and_carded(
     assert done.card == (tmp_path / "deep" / f"{KINDS[kind]}.md" if kind in writers.SINGLE else done.out / "README.md")
     card = card_of(done)
     run = runs.open_run(made)
-    manifest, weights = run.read_manifest(), sources.open_source(made, count=1).facts["hash"]
+    manifest, weights = run.read_manifest(), sources.open_source(made, EvaluateOptions(count=1)).facts["hash"]
     row = f"| {'Trouser' if kind == 'folder' else 1} | Trouser | 3 |"
     for part in (manifest.recipe_hash, weights, manifest.data.digest, "Run `small`", "Seeds: 0 to 29",
                  "Truncation: none", "modiste evaluate small", row, "Watermark: none",
@@ -271,12 +272,13 @@ def record_of(run: Path, **facts: Any) -> dict[str, Any]:
     """A record as evaluate writes it, of one score, on the run's last weights."""
     reference = {"data": "closet test", "count": 200}
     extractor = {"extractor": "garment judge", "hash": "0123"}
-    score = {"value": 12.5, "uncertainty": 0.25, "floor": 1.5, "ceiling": 97.0, "better": "lower", "details": {}}
+    score = {"value": 12.5, "uncertainty": 0.25, "real": 1.5, "trivial": 97.0, "better": "lower", "details": {}}
+    source = sources.open_source(run, EvaluateOptions(count=1))
     return {
-        "format": 1,
-        "subject": {**sources.open_source(run, count=1).facts, "name": "small", "warnings": [], **facts},
-        "protocol": {"reference": reference, "generated": 500, "floor": "closet heldout", "floor_count": 300,
-                     "ceiling": "noise", "pixels": "uint8", "extractors": {"garment": extractor}},
+        "format": 2,
+        "subject": {**source.facts, "name": "small", "warnings": [], **facts},
+        "protocol": {"reference": reference, "generated": 500, "real": "closet heldout", "real_count": 300,
+                     "trivial": "noise", "pixels": "uint8", "extractors": {"garment": extractor}},
         "scores": {"frechet_garment_500_test": score},
         "alarms": ["classes that are hardly ever made: Bag"],
         "not_measured": {},

@@ -14,7 +14,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from modiste.metrics.baselines import centre, normalised
 from modiste.plotting import charts, figures
 from modiste.plotting.charts import Bar
 from modiste.reports import render
@@ -185,23 +184,3 @@ def test_black_takes_the_colour_of_the_page_and_the_same_chart_the_same_bytes() 
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment, timeout=120)
     assert found.stdout == drawn
-
-
-@pytest.mark.parametrize(
-    ("value", "logarithmic", "expected"),
-    [(0.1, False, 1.0), (1.1, False, 0.0), (0.6, False, 0.5), (9.0, False, 0.0), (0.1, True, 1.0), (0.01, True, 1.0)],
-)
-def test_normalised_scores_run_from_trivial_to_real(value: float, logarithmic: bool, expected: float) -> None:
-    assert normalised(value, 0.1, 1.1, logarithmic=logarithmic, least=0.01) == pytest.approx(expected)
-
-
-def test_distances_count_by_factors_and_no_floor_lies_below_what_can_be_told() -> None:
-    assert normalised(1.0, 0.01, 100.0, logarithmic=True, least=1e-9) == pytest.approx(0.5)
-    assert normalised(0.001, -0.5, 10.0, logarithmic=True, least=0.001) == 1.0
-
-
-def test_a_ceiling_above_the_floor_does_not_turn_a_spoke_round() -> None:
-    assert centre(0.9, 0.1, "higher") == 0.1 and centre(0.04, 112.0, "lower") == 112.0
-    start = centre(0.87, 0.95, "higher")  # precision
-    poor, good = (normalised(value, 0.87, start, logarithmic=False, least=1e-9) for value in (0.03, 0.86))
-    assert poor < 0.05 and good > 0.95

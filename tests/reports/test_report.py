@@ -10,6 +10,7 @@ import shutil
 import sys
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +25,11 @@ from modiste import cli, config, runs
 from modiste import files as safe_files
 from modiste.config import Data, Network, Recipe, Train
 from modiste.errors import UsageError
-from modiste.evaluation import records
+from modiste.evaluation import records, score_tables
 from modiste.evaluation.evaluate import evaluate
+from modiste.evaluation.records import Protocol, Record, ReferenceFacts, ScoreEntry
 from modiste.experiments import conclusions, results
+from modiste.metrics.metric_names import MetricName
 from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.reports import galleries, inputs, methods, phrases, pictures, render, report, summary
@@ -101,11 +104,12 @@ def study_of(made: Path, folder: Path, effects: dict[str, tuple[float, ...]], fa
             copy = folder_of(folder, "runs") / f"{name}-seed{seed}"
             shutil.copytree(made, copy)
             record = records.read(copy / "metrics.json")
-            for score, facts in record["scores"].items():
-                if score.startswith("frechet"):  # so short a training has learned nothing; let these have
-                    facts["value"] = 0.05 * facts["ceiling"] * factor
-                rows.append({**row, "score": score, "value": facts["value"], "better": facts["better"]})
-            records.write(copy / "metrics.json", record)
+            scores = dict(record.scores)
+            for name, score in scores.items():
+                if score.kind.startswith("frechet"):  # so short a training has learned nothing; let these have
+                    scores[name] = replace(score, value=0.05 * score.trivial * factor)
+                rows.append({**row, "score": name, "value": scores[name].value, "better": score.better})
+            records.write(copy / "metrics.json", replace(record, scores=scores))
     safe_files.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -137,8 +141,8 @@ def test_a_run_in_its_order(written: report.Written) -> None:
                        "features", "stability", "method"]  # fmt: skip
     text = shown(written.html)
     record = records.read(run / "metrics.json")
-    for row in records.rows(record):
-        assert row["score"] in text and row["value"] in text
+    for name, value, *_ in score_tables.rows(record):
+        assert name in text and value in text
     assert "was shown 320 images" in text and "320 images shown" in text
     assert "another seed would differ, it cannot tell" in text
     assert "modiste evaluate" in text and str(runs.Run(run).read_manifest().torch) in text
@@ -213,10 +217,10 @@ def test_a_run_that_was_not_measured_says_what_to_type_and_measures_nothing(run:
 def test_a_record_of_other_weights_or_other_images_is_not_shown_as_the_runs(run: Path) -> None:
     record = records.read(run / "metrics.json")
     for changed in (
-        {"subject": {**record["subject"], "hash": "0" * 16}},
-        {"protocol": {**record["protocol"], "generator": {**record["protocol"]["generator"], "truncation": 0.5}}},
+        replace(record, source={**record.source, "hash": "0" * 16}),
+        replace(record, protocol=replace(record.protocol, generator={**record.protocol.generator, "truncation": 0.5})),
     ):
-        records.write(run / "metrics.json", {**record, **changed})
+        records.write(run / "metrics.json", changed)
         (member,) = inputs.open_path(run).members
         assert member.record is None and "other weights" in member.reason
         (block, *_) = summary.not_measured(inputs.open_path(run))
@@ -229,7 +233,7 @@ def test_a_run_of_a_study_that_was_evaluated_otherwise_waits_to_be_measured(made
     study = study_of(made, tmp_path / "study", {"good": (1.0, 1.0), "bad": (9.0, 9.0)}, None)
     place = study / "runs" / "good-seed1" / "metrics.json"
     record = records.read(place)
-    record["protocol"]["generator"]["batch_norm"] = "standing statistics of 100 batches of 64"
+    record.protocol.generator["batch_norm_statistics"] = "standing"
     records.write(place, record)
     members = {(one.path.name, one.status, one.record is None) for one in inputs.open_path(study).members}
     assert ("good-seed1", "not measured yet", True) in members and ("good-seed0", "finished", False) in members
@@ -347,7 +351,7 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
     study = study_of(made, tmp_path / "study", effects, ("twin", 3))
     written = report.write(study)
     table = written.report.summary
-    assert [row[0] for row in table.rows][2:] == ["bad", "real images (floor)", "learned nothing (ceiling)"]
+    assert [row[0] for row in table.rows][2:] == ["bad", "real images", "trivial"]
     ranks = {str(row[0]): str(row[1]) for row in table.rows}
     assert ranks["good"].endswith("a") and ranks["bad"].endswith("b")
     text = shown(written.html)
@@ -366,16 +370,28 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
 
 def test_the_alarms_of_a_study_are_a_line_for_each_kind(made: Path, tmp_path: Path) -> None:
     study = study_of(made, tmp_path / "study", {"calm": (1.0, 1.0), "loud": (1.0, 1.0), "odd": (1.0, 1.0)}, ("odd", 1))
-    said = {
-        ("loud", 0): ["classes that are hardly ever made: coat", "7 images are exact copies of training images"],
-        ("loud", 1): ["classes that are hardly ever made: coat, bag"],
-        ("odd", 0): ["classes that are hardly ever made: bag"],
-        ("calm", 0): [],
-        ("calm", 1): [],
+    missing_and_copies = {
+        ("loud", 0): (["coat"], 7),
+        ("loud", 1): (["coat", "bag"], 0),
+        ("odd", 0): (["bag"], 0),
+        ("calm", 0): ([], 0),
+        ("calm", 1): ([], 0),
     }
-    for (name, seed), alarms in said.items():
+    for (name, seed), (missing, exact) in missing_and_copies.items():
         place = folder_of(study, "runs") / f"{name}-seed{seed}" / "metrics.json"
-        records.write(place, {**records.read(place), "alarms": alarms})
+        record = records.read(place)
+        shares = [0.0 if label in missing else 0.1 for label in record.protocol.reference.class_names]
+        details = {
+            "class_balance_tv": {"frequencies": shares, "images": 1000},
+            "near_duplicates_pixels": {"exact": exact, "near": exact, "expected_near": 5.0},
+            "frechet": {},
+        }
+        scores = {
+            full: replace(score, details=details[score.kind])
+            for full, score in record.scores.items()
+            if score.kind in details
+        }
+        records.write(place, replace(record, scores=scores))
     first, _ = answered(inputs.open_path(study))
     doubts, *lists = [block for block in first.blocks if isinstance(block, Bullets)]
     assert len(doubts.items) == 1 and "few images (50 per run)" in doubts.items[0]
@@ -475,8 +491,10 @@ def test_a_report_keeps_the_name_it_is_given(out: str, html: str, tmp_path: Path
 
 @pytest.mark.parametrize(("value", "nothing"), [(100.0, True), (20.0, False)])
 def test_a_run_that_learned_nothing_is_told_so(value: float, nothing: bool) -> None:
-    score = {"value": value, "uncertainty": 0.5, "floor": 0.05, "ceiling": 112.0, "better": "lower"}
-    assert ("nothing has been learned yet" in phrases.about_one({"frechet_garment_10k_test": score})) == nothing
+    name = MetricName("frechet", "garment", 10_000, "test")
+    score = ScoreEntry(name, value, 0.5, real=0.05, trivial=112.0)
+    record = Record("run", {}, Protocol(ReferenceFacts("toy test"), 10_000), {str(name): score})
+    assert ("nothing has been learned yet" in phrases.about_one(record)) == nothing
 
 
 def test_groups_beyond_z_have_letters_of_their_own() -> None:
@@ -488,7 +506,7 @@ def test_the_command_line_prints_the_same_table(run: Path, tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert Path(told["html"]) == tmp_path / "page.html" and Path(told["html"]).is_file()
-    assert [row[0] for row in told["rows"]] == list(records.read(run / "metrics.json")["scores"])
+    assert [row[0] for row in told["rows"]] == list(records.read(run / "metrics.json").scores)
 
 
 def test_a_look_that_cannot_be_had_is_a_sentence(run: Path, closet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -15,6 +15,7 @@ from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
+    from modiste.evaluation.records import Record
     from modiste.metrics.judge import JudgeCard
 
 app = typer.Typer()
@@ -54,85 +55,83 @@ def evaluate(
     markdown: Annotated[bool, Option("--markdown", help="Print the table as Markdown.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure images against real ones: every score with its protocol, floor and ceiling; several things side by side.
+    """Measure images against real ones: every score with its protocol and baselines; several things side by side.
 
     Example: modiste evaluate runs/swift
     """
     from modiste import progress
     from modiste.evaluation import evaluate as evaluation
-    from modiste.evaluation import records
+    from modiste.evaluation import records, score_tables
+    from modiste.evaluation.options import EvaluateOptions
 
     if out and len(what) > 1:
         raise UsageError("--out names one record, and several things are to be measured; leave it out")
+    options = EvaluateOptions(
+        count=count,
+        reference=reference,
+        data_name=data,
+        judge=judge,
+        inception=inception_weights or inception,
+        checkpoint=checkpoint,
+        truncation=truncation,
+        batch_norm=batch_norm,
+        classifier=classifier,
+        audit=audit,
+        seed=seed,
+        out=out,
+    )
     found = []
     for one in what:
         if Path(one).suffix == ".json":
             found.append(records.read(Path(one)))
             continue
         with progress.live_log(Path(one).name) as say:
-            record = evaluation.evaluate(
-                one,
-                count=count,
-                reference=reference,
-                data_name=data,
-                judge=judge,
-                inception=inception_weights or inception,
-                checkpoint=checkpoint,
-                truncation=truncation,
-                batch_norm=batch_norm,
-                classifier=classifier,
-                audit=audit,
-                seed=seed,
-                out=out,
-                say=say,
-            )
-        found.append(record)
+            found.append(evaluation.evaluate_source(one, options, say))
     if audit:
         from modiste.evaluation import audit_tables
 
         audit_tables.check_comparable(found)
     if as_json:
-        print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
+        trees = [{**one.to_json(), **({"written": one.written} if one.written else {})} for one in found]
+        print(json.dumps(trees[0] if len(trees) == 1 else trees, indent=2))
         return
     for record in found:
-        for warning in record["subject"]["warnings"]:
+        for warning in record.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     if len(found) == 1:
         _print_record(found[0], markdown)
     else:
-        print_table(*records.comparison(found), markdown)
-        print(f"\n{records.agreement(found)}")
+        print_table(*score_tables.comparison(found), markdown)
+        print(f"\n{score_tables.agreement(found)}")
     if audit:
         _print_audit(found, markdown)
 
 
-def _print_record(record: dict[str, Any], markdown: bool) -> None:
-    from modiste.evaluation import records
+def _print_record(record: Record, markdown: bool) -> None:
+    from modiste.evaluation import score_tables
 
-    protocol, subject = record["protocol"], record["subject"]
-    reference = protocol["reference"]
-    print(f"{subject['name']}: {protocol['generated']:,} images against {reference['count']:,} of {reference['data']}")
-    rows = records.rows(record)
-    heads = ["score", "value", "floor", "ceiling", "reading", "what it says"]
-    print_table(heads, [list(row.values()) for row in rows], markdown)
-    print("\nfloor: real images, measured alike; ceiling: the worse of noise and the mean image")
-    for name, facts in protocol["extractors"].items():
+    protocol, reference = record.protocol, record.protocol.reference
+    print(f"{record.name}: {protocol.generated:,} images against {reference.count:,} of {reference.data}")
+    print_table(score_tables.HEADS, score_tables.rows(record), markdown)
+    print(f"\n{score_tables.LEGEND}")
+    for name, facts in protocol.extractors.items():
         if "accuracy" in facts:
             print(f"{name}: a {facts['extractor']}, right about {facts['accuracy']:.1%} of real images new to it")
-    for alarm in record["alarms"]:
+    for alarm in record.alarms:
         print(f"alarm: {alarm}")
-    for name, reason in record["not_measured"].items():
-        print(f"not measured: {name}: {reason}")
-    if "written" in record:
-        print(f"wrote {record['written']}")
+    for gap in score_tables.gaps(record.not_measured):
+        print(f"not measured: {gap}")
+    if record.written:
+        print(f"wrote {record.written}")
 
 
-def _print_audit(found: list[dict[str, Any]], markdown: bool) -> None:
+def _print_audit(found: list[Record], markdown: bool) -> None:
     from modiste.evaluation import audit_tables
 
+    audits = audit_tables.check_comparable(found)
     if len(found) == 1:
-        one = found[0]["audit"]
-        print(f"\naudit of {found[0]['subject']['name']} by the {one['protocol']['groups']}, in %:")
+        one = audits[0]
+        print(f"\naudit of {found[0].name} by the {one['protocol']['groups']}, in %:")
         print_table(*audit_tables.per_class(one), markdown)
         print()
         print_table(*audit_tables.disparities(one), markdown)
@@ -145,14 +144,14 @@ def _print_audit(found: list[dict[str, Any]], markdown: bool) -> None:
             print(change)
     for line in audit_tables.LEGEND:
         print(line)
-    for record in found:
-        name = f"{record['subject']['name']}: " if len(found) > 1 else ""
-        for line in audit_tables.memory(record["audit"]):
+    for record, one in zip(found, audits, strict=True):
+        name = f"{record.name}: " if len(found) > 1 else ""
+        for line in audit_tables.memory(one):
             print(f"{name}{line}")
-        for what, reason in record["audit"]["not_measured"].items():
+        for what, reason in one["not_measured"].items():
             print(f"{name}not audited: {what}: {reason}")
-        if "written" in record:
-            print(f"wrote {Path(record['written']).with_name(record['audit']['picture'])}")
+        if record.written:
+            print(f"wrote {Path(record.written).with_name(one['picture'])}")
 
 
 @judge_app.command("train")

@@ -1,7 +1,7 @@
 """The audit: scores class by class and how unequal they are, near-duplicates of training images, and the worst cases.
 
-Real images that are not in the reference go through the same functions, so that every number of the audit has its
-floor. Images of a generator without classes are taken for the class that the judge sees in them.
+Real images that are not in the reference go through the same functions and give every number its real baseline. Images
+of a generator without classes count as the class that the judge sees in them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ MORE, FEWER, ALIKE = (
     "fewer than unseen real images show",
     "as many as unseen real images show",
 )
+ASKED_FOR, SEEN = "class asked for", "class the judge sees"
+"""By which class images are grouped."""
 ALL_KNOWN = "the judge learned from every real image outside of the reference, so none are new to it"
 
 
@@ -264,7 +266,7 @@ def audit(
     images: Images,
     name: str,
     reference: Reference,
-    floor: Images,
+    real: Images,
     unseen: int,
     picture: str,
     generated: bool,
@@ -272,24 +274,25 @@ def audit(
 ) -> tuple[dict[str, Any], bytes]:
     """The audit of these images as JSON values, for a record's key `audit`, and the PNG file that it names `picture`.
 
-    `images` carry labels in the reference's numbering, or none. `floor` are real images that are not in the reference,
-    of which the first `unseen` are new to the judge, too: agreement and frequency have their floor from these, if any.
+    `images` carry labels in the reference's numbering, or none. `real` are images that are not in the reference, of
+    which the first `unseen` are new to the judge, too: the real baselines of agreement and frequency come from these.
     If the images are known to be `generated`, the picture says that it is synthetic in part.
     """
     check(reference)
     say("audit: classes")
     made = features.extract(reference.judge, images)
-    held = features.extract(reference.judge, floor, cached=True)
+    held = features.extract(reference.judge, real, cached=True)
     result: dict[str, Any] = {
-        "protocol": _protocol(reference, floor, unseen, images.labels is not None),
+        "protocol": _protocol(reference, real, unseen, images.labels is not None),
         "classes": list(reference.images.class_names),
-        **_by_class(images, made, reference, floor, held, unseen),
+        **_by_class(images, made, reference, real, held, unseen),
         "memory": {},
         "not_measured": {} if images.labels is not None else {AGREEMENT: "the images come without labels"},
         "picture": picture,
     }
     if not unseen:
-        result["not_measured"]["floors of frequency, label_agreement"] = ALL_KNOWN
+        reason = f"no real baseline: {ALL_KNOWN}"
+        result["not_measured"] = {FREQUENCY: reason, AGREEMENT: reason, **result["not_measured"]}
     spaces: dict[str, Nearness] = {}
     if reference.memory is None:
         result["not_measured"]["memory"] = reference.no_memory
@@ -304,19 +307,19 @@ def audit(
 
 
 def _by_class(
-    images: Images, made: Features, reference: Reference, floor: Images, held: Features, unseen: int
+    images: Images, made: Features, reference: Reference, others: Images, held: Features, unseen: int
 ) -> dict[str, Any]:
-    """The numbers of images per class, and per score its values with floors and their disparity."""
+    """Images per class, and per score the values and disparity of these and of real images."""
     classes, asked = reference.classes, images.labels is not None
     real, real_labels = reference.features[reference.judge.name].vectors, reference.images.labels
-    assert real_labels is not None and floor.labels is not None  # see `check`; all parts of a data set are labelled
-    predicted, held_predicted, new = verdicts(made), verdicts(held), floor.labels[:unseen]
+    assert real_labels is not None and others.labels is not None  # see `check`; all parts of a data set are labelled
+    predicted, held_predicted, new = verdicts(made), verdicts(held), others.labels[:unseen]
     groups = predicted if images.labels is None else images.labels
-    held_groups = floor.labels if asked else held_predicted
+    held_groups = others.labels if asked else held_predicted
     found = verdict_scores(predicted, images.labels, classes)
     found |= manifold_by_class(real, real_labels, made.vectors, groups, classes=classes)
-    floors = verdict_scores(held_predicted[:unseen], new if asked else None, classes)
-    floors |= manifold_by_class(real, real_labels, held.vectors, held_groups, classes=classes)
+    of_real = verdict_scores(held_predicted[:unseen], new if asked else None, classes)
+    of_real |= manifold_by_class(real, real_labels, held.vectors, held_groups, classes=classes)
     due, new_due = _shares(real_labels if images.labels is None else images.labels, classes), _shares(new, classes)
     rows: dict[str, Any] = {}
     unequal: dict[str, Any] = {}
@@ -324,12 +327,12 @@ def _by_class(
         rows[key] = {
             "values": [None if score is None else score.value for score in found[key]],
             "uncertainties": [None if score is None else score.uncertainty for score in found[key]],
-            "floors": [None if score is None else score.value for score in floors[key]],
+            "real": [None if score is None else score.value for score in of_real[key]],
         }
-        one, other = _disparity(key, found[key], due, len(images)), _disparity(key, floors[key], new_due, unseen)
-        unequal[key] = one and {**asdict(one), "floor": other and other.index}
-    seen = rows[FREQUENCY]["floors"]  # of real images in other shares: what is seen of each class, at the shares due
-    rows[FREQUENCY]["floors"] = [f * d / n if n else None for f, d, n in zip(seen, due, new_due, strict=True)]
+        one, other = _disparity(key, found[key], due, len(images)), _disparity(key, of_real[key], new_due, unseen)
+        unequal[key] = one and {**asdict(one), "real": other and other.index}
+    seen = rows[FREQUENCY]["real"]  # of real images in other shares: what is seen of each class, at the shares due
+    rows[FREQUENCY]["real"] = [f * d / n if n else None for f, d, n in zip(seen, due, new_due, strict=True)]
     rows[FREQUENCY]["due"] = due
     return {"images": np.bincount(groups, minlength=classes).tolist(), "scores": rows, "disparity": unequal}
 
@@ -345,18 +348,18 @@ def _disparity(key: str, row: Sequence[Score | None], due: Sequence[float], coun
     return disparity(values, [None if score is None else score.uncertainty for score in row])
 
 
-def _protocol(reference: Reference, floor: Images, unseen: int, asked: bool) -> dict[str, Any]:
+def _protocol(reference: Reference, real: Images, unseen: int, asked: bool) -> dict[str, Any]:
     """How the audit was made; two audits stand side by side if they agree in this."""
     return {
-        "groups": "class asked for" if asked else "class the judge sees",
+        "groups": ASKED_FOR if asked else SEEN,
         "due": "shares asked for" if asked else "shares of the reference",
         "judge": reference.judge.name,
         "k_precision": K_PRECISION,
         "k_coverage": K_COVERAGE,
         "disparity": "coefficient of variation over classes",
-        "floor": floor.name,
-        "floor_count": len(floor),
-        "floor_count_new_to_the_judge": unseen,
+        "real": real.name,
+        "real_count": len(real),
+        "real_count_new_to_the_judge": unseen,
         "near_copies": f"nearest training image within percentile {memorisation.NEAR_PERCENTILE:g} of unseen real ones",
         "verdict": f"Fisher's exact test at {LEVEL}",
     }

@@ -1,7 +1,7 @@
-"""What is judged: the images of a run, a checkpoint, an .npz file, a folder of pictures by any tool, or an ONNX model.
+"""Sources of images to evaluate: a run, a checkpoint, an .npz file, a folder of pictures by any tool, an ONNX model.
 
-Images of other tools are taken as they are, never rescaled to their own darkest and brightest value; what looks as if
-it had lost something on the way (compression, brightness, range) is told in a sentence.
+Images of other tools are never rescaled to their own darkest and brightest value; a warning names what looks as if it
+had lost something (compression, brightness, range).
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +25,8 @@ from modiste.data.images import Images, Pixels, content_digest, drawn_subset, to
 from modiste.data.proportions import class_counts, even_labels, is_skewed, label_of
 from modiste.data.sets import remarks
 from modiste.errors import ModisteError, UsageError
+from modiste.evaluation.options import EvaluateOptions
 from modiste.sampling import generators, onnx_models
-
-Checkpoint = Literal["last", "best"]
 
 KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
 IMAGE_KEYS = (*keys.CUSTOMARY["images"]["train"], *keys.CUSTOMARY["images"]["test"], "arr_0")
@@ -40,7 +38,7 @@ RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
 
 @dataclass(frozen=True)
 class Source:
-    """Images to be judged, with what the record says of where they come from."""
+    """Images to evaluate, with the facts that the record has about them."""
 
     name: str
     images: Images
@@ -56,7 +54,7 @@ class Source:
 
 
 class Origin(NamedTuple):
-    """What is known of a subject before its images are made or read."""
+    """What is known of a source before its images are made or read."""
 
     name: str
     run: runs.Run | None
@@ -65,7 +63,7 @@ class Origin(NamedTuple):
 
 
 def origin(what: str | Path) -> Origin:
-    """The run that WHAT is or lies in, or the data that it names; `open_subject` says what cannot be judged."""
+    """The run that WHAT is or lies in, or the data that it names; `open_source` refuses what cannot be evaluated."""
     path = readers.expanded(what)
     if run := runs.find_run(path):
         return Origin(run.path.absolute().name, run, None)
@@ -85,53 +83,46 @@ def _folder_of(checkpoint: Path) -> Path:
     return folder.parent if checkpoint.suffix == ".pt" else folder
 
 
-def open_source(
-    what: str | Path,
-    *,
-    count: int,
-    checkpoint: Checkpoint = "last",
-    seed: int = 0,
-    truncation: float | None = None,
-    batch_norm: generators.Statistics = "running",
-    like: Images | None = None,
-) -> Source:
-    """The images that stand for WHAT: a run folder, a checkpoint, an .npz file, a folder of pictures, an ONNX model.
+def open_source(what: str | Path, options: EvaluateOptions, *, like: Images | None = None) -> Source:
+    """The images of WHAT: a run folder, a checkpoint, an .npz file, a folder of pictures, an ONNX model.
 
     A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
-    share a noise; it is asked for its classes as often as they are in `like`, the images that it is compared with, and
-    in turn where that has none. From a file or folder with more than `count` images so many are drawn without
-    replacement, the same share of each class where there are labels; `seed` chooses which. One with fewer is used
-    whole, with a warning. `truncation` and `batch_norm` say how a run's generator is sampled, see `sample.load`.
+    share a noise; each of its classes comes as often as in `like`, the images that it is compared with, and in turn
+    where that has none. From a file or folder with more than `count` images so many are drawn without replacement, the
+    same share of each class where there are labels; `seed` chooses which. One with fewer is used whole, with a warning.
     """
-    path = readers.expanded(what)
-    from_run = partial(_from_run, truncation=truncation, batch_norm=batch_norm, like=like)
+    path, count, seed = readers.expanded(what), options.count, options.seed
     if count < 1 or seed < 0:
         raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
     run = runs.find_run(path)
     if run is None and not path.exists():
         raise UsageError(f"{path} does not exist; give {KINDS}")
-    seeds = range(seed * count, (seed + 1) * count)
-    if (truncation is not None or batch_norm != "running") and not (run or path.suffix in CHECKPOINT_FILES):
+    of_run = run is not None or path.suffix in CHECKPOINT_FILES
+    if (options.truncation is not None or options.batch_norm != "running") and not of_run:
         raise UsageError(
             f"truncation and batch-norm statistics are a run's to choose, and {path} is none; leave them out"
         )
     if run:
-        return from_run(run, checkpoint, seeds, kind="run", path=path)
-    if checkpoint != "last":
-        raise UsageError(f"checkpoint {checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
+        return _from_run(run, options.checkpoint, "run", path, options, like)
+    if options.checkpoint != "last":
+        raise UsageError(f"checkpoint {options.checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
     if path.is_dir():
         return _from_folder(path, count, seed)
     if readers.is_npz(path):
         return _from_npz(path, count, seed)
     if path.suffix == ".onnx":
-        return _from_onnx(path, seeds, like)
+        return _from_onnx(path, _seeds(options), like)
     if path.suffix in CHECKPOINT_FILES:
         folder = _folder_of(path)
         if not runs.exists(folder):
             raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
         inside = str(path.absolute().relative_to(folder))
-        return from_run(runs.Run(folder), inside, seeds, kind="checkpoint", path=path)
-    raise UsageError(f"{path} is not a kind of file that can be judged; give {KINDS}")
+        return _from_run(runs.Run(folder), inside, "checkpoint", path, options, like)
+    raise UsageError(f"{path} is not a kind of file that can be evaluated; give {KINDS}")
+
+
+def _seeds(options: EvaluateOptions) -> range:
+    return range(options.seed * options.count, (options.seed + 1) * options.count)
 
 
 def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
@@ -207,31 +198,31 @@ def shares(labels: NDArray[np.int64] | None, class_names: tuple[str, ...], like:
     return IN_EQUAL_SHARES if even_labels(wanted) else AS_IN_REFERENCE
 
 
-def unevenness(subject: Source, classes: str, real: Images) -> list[str]:
+def unevenness(source: Source, classes: str, real: Images) -> list[str]:
     """A sentence where the classes come in other shares than in the reference, by the words of `shares`."""
     if classes in (IN_EQUAL_SHARES, AS_IN_REFERENCE):
         return []
-    return [f"the classes of {subject.name} come otherwise than in {real.name} ({classes}), which is part of every "
+    return [f"the classes of {source.name} come otherwise than in {real.name} ({classes}), which is part of every "
             "distance; make or choose as many of each class as there"]  # fmt: skip
 
 
-def unlike(subject: Source, real: Images, named: bool) -> list[str]:
+def unlike(source: Source, real: Images, named: bool) -> list[str]:
     """A sentence where images look like those of another data set than the reference, or lack or lose its colours.
 
     UsageError for colour against grey where no data set was named. A run, and an ONNX model that says what it learned
     from, need no sentence for another size.
     """
-    made, here = subject.images.pixels, real.pixels
-    if named or "data" in subject.facts:
+    made, here = source.images.pixels, real.pixels
+    if named or "data" in source.facts:
         if _coloured(made) and here.shape[1] == 1:
-            return [f"{subject.name} has images in colour and {real.name} grey ones: they are measured as grey ones, "
+            return [f"{source.name} has images in colour and {real.name} grey ones: they are measured as grey ones, "
                     "and nothing is said of their colours"]  # fmt: skip
         if made.shape[1] == 1 and here.shape[1] == 3:
-            return [f"{subject.name} has grey images and {real.name} images in colour, which they are measured against"]
+            return [f"{source.name} has grey images and {real.name} images in colour, which they are measured against"]
         return []
     if made.shape[1:] == here.shape[1:]:
         return []
-    looks, there = f"{subject.name} has {_kind(made)} images", f"{real.name}, {_kind(here)}"
+    looks, there = f"{source.name} has {_kind(made)} images", f"{real.name}, {_kind(here)}"
     if made.shape[1] > here.shape[1]:
         raise UsageError(f"{looks}, which are not of the kind of {there}; name the data set they imitate with --data")
     return [f"{looks} and is measured against {there}; if they imitate another data set, name it with --data"]
@@ -270,18 +261,10 @@ def _hash(file: Path) -> str:
 
 
 def _from_run(
-    run: runs.Run,
-    checkpoint: str,
-    seeds: range,
-    *,
-    kind: str,
-    path: Path,
-    truncation: float | None,
-    batch_norm: generators.Statistics,
-    like: Images | None,
+    run: runs.Run, checkpoint: str, kind: str, path: Path, options: EvaluateOptions, like: Images | None
 ) -> Source:
     file = run.path / generators.CHECKPOINTS.get(checkpoint, checkpoint)
-    generator, content_hash = _loaded(run, checkpoint, batch_norm, file)
+    generator, content_hash = _loaded(run, checkpoint, options.batch_norm, file)
     recipe, manifest, warnings = run.read_recipe(), run.read_manifest(), []
     facts: dict[str, Any] = {
         "checkpoint": file.name,
@@ -291,7 +274,8 @@ def _from_run(
     }
     if generators.batch_norms(generator.network):
         standing = f"standing statistics of {generators.STANDING_BATCHES} batches of {generators.CHUNK}"
-        facts["batch_norm"] = standing if batch_norm == "standing" else "running statistics"
+        facts["batch_norm"] = standing if options.batch_norm == "standing" else "running statistics"
+        facts["batch_norm_statistics"] = options.batch_norm
     shown = images_shown(run, file)
     if shown is not None:
         facts["images_shown"] = shown
@@ -307,11 +291,12 @@ def _from_run(
     counts = counts_of(generator.class_names, like)
 
     def make(seeds: range) -> Images:
-        return generator.sample_set(seeds=seeds, truncation=truncation, class_counts=counts)
+        return generator.sample_set(seeds=seeds, truncation=options.truncation, class_counts=counts)
 
-    images = make(seeds)
-    facts |= _noise(seeds, images, counts) | ({} if truncation is None else {"truncation": truncation})
-    return replace(_subject(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
+    images = make(_seeds(options))
+    facts |= _noise(_seeds(options), images, counts)
+    facts |= {} if options.truncation is None else {"truncation": options.truncation}
+    return replace(_source(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
 
 
 def images_shown(run: runs.Run, file: Path) -> int | None:
@@ -347,7 +332,7 @@ def _from_onnx(path: Path, seeds: range, like: Images | None) -> Source:
     facts: dict[str, Any] = {"hash": generator.fingerprint, **_noise(seeds, images, counts)}
     if generator.data:
         facts["data"] = generator.data
-    return _subject("onnx", path, path.stem, images, facts, [*generator.warnings, *warning])
+    return _source("onnx", path, path.stem, images, facts, [*generator.warnings, *warning])
 
 
 # files
@@ -374,7 +359,7 @@ def _from_npz(path: Path, count: int, seed: int) -> Source:
     images = images.select(drawn_subset(len(images), images.labels, count, seed))
     warnings += _suspicions(images)
     which = {"key": key, **({"labels_key": label_key} if label_key else {})}
-    return _subject("npz", path, path.stem, images, {**which, **_share(len(array), count, seed)}, warnings)
+    return _source("npz", path, path.stem, images, {**which, **_share(len(array), count, seed)}, warnings)
 
 
 def _from_folder(path: Path, count: int, seed: int) -> Source:
@@ -393,7 +378,7 @@ def _from_folder(path: Path, count: int, seed: int) -> Source:
         pixels, done = pictures.decoded(files, config.Data())
         images = Images(pixels, labels, names, name, (*unread, *done))
     warnings += _suspicions(images)
-    return _subject("folder", path, name, images, _share(total, count, seed), warnings)
+    return _source("folder", path, name, images, _share(total, count, seed), warnings)
 
 
 def _share(total: int, count: int, seed: int) -> dict[str, Any]:
@@ -456,7 +441,7 @@ def _suspicions(images: Images) -> list[str]:
     return warnings
 
 
-def _subject(
+def _source(
     kind: str,
     path: Path,
     name: str,

@@ -15,7 +15,8 @@ from modiste.evaluation import records
 from modiste.experiments import results, statistics
 from modiste.experiments.results import Row
 from modiste.experiments.statistics import Difference, Rank, Table, Verdict
-from modiste.metrics import baselines, suite, transforms
+from modiste.metrics import baselines, metric_names, transforms
+from modiste.metrics.metric_names import MetricName
 from modiste.metrics.transforms import Scale
 
 FEW_IMAGES = 2_000
@@ -76,16 +77,17 @@ class Learning:
     score: str
     runs: int
     unlearned: int
-    """Runs that have come less than a tenth of the way to real images, by factors."""
+    """Runs whose share is less than a tenth."""
     mean: float
-    ceiling: float
-    way: float
-    """That of the geometric mean, 0 to 1."""
+    trivial: float
+    """The distance of a generator that learned nothing."""
+    share: float
+    """Of the distance from the trivial baseline to real images, by factors, that the geometric mean has covered."""
 
     @property
     def learned(self) -> bool:
         """Whether the configuration as a whole has learned anything."""
-        return self.way >= baselines.LEARNED
+        return self.share >= baselines.LEARNED
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def of(rows: Sequence[Row], decision: Decision | None = None) -> Conclusions:
     if decision is None:
         return Conclusions("", "", None, seeds, "no score")
     known = decision.score in {row["score"] for row in rows}
-    name = suite.parts(decision.score) if known else suite.MetricName(decision.score)
+    name = MetricName.parse(decision.score) if known else MetricName(decision.score)
     facts = Conclusions(
         decision.score,
         name.extractor,
@@ -144,7 +146,7 @@ def of(rows: Sequence[Row], decision: Decision | None = None) -> Conclusions:
         "",
         learning=learning(rows),
         images=_images(rows),
-        random_only={suite.parts(row["score"]).extractor for row in rows if row["score"]} - {""} == {"random"},
+        random_only={MetricName.parse(row["score"]).extractor for row in rows if row["score"]} - {""} == {"random"},
     )
     if len({row.get("protocol_hash") for row in rows if row["status"] == "finished"}) > 1:
         return replace(facts, obstacle="measured unlike")
@@ -162,39 +164,38 @@ def of(rows: Sequence[Row], decision: Decision | None = None) -> Conclusions:
 
 def decide(rows: Sequence[Row]) -> Decision | None:
     """The first headline score with its values; None without a score."""
-    names = results.headline(rows)
-    return _decision(rows, names[0]) if names else None
+    scores = results.headline(rows)
+    return _decision(rows, scores[0]) if scores else None
 
 
 def _decision(rows: Sequence[Row], score: str) -> Decision:
     first = next(row for row in rows if row["score"] == score)
     table = results.values(rows, score)
-    better = first.get("better") or suite.MEANINGS[suite.metric_kind(score)].better
-    target = first.get("floor") if better == "near" else None
+    better = first.get("better") or MetricName.parse(score).meaning.better
+    target = first.get("real") if better == "near" else None
     return Decision(score, table, better, target, results.scale_of(score, table))
 
 
 def learning(rows: Sequence[Row]) -> tuple[Learning, ...]:
     """How far every configuration has come, by the first Fréchet distance whose baselines are known."""
-    names = [str(row["score"]) for row in rows if row["score"] and suite.metric_kind(row["score"]) == "frechet"]
-    score = names[0] if names else ""
-    kept = [row for row in rows if row["score"] == score and row["value"] is not None and row.get("ceiling")]
+    score = metric_names.of_kind((row["score"] for row in rows if row["score"]), "frechet")
+    kept = [row for row in rows if row["score"] == score and row["value"] is not None and row.get("trivial")]
     found = []
     for name in dict.fromkeys(row["configuration"] for row in kept):
         here = [row for row in kept if row["configuration"] == name]
         first, values = here[0], [row["value"] for row in here]
         mean = statistics.summary(values, transforms.usable("log", values)).mean
-        whole = None if mean is None else _way(first, mean)
+        whole = None if mean is None else _share_learned(first, mean)
         if mean is None or whole is None:
             continue
-        ways = [_way(row, row["value"]) for row in here]
-        unlearned = sum(way is not None and way < baselines.LEARNED for way in ways)
-        found.append(Learning(name, score, len(here), unlearned, mean, first["ceiling"], whole))
+        shares = [_share_learned(row, row["value"]) for row in here]
+        unlearned = sum(share is not None and share < baselines.LEARNED for share in shares)
+        found.append(Learning(name, str(score), len(here), unlearned, mean, first["trivial"], whole))
     return tuple(found)
 
 
-def _way(row: Row, value: float) -> float | None:
-    return baselines.way(row["score"], value, row.get("floor"), row["ceiling"], row.get("uncertainty"))
+def _share_learned(row: Row, value: float) -> float | None:
+    return baselines.share_learned("frechet", value, row.get("real"), row["trivial"], row.get("uncertainty"))
 
 
 def _images(rows: Sequence[Row]) -> tuple[tuple[str, float], ...]:
@@ -207,8 +208,9 @@ def _images(rows: Sequence[Row]) -> tuple[tuple[str, float], ...]:
 
 def _others(rows: Sequence[Row], score: str) -> list[Decision]:
     """The scores that are heard beside the one that decides."""
-    names = list(dict.fromkeys(row["score"] for row in rows if row["score"]))
-    found = [_decision(rows, name) for name in names if name != score and suite.metric_kind(name) in OPINIONS]
+    scores = list(dict.fromkeys(row["score"] for row in rows if row["score"]))
+    others = [name for name in scores if name != score and MetricName.parse(name).kind in OPINIONS]
+    found = [_decision(rows, name) for name in others]
     return [one for one in found if one.better != "near" or one.target is not None]
 
 
@@ -279,7 +281,7 @@ def doubts(findings: Conclusions) -> list[str]:
         told = ", ".join(f"{one.configuration} ({records.format_number(one.mean)})" for one in findings.unlearned)
         said.append(
             f"nothing has been learned yet by {told}: by {first.score} a generator that learned nothing gets "
-            f"{records.format_number(first.ceiling)}; use a longer budget"
+            f"{records.format_number(first.trivial)}; use a longer budget"
         )
     for one in findings.learning:
         if one.learned and one.unlearned:

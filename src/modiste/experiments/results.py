@@ -17,14 +17,15 @@ from modiste.evaluation import records
 from modiste.evaluation.records import Record
 from modiste.experiments import statistics
 from modiste.experiments.study_config import RunSpec
-from modiste.metrics import suite, transforms
+from modiste.metrics import metric_names, transforms
+from modiste.metrics.metric_names import MetricName
 from modiste.metrics.transforms import Scale
 
 Row = dict[str, Any]
 
 COLUMNS = (
     "study", "configuration", "seed", "recipe_hash", "status", "reason", "images", "seconds", "gflop",
-    "score", "value", "uncertainty", "floor", "ceiling", "better", "protocol_hash",
+    "score", "value", "uncertainty", "real", "trivial", "better", "protocol_hash",
 )  # fmt: skip
 """Of the table. `seconds` and `gflop` are what the training took; a run without scores has one row without a score."""
 
@@ -48,10 +49,9 @@ def measured(run: RunSpec, judging: Mapping[str, Any]) -> Record | None:
     if not is_trained(run) or not run.record.is_file():
         return None
     record = records.read(run.record)
-    protocol = record["protocol"]
     fitting = (
-        protocol.get("generated") == judging["count"]
-        and protocol["reference"]["part"] == judging["reference"]
+        record.protocol.generated == judging["count"]
+        and record.protocol.reference.part == judging["reference"]
         and is_of(record, run.folder)
     )
     return record if fitting else None
@@ -61,12 +61,7 @@ def is_of(record: Record, folder: Path) -> bool:
     """Whether the record is of the last generator in the run folder as it is now, sampled as it comes."""
     weights = folder / "generator.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else ""
-    return digest.startswith(str(record["subject"].get("hash") or "none")) and records.is_usual(record)
-
-
-def protocol_hash(record: Record) -> str:
-    """16 hexadecimal digits over all of a protocol that must agree before two records stand in one table."""
-    return hashlib.sha256(json.dumps(records.how_measured(record), sort_keys=True).encode()).hexdigest()[:16]
+    return digest.startswith(str(record.source.get("hash") or "none")) and records.is_usual(record)
 
 
 def rows_of(study: str, run: RunSpec, record: Record | None, reason: str = "") -> list[Row]:
@@ -92,11 +87,11 @@ def rows_of(study: str, run: RunSpec, record: Record | None, reason: str = "") -
 
 def score_rows(run: Row, record: Record) -> list[Row]:
     """A row per score of the record, each with what is known of its run."""
-    parts = ("value", "uncertainty", "floor", "ceiling", "better")
-    shared = {**run, "protocol_hash": protocol_hash(record)}
+    parts = ("value", "uncertainty", "real", "trivial", "better")
+    shared = {**run, "protocol_hash": records.protocol_hash(record)}
     return [
-        {**shared, "score": name, **{part: score.get(part) for part in parts}}
-        for name, score in record["scores"].items()
+        {**shared, "score": name, **{part: getattr(score, part) for part in parts}}
+        for name, score in record.scores.items()
     ]
 
 
@@ -111,19 +106,18 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def read(folder: Path) -> list[Row]:
-    """The rows of a study folder's table."""
+    """The rows of a study folder's table, also of one by an older version."""
     place = folder / "records.jsonl"
     try:
-        return [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+        return [records.renamed(json.loads(line)) for line in place.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModisteError(f"cannot read {place} ({error}); run the study again, finished runs are reused") from None
 
 
 def headline(rows: Sequence[Row]) -> list[str]:
     """The scores that the printed table shows, by full name; the first one decides. Empty if nothing is measured."""
-    names = dict.fromkeys(row["score"] for row in rows if row["score"])
-    first = {kind: next((name for name in names if suite.metric_kind(name) == kind), None) for kind in HEADLINE}
-    return [name for name in first.values() if name]
+    scores = dict.fromkeys(row["score"] for row in rows if row["score"])
+    return [name for kind in HEADLINE if (name := metric_names.of_kind(scores, kind))]
 
 
 def values(rows: Sequence[Row], score: str) -> dict[str, dict[int, float | None]]:
@@ -138,15 +132,15 @@ def values(rows: Sequence[Row], score: str) -> dict[str, dict[int, float | None]
 
 def scale_of(score: str, table: Mapping[str, Mapping[int, float | None]]) -> Scale:
     """The scale on which all of a score's values are averaged and compared: its own, or plain if that fits not all."""
-    wanted = suite.MEANINGS[suite.metric_kind(score)].scale
+    wanted = MetricName.parse(score).meaning.scale
     return transforms.usable(wanted, [value for seeds in table.values() for value in seeds.values()])
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Per configuration: runs finished and failed, cost, and mean ± deviation over seeds of the headline scores."""
-    names = headline(rows)
-    scores = {name: values(rows, name) for name in names}
-    used = {name: scale_of(name, scores[name]) for name in names}
+    shown = headline(rows)
+    scores = {name: values(rows, name) for name in shown}
+    used = {name: scale_of(name, scores[name]) for name in shown}
     body = []
     for configuration in dict.fromkeys(row["configuration"] for row in rows):
         runs_here = {row["seed"]: row for row in rows if row["configuration"] == configuration}.values()
@@ -159,11 +153,11 @@ def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 f"{counts['finished']}/{len(runs_here)}" + (f", {counts['failed']} failed" if counts["failed"] else ""),
                 records.format_number(mean(images)) if images else "-",
                 records.format_number(mean(seconds)) if seconds else "-",
-                *(mean_and_deviation(scores[name][configuration].values(), used[name]) for name in names),
+                *(mean_and_deviation(scores[name][configuration].values(), used[name]) for name in shown),
             ]
         )
     better = {row["score"]: row["better"] for row in rows}
-    return ["configuration", "runs", "images", "seconds", *(f"{name} ({better[name]})" for name in names)], body
+    return ["configuration", "runs", "images", "seconds", *(f"{name} ({better[name]})" for name in shown)], body
 
 
 def mean_and_deviation(of: Iterable[float | None], scale: Scale) -> str:
@@ -176,7 +170,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What the printed table's means and deviations are, in a sentence; none without a score."""
     kinds: dict[str, list[str]] = {}
     for name in headline(rows):
-        kinds.setdefault(transforms.MEANS[scale_of(name, values(rows, name))], []).append(suite.metric_kind(name))
+        kinds.setdefault(transforms.MEANS[scale_of(name, values(rows, name))], []).append(MetricName.parse(name).kind)
     told = "; ".join(f"{', '.join(names)}: {kind}" for kind, names in kinds.items())
     return [f"means over seeds ± deviation between seeds ({told})"] if told else []
 

@@ -51,9 +51,9 @@ METHOD = (
     "all pairs are corrected together by Holm's method; intervals of differences are 95 %, each for itself. Fréchet "
     "distances are averaged and tested as logarithms, since their spread grows with their size: means are geometric, "
     "and two of them differ by a factor. Shares are averaged and tested as angles asin √p, so that no interval leaves "
-    "0 to 1; their differences are told without an interval. Other scores, and distances to a floor, are tested as "
-    "they are; so is a score with a value that has no logarithm, as a distance of 0. Failed runs are left out of "
-    "means and tests and come last in the ranks."
+    "0 to 1; their differences are told without an interval. Other scores, and differences from real images, are "
+    "tested as they are; so is a score with a value that has no logarithm, as a distance of 0. Failed runs are left "
+    "out of means and tests and come last in the ranks."
 )
 
 
@@ -272,7 +272,7 @@ def _oriented(runs: Runs, better: str, target: float | None, scale: Scale) -> di
     if better != "near":
         raise ModisteError(f"a score is better lower, higher or near, not {better!r}; say one of the three")
     if target is None or not math.isfinite(target):
-        raise ModisteError(f"a score that is better near its floor needs the floor, not {target}; evaluate it again")
+        raise ModisteError(f"a score that is better near real images needs theirs, not {target}; evaluate it again")
     return {seed: -abs(value - target) for seed, value in known.items()}
 
 

@@ -57,9 +57,9 @@ def choose(name: str) -> Tracker:
 
 def score_values(file: Path) -> dict[str, float]:
     """A record's scores as `scores/NAME` and their uncertainties as `uncertainty/NAME`; without what is not finite."""
-    scores = records.read(file)["scores"]
-    found = {f"scores/{name}": score["value"] for name, score in scores.items()}
-    found |= {f"uncertainty/{name}": score.get("uncertainty") for name, score in scores.items()}
+    scores = records.read(file).scores
+    found = {f"scores/{name}": score.value for name, score in scores.items()}
+    found |= {f"uncertainty/{name}": score.uncertainty for name, score in scores.items()}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

@@ -36,7 +36,7 @@ from modiste import files as safe_files
 from modiste.data import inspection
 from modiste.data.images import to_pixels
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import records, sources
+from modiste.evaluation import records, score_tables, sources
 from modiste.exports.cards import published_recipe
 from modiste.networks.build import Shape
 from modiste.paths import last_part, without_paths
@@ -145,8 +145,8 @@ def export_pretrained(
         write("recipe.toml", config.to_toml(published_recipe(run.read_recipe())))
         measured = measurements(run, hashlib.sha256(content).hexdigest()[:16])
         for place, record in measured.items():
-            write(place, safe_files.as_json(without_paths(record, known)))
-            picture = run.path / Path(record.get("audit", {}).get("picture", "none")).name
+            write(place, safe_files.as_json(without_paths(record.to_json(), known)))
+            picture = run.path / Path((record.audit or {}).get("picture", "none")).name
             if picture.is_file():
                 write(picture.name, picture.read_bytes())
         tree = replace(manifest, pretrained=rounded).to_json()
@@ -257,7 +257,7 @@ def measurements(run: runs.Run, weights_hash: str) -> dict[str, records.Record]:
     places = [place for folder in dict.fromkeys((run.outputs, run.path)) for place in folder.glob("metrics*.json")]
     places.sort(key=lambda place: (place.name != "metrics.json", place.name))
     found = {place.name: records.read(place) for place in places}
-    return {name: record for name, record in found.items() if record["subject"].get("hash") == weights_hash}
+    return {name: record for name, record in found.items() if record.source.get("hash") == weights_hash}
 
 
 def card(
@@ -273,15 +273,6 @@ def card(
     import jinja2
 
     recipe, manifest = run.read_recipe(), run.read_manifest()
-    tables = []
-    for record in filter(records.is_usual, measured.values()):
-        rows = records.rows(record)
-        tables.append(
-            (
-                records.describe_protocol(record["protocol"]),
-                records.markdown(list(rows[0]), [[*row.values()] for row in rows]),
-            )
-        )
     if manifest.pretrained:
         checkpoint = manifest.pretrained.checkpoint
     program, *arguments = manifest.command or ["modiste"]
@@ -305,8 +296,9 @@ def card(
         shape=trained.shape,
         z_dim=trained.z_dim,
         classes=trained.class_names,
-        tables=tables,
-        alarms=list(dict.fromkeys(alarm for record in measured.values() for alarm in record.get("alarms", []))),
+        tables=score_tables.described(filter(records.is_usual, measured.values())),
+        legend=score_tables.LEGEND,
+        alarms=list(dict.fromkeys(alarm for record in measured.values() for alarm in record.alarms)),
         limits=inspection.limits_of_data(data_name, bool(trained.shape.classes)),
         difference=difference,
         compared=COMPARED,

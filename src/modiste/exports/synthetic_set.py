@@ -18,7 +18,7 @@ from modiste.data import inspection
 from modiste.data.images import Images, class_folder, content_digest
 from modiste.data.sets import Part, has_test, open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import records
+from modiste.evaluation import score_tables
 from modiste.exports import model
 from modiste.metrics import memorisation, suite
 from modiste.metrics.nearest_neighbours import nearest
@@ -273,14 +273,9 @@ def _facts_of_run(run: runs.Run, trained: generators.TrainedGenerator, order: Or
     measured = [
         record
         for record in model.measurements(run, weights_hash).values()
-        if record["subject"].get("truncation") == order.truncation
-        and str(record["subject"].get("batch_norm", "")).startswith("standing") == (order.batch_norm == "standing")
+        if record.source.get("truncation") == order.truncation
+        and record.source.get("batch_norm_statistics", "running") == order.batch_norm
     ]
-    tables = []
-    for record in measured:
-        rows = records.rows(record)
-        table = records.markdown(list(rows[0]), [[*row.values()] for row in rows])
-        tables.append((records.describe_protocol(record["protocol"]), table))
     return {
         "run": paths.normalised(run.path).name,
         "typed": run.path.name if run.shipped else paths.short_path(run.path),
@@ -292,8 +287,9 @@ def _facts_of_run(run: runs.Run, trained: generators.TrainedGenerator, order: Or
         "shape": trained.shape,
         "turns": _turns(order, trained) > 1,
         "normalised": bool(generators.batch_norms(trained.network)),
-        "tables": tables,
-        "alarms": list(dict.fromkeys(alarm for record in measured for alarm in record.get("alarms", []))),
+        "tables": score_tables.described(measured),
+        "legend": score_tables.LEGEND,
+        "alarms": list(dict.fromkeys(alarm for record in measured for alarm in record.alarms)),
         "limits": inspection.limits_of_data(run.read_manifest().data.name, bool(trained.shape.classes)),
         "versions": environment.describe_machine(),
     }

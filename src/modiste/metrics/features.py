@@ -68,6 +68,8 @@ class Extractor:
     examine: Callable[[Pixels], Features]
     warning: str = ""
     """A sentence for the user, where its numbers mean little."""
+    is_inception: bool = False
+    """Whether it is Inception-v3, in whose features the field measures more than the Fréchet distance."""
 
 
 def from_judge(judge: Judge, name: str) -> Extractor:
@@ -103,11 +105,6 @@ def slug(text: str) -> str:
     """Text as one lower-case word for the name of a score: letters, digits and hyphens, and no word that is taken."""
     found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "judge"
     return f"own-{found}" if found in TAKEN else found
-
-
-def count_word(count: int) -> str:
-    """A number of images as scores are named: 10k, 2k, 1234."""
-    return f"{count // 1000}k" if count % 1000 == 0 and count else str(count)
 
 
 def random_network(shape: Shape, seed: int = 0) -> Extractor:

@@ -76,7 +76,7 @@ def extractor(size: int, weights: Path | None = None) -> Extractor:
     }
     fingerprint = hashlib.sha256(f"inception 1 {sha} {size} {version}".encode()).hexdigest()[:16]
     name = "inception" if published else "inception-other"
-    return Extractor(name, Shape(3, size, LOGITS), fingerprint, facts, examine)
+    return Extractor(name, Shape(3, size, LOGITS), fingerprint, facts, examine, is_inception=True)
 
 
 def _found(weights: Path | None) -> Path:

@@ -1,13 +1,12 @@
-"""The default suite: what is measured on a set of images against real ones, under which name, and what it means.
+"""The default suite: every score of a set of images against real ones, under its name.
 
-One function measures every candidate alike, so that floor (real images), ceiling (noise and the mean image) and the
-generated images differ in the images only.
+`measure` treats all images alike: generated ones, real ones (the real baseline), noise and the mean image (the trivial
+baseline).
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,83 +21,16 @@ from modiste.errors import ModisteError
 from modiste.metrics import features, functional, memorisation
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.functional import Score
+from modiste.metrics.metric_names import MetricName
 from modiste.metrics.nearest_neighbours import nearest
-from modiste.metrics.transforms import Scale
 from modiste.networks.build import Shape
 
 Say = Callable[[str], None]
-Named = Iterator[tuple[str, Callable[[], Score]]]
+Named = Iterator[tuple[MetricName, Callable[[], Score]]]
 Group = Callable[[Images, Mapping[str, Features], "Reference"], Named]
-
 
 EDITION = 2
 """Raised when a score of the same name is computed in another way, so that values kept on disk are not taken for it."""
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """Which way is better and what the score says, in words. `near`: the nearer to the floor the better."""
-
-    better: str
-    words: str
-    scale: Scale = "plain"
-    """On which it is averaged and compared over training seeds: `log` for distances above 0, `share` in [0, 1]."""
-
-
-MEANINGS: dict[str, Meaning] = {
-    "frechet": Meaning("lower", "distance between real and generated features; real images get the floor", "log"),
-    "frechet_infinite": Meaning("lower", "the same, extrapolated to endlessly many generated images"),
-    "kernel": Meaning("lower", "squared kernel distance, unbiased; 0 = same distribution"),
-    "inception_style": Meaning("higher", "sure of each image and varied over all; blind inside a class"),
-    "precision_k3": Meaning("higher", "share of generated images that look real", "share"),
-    "recall_k3": Meaning("higher", "share of real images that the generator could make", "share"),
-    "density_k5": Meaning("higher", "how crowded real neighbourhoods are with generated images; can exceed 1"),
-    "coverage_k5": Meaning(
-        "higher", "share of real images with a generated one nearby; falls when modes are missing", "share"),
-    "class_frechet": Meaning("lower", "mean Fréchet distance within classes, 32 dimensions", "log"),
-    "label_agreement": Meaning("higher", "the judge sees the class that was asked for", "share"),
-    "class_balance_tv": Meaning("lower", "classes too often or too seldom; 0 = as often as in the reference", "share"),
-    "two_sample_1nn": Meaning("near", "can a neighbour tell real from generated? 0.5 = no", "share"),
-    "nearest_ratio_pixels": Meaning("near", "distance to training images over unseen real ones'; low = copies", "log"),
-    "authenticity": Meaning("near", "share of images no closer to training images than those to each other", "share"),
-    "data_copying": Meaning("near", "far below 0 = closer to training images than unseen real ones are"),
-    "near_duplicates_pixels": Meaning(
-        "near", "share nearer to a training image than 99 % of unseen real images are", "share"),
-    "discriminator_accuracy_real": Meaning(
-        "near", "the run's discriminator on unseen real images; 0.5 = fooled", "share"),
-    "discriminator_accuracy_fake": Meaning(
-        "near", "the run's discriminator on generated images; 0.5 = fooled", "share"),
-    "classifier_accuracy": Meaning("higher", "a classifier trained on generated images, tested on real ones", "share"),
-}  # fmt: skip
-
-
-def metric_kind(name: str) -> str:
-    """The score's kind, as `frechet` of `frechet_garment_10k_test`: the longest known beginning."""
-    return max((known for known in MEANINGS if name == known or name.startswith(f"{known}_")), key=len)
-
-
-@dataclass(frozen=True)
-class MetricName:
-    """A score's name in its parts, as `frechet_garment_10k_test`."""
-
-    kind: str
-    """The score, as in MEANINGS."""
-    extractor: str = ""
-    """In whose features; empty for scores of pixels and of the run's own discriminator."""
-    count: int | None = None
-    """How many images were measured, where the name says it."""
-    part: str = ""
-    """Of the real images: test or heldout; empty where the name does not say it."""
-
-
-def parts(name: str) -> MetricName:
-    """The parts of a score's name: KIND[_EXTRACTOR][_COUNT][_PART], COUNT as `features.count_word` writes it."""
-    kind = metric_kind(name)
-    rest = name.removeprefix(kind).strip("_").split("_") if name != kind else []
-    part = rest.pop() if rest and rest[-1] in ("test", "heldout") else ""
-    extractor = rest.pop(0) if rest and not kind.endswith("_pixels") else ""
-    counted = re.fullmatch(r"(\d+)(k?)", rest[0]) if rest else None
-    return MetricName(kind, extractor, int(counted[1]) * (1000 if counted[2] else 1) if counted else None, part)
 
 
 @dataclass(frozen=True)
@@ -125,14 +57,10 @@ class Reference:
     features: Mapping[str, Features]
     memory: Memory | None
     count: int
-    """Of the images to be measured, for the names of scores; floor and ceiling go by the same names."""
+    """Of the images to be measured, for the names of scores; those of the baselines have the same names."""
     seed: int = 0
     no_memory: str = ""
     """Why there is none."""
-
-    @property
-    def count_word(self) -> str:
-        return features.count_word(self.count)
 
     @property
     def judge(self) -> Extractor:
@@ -202,26 +130,24 @@ def flat(images: Images, shape: Shape) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores by full name, and a reason for each one that these images do not allow."""
+    """Scores by name, and a reason for each one that these images do not allow."""
 
-    scores: dict[str, Score]
-    missing: dict[str, str]
+    scores: dict[MetricName, Score]
+    missing: dict[MetricName, str]
 
 
-def measure(
-    candidate: Images, reference: Reference, *, only: Sequence[Group] = (), say: Say = lambda _: None
-) -> Measured:
-    """Every score of the suite on these images (or those of some groups)."""
+def measure(candidate: Images, reference: Reference, *, only: str = "", say: Say = lambda _: None) -> Measured:
+    """Every score of the suite on these images, or those of one group."""
     seen: dict[str, Features] = {}
     for extractor in reference.extractors:
         if not only or extractor is reference.judge:
             say(f"features: {extractor.name}")
             seen[extractor.name] = features.extract(extractor, candidate)
-    found: dict[str, Score] = {}
-    missing: dict[str, str] = {}
-    for group in only or GROUPS:
+    found: dict[MetricName, Score] = {}
+    missing: dict[MetricName, str] = {}
+    for group in [GROUPS[only]] if only else GROUPS.values():
         for name, score in group(candidate, seen, reference):
-            say(name)
+            say(str(name))
             try:
                 found[name] = score()
             except ModisteError as error:
@@ -249,23 +175,27 @@ def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
     """The two distributions of the judge's features against each other."""
     judge, seed, strata = reference.judge.name, reference.seed, by_quota(candidate, reference)
     real, made, logits = reference.features[judge].vectors, seen[judge].vectors, seen[judge].logits
-    count, part = reference.count_word, reference.part
-    yield f"frechet_{judge}_{count}_{part}", lambda: functional.frechet_score(real, made, strata=strata)
+    count, part = reference.count, reference.part
+    yield MetricName("frechet", judge, count, part), lambda: functional.frechet_score(real, made, strata=strata)
     yield (
-        f"frechet_infinite_{judge}_{part}",
+        MetricName("frechet_infinite", judge, part=part),
         lambda: functional.frechet_infinite(functional.moments(real), made, seed=seed),
     )
-    yield f"kernel_{judge}_{count}_{part}", lambda: functional.kernel_distance(real, made, seed=seed, strata=strata)
+    yield (
+        MetricName("kernel", judge, count, part),
+        lambda: functional.kernel_distance(real, made, seed=seed, strata=strata),
+    )
     if logits is not None:
-        yield f"inception_style_{judge}_{count}", lambda: functional.inception_style(logits)
+        yield MetricName("inception_style", judge, count), lambda: functional.inception_style(logits)
     manifold = functools.cache(lambda: functional.manifold_scores(real, made, strata=strata))
     for key, neighbours in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
-        yield f"{key}_k{neighbours}_{judge}_{count}_{part}", functools.partial(lambda key: manifold()[key], key)
-    yield f"two_sample_1nn_{judge}_{part}", lambda: functional.two_sample_1nn(real, made, seed=seed)
+        name = MetricName(f"{key}_k{neighbours}", judge, count, part)
+        yield name, functools.partial(lambda key: manifold()[key], key)
+    yield MetricName("two_sample_1nn", judge, part=part), lambda: functional.two_sample_1nn(real, made, seed=seed)
 
 
 def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
-    """What the judge's verdicts say about classes; images without labels are taken for what the judge sees in them."""
+    """Scores of classes by the judge's verdicts; images without labels count as what the judge sees in them."""
     judge = reference.judge.name
     real, made = reference.features[judge].vectors, seen[judge]
     real_labels, asked = reference.images.labels, candidate.labels
@@ -273,14 +203,14 @@ def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
         return
     predicted = made.logits.argmax(1)
     labels = predicted if asked is None else asked
-    classes, count = reference.classes, reference.count_word
+    classes, count = reference.classes, reference.count
     yield (
-        f"class_frechet_{judge}_{count}_{reference.part}",
+        MetricName("class_frechet", judge, count, reference.part),
         lambda: functional.class_frechet(real, real_labels, made.vectors, labels, classes=classes),
     )
     if asked is not None:
-        yield f"label_agreement_{judge}_{count}", lambda: functional.label_agreement(predicted, asked, classes)
-    yield f"class_balance_tv_{judge}_{count}", lambda: _balance(predicted, candidate, reference, real_labels)
+        yield MetricName("label_agreement", judge, count), lambda: functional.label_agreement(predicted, asked, classes)
+    yield MetricName("class_balance_tv", judge, count), lambda: _balance(predicted, candidate, reference, real_labels)
 
 
 def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Reference, labels: NDArray[np.int64]) -> Score:
@@ -295,19 +225,22 @@ def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Referen
 
 def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
     """The Fréchet distance in the features of every other extractor; Inception's other scores too."""
-    count, part, seed = reference.count_word, reference.part, reference.seed
+    count, part, seed = reference.count, reference.part, reference.seed
     strata = by_quota(candidate, reference)
     for extractor in reference.extractors[1:]:
         name = extractor.name
         real, made, logits = reference.features[name].vectors, seen[name].vectors, seen[name].logits
-        yield f"frechet_{name}_{count}_{part}", functools.partial(functional.frechet_score, real, made, strata=strata)
-        if name.startswith("inception"):
+        yield (
+            MetricName("frechet", name, count, part),
+            functools.partial(functional.frechet_score, real, made, strata=strata),
+        )
+        if extractor.is_inception:
             yield (
-                f"kernel_{name}_{count}_{part}",
+                MetricName("kernel", name, count, part),
                 functools.partial(functional.kernel_distance, real, made, seed=seed, strata=strata),
             )
             if logits is not None:
-                yield f"inception_style_{name}_{count}", functools.partial(functional.inception_style, logits)
+                yield MetricName("inception_style", name, count), functools.partial(functional.inception_style, logits)
 
 
 def memorisation_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
@@ -315,27 +248,36 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
     memory, judge = reference.memory, reference.judge
     if memory is None:
         return
-    made, count = seen[judge.name].vectors, reference.count_word
+    made, count = seen[judge.name].vectors, reference.count
     learned, unseen = memory.train_features.vectors, memory.unseen_features.vectors
     pixels = functools.cache(
         lambda: nearest(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0]
     )
     yield (
-        f"nearest_ratio_pixels_{count}",
+        MetricName("nearest_ratio_pixels", count=count),
         lambda: memorisation.nearest_ratio(pixels(), memory.unseen_pixel_distances, seed=reference.seed),
     )
     yield (
-        f"authenticity_{judge.name}_{count}",
+        MetricName("authenticity", judge.name, count),
         lambda: memorisation.authenticity(nearest(made, learned), memory.train_feature_distances),
     )
     yield (
-        f"data_copying_{judge.name}_{count}",
+        MetricName("data_copying", judge.name, count),
         lambda: memorisation.data_copying(made, unseen, learned, seed=reference.seed),
     )
-    yield f"near_duplicates_pixels_{count}", lambda: memorisation.duplicates(pixels(), memory.unseen_pixel_distances)
+    yield (
+        MetricName("near_duplicates_pixels", count=count),
+        lambda: memorisation.duplicates(pixels(), memory.unseen_pixel_distances),
+    )
 
 
-GROUPS: tuple[Group, ...] = (judge_scores, class_scores, second_opinions, memorisation_scores)
+GROUPS: dict[str, Group] = {
+    "judge_scores": judge_scores,
+    "class_scores": class_scores,
+    "second_opinions": second_opinions,
+    "memorisation_scores": memorisation_scores,
+}
+"""By the names under which their scores are kept on disk."""
 
 
 def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> Images:
@@ -357,9 +299,13 @@ def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> 
 
 def as_plain(measured: Measured) -> dict[str, Any]:
     """A measurement as JSON values; `from_plain` is the inverse."""
-    return {"scores": {name: asdict(score) for name, score in measured.scores.items()}, "missing": measured.missing}
+    scores = {str(name): asdict(score) for name, score in measured.scores.items()}
+    return {"scores": scores, "missing": {str(name): reason for name, reason in measured.missing.items()}}
 
 
 def from_plain(tree: Mapping[str, Any]) -> Measured:
     """The measurement that `as_plain` wrote."""
-    return Measured({name: Score(**score) for name, score in tree["scores"].items()}, dict(tree["missing"]))
+    return Measured(
+        {MetricName.parse(name): Score(**score) for name, score in tree["scores"].items()},
+        {MetricName.parse(name): reason for name, reason in tree["missing"].items()},
+    )

@@ -13,7 +13,7 @@ from modiste.data import inspection
 from modiste.data.images import Images, content_digest, describe_images
 from modiste.data.sets import has_test, open_data
 from modiste.errors import ModisteError
-from modiste.metrics import features, functional, suite
+from modiste.metrics import features, functional
 from modiste.plotting import charts, tiles
 from modiste.provenance import metadata
 from modiste.reports import pictures
@@ -242,10 +242,9 @@ def _confusion(comparison: Comparison, name: str, pairs: np.ndarray, names: tupl
     np.add.at(matrix, tuple(pairs), 1)
     source = f"{pairs.shape[1]:,} images"
     if member and member.record:
-        kept = next((one["details"].get("confusion") for score, one in member.record["scores"].items()
-                     if suite.metric_kind(score) == "label_agreement"), None)  # fmt: skip
-        if kept:
-            matrix, source = np.array(kept), f"{member.record['protocol']['generated']:,} images"
+        score = member.record.first("label_agreement")
+        if score and (kept := score.details.get("confusion")):
+            matrix, source = np.array(kept), f"{member.record.protocol.generated:,} images"
     right = matrix.trace() / max(1, matrix.sum())
     alt = f"Confusion matrix of {name}: {right:.1%} of the images are seen as the class that was asked for"
     figure = charts.confusion(matrix, names, "class that the judge sees", "class that was asked for")

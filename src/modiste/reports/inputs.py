@@ -14,11 +14,11 @@ from modiste.config import Data
 from modiste.data.sets import native_data
 from modiste.errors import UsageError
 from modiste.evaluation import records
-from modiste.evaluation.records import Record
+from modiste.evaluation.records import Record, ScoreEntry
 from modiste.experiments import results, statistics
 from modiste.experiments.results import Row
 from modiste.experiments.statistics import Summary
-from modiste.metrics import suite
+from modiste.metrics import metric_names
 from modiste.metrics.transforms import Scale
 from modiste.networks import summary
 from modiste.networks.build import Shape
@@ -79,8 +79,8 @@ class Configuration:
 
     def values(self, score: str) -> list[float]:
         """The score of every measured seed."""
-        found = [one.record["scores"].get(score, {}).get("value") for one in self.measured if one.record]
-        return [value for value in found if value is not None]
+        found = [one.record.scores[score] for one in self.measured if one.record and score in one.record.scores]
+        return [entry.value for entry in found if entry.value is not None]
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,11 @@ class Comparison:
     @property
     def score_names(self) -> list[str]:
         """Every score that some member has, in the suite's order within each extractor."""
-        return list(dict.fromkeys(name for record in self.records for name in record["scores"]))
+        return list(dict.fromkeys(name for record in self.records for name in record.scores))
 
     def of_kind(self, kind: str) -> str | None:
         """The full name of the first score of that kind, which is the judge's; None if nothing was measured so."""
-        return next((name for name in self.score_names if suite.metric_kind(name) == kind), None)
+        return metric_names.of_kind(self.score_names, kind)
 
     @property
     def score_rows(self) -> list[Row]:
@@ -149,7 +149,7 @@ class Comparison:
         found: dict[str, dict[int, float | None]] = {}
         for configuration in self.configurations:
             known = {
-                member.seed: member.record["scores"][score]["value"] if score in member.record["scores"] else None
+                member.seed: member.record.scores[score].value if score in member.record.scores else None
                 for member in configuration.members
                 if member.record
             }
@@ -165,9 +165,9 @@ class Comparison:
         """Mean and interval of a configuration's score over seeds, on the scale of all."""
         return statistics.summary(configuration.values(score), self.scale(score))
 
-    def part(self, score: str, part: str) -> Any:
-        """Floor, ceiling or direction of a score, equal in all records of one protocol; from the first that has it."""
-        return next((record["scores"][score][part] for record in self.records if score in record["scores"]), None)
+    def entry(self, score: str) -> ScoreEntry:
+        """A score of the first record that has it; its baselines and direction are those of all records."""
+        return next(record.scores[score] for record in self.records if score in record.scores)
 
 
 @progress.stage("reading runs")
@@ -204,10 +204,10 @@ def _study(path: Path) -> Comparison:
     reference = settings.evaluate.reference
     file = "metrics.json" if reference == "test" else f"metrics-{reference}.json"
     known = {(row["configuration"], row["seed"]): row for row in rows}
-    names = [one.name for one in study_config.configurations(settings)]
+    labels = [one.name for one in study_config.configurations(settings)]
     configurations = tuple(
         Configuration(name, tuple(_member(path, name, seed, file, known) for seed in settings.seed_list))
-        for name in names
+        for name in labels
     )
     command = study_config.shown(study_config.study_command(settings, path), settings.threads)
     found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True, command=command)

@@ -7,7 +7,7 @@ import shlex
 
 from modiste.data import inspection
 from modiste.data.sets import has_test, open_data
-from modiste.evaluation.records import describe_protocol, flat_items
+from modiste.evaluation import score_tables
 from modiste.experiments.study_config import Judging
 from modiste.reports import phrases
 from modiste.reports.blocks import Block, Bullets, Code, Fold, Paragraph, Section, Table
@@ -23,19 +23,19 @@ def method_section(comparison: Comparison, eyes: ReportFeatures | None) -> Secti
     """What was measured and how, so that it can be repeated, and what no conclusion here can reach."""
     blocks: list[Block] = []
     if comparison.records:
-        protocol = comparison.records[0]["protocol"]
-        rows = [[key, value] for key, value in flat_items(protocol) if not key.startswith("generator.")]
+        protocol = comparison.records[0].protocol
+        rows = score_tables.protocol_rows(protocol)
         blocks.append(Fold("The protocol of the scores, in full", [Table(["part", "value"], rows)]))
-        blocks += [Bullets(describe_protocol(protocol))]
-        used = [facts["hash"] for facts in protocol["extractors"].values()]
+        blocks += [Bullets(score_tables.describe_protocol(protocol))]
+        used = [facts["hash"] for facts in protocol.extractors.values()]
         if eyes is not None and eyes.judge.fingerprint not in used:
             blocks.append(Paragraph(
                 f"The pictures above use the judge with weights {eyes.judge.fingerprint}, and the scores were measured "
                 "with another one: evaluate again to have both from one judge."
             ))  # fmt: skip
-        left = {name: why for record in comparison.records for name, why in record["not_measured"].items()}
-        if left:
-            blocks += [Paragraph("Not measured:"), Bullets([f"{name}: {why}" for name, why in left.items()])]
+        missing = {name: reason for record in comparison.records for name, reason in record.not_measured.items()}
+        if missing:
+            blocks += [Paragraph("Not measured:"), Bullets(score_tables.gaps(missing))]
     if not comparison.is_study:
         (member,) = comparison.members
         blocks.append(Table(["cost", "value"], cost_rows(member)))
@@ -56,9 +56,9 @@ def commands(comparison: Comparison) -> list[str]:
         if member.run:
             evaluate = ["modiste", "evaluate", str(member.path)]
             if member.record is not None:
-                count, part = (member.record["protocol"][key] for key in ("generated", "reference"))
+                count, part = member.record.protocol.generated, member.record.protocol.reference.part
                 evaluate += ["--count", str(count)] if count != USUAL.count else []
-                evaluate += ["--reference", part["part"]] if part["part"] != USUAL.reference else []
+                evaluate += ["--reference", part] if part != USUAL.reference else []
             lines += [command_of(member.run), shlex.join(evaluate)]
     return [*lines, shlex.join(["modiste", "report", str(comparison.path)])]
 

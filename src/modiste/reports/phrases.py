@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from modiste.evaluation import records
-from modiste.metrics import baselines, suite
+from modiste.evaluation.records import Record
+from modiste.metrics import baselines
+from modiste.metrics.metric_names import MetricName
 
 TITLES = {
     "frechet": "Fréchet distance",
@@ -32,50 +33,52 @@ TITLES = {
 """Names of scores for heads and axes; the full names stand in the tables of all scores."""
 
 
+OTHER_EXTRACTORS = ("random", "second", "inception", "inception-other")
+
+
 def title_of(score: str) -> str:
     """A score's name for people: `Fréchet distance (random)` for another extractor than the judge."""
-    stem = suite.metric_kind(score)
-    extractor = score.removeprefix(stem).strip("_").split("_")[0]
-    words = TITLES.get(stem, stem.replace("_", " "))
-    return f"{words} ({extractor})" if extractor in ("random", "second") or extractor.startswith("incep") else words
+    name = MetricName.parse(score)
+    title = TITLES[name.kind]
+    return f"{title} ({name.extractor})" if name.extractor in OTHER_EXTRACTORS else title
 
 
 def arrow(better: str) -> str:
     """Which way is better, as one word."""
-    return {"lower": "lower is better", "higher": "higher is better", "near": "near the floor is better"}[better]
+    return {"lower": "lower is better", "higher": "higher is better", "near": "near real images is better"}[better]
 
 
-def about_one(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def about_one(record: Record) -> str:
     """How far a run's headline score is from real images, in a sentence."""
-    name = next((name for name in scores if suite.metric_kind(name) == "frechet"), None)
-    if name is None:
+    score = record.first("frechet")
+    if score is None or score.value is None:
         return "No distance to real images was measured."
-    score = scores[name]
-    value, floor, ceiling = score["value"], score["floor"], score["ceiling"]
-    text = f"Its Fréchet distance to real images is {records.with_uncertainty(value, score.get('uncertainty'))}"
-    if floor and floor > 0:
-        text += f", {value / floor:,.0f} times what other real images get ({records.format_number(floor)})"
-    if ceiling:
-        text += f"; a generator that learned nothing gets {records.format_number(ceiling)}"
-    way = baselines.way(name, value, floor, ceiling, score.get("uncertainty"))
-    if way is not None and way < baselines.LEARNED:
+    text = f"Its Fréchet distance to real images is {records.with_uncertainty(score.value, score.uncertainty)}"
+    if score.real and score.real > 0:
+        text += f", {score.value / score.real:,.0f} times what other real images get"
+        text += f" ({records.format_number(score.real)})"
+    if score.trivial:
+        text += f"; a generator that learned nothing gets {records.format_number(score.trivial)}"
+    share = baselines.share_learned(score.kind, score.value, score.real, score.trivial, score.uncertainty)
+    if share is not None and share < baselines.LEARNED:
         text += ", so nothing has been learned yet: a longer budget may help"
     return text + "."
 
 
-def weakest(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def weakest(record: Record) -> str:
     """The share that falls furthest behind real images, in a sentence; empty where no share was measured."""
     kinds = ("precision_k3", "recall_k3", "coverage_k5", "label_agreement")
-    found = []
-    for name, score in scores.items():
-        if suite.metric_kind(name) in kinds and score["value"] is not None and score["floor"]:
-            found.append((score["value"] / score["floor"], suite.metric_kind(name), score))
+    found = [
+        (score.value / score.real, score)
+        for score in record.scores.values()
+        if score.kind in kinds and score.value is not None and score.real
+    ]
     if not found:
         return ""
-    _, kind, score = min(found, key=lambda one: one[0])
+    _, score = min(found, key=lambda one: one[0])
     return (
-        f"Of the measured shares, {TITLES[kind]} is the furthest from real images "
-        f"({score['value']:.0%}, real images {score['floor']:.0%}: {suite.MEANINGS[kind].words})"
+        f"Of the measured shares, {TITLES[score.kind]} is the furthest from real images "
+        f"({score.value:.0%}, real images {score.real:.0%}: {score.name.meaning.words})"
     )
 
 

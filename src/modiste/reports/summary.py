@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from modiste import progress
-from modiste.evaluation import records
+from modiste.evaluation import alarms, records, score_tables
 from modiste.experiments import conclusions, results, statistics
 from modiste.experiments.conclusions import Conclusions
 from modiste.experiments.statistics import Verdict
-from modiste.metrics import baselines, suite, transforms
+from modiste.metrics import baselines, transforms
+from modiste.metrics.metric_names import MEANINGS
 from modiste.plotting import charts
 from modiste.plotting.charts import Bar
 from modiste.reports import phrases
@@ -36,8 +37,8 @@ def answer(comparison: Comparison, found: Conclusions) -> tuple[Section, Table]:
         blocks += [Paragraph("What to doubt:"), Bullets([f"{text[0].upper()}{text[1:]}." for text in doubts])]
     if missing := not_measured(comparison):
         blocks += missing
-    alarms, folded = alarm_blocks(comparison)
-    blocks += [*alarms, table, *folded]
+    shown, folded = alarm_blocks(comparison)
+    blocks += [*shown, table, *folded]
     return Section("answer", "The answer", blocks), table
 
 
@@ -48,7 +49,7 @@ def alarm_blocks(comparison: Comparison) -> tuple[list[Block], list[Block]]:
         for configuration in comparison.configurations
         for member in configuration.measured
         if member.record
-        for alarm in member.record.get("alarms", [])
+        for alarm in alarms.find(member.record.scores.values(), member.record.protocol)
     ]
     if not found:
         return [], []
@@ -57,8 +58,8 @@ def alarm_blocks(comparison: Comparison) -> tuple[list[Block], list[Block]]:
         return [Paragraph("Alarms:"), each], []
     runs = {one.name: len(one.measured) for one in comparison.configurations}
     lines = []
-    for sign, title in records.ALARMS.items():
-        counts = Counter(name for name, _, alarm in found if sign in alarm)
+    for kind, title in alarms.KINDS.items():
+        counts = Counter(name for name, _, alarm in found if alarm.kind == kind)
         if counts:
             lines.append(f"{title}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
     heading = Paragraph("Alarms, and in how many of a configuration's runs:")
@@ -101,25 +102,21 @@ def run_sentences(comparison: Comparison) -> list[str]:
     caution = "It is one training with one seed: how much another seed would differ, it cannot tell."
     if member.record is None:
         return [first, "How near its images come to real ones was not measured.", caution]
-    scores = member.record["scores"]
-    weak = phrases.weakest(scores)
-    return [first, phrases.about_one(scores), f"{weak}; {caution[0].lower()}{caution[1:]}" if weak else caution]
+    weak = phrases.weakest(member.record)
+    return [first, phrases.about_one(member.record), f"{weak}; {caution[0].lower()}{caution[1:]}" if weak else caution]
 
 
 def run_table(comparison: Comparison) -> Table:
-    """Every score of a run with its uncertainty, floor, ceiling, reading and meaning, then what the run cost."""
+    """Every score of a run with its uncertainty, baselines, reading and meaning, then what the run cost."""
     (member,) = comparison.members
-    heads = ("score", "value", "floor", "ceiling", "reading", "what it says")
     if member.record is None:
         return Table(("cost", "value"), cost_rows(member))
-    rows = [list(row.values()) for row in records.rows(member.record)]
-    protocol = member.record["protocol"]
+    protocol = member.record.protocol
     caption = (
-        f"{protocol['generated']:,} generated images against {protocol['reference']['count']:,} of "
-        f"{protocol['reference']['data']}. Floor: real images, measured alike. Ceiling: {protocol['ceiling']}. "
-        "± is one standard error of this one set of images, not of another training."
+        f"{protocol.generated:,} generated images against {protocol.reference.count:,} of {protocol.reference.data}. "
+        f"{score_tables.LEGEND} ± is one standard error of this one set of images, not of another training."
     )
-    return Table(heads, rows, caption)
+    return Table(score_tables.HEADS, score_tables.rows(member.record), caption)
 
 
 def cost_rows(member: Member) -> list[list[str]]:
@@ -157,16 +154,16 @@ def study_sentences(comparison: Comparison, found: Conclusions) -> list[str]:
     counts = {one.name: len(one.values(score)) for one in comparison.configurations}
     seeds = max(counts.values())
     whole = [name for name in means if counts[name] == seeds]
-    ahead = (max if comparison.part(score, "better") == "higher" else min)(whole, key=means.__getitem__)
+    entry = comparison.entry(score)
+    ahead = (max if entry.better == "higher" else min)(whole, key=means.__getitem__)
     among = f", of the {len(whole)} that have all of them," if len(whole) < len(means) else ""
-    floor = records.format_number(comparison.part(score, "floor"))
     kind = "" if comparison.scale(score) == "plain" else f"{transforms.MEANS[comparison.scale(score)]} "
-    title = phrases.TITLES.get(suite.metric_kind(score), score)
+    title = phrases.TITLES[entry.kind]
     over = f"{seeds} training seed{'s' if seeds > 1 else ''}"
     lead = f"By the {kind}mean of the {title} {conclusions.whose(found)} over {over}, "
     values = (
-        f"({records.format_number(means[ahead])}; real images {floor}, "
-        f"a generator that learned nothing {records.format_number(comparison.part(score, 'ceiling'))})"
+        f"({records.format_number(means[ahead])}; real images {records.format_number(entry.real)}, "
+        f"a generator that learned nothing {records.format_number(entry.trivial)})"
     )
     first = f"{lead}{ahead}{among} comes nearest to real images {values}."
     if not found.has_learned(ahead):
@@ -213,7 +210,7 @@ def beaten(decided: Sequence[Verdict]) -> list[str]:
 
 
 def study_table(comparison: Comparison, found: Conclusions) -> Table:
-    """Per configuration: rank, means with 95 % intervals of the headline scores, cost; then floor and ceiling."""
+    """Per configuration: rank, means with 95 % intervals of the headline scores, cost; then the baselines."""
     scores = headline(comparison)
     heads = ["configuration", "rank", *map(phrases.title_of, scores), "seeds", "images", "time", "TFLOP"]
     placed = ranking(comparison, found) if scores else {}
@@ -222,17 +219,16 @@ def study_table(comparison: Comparison, found: Conclusions) -> Table:
         rank = placed.get(configuration.name, (0.0, "-"))[1]
         cells = [interval_text(comparison, configuration, score) for score in scores]
         rows.append([configuration.name, rank, *cells, *costs(configuration)])
-    for name, part in (("real images (floor)", "floor"), ("learned nothing (ceiling)", "ceiling")):
-        rows.append(
-            [name, "", *[records.format_number(comparison.part(score, part)) for score in scores], "", "", "", ""]
-        )
-    ways = "; ".join(
-        f"{phrases.title_of(score)}: {phrases.arrow(comparison.part(score, 'better'))}" for score in scores
-    )
+    entries = [comparison.entry(score) for score in scores]
+    of_real = [records.format_number(entry.real) for entry in entries]
+    of_trivial = [records.format_number(entry.trivial) for entry in entries]
+    rows += [[name, "", *cells, "", "", "", ""] for name, cells in (("real images", of_real), ("trivial", of_trivial))]
+    ways = "; ".join(f"{phrases.title_of(str(entry.name))}: {phrases.arrow(entry.better)}" for entry in entries)
     kinds = "; ".join(means_of(comparison, scores))
     caption = (
         f"Means over training seeds with 95 % intervals ({kinds}). {ways}. Rank: mean rank over seeds by the first "
-        "score; no verdict parts configurations that share a letter. Cost: per run."
+        "score; no verdict parts configurations that share a letter. Cost: per run. Trivial: the worse "
+        "of noise and the mean image."
     )
     return Table(heads, rows, caption if scores else "")
 
@@ -302,7 +298,7 @@ def score_section(comparison: Comparison, found: Conclusions) -> Section | None:
         return None
     blocks: list[Block] = []
     bars = [bar_chart(comparison, name) for kind in BARS if (name := comparison.of_kind(kind))]
-    networks = {name for record in comparison.records for name in record["protocol"]["extractors"]}
+    networks = {name for record in comparison.records for name in record.protocol.extractors}
     judge = "a classifier of this data set" if networks - {"random"} else "a network with random weights"
     if comparison.is_study:
         text = (
@@ -332,13 +328,13 @@ def bar_chart(comparison: Comparison, score: str) -> Chart:
             continue
         rows.append(Bar(configuration.name, mean, _whisker(comparison, configuration, score),
                         values if comparison.is_study else ()))  # fmt: skip
-    floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
-    name, better = phrases.title_of(score), phrases.arrow(comparison.part(score, "better"))
+    entry = comparison.entry(score)
+    name, better = phrases.title_of(score), phrases.arrow(entry.better)
     described = "; ".join(f"{row.label} {records.format_number(row.value)}" for row in rows)
-    alt = f"Bars of {name} ({better}): {described}; real images {records.format_number(floor)}"
-    caption = f"{score}. A generator that learned nothing gets {records.format_number(ceiling)}."
-    drawn = charts.bars(rows, f"{name} ({better})", real=floor, trivial=ceiling)
-    return Chart(f"bars-{suite.metric_kind(score)}", drawn, alt, caption)
+    alt = f"Bars of {name} ({better}): {described}; real images {records.format_number(entry.real)}"
+    caption = f"{score}. A generator that learned nothing gets {records.format_number(entry.trivial)}."
+    drawn = charts.bars(rows, f"{name} ({better})", real=entry.real, trivial=entry.trivial)
+    return Chart(f"bars-{entry.kind}", drawn, alt, caption)
 
 
 def _whisker(comparison: Comparison, configuration: Configuration, score: str) -> tuple[float, float] | None:
@@ -347,42 +343,43 @@ def _whisker(comparison: Comparison, configuration: Configuration, score: str) -
         return None if found.low is None or found.high is None else (found.low, found.high)
     (member,) = configuration.measured
     assert member.record is not None
-    row = member.record["scores"][score]
-    error = row.get("uncertainty")
-    return (row["value"] - 2 * error, row["value"] + 2 * error) if error else None
+    entry = member.record.scores[score]
+    if entry.value is None or not entry.uncertainty:
+        return None
+    return entry.value - 2 * entry.uncertainty, entry.value + 2 * entry.uncertainty
 
 
 def radar_chart(comparison: Comparison) -> Chart | None:
     """The radar of scores that every measured configuration has; None where there are fewer than three."""
     measured = [one for one in comparison.configurations if one.measured]
     scores = [name for kind in SPOKES if (name := comparison.of_kind(kind)) and all(c.values(name) for c in measured)]
-    scores = [name for name in scores if None not in (comparison.part(name, "floor"), comparison.part(name, "ceiling"))]
+    entries = [comparison.entry(name) for name in scores]
+    scores = [str(entry.name) for entry in entries if entry.real is not None and entry.trivial is not None]
     if len(scores) < 3:
         return None
     values = {one.name: [_share(comparison, one, score) for score in scores] for one in measured}
     rows = "; ".join(f"{name}: " + ", ".join(f"{v:.2f}" for v in row) for name, row in values.items())
     spokes = [phrases.title_of(score).replace(" ", "\n", 1) for score in scores]
     caption = (
-        "Scores normalised so that the centre is a generator that learned nothing (ceiling) and the rim is real images "
-        "(floor): shares linearly, (value - ceiling) / (floor - ceiling), or value / floor where the ceiling is no "
-        "worse than the floor (precision); Fréchet and kernel distance by factors, log(ceiling / value) / "
-        "log(ceiling / floor), with the kernel's floor at its standard error. The order of the axes is arbitrary, so "
-        "the area means nothing."
+        "Scores normalised so that the centre is the trivial baseline and the rim is real images: shares linearly, "
+        "(value - trivial) / (real - trivial), or value / real where the trivial baseline is no worse than real images "
+        "(precision); Fréchet and kernel distance by factors, log(trivial / value) / log(trivial / real), with the "
+        "kernel's real baseline at its standard error. The order of the axes is arbitrary, so the area means nothing."
     )
     alt = f"Radar of {', '.join(phrases.title_of(score) for score in scores)}, 0 to 1: {rows}"
     return Chart("radar", charts.radar(spokes, values), alt, caption)
 
 
 def _share(comparison: Comparison, configuration: Configuration, score: str) -> float:
-    errors = [record["scores"][score].get("uncertainty") or 0.0 for record in comparison.records
-              if score in record["scores"]]  # fmt: skip
-    floor, ceiling = comparison.part(score, "floor"), comparison.part(score, "ceiling")
-    ceiling = baselines.centre(floor, ceiling, comparison.part(score, "better"))
-    logarithmic = suite.metric_kind(score) in baselines.LOGARITHMIC
+    errors = [record.scores[score].uncertainty or 0.0 for record in comparison.records if score in record.scores]
+    entry = comparison.entry(score)
+    assert entry.real is not None and entry.trivial is not None  # see radar_chart
+    trivial = baselines.start(entry.real, entry.trivial, entry.better)
+    logarithmic = entry.kind in baselines.LOGARITHMIC
     least = max(numbers.fmean(errors), 1e-9)
     mean = comparison.summary(configuration, score).mean
     assert mean is not None
-    return baselines.normalised(mean, floor, ceiling, logarithmic=logarithmic, least=least)
+    return baselines.normalised(mean, entry.real, trivial, logarithmic=logarithmic, least=least)
 
 
 def verdict_blocks(found: Conclusions) -> list[Block]:
@@ -397,17 +394,17 @@ def verdict_blocks(found: Conclusions) -> list[Block]:
 
 
 def all_scores(comparison: Comparison) -> Table:
-    """Every score of every configuration: mean with interval, floor, ceiling."""
-    names = comparison.score_names
-    names = sorted(names, key=lambda name: (list(suite.MEANINGS).index(suite.metric_kind(name)), name))
+    """Every score of every configuration: mean with interval, and the baselines."""
+    entries = [comparison.entry(name) for name in comparison.score_names]
+    entries.sort(key=lambda entry: (list(MEANINGS).index(entry.kind), str(entry.name)))
     configurations: Sequence[Configuration] = comparison.configurations
     rows = [
         [
-            f"{name} ({comparison.part(name, 'better')})",
-            *[interval_text(comparison, configuration, name) for configuration in configurations],
-            records.format_number(comparison.part(name, "floor")),
-            records.format_number(comparison.part(name, "ceiling")),
+            f"{entry.name} ({entry.better})",
+            *[interval_text(comparison, configuration, str(entry.name)) for configuration in configurations],
+            records.format_number(entry.real),
+            records.format_number(entry.trivial),
         ]
-        for name in names
+        for entry in entries
     ]
-    return Table(["score", *[configuration.name for configuration in configurations], "floor", "ceiling"], rows)
+    return Table(["score", *[configuration.name for configuration in configurations], "real images", "trivial"], rows)

@@ -18,7 +18,8 @@ from modiste.config import Recipe
 from modiste.data.proportions import class_counts, label_of
 from modiste.data.sets import native_data, open_data
 from modiste.errors import UsageError
-from modiste.metrics import features, functional
+from modiste.metrics import features, functional, metric_names
+from modiste.metrics.metric_names import MetricName
 from modiste.networks.build import Shape
 from modiste.sampling import generators
 
@@ -71,8 +72,8 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
         vectors = extractor.examine(features.fit_pixels(pixels, extractor.shape)).vectors
         return functional.frechet(reference, functional.moments(vectors))
 
-    name = f"frechet_{extractor.name}_{features.count_word(settings.count)}_heldout"
-    return Selector(name, settings.every_images, score)
+    name = MetricName("frechet", extractor.name, settings.count, "heldout")
+    return Selector(str(name), settings.every_images, score)
 
 
 Best = tuple[str, Mapping[str, Any]]
@@ -89,7 +90,7 @@ def better(before: Best | None, record: Mapping[str, Any]) -> Best | None:
 
     A run that went on after a judge was trained has two such scores, which cannot be compared: the newer one counts.
     """
-    name = next((key for key in record if key.endswith("_heldout")), None)
+    name = metric_names.heldout_score(record)
     if name is None or (before is not None and before[0] == name and not record[name] < before[1][name]):
         return before
     return name, record

@@ -27,6 +27,7 @@ from modiste.data.images import Images, describe_images
 from modiste.data.sets import open_data
 from modiste.environment import interruptible, peak_memory_bytes
 from modiste.errors import ModisteError, is_out_of_memory
+from modiste.metrics import metric_names
 from modiste.networks.build import Shape
 from modiste.sampling import generators, grids
 from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, resume, setup
@@ -289,7 +290,7 @@ def keep_best(session: Session, state: State) -> None:
 def judge_late(session: Session, state: State) -> None:
     """Judge the last generator after all where the budget ended within its tick, which did not know it was the last."""
     log = session.run.read_log()
-    if log and not any(key.endswith("_heldout") for key in log[-1]):
+    if log and metric_names.heldout_score(log[-1]) is None:
         score = select(session, state, last=True)
         if score:
             record = log[-1] | score

@@ -23,7 +23,7 @@ from modiste.experiments.conclusions import Conclusions, Decision
 from modiste.experiments.search import spaces
 from modiste.experiments.search.spaces import DISCRIMINATOR, Space
 from modiste.experiments.study_config import Study
-from modiste.metrics import suite, transforms
+from modiste.metrics import metric_names, transforms
 
 Row = dict[str, Any]
 LONGEST_NAME = 100  # of the finalists' folder; file systems end at 255
@@ -66,7 +66,7 @@ def decide(space: Space, path: Path, trials: Sequence[Row], console: Console) ->
     score, table = values(space, folder.path, rows)
     if not any(value is not None for runs_of in table.values() for value in runs_of.values()):
         raise ModisteError(f"every finalist failed: {'; '.join(results.failures(rows))}")
-    target = next((row["floor"] for row in rows if row["score"] == score), None)
+    target = next((row["real"] for row in rows if row["score"] == score), None)
     decision = Decision(score, table, space.better, target, space.scale)
     found = conclusions.of(rows, decision)
     best, sentence = choose(space, decision, found, trials)
@@ -108,8 +108,7 @@ def values(space: Space, folder: Path, rows: Sequence[Row]) -> tuple[str, dict[s
             distance = logged(space, run.read_log()[-1]) if finished else None
             table.setdefault(row["configuration"], {})[row["seed"]] = distance
         return DISCRIMINATOR, table
-    names = dict.fromkeys(row["score"] for row in rows if row["score"])
-    score = next((name for name in names if suite.metric_kind(name) == space.objective), space.objective)
+    score = metric_names.of_kind((row["score"] for row in rows if row["score"]), space.objective) or space.objective
     return score, results.values(rows, score)
 
 
@@ -117,7 +116,8 @@ def logged(space: Space, record: Mapping[str, Any]) -> float | None:
     """The objective in a line of a run's log; None where it is not."""
     if space.objective == DISCRIMINATOR:
         return float(abs((record["d_accuracy_real"] + record["d_accuracy_fake"]) / 2 - 0.5))
-    return next((value for key, value in record.items() if key.endswith("_heldout")), None)
+    score = metric_names.heldout_score(record)
+    return None if score is None else record[score]
 
 
 def choose(space: Space, decision: Decision, found: Conclusions, trials: Sequence[Row]) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from modiste.config import Count, Name, Recipe, Section
 from modiste.errors import UsageError
 from modiste.experiments import study_config
 from modiste.experiments.study_config import Changes, Configuration, Seed
-from modiste.metrics import suite
+from modiste.metrics.metric_names import MEANINGS
 from modiste.metrics.transforms import Scale
 from modiste.training import resume
 
@@ -161,12 +161,12 @@ class Space(Section):
     @property
     def better(self) -> str:
         """Which way is better: lower, higher, or near (to the score of real images)."""
-        return "lower" if self.objective == DISCRIMINATOR else suite.MEANINGS[self.objective].better
+        return "lower" if self.objective == DISCRIMINATOR else MEANINGS[self.objective].better
 
     @property
     def scale(self) -> Scale:
         """On which the objective is averaged and compared over seeds; a distance from 0.5 may be 0 and stays plain."""
-        return "plain" if self.objective == DISCRIMINATOR else suite.MEANINGS[self.objective].scale
+        return "plain" if self.objective == DISCRIMINATOR else MEANINGS[self.objective].scale
 
     @property
     def settings_count(self) -> float:
@@ -237,7 +237,7 @@ def _sentence(error: ValidationError) -> str:
 
 def _check(space: Space, place: str) -> None:
     """UsageError for what only recipe and scores together can tell."""
-    known = [*suite.MEANINGS, DISCRIMINATOR]
+    known = [*MEANINGS, DISCRIMINATOR]
     if space.objective not in known:
         raise UsageError(
             f"{place}: no score is named {space.objective!r}{config.nearest(space.objective, known)}; "

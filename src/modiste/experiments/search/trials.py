@@ -31,7 +31,6 @@ from modiste.experiments.runner import Job
 from modiste.experiments.search import finalists, spaces
 from modiste.experiments.search.spaces import DISCRIMINATOR, Space
 from modiste.experiments.study_config import RunSpec
-from modiste.metrics import suite
 from modiste.training import setup
 
 BEAT_SECONDS = 15.0
@@ -342,20 +341,19 @@ def measured(mine: Search, planned: RunSpec) -> tuple[float | None, dict[str, An
     record = results.measured(planned, mine.judging)
     if record is None:
         return None, {**facts, "reason": "its record does not fit its weights"}
-    name = next((name for name in record["scores"] if suite.metric_kind(name) == space.objective), None)
-    if name is None:
-        missing = record["not_measured"]
-        why = next((text for key, text in missing.items() if space.objective in key), "these images do not allow it")
+    score = record.first(space.objective)
+    if score is None:
+        reasons = [reason for name, reason in record.not_measured.items() if name.kind == space.objective]
+        why = reasons[0] if reasons else "these images do not allow it"
         raise ModisteError(f"{space.objective} cannot be the objective: {why}")
-    protocol = results.protocol_hash(record)
+    protocol = records.protocol_hash(record)
     if mine.study.user_attrs.get("protocol", protocol) != protocol:
         return None, {**facts, "reason": "measured in another way than the trials before, with another judge or data"}
     mine.study.set_user_attr("protocol", protocol)
-    score = record["scores"][name]
-    value, floor = score["value"], score["floor"]
-    if space.better == "near" and value is not None:
-        name, value = f"{name} from real images", abs(value - floor)
-    return value, {**facts, "score": name, "uncertainty": score["uncertainty"]}
+    name, value = str(score.name), score.value
+    if space.better == "near" and value is not None and score.real is not None:
+        name, value = f"{name} from real images", abs(value - score.real)
+    return value, {**facts, "score": name, "uncertainty": score.uncertainty}
 
 
 def _tell(mine: Search, trial: Any, name: str, value: float | None, facts: Mapping[str, Any]) -> None:
