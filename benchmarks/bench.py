@@ -43,7 +43,7 @@ from modiste.data.sets import open_data
 from modiste.errors import ModisteError
 from modiste.training import callbacks, setup, trainer
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import step
+from modiste.training.step import make_step_functions, step
 
 MEMORY_GOAL_MB = 1500
 GOALS = {  # what is compared, the least ratio of speeds, and what it is about
@@ -82,7 +82,7 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
     """Turns of the trainer's own loop in a run folder, progress bar included, with each step's share of a tick."""
     shape, group = setup.image_shape(recipe, dataset), ProcessGroup()
     state = setup.make_state(recipe, shape, "cpu")
-    functions = setup.make_step_functions(recipe, state, group, "cpu", precision)
+    functions = make_step_functions(recipe, state, group, "cpu", precision)
     batch_at = setup.batches(recipe, dataset, shape, group, "cpu")
     run = runs.create_run(folder, recipe, runs.Manifest())
     times: list[tuple[float, float]] = []

@@ -26,6 +26,7 @@ from modiste.data.sets import open_data
 from modiste.networks.summary import training_flops
 from modiste.training import cuda_graph, setup
 from modiste.training.distributed import ProcessGroup
+from modiste.training.step import make_step_functions
 
 ROUNDS = 3
 SIDES = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the square matrices of the peak
@@ -60,7 +61,7 @@ def stepper(recipe: config.Recipe, device: str, precision: str) -> Callable[[flo
     dataset, group = open_data(recipe.data), ProcessGroup()
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
-    functions = setup.make_step_functions(recipe, state, group, device, precision)
+    functions = make_step_functions(recipe, state, group, device, precision)
     batch_at = setup.batches(recipe, dataset, shape, group, device)
     advance = cuda_graph.make_step(recipe, state, functions, group, batch_at, device)
 

@@ -102,7 +102,9 @@ def test_the_hash_covers_settings_and_not_prose() -> None:
         assert config.content_hash(recipe) != config.content_hash(
             config.override(recipe, {key: 0.25 if "." in key and "beta" in key else 7})
         )
-    assert config.differences(recipe, config.override(recipe, {"network.z_dim": 7})) == ["network.z_dim: 100 -> 7"]
+    assert config.differences(recipe, config.override(recipe, {"network.z_dim": 7})) == (
+        config.Change("network.z_dim", 100, 7),
+    )
 
 
 def test_compiled_networks_are_not_clipped_by_class() -> None:

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -310,7 +311,7 @@ def load(name_or_path: str | Path) -> Recipe:
     text, place = read_toml(name_or_path)
     tree = parsed(text, place)
     tree.setdefault("name", Path(place).stem)
-    return build(as_meant(tree), place)
+    return build(with_older_defaults(tree), place)
 
 
 def read_toml(name_or_path: str | Path, kind: str = "recipe") -> tuple[str, str]:
@@ -416,17 +417,17 @@ def to_toml(recipe: Recipe) -> str:
 
 def from_toml(text: str, place: str) -> Recipe:
     """The inverse of `to_toml`, also of older versions."""
-    return build(as_meant(parsed(text, place)), place)
+    return build(with_older_defaults(parsed(text, place)), place)
 
 
-def as_meant(tree: dict[str, Any]) -> dict[str, Any]:
+def with_older_defaults(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree of a recipe; one that was written whole before a key was there means what was done then."""
     data: Any = tree.get("data")
     whole = isinstance(data, dict) and {"name", "split", "resize_filter"} <= data.keys()
-    return {**tree, "data": data_as_meant(data)} if whole else tree
+    return {**tree, "data": with_older_data_defaults(data)} if whole else tree
 
 
-def data_as_meant(data: dict[str, Any]) -> dict[str, Any]:
+def with_older_data_defaults(data: dict[str, Any]) -> dict[str, Any]:
     """The section of a recipe that may say nothing of fit and heldout, which then are stretch and last."""
     return {"heldout": "last", **({"fit": "stretch"} if data.get("resize") else {}), **data}
 
@@ -447,13 +448,25 @@ def content_hash(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
-def differences(old: Recipe, new: Recipe) -> list[str]:
-    """One line per setting that differs, as `train.batch_size: 64 -> 128`, but for those of `keeping`."""
-    before, after = _flat(old), _flat(keeping(new, old))
-    return [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]
+@dataclass(frozen=True)
+class Change:
+    """A setting that differs between two recipes: dotted key and both values."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before} -> {self.after}"
 
 
-def keeping(recipe: Recipe, started: Recipe) -> Recipe:
+def differences(old: Recipe, new: Recipe) -> tuple[Change, ...]:
+    """The settings that differ, but for data.heldout (see `with_heldout_of`)."""
+    before, after = _flat(old), _flat(with_heldout_of(new, old))
+    return tuple(Change(key, before[key], after[key]) for key in before if before[key] != after[key])
+
+
+def with_heldout_of(recipe: Recipe, started: Recipe) -> Recipe:
     """The recipe, but images are held out as a run that was started with the other one holds them out."""
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"heldout": started.data.heldout})})
 

@@ -185,5 +185,5 @@ def test_a_recipe_of_an_older_run_says_last(tiny: config.Recipe) -> None:
     assert 'heldout = "drawn"' in text and config.from_toml(text, "new").data.heldout == "drawn"
     older = config.from_toml(text.replace('heldout = "drawn"\n', ""), "old")
     assert older.data.heldout == "last"
-    assert config.differences(older, tiny) == []  # it goes on as it was started
-    assert config.keeping(tiny, older) == older
+    assert config.differences(older, tiny) == ()  # it goes on as it was started
+    assert config.with_heldout_of(tiny, older) == older

@@ -21,7 +21,7 @@ from modiste.exports import model
 from modiste.networks.build import FAMILIES
 from modiste.training import losses, setup, trainer
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import State, step
+from modiste.training.step import State, make_step_functions, step
 
 SIZES = (28, 32, 64)
 CONDITIONINGS = ("none", "one-hot", "projection", "auxiliary")
@@ -70,7 +70,7 @@ def trained(recipe: Recipe, dataset: Images, steps: int = STEPS) -> State:
 
 def go_on(state: State, recipe: Recipe, dataset: Images, steps: int) -> None:
     shape, group = setup.image_shape(recipe, dataset), ProcessGroup()
-    functions = setup.make_step_functions(recipe, state, group, "cpu", "float32")
+    functions = make_step_functions(recipe, state, group, "cpu", "float32")
     batch_at = setup.batches(recipe, dataset, shape, group, "cpu")
     for _ in range(steps):
         step(state, functions, group, batch_at)

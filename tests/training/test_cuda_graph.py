@@ -17,7 +17,7 @@ from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.training import cuda_graph, setup, trainer
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import Batch, State, StepFunctions, step
+from modiste.training.step import Batch, State, StepFunctions, make_step_functions, step
 
 TOY: dict[str, Any] = {"data.name": "toy", "data.count": 64, "train.batch_size": 8, "train.images": 4000}
 
@@ -26,7 +26,7 @@ def assembled(recipe: Recipe, device: str) -> tuple[State, StepFunctions, Any]:
     dataset, group = open_data(recipe.data), ProcessGroup()
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
-    functions = setup.make_step_functions(recipe, state, group, device, "float32")
+    functions = make_step_functions(recipe, state, group, device, "float32")
     return state, functions, setup.batches(recipe, dataset, shape, group, device)
 
 
@@ -38,7 +38,7 @@ def weights(state: State) -> dict[str, Tensor]:
 def test_numbers_may_be_tensors() -> None:
     recipe = config.override(config.load("swift"), TOY)
     (plain, functions, batch_at), (other, _, _) = assembled(recipe, "cpu"), assembled(recipe, "cpu")
-    their_rules = setup.make_step_functions(recipe, other, ProcessGroup(), "cpu", "float32")
+    their_rules = make_step_functions(recipe, other, ProcessGroup(), "cpu", "float32")
     by_tensors = replace(
         their_rules,
         learning_rates=lambda images: torch.tensor(functions.learning_rates(images), dtype=torch.float64).unbind(),

@@ -1,27 +1,29 @@
 from __future__ import annotations
 
-from modiste.training import diagnostics
+from modiste.training.diagnostics import PATIENCE_TICKS, Sign, diagnose
 
 
-def record(real: float = 0.7, fake: float = 0.7, norm: float = 1.0) -> dict[str, float]:
-    return {"d_accuracy_real": real, "d_accuracy_fake": fake, "gradient_norm_g": norm}
+def ticks(*groups: tuple[int, dict[str, float]]) -> list[dict[str, float]]:
+    """A log with so many ticks of each kind, which differ from a healthy tick in these entries."""
+    healthy = {"d_accuracy_real": 0.7, "d_accuracy_fake": 0.7, "gradient_norm_g": 1.0}
+    log = [{**healthy, **entries} for count, entries in groups for _ in range(count)]
+    return [{**record, "images": 10 * (number + 1)} for number, record in enumerate(log)]
 
 
-def said(records: list[dict[str, float]]) -> list[str]:
-    return diagnostics.diagnose(records)
+WON = {"d_accuracy_real": 1.0, "d_accuracy_fake": 0.999}
 
 
-def test_a_healthy_training_is_left_in_peace() -> None:
-    assert said([record()] * 20) == []
-    assert said([record(1.0, 1.0), record()] * 10) == []
+def test_a_healthy_training_shows_no_signs() -> None:
+    assert diagnose(ticks((20, {}))) == []
+    assert diagnose(ticks(*[(1, WON), (1, {})] * 10)) == []
 
 
 def test_a_saturated_discriminator_is_named_once() -> None:
-    sentences = said([record()] * 3 + [record(1.0, 0.999)] * 10 + [record()] * 3 + [record(1.0, 1.0)] * 10)
-    assert len(sentences) == 1 and "may have won" in sentences[0]
-    assert len(said([record(1.0, 1.0)] * (diagnostics.PATIENCE_TICKS - 1))) == 0
+    assert diagnose(ticks((3, {}), (10, WON), (3, {}), (10, WON))) == [Sign("saturated", 80, 0.999)]
+    assert diagnose(ticks((PATIENCE_TICKS - 1, WON))) == []
+    assert "may have won" in str(Sign("saturated", 80, 0.999))
 
 
 def test_a_vanishing_gradient_is_named_once() -> None:
-    sentences = said([record(norm=2.0)] * 3 + [record(norm=1e-3)] * 10)
-    assert len(sentences) == 1 and "has vanished" in sentences[0]
+    signs = diagnose(ticks((3, {"gradient_norm_g": 2.0}), (10, {"gradient_norm_g": 1e-3})))
+    assert signs == [Sign("vanishing", 80, 5e-4)] and "has vanished" in str(signs[0])

@@ -266,8 +266,10 @@ def test_a_budget_may_be_raised_where_the_learning_rate_falls(
     whole = content(modiste.train(falling, tmp_path / "whole"))
     short = {"train.budget_seconds": 1e-9}
     run = modiste.train(falling, tmp_path / "run", overrides={**short})
-    assert run.read_manifest().status == "finished" and run.read_manifest().images == 0
-    assert_same(content(modiste.train(falling, run.path, extend=True)), whole)
+    assert run.read_manifest().status == "finished" and run.read_manifest().images == 16  # one step
+    longer = content(modiste.train(falling, run.path, extend=True))
+    for part in ("state", "generators"):
+        assert_same(longer[part], whole[part])
     modiste.train(falling, run.path, overrides={"train.budget_seconds": 60.0}, extend=True)
     said = " ".join(capsys.readouterr().err.split())
     assert "all 320 images of this training were shown already, so there is nothing left of it; its rates end" in said

@@ -24,16 +24,32 @@ from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import Shape
 from modiste.sampling import generators
 from modiste.training import checkpoint_selection, cuda_graph, diagnostics, distributed, setup, trainer
+from modiste.training import step as algorithm
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import METER, Batch, State, StepFunctions, step, unchecked, update_ema
+from modiste.training.step import (
+    METER,
+    Batch,
+    State,
+    StepFunctions,
+    ema_decay,
+    learning_rates,
+    make_step_functions,
+    step,
+    unchecked,
+    update_ema,
+)  # fmt: skip
 
 
 def assemble(recipe: Recipe) -> tuple[State, StepFunctions, trainer.Callable[[int], list[Batch]]]:
     dataset = open_data(recipe.data)
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, "cpu")
-    functions = setup.make_step_functions(recipe, state, ProcessGroup(), "cpu", "float32")
+    functions = make_step_functions(recipe, state, ProcessGroup(), "cpu", "float32")
     return state, functions, setup.batches(recipe, dataset, shape, ProcessGroup(), "cpu")
+
+
+def sums(state: State) -> dict[str, float]:
+    return {term.name: value for term, value in zip(METER, state.meter.tolist(), strict=True)}
 
 
 def weights(module: nn.Module) -> torch.Tensor:
@@ -62,7 +78,7 @@ def test_one_step_is_the_textbook_step(tiny: Recipe) -> None:
 
     assert torch.allclose(weights(state.discriminator), weights(by_hand.discriminator), atol=1e-6)
     assert torch.allclose(weights(state.generator), weights(by_hand.generator), atol=1e-6)
-    meter = dict(zip(METER, state.meter.tolist(), strict=True))
+    meter = sums(state)
     assert meter["loss_d"] == pytest.approx(loss_d.item(), rel=1e-5)
     assert meter["loss_g"] == pytest.approx(loss_g.item(), rel=1e-5)
     assert state.images == 16 and meter["updates_d"] == meter["updates_g"] == 1
@@ -82,7 +98,7 @@ def test_accumulated_parts_make_the_same_update(tiny_free: Recipe) -> None:
 def test_several_discriminator_steps_count_their_images(tiny: Recipe) -> None:
     state, functions, batch_at = assemble(config.override(tiny, {"train.discriminator_steps": 3}))
     step(state, functions, ProcessGroup(), batch_at)
-    meter = dict(zip(METER, state.meter.tolist(), strict=True))
+    meter = sums(state)
     assert state.images == 48 and meter["updates_d"] == 3 and meter["updates_g"] == 1
 
 
@@ -105,14 +121,14 @@ def test_noise_and_data_are_functions_of_position(tiny: Recipe) -> None:
 
 def test_the_average_follows_its_half_life_and_its_ramp() -> None:
     steady = Train(batch_size=50, ema_halflife_images=100, ema_ramp=0)
-    assert setup.ema_decay(steady, 10_000) == pytest.approx(0.5**0.5)
+    assert ema_decay(steady, 10_000) == pytest.approx(0.5**0.5)
     ramped = Train(batch_size=50, ema_halflife_images=1e9, ema_ramp=0.1)
-    assert setup.ema_decay(ramped, 1000) == pytest.approx(0.5**0.5)
+    assert ema_decay(ramped, 1000) == pytest.approx(0.5**0.5)
     ema, generator = nn.Linear(1, 1), nn.Linear(1, 1)
     nn.init.constant_(ema.weight, 0.0)
     nn.init.constant_(generator.weight, 1.0)
     for _ in range(4):
-        update_ema(ema, generator, setup.ema_decay(steady, 10_000))
+        update_ema(ema, generator, ema_decay(steady, 10_000))
     assert ema.weight.item() == pytest.approx(1 - 0.25)
 
 
@@ -126,13 +142,13 @@ def test_the_average_takes_running_statistics_along() -> None:
 
 def test_learning_rates_follow_their_schedule() -> None:
     train = Train(images=1000, batch_size=10, lr_generator=1.0, lr_discriminator=2.0, lr_schedule="linear")
-    assert setup.learning_rates(train, 0) == (1.0, 2.0)
-    assert setup.learning_rates(train, 250) == (0.75, 1.5)
+    assert learning_rates(train, 0) == (1.0, 2.0)
+    assert learning_rates(train, 250) == (0.75, 1.5)
     cosine = train.model_copy(update={"lr_schedule": "cosine"})
-    assert setup.learning_rates(cosine, 500) == pytest.approx((0.5, 1.0))
+    assert learning_rates(cosine, 500) == pytest.approx((0.5, 1.0))
     warm = train.model_copy(update={"lr_schedule": "constant", "lr_warmup_images": 100})
-    assert setup.learning_rates(warm, 40) == pytest.approx((0.5, 1.0))
-    assert setup.learning_rates(warm, 500) == (1.0, 2.0)
+    assert learning_rates(warm, 40) == pytest.approx((0.5, 1.0))
+    assert learning_rates(warm, 500) == (1.0, 2.0)
 
 
 def test_a_nonfinite_loss_stops_before_the_weights_change(tiny: Recipe, tmp_path: Path) -> None:
@@ -162,7 +178,7 @@ def test_where_no_step_looks_a_nonfinite_sum_is_found_before_anything_is_saved(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, for which each look would be a wait."""
-    monkeypatch.setattr(setup, "stop_unless_finite", unchecked)
+    monkeypatch.setattr(algorithm, "stop_unless_finite", unchecked)
     explosive = {"train.lr_generator": 1e30, "train.lr_discriminator": 1e30}
     with pytest.raises(
         ModisteError, match=r"loss_\w was no finite number shortly before 80 images.*state is the start"
@@ -468,7 +484,7 @@ def test_images_per_second_are_those_of_this_session(tiny: Recipe, monkeypatch: 
     clock = trainer.Clock(seconds_before=50.0, images_before=64)  # resumed within a tick
     monkeypatch.setattr(trainer.time, "perf_counter", lambda: 102.0)
     session = SimpleNamespace(dataset_size=64)
-    record = trainer.tick_record(session, 80, dict.fromkeys(METER, 5.0), clock)  # type: ignore[arg-type]
+    record = trainer.tick_record(session, 80, dict.fromkeys([term.name for term in METER], 5.0), clock)  # type: ignore[arg-type]
     assert record["images_per_second"] == 8.0 and record["seconds"] == 52.0
 
 
@@ -518,14 +534,10 @@ def test_the_last_is_judged_where_a_budget_ends_within_a_tick(
     monkeypatch.setattr(trainer, "save", slow)
     monkeypatch.setattr(checkpoint_selection, "make_selector", choosing([3.0, 2.0], every_images=10**6))
     run = modiste.train(tiny, tmp_path / "run", overrides={"train.budget_seconds": 1e6})
-    assert [(record["images"], record.get("frechet_any_heldout")) for record in run.read_log()] == [
-        (80, None),
-        (160, 3.0),
-    ]
-    assert (
-        run.read_manifest().best == runs.BestCheckpoint(160, "frechet_any_heldout", 3.0)
-        and run.read_manifest().status == "finished"
-    )
+    scores = [(record["images"], record.get("frechet_any_heldout")) for record in run.read_log()]
+    assert scores == [(80, None), (160, None), (176, 3.0)]  # one more step, whose tick is the last
+    assert run.read_manifest().best == runs.BestCheckpoint(176, "frechet_any_heldout", 3.0)
+    assert run.read_manifest().status == "finished"
     best, last = (run.path / f"{name}.safetensors" for name in ("best", "generator"))
     assert best.read_bytes() == last.read_bytes()
 
@@ -619,10 +631,10 @@ def test_a_tick_reads_no_log(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_is_told_of_a_long_log_does_not_grow() -> None:
-    told = trainer.LogSummary()
+    log = trainer.LogSummary()
     record = {"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0, "gradient_norm_g": 1.0}
-    signs = [told.add({**record, "images": images, "frechet_a_heldout": 5.0 + images}) for images in range(50_000)]
+    signs = [log.add({**record, "images": images, "frechet_a_heldout": 5.0 + images}) for images in range(50_000)]
     assert [len(new) for new in signs[: diagnostics.PATIENCE_TICKS]] == [0] * (diagnostics.PATIENCE_TICKS - 1) + [1]
     assert not any(signs[diagnostics.PATIENCE_TICKS :])
-    assert len(told.history.recent) == diagnostics.PATIENCE_TICKS and told.history.recent[-1]["images"] == 49_999
-    assert told.best is not None and told.best[1]["images"] == 0
+    assert len(log.history.recent) == diagnostics.PATIENCE_TICKS and log.history.recent[-1]["images"] == 49_999
+    assert log.best is not None and log.best[1]["images"] == 0

@@ -80,16 +80,11 @@ def train(
 def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: bool) -> None:
     from modiste import config
     from modiste.data.images import describe_images
-    from modiste.data.sets import open_data
     from modiste.networks import summary
-    from modiste.training import resume, setup
+    from modiste.training import setup
 
     recipe, path = setup.resolve_run(name, out, changes)
-    recipe = resume.as_begun(recipe, path)
-    dataset = open_data(recipe.data)
-    notes, labels_note = setup.noticed(recipe, dataset), setup.labels_note(recipe, dataset)
-    recipe = setup.resolve(recipe, dataset, changes)
-    setup.check_fit(recipe, dataset)
+    recipe, dataset, notes = setup.fit_to_data(recipe, path, changes)
     operations = summary.training_flops(recipe, setup.image_shape(recipe, dataset))
     images = recipe.train.images or 0
     if as_json:
@@ -98,9 +93,8 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
         print(json.dumps(told, indent=2))
         return
     print(config.to_toml(recipe))
-    print(f"# {describe_images(dataset)}{labels_note}")
     for note in notes:
-        print(f"# warning: {note}")
+        print(f"# {note}")
     print(f"# {operations / 1e9:.3f} GFLOP per image shown, {operations * images / 1e12:,.0f} TFLOP in all")
     print(f"# would train into {path}")
 

@@ -312,8 +312,8 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[RunSpec]:
             recipe, _ = setup.resolve_run(one.recipe, out, changes)
             folders = {seed: out / "runs" / f"{one.name}-seed{seed}" for seed in study.seed_list}
             if started := _started(one.name, out, folders.values()):
-                changes |= resume.kept_of(recipe, started)
-                recipe = resume.begun_with(recipe, started)
+                changes |= resume.data_changes(recipe, started)
+                recipe = resume.with_data_of(recipe, started)
             dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, open_data(recipe.data))
             notes = setup.noticed(recipe, dataset)
             recipe = setup.resolve(recipe, dataset, changes)
@@ -348,7 +348,7 @@ def _started(configuration: str, out: Path, folders: Iterable[Path]) -> Recipe |
     """The recipe with which the study in that folder was begun, by its plan, or else by a run of the configuration."""
     planned = read(out)["configurations"] if (out / FILE).is_file() else {}
     if configuration in planned:
-        return config.build(config.as_meant(planned[configuration]), f"{out / FILE}: {configuration}")
+        return config.build(config.with_older_defaults(planned[configuration]), f"{out / FILE}: {configuration}")
     return next((runs.Run(folder).read_recipe() for folder in folders if runs.exists(folder)), None)
 
 
@@ -448,7 +448,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     lines = [f"no {name} here" for name in before if name not in after]
     lines += [f"{name} is new" for name in after if name not in before]
     for name in before.keys() & after.keys():
-        pair = (config.build(config.as_meant(tree), name) for tree in (before[name], after[name]))
+        pair = (config.build(config.with_older_defaults(tree), name) for tree in (before[name], after[name]))
         lines += [f"{name}: {line}" for line in config.differences(*pair)]
     changed = [key for key in new["evaluate"] if old["evaluate"].get(key) != new["evaluate"][key]]
     lines += [f"evaluate.{key}: {old['evaluate'].get(key)} -> {new['evaluate'][key]}" for key in changed]

@@ -119,7 +119,7 @@ def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
     """What the model learned from, as `modiste export` writes it; None of any other text."""
     try:
         told = config.Data.model_validate_json(metadata["modiste.data"])
-        return config.data_as_meant(told.model_dump(exclude_unset=True))
+        return config.with_older_data_defaults(told.model_dump(exclude_unset=True))
     except (KeyError, ValueError):
         return None
 

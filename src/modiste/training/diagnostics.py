@@ -1,62 +1,68 @@
-"""Signs of a training that goes wrong, in words, from the log alone."""
+"""Signs of a failing training, read from its log alone."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Record = Mapping[str, Any]
+Kind = Literal["saturated", "vanishing"]
 PATIENCE_TICKS = 5
+"""A sign has to be there for so many ticks in a row."""
+SATURATED_ACCURACY = 0.99
+VANISHED_SHARE = 1e-3
+
+SENTENCES: dict[Kind, str] = {
+    "saturated": "the discriminator tells real from fake without fail; it may have won. A smaller "
+    "train.lr_discriminator, loss.label_smoothing=0.1 or network.discriminator_norm=spectral usually helps",
+    "vanishing": "the generator's gradient has vanished to under a thousandth of its first value, so it no longer "
+    "learns. loss.adversarial=nonsaturating or hinge, or a smaller train.lr_discriminator, usually helps",
+}
 
 
-def _saturated(recent: Sequence[Record], _: Record) -> bool:
-    return all(min(record["d_accuracy_real"], record["d_accuracy_fake"]) > 0.99 for record in recent)
+@dataclass(frozen=True)
+class Sign:
+    """A sign of a failing training: its kind, and the images shown when it appeared."""
 
+    kind: Kind
+    images: int
+    value: float
+    """saturated: the discriminator's least accuracy in these ticks; vanishing: the largest gradient norm over the
+    first."""
 
-def _vanishing(recent: Sequence[Record], first: Record) -> bool:
-    return all(record["gradient_norm_g"] < 1e-3 * first["gradient_norm_g"] for record in recent)
-
-
-SIGNS: list[tuple[Callable[[Sequence[Record], Record], bool], str]] = [
-    (
-        _saturated,
-        "the discriminator tells real from fake without fail; it may have won. A smaller train.lr_discriminator, "
-        "loss.label_smoothing=0.1 or network.discriminator_norm=spectral usually helps",
-    ),
-    (
-        _vanishing,
-        "the generator's gradient has vanished to under a thousandth of its first value, so it no longer learns. "
-        "loss.adversarial=nonsaturating or hinge, or a smaller train.lr_discriminator, usually helps",
-    ),
-]
+    def __str__(self) -> str:
+        return SENTENCES[self.kind]
 
 
 @dataclass
 class History:
-    """What of a log the signs are read from: as much after a hundred thousand ticks as after ten."""
+    """The part of a log that signs are read from; its size does not grow with the log."""
 
     first: Record | None = None
     recent: deque[Record] = field(default_factory=lambda: deque(maxlen=PATIENCE_TICKS))
-    seen: set[str] = field(default_factory=set)
+    seen: set[Kind] = field(default_factory=set)
 
-    def add(self, record: Record) -> list[str]:
-        """The signs that show for the first time with this next record, each once in a run.
-
-        A sign has to be there for PATIENCE_TICKS in a row.
-        """
+    def add(self, record: Record) -> list[Sign]:
+        """Take the next record; returns the signs that appear with it, each once in a run."""
         self.first = self.first or record
         self.recent.append(record)
         if len(self.recent) < PATIENCE_TICKS:
             return []
-        recent, first = tuple(self.recent), self.first
-        new = [text for shows, text in SIGNS if text not in self.seen and shows(recent, first)]
-        self.seen.update(new)
+        accuracy = min(min(one["d_accuracy_real"], one["d_accuracy_fake"]) for one in self.recent)
+        gradient, first_gradient = max(one["gradient_norm_g"] for one in self.recent), self.first["gradient_norm_g"]
+        signs = []
+        if accuracy > SATURATED_ACCURACY:
+            signs.append(Sign("saturated", record["images"], accuracy))
+        if gradient < VANISHED_SHARE * first_gradient:
+            signs.append(Sign("vanishing", record["images"], gradient / first_gradient))
+        new = [sign for sign in signs if sign.kind not in self.seen]
+        self.seen.update(sign.kind for sign in new)
         return new
 
 
-def diagnose(records: Iterable[Record]) -> list[str]:
-    """All signs that a log shows, in the order in which they came up."""
+def diagnose(records: Iterable[Record]) -> list[Sign]:
+    """All signs in a log, in the order in which they appeared."""
     history = History()
-    return [text for record in records for text in history.add(record)]
+    return [sign for record in records for sign in history.add(record)]

@@ -1,8 +1,8 @@
-"""The folder of a training: made, or found to fit what is asked, with the state to go on from."""
+"""Open the folder of a training: create it, or check that its run fits and load the newest state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from modiste import config, environment, files, progress, runs
-from modiste.config import Recipe
+from modiste.config import Change, Recipe
 from modiste.data.images import Images, content_digest
 from modiste.data.notes import ReadFrom
 from modiste.data.sets import remarks
@@ -23,7 +23,7 @@ from modiste.training.distributed import ProcessGroup
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run folder ready to train in: where, the manifest's facts, and the state to go on from (None = the start)."""
+    """A run folder ready to train in, with its manifest and the state to resume from (None = the start)."""
 
     path: Path
     manifest: runs.Manifest
@@ -42,107 +42,109 @@ def open_folder(
     run = runs.Run(path)
     manifest = run.read_manifest()
     same_data = manifest.data.digest == digest and manifest.data.classes == dataset.class_names
-    differing = _check_same(run, recipe, same_data, extend)
+    changes, altered = _check_same(run, recipe, same_data, extend)
     if manifest.data.digest != digest:
         raise UsageError(
             f"{path} was trained on other images than {dataset.name} holds now; use --fresh for a new folder"
         )
     saved, notes = runs.load_state(run)
     damaged = bool(notes)
-    if run.read_recipe().data.name != recipe.data.name:
-        text = f"note: the images of {run.read_recipe().data.name} are in {recipe.data.name} now"
-        progress.log(console, text)
-    if manifest.status == "finished" and not _bending(differing, same_data) and not notes:
-        if recipe.data.name != run.read_recipe().data.name:
+    started = run.read_recipe()
+    if started.data.name != recipe.data.name:
+        progress.log(console, f"note: the images of {started.data.name} are in {recipe.data.name} now")
+    if manifest.status == "finished" and not altered and not damaged:
+        if recipe.data.name != started.data.name:
             files.write_text(path / "recipe.toml", config.to_toml(recipe))
             runs.update_manifest(run, recipe_hash=config.content_hash(recipe))
-        notes = [f"{path} is finished with {manifest.images:,} images; --fresh trains it anew beside it"]
-        progress.log(console, notes[0])
+        progress.log(console, f"{path} is finished with {manifest.images:,} images; --fresh trains it anew beside it")
         return OpenedRun(path, manifest, finished=True)
     if saved is None and (len(run.read_log()) > 1 or manifest.images):
         raise ModisteError(f"the saved states of {path} are gone, so it cannot go on; use --fresh for a new folder")
-    here = {"device": device, "gpu": gpu_name(device), "torch": torch.__version__, "processes": group.size}
-    for key, now in here.items():
-        if (then := getattr(manifest, key)) != now:
-            notes.append(f"the run was started with {key} {then}, now {now}: it goes on, but not bit for bit")
+    now = {"device": device, "gpu": gpu_name(device), "torch": torch.__version__, "processes": group.size}
+    for key, value in now.items():
+        if (before := getattr(manifest, key)) != value:
+            notes.append(f"the run was started with {key} {before}, now {value}: it goes on, but not bit for bit")
     images = saved["images"] if saved else 0
     if extend and images >= (recipe.train.images or 0):
         more = "--set train.images=N asks for more" if recipe.train.lr_schedule == "constant" else "its rates end there"
         notes.append(
             f"all {images:,} images of this training were shown already, so there is nothing left of it; {more}"
         )
-    if (
-        damaged and (best := checkpoint_selection.best(run.read_log())) and best[1]["images"] > images
-    ):  # kept with the damaged state
-        (path / "best.safetensors").unlink(missing_ok=True)
+    if damaged and (best := checkpoint_selection.best(run.read_log())) and best[1]["images"] > images:
+        (path / "best.safetensors").unlink(missing_ok=True)  # it belongs to the damaged state
     runs.rewind(run, images)
-    # First, so that no run is called finished that its recipe wants longer, whatever dies in between.
-    stood = {"images": images, "seconds": saved["seconds"] if saved else 0.0, "reason": None}
-    runs.update_manifest(run, status="running", end=None, recipe_hash=config.content_hash(recipe), **stood)
-    if differing:
+    # The manifest first, so that no run counts as finished that its recipe wants longer, wherever this is killed.
+    seconds = saved["seconds"] if saved else 0.0
+    runs.update_manifest(
+        run,
+        status="running",
+        end=None,
+        reason=None,
+        images=images,
+        seconds=seconds,
+        recipe_hash=config.content_hash(recipe),
+    )
+    if changes:
         files.write_text(path / "recipe.toml", config.to_toml(recipe))
     for text in [*(f"note: {note}" for note in notes), f"resuming {path} at {images:,} images"]:
         progress.log(console, text)
     return OpenedRun(path, manifest, saved)
 
 
-def as_begun(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe with what `begun_with` keeps of the run in that folder, if there is one."""
-    return begun_with(recipe, runs.Run(path).read_recipe()) if runs.exists(path) else recipe
+def with_data_of_run(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with the data settings kept by the run in that folder, if there is one; see `with_data_of`."""
+    return with_data_of(recipe, runs.Run(path).read_recipe()) if runs.exists(path) else recipe
 
 
-def begun_with(recipe: Recipe, started: Recipe) -> Recipe:
-    """The recipe with data.heldout of what was started with the other one, and data.fit unless it is said.
+def with_data_of(recipe: Recipe, started: Recipe) -> Recipe:
+    """The recipe with data.heldout of the recipe that a run was started with, and data.fit unless it is set.
 
-    That may have been before there was a choice (`config.as_meant`).
+    Older runs were started when there was no choice (`config.with_older_defaults`).
     """
-    recipe = config.keeping(recipe, started)
+    recipe = config.with_heldout_of(recipe, started)
     return recipe if "fit" in recipe.data.model_fields_set else config.override(recipe, {"data.fit": started.data.fit})
 
 
-def kept_of(recipe: Recipe, started: Recipe) -> dict[str, str]:
-    """The changes that make of a recipe that of `begun_with`, by dotted key."""
-    before, now = recipe.data, begun_with(recipe, started).data
-    return {f"data.{key}": getattr(now, key) for key in ("fit", "heldout") if getattr(now, key) != getattr(before, key)}
+def data_changes(recipe: Recipe, started: Recipe) -> dict[str, str]:
+    """The changes, by dotted key, that `with_data_of` makes to a recipe."""
+    before, after = recipe.data, with_data_of(recipe, started).data
+    keys = ("fit", "heldout")
+    return {f"data.{key}": getattr(after, key) for key in keys if getattr(after, key) != getattr(before, key)}
 
 
-def images_as_begun(dataset: Images, path: Path) -> Images:
-    """The images without labels where the run in that folder began when these were not read."""
-    if dataset.labels is None or not runs.exists(path) or runs.Run(path).read_manifest().data.classes:
+def with_labels_of_run(dataset: Images, path: Path) -> Images:
+    """The images without labels where the run in that folder was started by a version that did not read them."""
+    if dataset.labels is None or not runs.exists(path):
+        return dataset
+    facts = runs.Run(path).read_manifest().data
+    if facts.classes:
         return dataset
     notes = tuple(note for note in dataset.notes if not (isinstance(note, ReadFrom) and note.kind == "labels"))
-    bare = replace(dataset, labels=None, class_names=(), notes=notes)
-    return bare if content_digest(bare) == runs.Run(path).read_manifest().data.digest else dataset
+    unlabelled = replace(dataset, labels=None, class_names=(), notes=notes)
+    return unlabelled if content_digest(unlabelled) == facts.digest else dataset
 
 
-def _bending(differing: Sequence[str], same_data: bool) -> list[str]:
-    """The differences that make two trainings of two runs; with and without a graph a step is the same.
+def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) -> tuple[tuple[Change, ...], bool]:
+    """The changes from the run's recipe to this one, and whether any alters the path of the training.
 
-    So are the same images in another place, or made from their files in another way.
+    UsageError if one does, unless `extend` is given and the changes only make the training longer.
     """
-    made = ("data.name:", "data.fit:", "data.background:") if same_data else ()
-    alike = ("train.cuda_graph:", *made)
-    return [difference for difference in differing if not difference.startswith(alike)]
-
-
-def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) -> list[str]:
-    """The differences between the run's recipe and this one, if they only make it longer or do not bend its path.
-
-    UsageError otherwise.
-    """
-    differing = config.differences(run.read_recipe(), recipe)
-    bending = _bending(differing, same_data)
-    only_length = all(line.startswith(("train.images:", "train.budget_seconds:")) for line in bending)
-    longer = (recipe.train.images or 0) - (run.read_recipe().train.images or 0)
-    # A budget never bends the path; a length does where the learning rate falls with it.
-    extensible = only_length and (longer == 0 or (longer > 0 and recipe.train.lr_schedule == "constant"))
-    if bending and not (extend and extensible):
+    started = run.read_recipe()
+    changes = config.differences(started, recipe)
+    # A step is the same with and without a graph, and so are the same images from another place or other settings.
+    neutral = {"train.cuda_graph", *(("data.name", "data.fit", "data.background") if same_data else ())}
+    altering = [change for change in changes if change.key not in neutral]
+    only_length = all(change.key in ("train.images", "train.budget_seconds") for change in altering)
+    more_images = (recipe.train.images or 0) - (started.train.images or 0)
+    # A budget never alters the path; a length does where the learning rate falls with it.
+    extensible = only_length and (more_images == 0 or (more_images > 0 and recipe.train.lr_schedule == "constant"))
+    if altering and not (extend and extensible):
         hint = ", or --extend to train it longer" if extensible else ""
         raise UsageError(
-            f"{run.path} was started with another recipe ({'; '.join(bending)}); "
+            f"{run.path} was started with another recipe ({'; '.join(map(str, altering))}); "
             f"use the same settings to resume it, --fresh for a new folder beside it{hint}"
         )
-    return differing
+    return changes, bool(altering)
 
 
 def _new_manifest(recipe: Recipe, dataset: Images, digest: str, device: str, group: ProcessGroup) -> runs.Manifest:

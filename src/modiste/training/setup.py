@@ -1,15 +1,12 @@
-"""From a recipe to the objects of a training: networks, optimisers, schedules, batches."""
+"""Set up a training from its recipe: run folder, networks, optimisers, batches, and checks that they fit."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Container, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,33 +14,23 @@ from torch import Tensor, nn
 from modiste import config, runs
 from modiste.config import Recipe
 from modiste.data.classes import check_learnable
-from modiste.data.images import Images, Note, batch_indices, to_unit
-from modiste.data.sets import all_notes, check_varied, resolved_name
+from modiste.data.images import Images, Note, batch_indices, describe_images, to_unit
+from modiste.data.sets import all_notes, check_varied, open_data, resolved_name
 from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import Shape, build_discriminator, build_generator
-from modiste.training import diffaugment, distributed, losses, penalties
+from modiste.training import distributed, resume
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import (
-    METER,
-    Batch,
-    State,
-    StepFunctions,
-    backward_by_class,
-    backward_of_mean,
-    clip_weights,
-    stop_unless_finite,
-    unchecked,
-)
+from modiste.training.step import METER, Batch, State
 
 
 def processes_of(recipe: Recipe) -> int:
-    """The processes of a training by this recipe here, where it is started alone."""
+    """The number of processes this recipe trains with here, unless a launcher starts them."""
     return distributed.plan_group(choose_device(recipe.train.device), recipe.train.processes).size
 
 
 def make_state(recipe: Recipe, shape: Shape, device: str) -> State:
-    """Fresh networks and optimisers; the weights depend on the recipe's seed alone."""
+    """New networks and optimisers; the weights depend on the recipe's seed alone."""
     train = recipe.train
     torch.manual_seed(seed_for(recipe.seed, "weights"))
     generator = build_generator(recipe.network, shape).to(device)
@@ -66,98 +53,8 @@ def make_optimizer(train: config.Train, module: nn.Module, rate: float) -> torch
     return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, eps=train.epsilon, fused=fused)
 
 
-def make_step_functions(
-    recipe: Recipe, state: State, group: ProcessGroup, device: str, precision: str
-) -> StepFunctions:
-    """The objects that say how this recipe plays."""
-    train, loss, network, augment = recipe.train, recipe.loss, recipe.network, recipe.augment
-    compiled = torch.compile if train.compile else _as_it_is
-    discriminator = compiled(state.discriminator)
-    changed = partial(_changed, augment.policy, state) if augment.policy else _as_it_is
-    watched = _as_it_is if loss.balanced_consistency_weight else changed  # bCR plays its game on images as they are
-    has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in state.discriminator.modules())
-    by_class = partial(backward_by_class, state.discriminator, loss.group_clip)
-    top = partial(losses.mean_of_top, loss.top_k_share, loss.top_k_images)
-    after = [partial(clip_weights, loss.weight_clip)] if loss.weight_clip else []
-    after += [partial(_adapt, recipe, group)] if augment.policy and augment.adapt_target else []
-    low = partial(torch.autocast, device, dtype=torch.bfloat16)
-    return StepFunctions(
-        generator=compiled(state.generator),
-        discriminator=lambda images, labels: discriminator(watched(images), labels),
-        both_logits=partial(_apart if has_batch_norm else _together, discriminator, watched),
-        pair=losses.adversarial(loss, network.conditioning == "auxiliary"),
-        penalty=penalties.chosen(loss, state.discriminator, changed, train.batch_size),
-        backward=by_class if loss.group_clip else backward_of_mean,
-        generator_mean=top if loss.top_k_share < 1 else losses.mean_of_all,
-        after_discriminator=after,
-        check=stop_unless_finite if device == "cpu" else unchecked,
-        autocast=low if precision == "bfloat16" else nullcontext,
-        discriminator_steps=train.discriminator_steps,
-        batch_size=train.batch_size,
-        learning_rates=partial(learning_rates, train),
-        ema_decay=partial(ema_decay, train),
-    )
-
-
-T = TypeVar("T")
-
-
-def _as_it_is(thing: T) -> T:
-    return thing
-
-
-def _changed(policy: tuple[str, ...], state: State, images: Tensor) -> Tensor:
-    return diffaugment.augment(policy, images, state.augment_probability)
-
-
-def _adapt(recipe: Recipe, group: ProcessGroup, state: State, accuracy_real: Tensor) -> None:
-    """Augmentation that follows the discriminator's over-fitting, as all ranks together see it."""
-    mean = distributed.sum_over_processes(accuracy_real, group) / group.size
-    share = recipe.train.batch_size / recipe.augment.adapt_images
-    probability = state.augment_probability
-    probability.copy_(diffaugment.adapted(probability, mean, recipe.augment.adapt_target, share))
-
-
-def _apart(
-    discriminator: Callable[..., Tensor],
-    watched: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    labels: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Batch norm must not mix real and fake, or their statistics would give them away (Radford et al. 2016)."""
-    return discriminator(watched(real), labels), discriminator(watched(fake), labels)
-
-
-def _together(
-    discriminator: Callable[..., Tensor],
-    watched: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    labels: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Without batch norm one pass over both gives the same logits for less."""
-    twice = None if labels is None else torch.cat([labels, labels])
-    real_logits, fake_logits = discriminator(watched(torch.cat([real.to(fake.dtype), fake])), twice).chunk(2)
-    return real_logits, fake_logits
-
-
 def _layout(train: config.Train) -> torch.memory_format:
     return torch.channels_last if train.channels_last else torch.contiguous_format
-
-
-def learning_rates(train: config.Train, images: int) -> tuple[float, float]:
-    """The generator's and the discriminator's learning rate after so many images."""
-    share = min(1.0, images / (train.images or 1))
-    factor = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[train.lr_schedule]
-    warm = min(1.0, (images + train.batch_size) / train.lr_warmup_images) if train.lr_warmup_images else 1.0
-    return train.lr_generator * factor * warm, train.lr_discriminator * factor * warm
-
-
-def ema_decay(train: config.Train, images: int) -> float:
-    """How much of the average stays at one generator update (half-life and ramp as in Karras et al. 2020)."""
-    halflife = min(train.ema_halflife_images, images * train.ema_ramp) if train.ema_ramp else train.ema_halflife_images
-    return float(0.5 ** (train.batch_size * train.discriminator_steps / max(halflife, 1e-8)))
 
 
 def batches(
@@ -168,7 +65,7 @@ def batches(
     The whole set lives on the device as one uint8 tensor; a batch is an index into it.
     """
     train, seed = recipe.train, recipe.seed
-    mine = group.slice(train.batch_size)
+    part = group.slice(train.batch_size)
     pixels = torch.from_numpy(dataset.pixels).to(device)
     labels = torch.from_numpy(dataset.labels).to(device) if shape.classes and dataset.labels is not None else None
     # torch.manual_seed seeds every device there could be, and keeps a stack trace for each that is not in use.
@@ -176,40 +73,38 @@ def batches(
     seed_device = {"cpu": seed_processor, "cuda": torch.cuda.manual_seed, "mps": torch.mps.manual_seed}[device]
 
     def batch_at(images: int) -> list[Batch]:
-        indices = _sent(torch.from_numpy(batch_indices(len(pixels), seed, images, train.batch_size)[mine]), device)
+        indices = _sent(torch.from_numpy(batch_indices(len(pixels), seed, images, train.batch_size)[part]), device)
         real = to_unit(pixels[indices]).to(memory_format=_layout(train))
         # All ranks draw the whole batch's noise and take their part, so that the batch is the same for any group.
         seed_processor(seed_for(seed, "noise", images))
-        noise = _sent(torch.randn(train.batch_size, recipe.network.z_dim)[mine], device)
+        noise = _sent(torch.randn(train.batch_size, recipe.network.z_dim)[part], device)
         seed_device(seed_for(seed, "layers", images, group.rank))
-        chosen = [None] * train.accumulate if labels is None else labels[indices].chunk(train.accumulate)
-        return [
-            Batch(*part)
-            for part in zip(real.chunk(train.accumulate), chosen, noise.chunk(train.accumulate), strict=True)
-        ]
+        count = train.accumulate
+        chosen = [None] * count if labels is None else labels[indices].chunk(count)
+        return [Batch(*one) for one in zip(real.chunk(count), chosen, noise.chunk(count), strict=True)]
 
     return batch_at
 
 
 def _sent(values: Tensor, device: str) -> Tensor:
-    """The values on the device; to a CUDA device they go while it still computes, and nobody waits for it."""
+    """The values on the device; to a CUDA device they are copied while it still computes."""
     return values.pin_memory().to(device, non_blocking=True) if device == "cuda" else values.to(device)
 
 
-def resolve(recipe: Recipe, dataset: Images, asked: Container[str] = ()) -> Recipe:
-    """The recipe as it is trained on these images: its length counted in them, and no classes where they have none.
+def resolve(recipe: Recipe, dataset: Images, overrides: Container[str] = ()) -> Recipe:
+    """The recipe as it is trained on these images: its length in images, and no classes where they have no labels.
 
-    A conditioning that is among the `asked` keys stays, and is refused later.
+    A conditioning that is among the overridden keys stays, and is refused later.
     """
     recipe = config.resolve(recipe, len(dataset))
-    if dataset.labels is not None or recipe.network.conditioning == "none" or "network.conditioning" in asked:
+    if dataset.labels is not None or recipe.network.conditioning == "none" or "network.conditioning" in overrides:
         return recipe
     return config.override(recipe, {"network.conditioning": "none"}, f"{dataset.name} has no labels")
 
 
 @dataclass(frozen=True)
 class WithoutClasses(Note):
-    """A recipe with classes that is trained without them, as the images have no labels."""
+    """A recipe with classes that is trained without them because the images have no labels."""
 
     recipe: str
     place: str
@@ -221,16 +116,22 @@ class WithoutClasses(Note):
 
 
 def noticed(recipe: Recipe, dataset: Images) -> tuple[Note, ...]:
-    """What the user must be told of these images, and of what `resolve` makes of the recipe."""
-    bare = dataset.labels is None and recipe.network.conditioning != "none"
-    return (*((WithoutClasses(recipe.name, dataset.name),) if bare else ()), *all_notes(dataset))
+    """What the user should know of these images, and of what `resolve` changes in the recipe."""
+    unlabelled = dataset.labels is None and recipe.network.conditioning != "none"
+    return (*((WithoutClasses(recipe.name, dataset.name),) if unlabelled else ()), *all_notes(dataset))
 
 
-def labels_note(recipe: Recipe, dataset: Images) -> str:
-    """What becomes of the labels, where somebody could wonder."""
-    if dataset.labels is None or recipe.network.conditioning != "none":
-        return ""
-    return "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
+def fit_to_data(recipe: Recipe, path: Path, overrides: Container[str]) -> tuple[Recipe, Images, list[str]]:
+    """Open the images; returns the recipe as it is trained on them in that run folder, the images, and lines to log."""
+    recipe = resume.with_data_of_run(recipe, path)
+    dataset = resume.with_labels_of_run(open_data(recipe.data), path)
+    about = describe_images(dataset)
+    if dataset.labels is not None and recipe.network.conditioning == "none":
+        about += "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
+    lines = [about, *(f"warning: {note}" for note in noticed(recipe, dataset))]
+    recipe = resolve(recipe, dataset, overrides)
+    check_fit(recipe, dataset)
+    return recipe, dataset, lines
 
 
 def check_fit(recipe: Recipe, dataset: Images) -> None:
@@ -262,14 +163,14 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
         )
     if image_shape(recipe, dataset).classes:
         check_learnable(dataset, limited=recipe.data.count is not None)
-    with torch.device("meta"):  # what the families themselves refuse, before a run folder exists
+    with torch.device("meta"):  # raises what the network families refuse, before a run folder exists
         shape = image_shape(recipe, dataset)
         build_generator(recipe.network, shape)
         build_discriminator(recipe.network, shape)
 
 
 def image_shape(recipe: Recipe, dataset: Images) -> Shape:
-    """What the networks must know of the data; without conditioning the classes do not count."""
+    """Channels, side and classes that the networks are built for; no classes without conditioning."""
     _, channels, _, size = dataset.pixels.shape
     conditional = recipe.network.conditioning != "none"
     return Shape(channels, size, len(dataset.class_names) if conditional and dataset.labels is not None else 0)

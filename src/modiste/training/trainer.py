@@ -1,10 +1,17 @@
-"""Training a recipe into a run folder: one loop that reads from top to bottom, from the newest state to the last image.
+"""Train a recipe into a run folder, from its newest state to the last image.
+
+Four calls lead from the command to a loss:
+
+    cli.train.train -> trainer.train -> trainer.loop -> step.step -> losses
+
+`train` opens the run, `loop` counts images and time and decides what a step is followed by, `tick` logs, draws, scores
+and saves. How `step` is bound to its arguments, directly or as a CUDA graph, is a detail of `cuda_graph.make_step`.
 
 Everything random is a function of position. The order of the data follows from (seed, epoch), the noise from
-(seed, images shown), dropout from (seed, images shown, rank); so a state holds no random-number state, a resumed run
-repeats the run that was never stopped bit for bit on the CPU, and several processes give what one would give, but for
-rounding and for what is done to each one's part of the batch by itself: batch norm, dropout, augmentation, the points
-of gradient penalties on lines, gradients clipped by class.
+(seed, images shown), dropout from (seed, images shown, rank). So a state holds no random-number state, a resumed run
+repeats the uninterrupted one bit for bit on the CPU, and several processes give what one gives, but for rounding and
+for what each computes from its own part of the batch: batch norm, dropout, augmentation, the points of gradient
+penalties on lines, gradients clipped by class.
 """
 
 from __future__ import annotations
@@ -23,41 +30,44 @@ from rich.console import Console
 
 from modiste import config, environment, files, progress, runs
 from modiste.config import Recipe
-from modiste.data.images import Images, describe_images
-from modiste.data.sets import open_data
+from modiste.data.images import Images
 from modiste.environment import interruptible, peak_memory_bytes
 from modiste.errors import ModisteError, is_out_of_memory
-from modiste.metrics import metric_names
 from modiste.networks.build import Shape
 from modiste.sampling import generators, grids
 from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, resume, setup
-from modiste.training.callbacks import Listener
+from modiste.training.callbacks import Callbacks, Listener
 from modiste.training.checkpoint_selection import Selector
 from modiste.training.distributed import ProcessGroup
 from modiste.training.setup import resolve_run
-from modiste.training.step import METER, Diverged, State, stop_unless_sums_finite
+from modiste.training.step import METER, Diverged, State, make_step_functions, stop_unless_sums_finite
 
 STATE_FORMAT = 2
 SAVE_SECONDS = 120.0
-"""So often is the state saved also within a tick, so that a slow training never loses more."""
+"""How often the state is saved between ticks, so that a slow training never loses more."""
 
 
 @dataclass
 class LogSummary:
-    """What the next ticks need to know of the log, so that none has to read it."""
+    """What ticks need to know of the log, so that none has to read it."""
 
     history: diagnostics.History = field(default_factory=diagnostics.History)
     best: checkpoint_selection.Best | None = None
 
-    def add(self, record: Mapping[str, Any]) -> list[str]:
-        """Take the log's next record; the signs of a training that goes wrong that show for the first time."""
+    @property
+    def last(self) -> Mapping[str, Any] | None:
+        """The newest record; None if there is none."""
+        return self.history.recent[-1] if self.history.recent else None
+
+    def add(self, record: Mapping[str, Any]) -> list[diagnostics.Sign]:
+        """Take the log's next record; returns the signs of a failing training that appear for the first time."""
         self.best = checkpoint_selection.better(self.best, record)
         return self.history.add(record)
 
 
 @dataclass(frozen=True)
 class Session:
-    """What stays the same from the start of this process's training to its end."""
+    """What stays the same while this process trains."""
 
     recipe: Recipe
     run: runs.Run
@@ -67,7 +77,8 @@ class Session:
     advance: Callable[[], None]
     """Takes one step; it holds the state that the loop is given."""
     stop: Callable[[], bool]
-    told: LogSummary = field(default_factory=LogSummary)
+    """Whether the user asks to stop."""
+    log: LogSummary = field(default_factory=LogSummary)
     selector: Selector | None = None
 
 
@@ -81,22 +92,21 @@ def train(
     console: Console | None = None,
     follow: Callable[[runs.Run], AbstractContextManager[Listener]] | None = None,
 ) -> runs.Run:
-    """Train a recipe into a run folder, or go on where the run in that folder stopped; the run comes back.
+    """Train a recipe into a run folder, or resume the run in that folder; returns the run.
 
-    `recipe` is a shipped recipe's name, a TOML file, a Recipe, or the folder of a run to go on with.
-    `overrides` changes keys, as in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead of
-    resuming, `extend` lets the run in the folder go on to a greater length. `follow` opens one more listener to the
-    ticks, as TensorBoard's. SIGINT, SIGTERM and SIGHUP end the training after the step under way with its state saved
-    (manifest status "interrupted"). PyTorch's random numbers on the processor are as before when it ends.
-    ModisteError says what went wrong in one sentence, also where another thread of this process is training.
+    `recipe` is a shipped recipe's name, a TOML file, a Recipe, or the folder of a run to resume. `overrides` changes
+    keys, as in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead of resuming, `extend` lets
+    the run in the folder go on to a greater length. `follow` adds a listener to the ticks, such as TensorBoard's.
+    SIGINT, SIGTERM and SIGHUP end the training after the current step with its state saved (status "interrupted").
+    PyTorch's random numbers on the CPU are as before when it ends. ModisteError says in one sentence what went wrong,
+    also where another thread of this process is training.
 
     >>> run = train("swift", out="runs/toy", overrides={"data.name": "toy", "train.images": 640})  # doctest: +SKIP
-    >>> sample.load(run).sample(4).shape  # doctest: +SKIP
+    >>> modiste.load(run).sample(4).shape  # doctest: +SKIP
     (4, 1, 28, 28)
     """
     recipe, path = resolve_run(recipe, out, overrides or {})
     path = runs.fresh_path(path) if fresh else path
-    recipe = resume.as_begun(recipe, path)
     device = environment.choose_device(recipe.train.device)
     group = distributed.plan_group(device, recipe.train.processes)
     with ExitStack() as stack:
@@ -104,19 +114,16 @@ def train(
         console = (console or progress.console()) if group.is_main else progress.console(quiet=True)
         if group.is_main:
             runs.refuse_foreign_folder(path)
-        dataset = resume.images_as_begun(open_data(recipe.data), path)
-        notes, labels_note = setup.noticed(recipe, dataset), setup.labels_note(recipe, dataset)
-        recipe = setup.resolve(recipe, dataset, overrides or ())
-        setup.check_fit(recipe, dataset)
+        recipe, dataset, notes = setup.fit_to_data(recipe, path, overrides or {})
         if group.is_main:
             runs.refuse_foreign_folder(path, recipe)
             stack.enter_context(runs.locked(path))
-        stack.enter_context(distributed.join_group(group, device, partial(_partner, recipe, path)))
+        stack.enter_context(distributed.join_group(group, device, partial(_worker_command, recipe, path)))
         opened = resume.open_folder(recipe, path, dataset, device, group, extend, console) if group.is_main else None
         opened = distributed.broadcast_from_main(opened, group)
         if opened.finished:
             return runs.Run(path)
-        if device == "cuda":  # tries kernels once for each size of maps, of which a training has few
+        if device == "cuda":  # tries kernels once per size of feature maps, of which a training has few
             stack.callback(setattr, torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
             torch.backends.cudnn.benchmark = True
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -126,17 +133,15 @@ def train(
             if group.is_main:
                 names = dataset.class_names if session.shape.classes else ()
                 generators.describe_network(session.run, recipe.network, session.shape, names)
-                progress.log(console, describe_images(dataset) + labels_note)
-                for note in notes:
-                    progress.log(console, f"warning: {note}")
-
+            for note in notes:
+                progress.log(console, note)
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds
-            watch = stack.enter_context(callbacks.progress_callbacks(console, images, budget, state.images))
+            watcher = stack.enter_context(callbacks.progress_callbacks(console, images, budget, state.images))
             if follow and group.is_main:
-                watch = watch.and_also(stack.enter_context(follow(session.run)))
-            status = loop(session, state, watch)
+                watcher = watcher.and_also(stack.enter_context(follow(session.run)))
+            status = loop(session, state, watcher)
         except (ModisteError, MemoryError, RuntimeError) as error:
-            failure = _in_a_sentence(error, runs.Run(path))
+            failure = _as_sentence(error, runs.Run(path))
             if group.is_main:
                 reason = str(failure or f"{type(error).__name__}: {error}")
                 runs.update_manifest(runs.Run(path), status="failed", end=environment.utc_now(), reason=reason)
@@ -144,13 +149,13 @@ def train(
                 raise
             raise failure from None
         if group.is_main:
-            _finish(session.run, state, status)
+            _finish(session, state, status)
         distributed.barrier(group)
         return session.run
 
 
-def _in_a_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
-    """What ended a training, for the user; None for what only a traceback tells."""
+def _as_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
+    """The error that ended a training, worded for the user; None where only a traceback explains it."""
     if isinstance(error, Diverged):
         good = runs.states(run)
         return Diverged(f"{error}; the last good state is {good[0] if good else 'the start'}")
@@ -162,54 +167,49 @@ def _in_a_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
     return error if isinstance(error, ModisteError) else None
 
 
-def _partner(recipe: Recipe, path: Path, folder: Path) -> list[str]:
-    """The command of another process of this training."""
+def _worker_command(recipe: Recipe, path: Path, folder: Path) -> list[str]:
+    """The command of another process of this training; its recipe is written into the folder."""
     files.write_text(folder / "recipe.toml", config.to_toml(recipe))
     return ["train", str(folder / "recipe.toml"), "--out", str(path)]
 
 
-def loop(session: Session, state: State, watch: callbacks.Callbacks) -> str:
-    """Train to the last image, to the end of the budget or until asked to stop: "finished" or "interrupted"."""
+def loop(session: Session, state: State, watcher: Callbacks) -> runs.Status:
+    """Train to the last image, to the end of the budget or until asked to stop: "finished" or "interrupted".
+
+    Whether the training is over is decided after each step, before the tick, by all ranks together. So the last tick
+    is one like the others, and a budget, however short, buys at least one step.
+    """
     train, group = session.recipe.train, session.group
     total_images, budget_seconds = train.images or 0, train.budget_seconds or math.inf
     state.generator.train()
     state.discriminator.train()
     if state.images == 0:
         draw_grid(session, state)
-    clock = Clock(state.seconds, state.images)  # not before the grid: a budget, however short, buys at least one step
+    clock = Clock(state.seconds, state.images)
     saved_at = clock.seconds
-    while True:
-        # Is it over, or does somebody want it to be? All ranks must agree.
-        due = clock.seconds - saved_at >= SAVE_SECONDS
-        spent, stopped, due = distributed.any_of([clock.seconds >= budget_seconds, session.stop(), due], group)
-        over = spent or state.images >= total_images
-        if over or stopped:
-            break
-        if due:
-            save_within_tick(session, state, clock)
-            saved_at = clock.seconds
-
-        # Train.
+    over = state.images >= total_images
+    (stopped,) = distributed.any_of([session.stop()], group)
+    while not (over or stopped):
         ticks_before = state.images // train.tick_images
         session.advance()
-        watch.step(state.images, clock.seconds)
-
-        # Once per tick, and at the end: log, draw, save.
-        if state.images // train.tick_images > ticks_before or state.images >= total_images:
-            tick(session, state, clock, watch, last=state.images >= total_images)
+        seconds = clock.seconds
+        watcher.step(state.images, seconds)
+        spent, stopped, due = distributed.any_of(
+            [seconds >= budget_seconds, session.stop(), seconds - saved_at >= SAVE_SECONDS], group
+        )
+        over = spent or state.images >= total_images
+        if over or state.images // train.tick_images > ticks_before:
+            tick(session, state, clock, watcher, last=over)
             saved_at = clock.seconds
-    if over and distributed.any_of([bool(state.meter[0] > 0)], group)[0]:  # a budget ended between ticks
-        tick(session, state, clock, watch, last=True)
-    elif not over:
-        save_within_tick(session, state, clock)
-        state.seconds = clock.seconds
-    if over and group.is_main:
-        judge_late(session, state)
+        elif due or stopped:
+            save_within_tick(session, state, clock)
+            saved_at = clock.seconds
+    state.seconds = clock.seconds
     return "finished" if over else "interrupted"
 
 
 class Clock:
-    """Seconds of training over all sessions of a run, and when and where this session's part of the tick began."""
+    """Seconds of training over all sessions of a run, and where this session's part of the tick began."""
 
     def __init__(self, seconds_before: float, images_before: int = 0) -> None:
         self._start = time.perf_counter() - seconds_before
@@ -220,8 +220,8 @@ class Clock:
         return time.perf_counter() - self._start
 
 
-def tick(session: Session, state: State, clock: Clock, watch: callbacks.Callbacks, last: bool = False) -> None:
-    """Log, draw, judge and save. A log line whose state never reaches the disk is dropped when the run is resumed."""
+def tick(session: Session, state: State, clock: Clock, watcher: Callbacks, last: bool = False) -> None:
+    """Log, draw, score and save. A log line whose state never reaches the disk is dropped when the run is resumed."""
     run, group = session.run, session.group
     distributed.share_buffers([state.generator, state.discriminator, state.ema], group)
     sums = sums_since_tick(state, group)
@@ -232,25 +232,26 @@ def tick(session: Session, state: State, clock: Clock, watch: callbacks.Callback
             record["augment_probability"] = round(state.augment_probability.item(), 4)
         draw_grid(session, state)
         runs.save_generator(run, state.ema)
-        record |= select(session, state, last)
+        record |= heldout_score(session, state, last)
         runs.append_log(run, record)
-        watch.tick(record)
-        for sentence in session.told.add(record):
-            watch.say(f"note: {sentence}")
+        watcher.tick(record)
+        for sign in session.log.add(record):
+            watcher.say(f"note: {sign}")
     save(session, state, clock)
     keep_best(session, state)
     clock.tick_start, clock.tick_images = clock.seconds, state.images
 
 
 def save_within_tick(session: Session, state: State, clock: Clock) -> None:
-    """Save the state if its sums are finite; the log and the pictures wait for the tick."""
+    """Save the state if its sums are finite; log and pictures wait for the tick."""
     sums_since_tick(state, session.group)  # for its check
     save(session, state, clock)
 
 
 def sums_since_tick(state: State, group: ProcessGroup) -> dict[str, float]:
-    """The meter's sums over all ranks by name; Diverged where one of them is no finite number."""
-    sums = dict(zip(METER, distributed.sum_over_processes(state.meter, group).tolist(), strict=True))
+    """The meter's sums over all ranks by name; Diverged where one of them is not finite."""
+    values = distributed.sum_over_processes(state.meter, group).tolist()
+    sums = {term.name: value for term, value in zip(METER, values, strict=True)}
     stop_unless_sums_finite(state.images, sums)
     return sums
 
@@ -258,57 +259,44 @@ def sums_since_tick(state: State, group: ProcessGroup) -> dict[str, float]:
 def tick_record(session: Session, images: int, sums: Mapping[str, float], clock: Clock) -> dict[str, Any]:
     """The log's line: means since the last tick. Only seconds and images_per_second differ between two equal runs."""
     seconds = clock.seconds
-    means = {key: value / sums["updates_g" if key.endswith("_g") else "updates_d"] for key, value in sums.items()}
     return {
         "images": images,
         "epoch": round(images / session.dataset_size, 4),
         "seconds": round(seconds, 3),
         "images_per_second": round((images - clock.tick_images) / max(1e-9, seconds - clock.tick_start), 1),
-        **{key: means[key] for key in METER if not key.startswith("updates")},
+        **{term.name: sums[term.name] / sums[term.over] for term in METER if term.over},
     }
 
 
-def select(session: Session, state: State, last: bool) -> dict[str, float]:
-    """The generator's score on held-out images where one is due."""
-    selector, recent = session.selector, session.told.history.recent
-    if selector is None or not (last or selector.due(recent[-1]["images"] if recent else 0, state.images)):
+def heldout_score(session: Session, state: State, last: bool) -> dict[str, float]:
+    """The generator's score on held-out images by its name; empty where none is due."""
+    selector, record = session.selector, session.log.last
+    if selector is None or not (last or selector.due(record["images"] if record else 0, state.images)):
         return {}
     return {selector.name: selector.score(state.ema)}
 
 
 def keep_best(session: Session, state: State) -> None:
-    """Keep the generator of this moment beside the last where the log has none better.
+    """Save the current generator as the best one if the log has none better.
 
-    Done when log and state are saved, and once more for the state of a resumed run: so the one kept is always the one
-    that the log tells of, wherever the training was killed.
+    Called when log and state are saved, and again for the state of a resumed run: so best.safetensors always belongs to
+    the record that the log calls best, wherever the training was killed.
     """
-    best = session.told.best
+    best = session.log.best
     if session.group.is_main and best is not None and best[1]["images"] == state.images:
         runs.save_generator(session.run, state.ema, "best")
 
 
-def judge_late(session: Session, state: State) -> None:
-    """Judge the last generator after all where the budget ended within its tick, which did not know it was the last."""
-    log = session.run.read_log()
-    if log and metric_names.heldout_score(log[-1]) is None:
-        score = select(session, state, last=True)
-        if score:
-            record = log[-1] | score
-            runs.write_log(session.run, [*log[:-1], record])
-            session.told.best = checkpoint_selection.better(session.told.best, record)
-            keep_best(session, state)
-
-
 def draw_grid(session: Session, state: State) -> None:
-    """Write the sample grid of this moment: always the same noise, one class per row where there are classes."""
+    """Write a sample grid: always the same noise, one class per row where there are classes."""
     if session.group.is_main:
-        title = f"generated after {state.images:,} images of training"  # no name: equal trainings give equal files
+        title = f"generated after {state.images:,} images of training"  # without a name: equal trainings, equal files
         picture = grids.fixed_grid(state.ema, session.recipe.network.z_dim, session.shape.classes, title)
         files.write_bytes(session.run.path / "samples" / f"{state.images:09d}.png", picture)
 
 
 def save(session: Session, state: State, clock: Clock) -> None:
-    """Write the state from which the training can go on as if nothing had happened."""
+    """Write the state from which the training resumes as if it had not been interrupted."""
     meters = distributed.gather(state.meter, session.group)
     if not session.group.is_main:
         return
@@ -335,7 +323,7 @@ def restore(state: State, saved: Mapping[str, Any], group: ProcessGroup) -> None
             "resume with the version that manifest.json names"
         )
     state.images, state.seconds = saved["images"], saved["seconds"]
-    meters = saved["meter"].view(-1, len(METER))  # of each rank; one row in states of before, and their sum
+    meters = saved["meter"].view(-1, len(METER))  # one row per rank; older states have one row, the sum
     if len(meters) == group.size:
         state.meter.copy_(meters[group.rank])
     elif group.is_main:
@@ -353,30 +341,31 @@ def restore(state: State, saved: Mapping[str, Any], group: ProcessGroup) -> None
 def _prepare(
     recipe: Recipe, dataset: Images, opened: resume.OpenedRun, group: ProcessGroup, stop: Callable[[], bool]
 ) -> tuple[Session, State]:
-    """Networks, optimisers and functions as the manifest says, with the saved state in them."""
+    """Build networks, optimisers and step functions as the manifest says, and load the saved state."""
     device = environment.choose_device(recipe.train.device)
-    torch.set_num_threads(opened.manifest.threads)  # sums depend on it, so a resumed run keeps it
+    torch.set_num_threads(opened.manifest.threads)  # sums depend on their number, so a resumed run keeps it
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
-    functions = setup.make_step_functions(recipe, state, group, device, opened.manifest.precision)
+    functions = make_step_functions(recipe, state, group, device, opened.manifest.precision)
     if opened.saved is not None:
         restore(state, opened.saved, group)
     batch_at = setup.batches(recipe, dataset, shape, group, device)
     selector = checkpoint_selection.make_selector(recipe, shape) if group.is_main else None
     advance = cuda_graph.make_step(recipe, state, functions, group, batch_at, device)
-    run, told = runs.Run(opened.path), LogSummary()
+    run, log = runs.Run(opened.path), LogSummary()
     for record in run.read_log() if group.is_main else ():
-        told.add(record)
-    session = Session(recipe, run, len(dataset), shape, group, advance, stop, told, selector)
+        log.add(record)
+    session = Session(recipe, run, len(dataset), shape, group, advance, stop, log, selector)
     keep_best(session, state)
     return session, state
 
 
-def _finish(run: runs.Run, state: State, status: str) -> None:
+def _finish(session: Session, state: State, status: runs.Status) -> None:
+    run, last, best = session.run, session.log.last, session.log.best
     grids.write_animation(run)
-    seconds = run.read_log()[-1]["seconds"] if run.read_log() and status == "finished" else round(state.seconds, 3)
-    facts: dict[str, Any] = {"images": state.images, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}
-    if best := checkpoint_selection.best(run.read_log()):
+    facts: dict[str, Any] = {"images": state.images, "peak_memory_bytes": peak_memory_bytes()}
+    facts["seconds"] = last["seconds"] if last and status == "finished" else round(state.seconds, 3)
+    if best:
         name, record = best
         kept = (run.path / "best.safetensors").is_file()
         facts["best"] = runs.BestCheckpoint(record["images"], name, record[name]) if kept else None

@@ -131,7 +131,9 @@ def read(path: Path) -> tuple[Settings, Recipe]:
     if not is_experiment(path):
         raise UsageError(f"{path} is no experiment (it has no settings.toml); `modiste augment toy` makes one")
     place = path / "settings.toml"
-    settings = build(config.as_meant(config.parsed(place.read_text(encoding="utf-8"), str(place))), str(place))
+    settings = build(
+        config.with_older_defaults(config.parsed(place.read_text(encoding="utf-8"), str(place))), str(place)
+    )
     return settings, config.load(path / "recipe.toml")
 
 
@@ -419,7 +421,7 @@ def _check_same(settings: Settings, recipe: Recipe, path: Path) -> None:
     before, recipe_before = read(path)
     old, new = (one.model_dump(exclude={*CHANGEABLE}) for one in (before, settings))
     found = [f"{key}: {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
-    found += config.differences(recipe_before, recipe)
+    found += map(str, config.differences(recipe_before, recipe))
     ExperimentFolder(path, "experiment").refuse_other_settings(found, "seeds and budgets")
 
 

@@ -317,7 +317,7 @@ def identity(space: Space) -> dict[str, Any]:
 
 def begun_as(space: Space, before: Mapping[str, Any]) -> Space:
     """The space whose trials read images and hold them out as those of the search with that identity do."""
-    return revise(space, set=resume.kept_of(base_recipe(space), _recipe_in(before)))
+    return revise(space, set=resume.data_changes(base_recipe(space), _recipe_in(before)))
 
 
 def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,7 +327,7 @@ def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recipe_in(identity: Mapping[str, Any]) -> Recipe:
-    return config.build(config.as_meant(identity["recipe"]), "the search's recipe")
+    return config.build(config.with_older_defaults(identity["recipe"]), "the search's recipe")
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
