@@ -36,7 +36,7 @@ import tutorial_dcgan
 from rich.console import Console
 from rich.table import Table
 
-from modiste import config, environment, progress, runs
+from modiste import config, environment, progress, runs, schema
 from modiste.config import Recipe
 from modiste.data.images import Images, to_unit
 from modiste.data.sets import open_data
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.quick:
         changes |= {"data.count": 256, "train.batch_size": 8}
     recipe = config.override(config.load("diaz-a"), changes)
-    memory_recipe = "swift" if "swift" in config.shipped() else "diaz-a"
+    memory_recipe = "swift" if "swift" in schema.shipped() else "diaz-a"
     with tempfile.TemporaryDirectory() as folder, notes.status("opening the data") as status:
         field_of = contestants(recipe, Path(folder))
         say = status.update if notes.is_terminal else _seldom(notes)

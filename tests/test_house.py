@@ -30,7 +30,8 @@ PACKAGES = [
     "plotting",
 ]
 MODULES = {
-    "cache", "config", "environment", "errors", "files", "paths", "progress", "runs", "subprocesses", "version",
+    "cache", "config", "environment", "errors", "files", "paths", "progress", "runs", "schema",
+    "subprocesses",
 }  # fmt: skip
 
 
@@ -46,6 +47,8 @@ def imports(path: Path, known: set[str]) -> set[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "modiste":
             base = (node.module or "").removeprefix("modiste").removeprefix(".")
             for alias in node.names:
+                if (node.module, alias.name) == ("modiste", "__version__"):
+                    continue
                 inner = f"{base}.{alias.name}".strip(".")
                 found.add(inner if inner in known else base)
     return found

@@ -1,6 +1,6 @@
 import pytest
 
-from modiste import config
+from modiste import config, schema
 from modiste.networks.build import FAMILIES, Shape, build_discriminator, build_generator
 from modiste.networks.summary import training_flops
 
@@ -43,7 +43,7 @@ def shape_of(recipe):
     return Shape(1, recipe.data.resize or 28, 10)
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", schema.shipped())
 def test_every_recipe_loads_resolves_and_builds(name):
     recipe = config.load(name)
     assert recipe.name == name and recipe.about and recipe.source

@@ -8,7 +8,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from modiste.version import __version__
+__version__ = "0.2.0"
+
 
 if TYPE_CHECKING:
     from modiste.config import Recipe

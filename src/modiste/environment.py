@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from modiste import __version__
 from modiste.errors import ModisteError, UsageError
-from modiste.version import __version__
 
 
 def choose_device(wish: str) -> str:

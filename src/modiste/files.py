@@ -39,8 +39,8 @@ from urllib.parse import quote
 
 import filelock
 
+from modiste import __version__
 from modiste.errors import ModisteError, UsageError
-from modiste.version import __version__
 
 MARK = f"Modiste {__version__}"
 NOTE = f"written by {MARK}"

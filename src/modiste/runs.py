@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modiste import config, files
+from modiste import config, files, schema
 from modiste.environment import utc_now
 from modiste.errors import ModisteError, UsageError
 
@@ -249,7 +249,7 @@ def open_run(path: str | Path) -> Run:
     if run is None:
         near = sorted(other.name for other in path.parent.glob("*") if _seen(other)) if path.parent.is_dir() else []
         there = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
-        meant = config.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""
+        meant = schema.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""
         raise UsageError(f"{path} is not a run folder (it has no manifest.json){meant}{there}")
     return run
 
@@ -264,7 +264,7 @@ def _seen(path: Path) -> bool:
 
 def resolve_trainable(what: str, out: str | Path | None) -> str:
     """What `train` was given, the shipped run as its folder; UsageError to go on with one that holds no state."""
-    run = None if what in config.shipped() else find_run(what)
+    run = None if what in schema.shipped() else find_run(what)
     if run is None or not run.is_pretrained():
         return what
     if out is None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import config, runs
+from modiste import config, runs, schema
 from modiste.errors import UsageError
 from modiste.experiments import studies, study_config
 from modiste.experiments.folder import ExperimentFolder
@@ -189,7 +189,7 @@ def test_what_is_shipped() -> None:
     house = {one.recipe for one in study_config.configurations(study_config.load("house"))} | {
         "grand"
     }  # which wants a GPU
-    baselines = set(config.shipped()) - published - {"diaz-b", "diaz-c"} - house
+    baselines = set(schema.shipped()) - published - {"diaz-b", "diaz-c"} - house
     assert {one.recipe for one in study_config.configurations(study_config.load("family"))} == {*baselines, "swift"}
     assert set(study_config.load("losses").grid["loss.adversarial"]) == set(losses.ADVERSARIAL)
     assert study_config.load("latent-size").grid["network.z_dim"][

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import modiste
-from modiste import config, runs
+from modiste import config, runs, schema
 from modiste.data.sets import open_data
 from modiste.networks.convolution import Conv2d, ConvTranspose2d, DoublingConv2d, HalvingConv2d, weight_gradient
 from modiste.training import setup
@@ -100,7 +100,7 @@ def test_the_shorter_way_can_be_differentiated_twice() -> None:
     assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", schema.shipped())
 def test_every_recipe_trains_in_bfloat16_as_in_float32(name: str) -> None:
     """One step of each recipe's own networks: the same losses up to bfloat16's three digits."""
     changes = {"data.name": "toy", "data.count": 64, "train.batch_size": 4, "train.discriminator_steps": 1}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modiste import config
+from modiste import config, schema
 from modiste.networks import double_backward, summary
 from modiste.networks.build import Shape, build_discriminator
 from modiste.networks.convolution import Conv2d, HalvingConv2d
@@ -54,7 +54,7 @@ def test_penalties_and_their_gradients_are_pytorchs(
     assert found[0] > 0 and found[1].abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", [name for name in config.shipped() if name != "roh"])
+@pytest.mark.parametrize("name", [name for name in schema.shipped() if name != "roh"])
 def test_every_discriminator_pays_what_it_paid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = config.load(name).network
     size = 32 if network.family == "dcgan" else 28

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import modiste
-from modiste import config, runs
+from modiste import config, runs, schema
 from modiste.config import Recipe
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
@@ -90,7 +90,7 @@ SEVERAL = {"train.discriminator_steps": 3}  # nothing but the batches is drawn i
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    ("recipe", "changes"), [*((name, {}) for name in config.shipped()), ("grand", ADAPTIVE), ("swift", SEVERAL)]
+    ("recipe", "changes"), [*((name, {}) for name in schema.shipped()), ("grand", ADAPTIVE), ("swift", SEVERAL)]
 )
 def test_a_captured_step_does_what_the_step_does(
     recipe: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from support import assert_same, content
 from torch import Tensor
 
 import modiste
-from modiste import config, runs
+from modiste import config, runs, schema
 from modiste.config import Recipe
 from modiste.data import toy
 from modiste.networks.layers import ClassNoise, ConditionalBatchNorm
@@ -92,7 +92,7 @@ def killed_and_resumed(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", schema.shipped())
 def test_every_recipe(
     name: str, precision: str, wardrobe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +108,7 @@ def test_every_recipe(
     ("name", "precision"),
     [
         pytest.param(name, precision, marks=() if (name, precision) == ("swift", "float32") else pytest.mark.slow)
-        for name in config.shipped()
+        for name in schema.shipped()
         for precision in PRECISIONS
     ],
 )

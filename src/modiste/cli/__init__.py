@@ -11,10 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Option
 
-from modiste import progress, subprocesses
+from modiste import __version__, progress, subprocesses
 from modiste.cli import augment, evaluate, export, inspect, report, search, study, train, verify
 from modiste.errors import ModisteError, is_out_of_memory
-from modiste.version import __version__
 
 app = typer.Typer(
     name="modiste",

@@ -93,9 +93,9 @@ def recipes(
     """
     if context.invoked_subcommand:
         return
-    from modiste import config
+    from modiste import config, schema
 
-    loaded = [config.load(name) for name in config.shipped()]
+    loaded = [config.load(name) for name in schema.shipped()]
     rows = [_recipe_row(recipe) for recipe in loaded]
     if markdown:
         parts = [
@@ -181,7 +181,7 @@ def recipes_show(
 
     Example: modiste recipes show noronha
     """
-    from modiste import config
+    from modiste import config, schema
     from modiste.networks import summary
 
     recipe = config.load(name)
@@ -191,7 +191,7 @@ def recipes_show(
         rows = {who: [vars(row) for row in table] for who, table in tables.items()}
         print(json.dumps({"recipe": recipe.model_dump(mode="json"), **rows}, indent=2))
         return
-    print(config.source_text(name).strip())
+    print(schema.read_toml(name)[0].strip())
     for who, table in tables.items():
         print(f"\n{who} for {shape.channels} x {shape.size} x {shape.size} images")
         print(f"  {'layer':24} {'output shape':>16} {'parameters':>12}")

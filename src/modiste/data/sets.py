@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste import progress
-from modiste.config import Data, nearest
+from modiste import progress, schema
+from modiste.config import Data
 from modiste.data import notes, pictures, published, readers, splits, toy
 from modiste.data.classes import NoReference, without_images
 from modiste.data.groups import groups_of
@@ -182,8 +182,8 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, show_progre
     path = readers.expanded(data.name)
     if not path.exists() and path.suffix.lower() not in (".npz", ".parquet") and "/" not in data.name:
         raise UsageError(
-            f"no data set is named {data.name!r}{nearest(data.name, (*PUBLISHED, 'toy'))}; use {', '.join(PUBLISHED)}, "
-            "toy, a folder, a .npz or .parquet file"
+            f"no data set is named {data.name!r}{schema.nearest(data.name, (*PUBLISHED, 'toy'))}; "
+            f"use {', '.join(PUBLISHED)}, toy, a folder, a .npz or .parquet file"
         )
     images = published.recognised(splits.read(path, split, data))
     if data.group_by is None or split == "test":

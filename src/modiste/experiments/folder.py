@@ -16,7 +16,7 @@ from typing import Literal
 
 import filelock
 
-from modiste import config, files
+from modiste import files, schema
 from modiste.errors import UsageError
 
 DIFFERENCES_SHOWN = 3
@@ -116,7 +116,7 @@ def recipe_copies(recipes: Sequence[str]) -> list[RecipeCopy]:
     """The copies of those recipes that are files; files of one name with unlike texts get numbers."""
     copies: list[RecipeCopy] = []
     for source in (recipe for recipe in recipes if recipe.endswith(".toml")):
-        text, stem, number = config.source_text(source), Path(source).stem, 1
+        text, stem, number = schema.read_toml(source)[0], Path(source).stem, 1
         taken = {copy.name for copy in copies if copy.text != text}
         name = f"{stem}.toml"
         while name in taken:

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from modiste import config, progress, runs
-from modiste.config import Count, Data, Name, Recipe, Section
+from modiste import config, progress, runs, schema
+from modiste.config import Count, Data, Name, Recipe
 from modiste.data.images import Images, Note
 from modiste.data.sets import has_test, native_data, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.networks import summary
+from modiste.schema import Section
 from modiste.training import resume, setup
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -133,15 +134,15 @@ class RunSpec:
 
 def shipped() -> list[str]:
     """Names of the studies in the package, sorted."""
-    return config.shipped("study")
+    return schema.shipped("study")
 
 
 def load(name_or_path: str | Path) -> Study:
     """The study of that shipped name, of that TOML file, or of that study folder."""
     if str(name_or_path) not in shipped() and (Path(name_or_path) / "study.toml").is_file():
         name_or_path = Path(name_or_path) / "study.toml"
-    text, place = config.read_toml(name_or_path, "study")
-    study = build({"name": Path(place).stem, **config.parsed(text, place)}, place)
+    text, place = schema.read_toml(name_or_path, "study")
+    study = build({"name": Path(place).stem, **schema.parse_toml(text, place)}, place)
     if place != str(Path(name_or_path)):  # the package's own, whose recipes are the package's
         return study
     return with_recipes(study, {recipe: _beside(recipe, Path(place).parent) for recipe in recipe_names(study)})
@@ -169,24 +170,7 @@ def with_recipes(study: Study, places: Mapping[str, str]) -> Study:
 
 def build(tree: Mapping[str, Any], place: str) -> Study:
     """A study from nested plain values; `place` is named in error sentences."""
-    try:
-        return Study.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(f"{place}: {_sentence(error)}") from None
-
-
-def _sentence(error: ValidationError) -> str:
-    """The error in words: of several, a key that does not exist, as what is missing may only be mistyped."""
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    steps = [part for part in first["loc"] if isinstance(part, str) and not re.search(r"[\[-]|^(int|tuple)$", part)]
-    key, message = ".".join(steps), first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        owners: dict[str, type[Section]] = {"configuration": Configuration, "evaluate": Judging}
-        known = list((owners[steps[0]] if steps[1:] else Study).model_fields)
-        return f"no key is named {key!r}{config.nearest(steps[-1], known)}; there are {', '.join(known)}"
-    if first["type"] == "missing":
-        return f"{key} is missing; each [[configuration]] has a name and a recipe"
-    return f"{key} = {first['input']!r} is not possible: {message[0].lower()}{message[1:]}"
+    return schema.validate(Study, tree, place, missing="each [[configuration]] has a name and a recipe")
 
 
 def revise(study: Study, place: str = "modiste study", **changes: Any) -> Study:

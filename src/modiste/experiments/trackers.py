@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modiste import config, environment, files, progress, runs
+from modiste import __version__, config, environment, files, progress, runs
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records
 from modiste.training.callbacks import Listener
-from modiste.version import __version__
 
 RUN_ID = "mlflow.txt"
 """The file of a run folder that holds the id of its MLflow run."""

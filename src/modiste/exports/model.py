@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import config, progress, runs
+from modiste import __version__, config, progress, runs
 from modiste import files as safe_files
 from modiste.data import inspection
 from modiste.data.images import to_pixels
@@ -41,7 +41,6 @@ from modiste.exports.cards import published_recipe
 from modiste.networks.build import Shape
 from modiste.paths import last_part, without_paths
 from modiste.sampling import generators, grids, onnx_models
-from modiste.version import __version__
 
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
 PRETRAINED_FILES = ("README.md", "generator.json", "generator.safetensors", "manifest.json", "recipe.toml")

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from modiste import __version__
 from modiste.errors import ModisteError, UsageError
 from modiste.provenance import claims
 from modiste.provenance.claims import Claim
 from modiste.provenance.metadata import SOURCE_TYPE, Marker, stamp
-from modiste.version import __version__
 
 MIMES = {
     "PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif",

@@ -15,12 +15,12 @@ from urllib.parse import quote
 from markupsafe import Markup
 from PIL import Image
 
+from modiste import __version__
 from modiste import files as safe_files
 from modiste.plotting import charts, figures, tiles
 from modiste.provenance import metadata
 from modiste.reports.blocks import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
 from modiste.sampling import grids
-from modiste.version import __version__
 
 TILE_WIDTH = 56  # CSS pixels at least, a whole multiple of the image's own
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modiste import config, runs
+from modiste import config, runs, schema
 from modiste.config import Recipe
 from modiste.data.classes import check_learnable
 from modiste.data.images import Images, Note, batch_indices, describe_images, to_unit
@@ -182,7 +182,7 @@ def resolve_run(
     """The recipe with its overrides, and the run folder: `out`, or runs/NAME (runs/NAME-seedK for another seed)."""
     if not isinstance(recipe, Recipe):
         recipe = runs.resolve_trainable(str(recipe), out)
-        if recipe not in config.shipped() and runs.exists(Path(recipe)):
+        if recipe not in schema.shipped() and runs.exists(Path(recipe)):
             out = recipe if out is None else out
             recipe = runs.open_run(recipe).read_recipe()
         else:

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from modiste import config, environment, files, progress, runs
-from modiste.config import Count, Data, Recipe, Section
+from modiste import config, environment, files, progress, runs, schema
+from modiste.config import Count, Data, Recipe
 from modiste.data import readers
 from modiste.data.images import Images, content_digest
 from modiste.data.sets import CLASS_NAMES, has_test, open_data, resolved_name
@@ -36,6 +36,7 @@ from modiste.experiments.augmentation import arms, subsets
 from modiste.experiments.augmentation.subsets import Budget, Parts
 from modiste.experiments.folder import ExperimentFolder
 from modiste.sampling import writers
+from modiste.schema import Section
 from modiste.training import setup
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -132,20 +133,14 @@ def read(path: Path) -> tuple[Settings, Recipe]:
         raise UsageError(f"{path} is no experiment (it has no settings.toml); `modiste augment toy` makes one")
     place = path / "settings.toml"
     settings = build(
-        config.with_older_defaults(config.parsed(place.read_text(encoding="utf-8"), str(place))), str(place)
+        config.with_older_defaults(schema.parse_toml(place.read_text(encoding="utf-8"), str(place))), str(place)
     )
     return settings, config.load(path / "recipe.toml")
 
 
 def build(tree: Mapping[str, Any], place: str | None = None) -> Settings:
     """Settings from nested plain values; error sentences name the file that they are from (`place`), or the option."""
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, value, said = str(first["loc"][0]), first["input"], first["msg"]
-        words = f"{place}: {key} = {value!r}" if place else f"--{key} {value if value != () else repr('')}"
-        raise UsageError(f"{words} is not possible: {POSSIBLE.get(key, said.lower())}") from None
+    return schema.validate(Settings, tree, place, allowed=POSSIBLE)
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from modiste import config
-from modiste.config import Count, Name, Recipe, Section
+from modiste import config, schema
+from modiste.config import Count, Name, Recipe
 from modiste.errors import UsageError
 from modiste.experiments import study_config
 from modiste.experiments.study_config import Changes, Configuration, Seed
 from modiste.metrics.metric_names import MEANINGS
 from modiste.metrics.transforms import Scale
+from modiste.schema import Section
 from modiste.training import resume
 
 DISCRIMINATOR = "discriminator_accuracy"
@@ -184,23 +184,20 @@ class Space(Section):
 
 def shipped() -> list[str]:
     """Names of the spaces in the package, sorted."""
-    return config.shipped("search space")
+    return schema.shipped("search space")
 
 
 def load(name_or_path: str | Path) -> Space:
     """The space of that shipped name, of that TOML file, or of that search's folder."""
     if str(name_or_path) not in shipped() and (Path(name_or_path) / "space.toml").is_file():
         name_or_path = Path(name_or_path) / "space.toml"
-    text, place = config.read_toml(name_or_path, "search space")
-    return build({"name": Path(place).stem, **config.parsed(text, place)}, place, Path(place).parent)
+    text, place = schema.read_toml(name_or_path, "search space")
+    return build({"name": Path(place).stem, **schema.parse_toml(text, place)}, place, Path(place).parent)
 
 
 def build(tree: Mapping[str, Any], place: str, beside: Path | None = None) -> Space:
     """A checked space from nested plain values; `place` is named in error sentences, recipe files lie in `beside`."""
-    try:
-        space = Space.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(f"{place}: {_sentence(error)}") from None
+    space = schema.validate(Space, tree, place, missing="a search needs a recipe and a [space]")
     if beside and space.recipe.endswith(".toml") and not Path(space.recipe).is_absolute():
         space = space.model_copy(update={"recipe": str(beside / space.recipe)})
     _check(space, place)
@@ -219,28 +216,12 @@ def revise(space: Space, place: str = "modiste search", **changes: Any) -> Space
     return build({**tree, **given}, place)
 
 
-def _sentence(error: ValidationError) -> str:
-    """The error in words: of several, a key that does not exist, as what is missing may only be mistyped."""
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    steps = [part for part in first["loc"] if isinstance(part, str) and not re.search(r"[\[-]|^(int|float)$", part)]
-    key, message = ".".join(steps), first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        owners: dict[str, type[Section]] = {"space": Axis, "finalists": Finalists, "evaluate": HeldOut}
-        known = list((owners[steps[0]] if steps[1:] else Space).model_fields)
-        return f"no key is named {key!r}{config.nearest(steps[-1], known)}; there are {', '.join(known)}"
-    if first["type"] == "missing":
-        return f"{key} is missing; a search needs a recipe and a [space]"
-    if isinstance(first["input"], Mapping):  # a rule over several keys, which its message names
-        return f"{key} {message[0].lower()}{message[1:]}"
-    return f"{key} = {first['input']!r} is not possible: {message[0].lower()}{message[1:]}"
-
-
 def _check(space: Space, place: str) -> None:
     """UsageError for what only recipe and scores together can tell."""
     known = [*MEANINGS, DISCRIMINATOR]
     if space.objective not in known:
         raise UsageError(
-            f"{place}: no score is named {space.objective!r}{config.nearest(space.objective, known)}; "
+            f"{place}: no score is named {space.objective!r}{schema.nearest(space.objective, known)}; "
             f"there are {', '.join(known)}"
         )
     if space.direction not in (None, space.better):
@@ -290,7 +271,7 @@ def placed(base: Recipe, point: Mapping[str, Any], place: str = "modiste search"
             continue
         section, _, leaf = name.rpartition(".")
         if name not in config.KEYS:
-            raise UsageError(f"{place}: no key is named {name!r}{config.nearest(name, config.KEYS)}")
+            raise UsageError(f"{place}: no key is named {name!r}{schema.nearest(name, config.KEYS)}")
         before = changes.get(name) or getattr(getattr(base, section) if section else base, leaf)
         if not isinstance(before, (list, tuple)) or int(last) >= len(before):
             there = f"has {len(before)} numbers" if isinstance(before, (list, tuple)) else "is no list"
