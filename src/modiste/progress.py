@@ -1,7 +1,7 @@
-"""What is printed while work goes on: consoles that take text as it is, streams that can print it, no long silence.
+"""Progress messages: consoles, a live bar in a terminal or plain lines elsewhere, and no long silence.
 
-Names of classes and folders are the user's. They reach the terminal as they are: brackets are no markup, and what an
-encoding cannot hold is written in its signs and never ends the work.
+Names of classes and folders are the user's and are printed unchanged: brackets are no markup, and characters that an
+encoding lacks are escaped instead of ending the work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 QUIET_SECONDS = 1.0
-"""A stage of the work that takes longer is said."""
+"""A stage of the work that takes longer is printed."""
 AGAIN_SECONDS = 30.0
-"""So long after the last sign of life, a stage that still lasts is said again."""
+"""A stage is printed again if nothing else was printed for so long."""
+LINE_SECONDS = 60.0
+"""Outside a terminal a reporter prints a line when none was printed for so long."""
 SPELT = {"±": "+-", "…": "...", "√": "sqrt "}
-"""Signs of our tables where an encoding has none of them."""
+"""Characters of our tables, spelt for encodings without them."""
 
 
 # --- streams
 
 
 def accept_any_text() -> None:
-    """Let this process's output take every text, whatever its encoding: what is missing is spelt or escaped."""
+    """Let this process print any text, whatever the encoding of its output: missing characters are spelt or escaped."""
     codecs.register_error("modiste", _spell)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -39,9 +41,9 @@ def accept_any_text() -> None:
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A codec's error handler: our own signs in other words, others as Python writes them (\\u65e5).
+    """A codec error handler: our own characters are spelt, others escaped as in Python (\\u65e5).
 
-    The bytes of a path that are no text in this encoding stay those bytes, so that the path can be copied.
+    Bytes of a path that are not valid in this encoding stay as they are, so that the path can be copied.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -55,166 +57,193 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def console(*, to_errors: bool = True, width: int | None = None, quiet: bool = False) -> Console:
-    """A console on standard error, or output, that prints text as it is."""
+    """A console on standard error, or standard output, without markup."""
     from rich.console import Console
 
     return Console(stderr=to_errors, width=width, quiet=quiet, markup=False, highlight=False, emoji=False)
 
 
 def log(on: Console, text: str) -> None:
-    """Print one line of text as it is on that console, whatever it would take for markup; a long line stays one."""
+    """Print one line on that console, without markup and without wrapping."""
     from rich.text import Text
 
-    _signs.heard()
+    _activity.printed()
     on.print(Text(text), soft_wrap=True)
 
 
 def log_plain(text: str) -> None:
     """Print one line on standard error at once."""
-    _signs.heard()
+    _activity.printed()
     print(text, file=sys.stderr, flush=True)
-
-
-def description() -> ProgressColumn:
-    """The column of a progress bar with its task's description as it is."""
-    from rich.progress import TextColumn
-
-    return TextColumn("{task.description}", markup=False)
 
 
 @contextmanager
 def bar(on: Console, *columns: ProgressColumn) -> Iterator[Progress]:
     """A live progress bar on that console, with these columns after its description."""
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
-    drawn = Progress(description(), *columns, console=on, refresh_per_second=2, speed_estimate_period=60)
-    with _signs.shown_live(), drawn as progress:
+    description = TextColumn("{task.description}", markup=False)
+    progress = Progress(description, *columns, console=on, refresh_per_second=2, speed_estimate_period=60)
+    with _activity.live_display(), progress:
         yield progress
 
 
+@dataclass
+class Reporter:
+    """How far some work is: a live bar in a terminal, plain lines from time to time elsewhere."""
+
+    console: Console
+    bar: Progress | None
+    wait: float
+    """Seconds without a line after which the next one is printed."""
+    last_line: float
+
+    @property
+    def is_live(self) -> bool:
+        return self.bar is not None
+
+    def log(self, text: str) -> None:
+        """Print a line at once, in a terminal above the bar."""
+        self.last_line = time.monotonic()
+        log(self.console, text)
+
+    def update(self, share: float, text: str, line: Callable[[], str] | None = None) -> None:
+        """Show the share that is done, 0 to 1, with this text; `line` makes the text of plain lines if it differs."""
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=share, description=text)
+        elif time.monotonic() - self.last_line >= self.wait:
+            self.wait = LINE_SECONDS
+            self.log(line() if line else text)
+
+
 @contextmanager
-def status(on: Console, text: str) -> Iterator[Callable[[str], None]]:
-    """A live line on that console that says what is under way."""
+def reporter(
+    on: Console, text: str, *columns: ProgressColumn, live: bool = True, first_seconds: float = LINE_SECONDS
+) -> Iterator[Reporter]:
+    """A reporter on that console. `columns` follow its bar; `live=False` asks for plain lines in a terminal too."""
+    from rich.progress import BarColumn
+
+    with bar(on, BarColumn(), *columns) if live and on.is_terminal else nullcontext() as progress:
+        if progress is not None:
+            progress.add_task(text, total=1.0)
+        yield Reporter(on, progress, first_seconds, time.monotonic())
+
+
+@contextmanager
+def live_log(about: str, every_line: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that shows what is done now: in a terminal one line that changes, elsewhere a line each.
+
+    `every_line` keeps each line in a terminal too.
+    """
     from rich.text import Text
 
-    spinner = "line" if on.options.ascii_only else "dots"
-    with _signs.shown_live(), on.status(Text(text), spinner=spinner) as live:
-        yield lambda new: live.update(Text(new))
+    to = console()
+    if every_line or not to.is_terminal:
+        yield lambda text: log(to, f"{about}: {text}")
+        return
+    with _activity.live_display(), to.status(Text(about), spinner="line" if to.options.ascii_only else "dots") as live:
+        yield lambda text: live.update(Text(f"{about}: {text}"))
 
 
-# --- silence
+# --- stages of long work
 
 
 @dataclass
 class _Stage:
-    """A part of the work that goes on, and whether the user has been told of it."""
+    """A part of the work under way, and whether it was printed."""
 
     text: str
-    begun: float
-    passing: bool = False
-    """Not worth a word once anything else was said."""
-    said: bool = False
+    start: float
+    minor: bool = False
+    """Not printed once anything else was."""
+    printed: bool = False
 
 
-class _Signs:
-    """What the user has seen last, and what goes on: the stages of the work, innermost last."""
+class _Activity:
+    """What was printed last, and the stages under way, innermost last."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.stages: list[_Stage] = []
         self.last = 0.0
-        self.told = ""
-        """The stage that was said last."""
+        self.last_stage = ""
+        """The stage that was printed last."""
         self.live = 0
 
-    def heard(self) -> None:
-        """Something was printed."""
+    def printed(self) -> None:
         self.last = time.monotonic()
 
     @contextmanager
-    def shown_live(self) -> Iterator[None]:
-        """Something that moves is on the screen."""
-        self.heard()
+    def live_display(self) -> Iterator[None]:
+        """While this lasts, something moves on the screen."""
+        self.printed()
         self.live += 1
         try:
             yield
         finally:
             self.live -= 1
-            self.heard()
+            self.printed()
 
-    def due(self) -> str:
-        """The line that is due now; empty if there is none."""
+    def due_line(self) -> str:
+        """The line to print now; empty if there is none."""
         with self.lock:
             if not self.stages or self.live:
                 return ""
             stage, now = self.stages[-1], time.monotonic()
-            if stage.passing and self.last > stage.begun:
+            if stage.minor and self.last > stage.start:
                 return ""
-            if not stage.said and now - stage.begun > QUIET_SECONDS:
-                stage.said = True
-                if stage.text != self.told:  # as reading the same set for another purpose
-                    self.told = stage.text
+            if not stage.printed and now - stage.start > QUIET_SECONDS:
+                stage.printed = True
+                if stage.text != self.last_stage:  # the same set may be read twice
+                    self.last_stage = stage.text
                     return stage.text
-            if now - max(self.last, stage.begun) > AGAIN_SECONDS:
-                return f"{stage.text}, {now - stage.begun:.0f} s so far"
+            if now - max(self.last, stage.start) > AGAIN_SECONDS:
+                return f"{stage.text}, {now - stage.start:.0f} s so far"
             return ""
 
 
-_signs = _Signs()
+_activity = _Activity()
 
 
 @contextmanager
-def stage(text: str, passing: bool = False) -> Iterator[None]:
-    """A stage of the work, in the words in which it is said if it takes more than a moment (see `never_silent`)."""
-    stage = _Stage(text, time.monotonic(), passing)
-    with _signs.lock:
-        _signs.stages.append(stage)
+def stage(text: str, minor: bool = False) -> Iterator[None]:
+    """A stage of the work, printed as `text` if it takes more than a moment; see `heartbeat`."""
+    stage = _Stage(text, time.monotonic(), minor)
+    with _activity.lock:
+        _activity.stages.append(stage)
     try:
         yield
     finally:
-        with _signs.lock:
-            _signs.stages.remove(stage)
+        with _activity.lock:
+            _activity.stages.remove(stage)
 
 
 @contextmanager
 def heartbeat(command: str) -> Iterator[None]:
-    """While this lasts, every stage that takes more than a moment is said on standard error; first the start itself."""
-    over, _signs.told = threading.Event(), ""
+    """Print every stage that takes more than a moment on standard error, the preparation first."""
+    over, _activity.last_stage = threading.Event(), ""
 
     def watch() -> None:
         while not over.wait(QUIET_SECONDS / 4):
-            if line := _signs.due():
-                with suppress(OSError, ValueError):  # nobody reads there any more
+            if line := _activity.due_line():
+                with suppress(OSError, ValueError):  # the stream is closed
                     log_plain(line)
 
-    watcher = threading.Thread(target=watch, name="never silent", daemon=True)
+    watcher = threading.Thread(target=watch, name="heartbeat", daemon=True)
     watcher.start()
     try:
-        with stage(f"{command}: preparing", passing=True):
+        with stage(f"{command}: preparing", minor=True):
             yield
     finally:
         over.set()
         watcher.join()
 
 
-@contextmanager
-def live_log(about: str, every_line: bool = False) -> Iterator[Callable[[str], None]]:
-    """Something to say what is under way: a line that changes in a terminal, plain lines elsewhere."""
-    to = console()
-    if every_line or not to.is_terminal:
-        yield lambda text: log(to, f"{about}: {text}")
-        return
-    with status(to, about) as update:
-        yield lambda text: update(f"{about}: {text}")
-
-
 def duration(seconds: float | None) -> str:
-    """Seconds as a clock says them: `42 s`, `4 min 05 s`, `2 h 10 min`; a dash where they are unknown."""
+    """Seconds as `42 s`, `4 min 05 s` or `2 h 10 min`; a dash where they are unknown."""
     if seconds is None:
         return "-"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
