@@ -52,7 +52,7 @@ def _ratios(name: str, count: int, plainly: Callable[[], Any]) -> list[float]:
     generator, discriminator = (network.to(memory_format=torch.channels_last) for network in networks)  # type: ignore[call-overload]
     labels = torch.arange(count) % 10 if shape.classes else None
     real, noise = torch.rand(count, 1, 28, 28), torch.randn(count, recipe.network.z_dim)
-    penalty = penalties.chosen(recipe.loss, discriminator, lambda images: images, count)
+    penalty = penalties.make_penalty(recipe.loss, discriminator, lambda images: images, count)
     ratios = []
     for turn in range(TURNS + 1):
         shorter = _seconds(generator, discriminator, penalty, real, noise, labels)

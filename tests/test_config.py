@@ -25,7 +25,10 @@ def test_toml_round_trip_keeps_every_setting() -> None:
         ({"train.beta1": 2}, "train.beta1 = 2 is not possible: input should be less than 1"),
         ({"loss.adversarial": "hing"}, "'hinge', 'wasserstein' or 'relativistic'"),
         ({"seed": "x"}, "seed = 'x' is not possible"),
-        ({"train.batch_size": 10, "train.accumulate": 4}, "--set: batch_size 10 is not divisible by accumulate 4"),
+        (
+            {"train.batch_size": 10, "train.accumulate": 4},
+            "--set: train: batch_size 10 is not divisible by accumulate 4",
+        ),
         ({"loss.adversarial": "hinge", "loss.label_smoothing": 0.1}, "label_smoothing has no meaning with"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The cache on disk: what was computed from real images, kept under everything that it depends on."""
+"""The cache on disk: results computed from real images, under a key of everything they depend on."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def cache_root() -> Path:
 
 CACHE_FORMAT = 2
 UNREADABLE = (OSError, ValueError)
-"""What reading a missing or damaged file of the cache raises; it is computed anew."""
+"""Raised by a missing or damaged cache file, whose content is then computed again."""
 
 
 def cached_json(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-    """The JSON value of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
+    """The JSON value of `compute()`, cached on disk; `key` holds everything it depends on, as plain values."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
     with suppress(*UNREADABLE):
         return json.loads(read_entry("scores", text))
@@ -40,7 +40,7 @@ def cached_json(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
 
 
 def cached_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The array of `compute()`, kept on disk under everything that it depends on (`key`, plain values)."""
+    """The array of `compute()`, cached on disk; `key` holds everything it depends on, as plain values."""
     text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
     with suppress(*UNREADABLE), np.load(io.BytesIO(read_entry("arrays", text)), allow_pickle=False) as stored:
         return cast("NDArray[np.float64]", stored["values"])
@@ -56,8 +56,8 @@ def npz_bytes(**arrays: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-# --- the cache: an entry is one line with the hash of its key and content, then the content, so that a damaged file,
-# a part of one and another entry's file are all known for what they are
+# --- entries: a line with the hash of key and content, then the content, so that damaged, truncated and misplaced files
+# are recognised
 
 
 def entry_path(kind: str, key: str) -> Path:
@@ -71,7 +71,7 @@ def _seal(key: str, content: bytes) -> bytes:
 
 
 def read_entry(kind: str, key: str) -> bytes:
-    """What was kept under this key; ValueError where that is not what lies there, OSError where nothing does."""
+    """The content cached under this key; ValueError if the file is damaged, OSError if there is none."""
     seal, _, content = entry_path(kind, key).read_bytes().partition(b"\n")
     if seal + b"\n" != _seal(key, content):
         raise ValueError("damaged, or another entry's")
@@ -79,7 +79,7 @@ def read_entry(kind: str, key: str) -> bytes:
 
 
 def write_entry(kind: str, key: str, content: bytes) -> None:
-    """Keep it if that is possible; a cache that cannot be written is no reason to stop."""
+    """Cache the content if possible; a cache that cannot be written is no reason to stop."""
     place = entry_path(kind, key)
     with suppress(OSError, ModisteError):
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -18,33 +18,33 @@ from modiste import __version__
 from modiste.errors import ModisteError, UsageError
 
 
-def choose_device(wish: str) -> str:
-    """cpu, cuda or mps; UsageError when the wish cannot be met."""
+def choose_device(setting: str) -> str:
+    """cpu, cuda or mps; UsageError where this PyTorch lacks the device."""
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wish == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there[wish]:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if setting == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if not available[setting]:
         raise UsageError(
-            f"train.device = {wish!r}, but this PyTorch finds no such device; use train.device=auto or cpu"
+            f"train.device = {setting!r}, but this PyTorch finds no such device; use train.device=auto or cpu"
         )
-    return wish
+    return setting
 
 
-def choose_precision(wish: str, device: str) -> str:
+def choose_precision(setting: str, device: str) -> str:
     """float32 or bfloat16."""
     import torch
 
-    if wish != "auto":
-        return wish
+    if setting != "auto":
+        return setting
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if device == "cpu" and _processor_has_bfloat16() else "float32"
 
 
 def _processor_has_bfloat16() -> bool:
-    """Whether the processor lists bfloat16 instructions; emulated ones are slower than float32."""
+    """Whether the CPU has bfloat16 instructions; emulated ones are slower than float32."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
@@ -53,10 +53,10 @@ def _processor_has_bfloat16() -> bool:
 
 
 def seed_for(seed: int, purpose: str, *position: int) -> int:
-    """A seed of 63 bits for one purpose at one position, independent of all others."""
+    """A seed of 63 bits for one purpose at one position, independent of all other seeds."""
     import numpy as np
 
-    entropy = [seed, len(position), *purpose.encode(), *position]  # the length, as trailing zeros do not count
+    entropy = [seed, len(position), *purpose.encode(), *position]  # with the length, since trailing zeros are ignored
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -65,11 +65,9 @@ _RANDOM_NUMBERS = threading.Lock()
 
 @contextmanager
 def own_random_numbers() -> Iterator[None]:
-    """Keep PyTorch's random numbers, of which a process has one sequence, for one training.
+    """Reserve PyTorch's global random numbers for one training, and restore those of the CPU at the end.
 
-    At the end those of the processor are as before.
-
-    ModisteError where another one is under way here: each would seed the other's.
+    ModisteError where another training runs in this process: each would seed the other's numbers.
     """
     import torch
 
@@ -93,7 +91,7 @@ def gpu_name(device: str) -> str | None:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Versions, machine and command of this process, for the manifest."""
+    """Versions, platform and command of this process, for the manifest."""
     import numpy
     import torch
 
@@ -113,35 +111,35 @@ def _git_commit() -> str | None:
     """The commit of the source tree the package runs from; None for an installed package."""
     file = Path(__file__)
     with suppress(OSError, subprocess.SubprocessError):
-        # An environment installed inside somebody's repository is not part of it.
-        for question in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
-            ask = ["git", "-C", str(file.parent), *question]
-            answer = subprocess.run(ask, capture_output=True, timeout=5, check=True).stdout.decode("ascii").strip()
+        # A package installed inside another repository is not part of it: the first command fails.
+        for words in (["ls-files", "--error-unmatch", file.name], ["rev-parse", "HEAD"]):
+            command = ["git", "-C", str(file.parent), *words]
+            answer = subprocess.run(command, capture_output=True, timeout=5, check=True).stdout.decode("ascii").strip()
         return answer
     return None
 
 
 def utc_now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
+    """The time in UTC as ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
-"""What a terminal that is closed sends; not on Windows."""
+"""Sent when a terminal is closed; not on Windows."""
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks for its team."""
+    """Whether this process is the main one of its group, which prints and writes."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def peak_memory_bytes() -> int | None:
-    """The largest resident set of this process so far; None where the system does not tell."""
+    """The largest resident set of this process so far; None where the system does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -152,20 +150,20 @@ def peak_memory_bytes() -> int | None:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT, SIGTERM or SIGHUP came; a second SIGINT interrupts at once.
+    """A function that tells whether SIGINT, SIGTERM or SIGHUP has been received; a second SIGINT interrupts at once.
 
     After SIGHUP the terminal is gone, so nothing more is written to it. Where SIGHUP is ignored, as under nohup, it
-    stays so.
+    remains ignored.
     """
-    came: list[int] = []
+    received: list[int] = []
     terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def note(number: int, _: object) -> None:
-        if came and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == HANGUP:
             silence(terminals)
-        came.append(number)
+        received.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield lambda: False
@@ -175,15 +173,15 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         numbers.append(HANGUP)
     before = {number: signal.signal(number, note) for number in numbers}
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def silence(descriptors: Sequence[int]) -> None:
-    """Lead these descriptors nowhere, since a write to a terminal that is gone would end the process."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Redirect these descriptors to the null device; a write to a closed terminal would end the process."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for number in descriptors:
-        os.dup2(nowhere, number)
-    os.close(nowhere)
+        os.dup2(null, number)
+    os.close(null)

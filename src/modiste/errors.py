@@ -1,8 +1,8 @@
-"""What goes wrong in a user's hands, said in one sentence that names the value, the place and the remedy.
+"""Errors for the user: one sentence with the value, the place and the remedy.
 
 Exception
- └─ ModisteError    it failed: the command line prints the sentence and exits with 1
-     └─ UsageError  it was asked for wrongly: exit code 2
+ └─ ModisteError    the work failed: the command line prints the sentence and exits with 1
+     └─ UsageError  the request was wrong: exit code 2
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class UsageError(ModisteError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's, or PyTorch's, which tells of a processor's and a GPU's in its own words."""
-    said = str(error).lower() if isinstance(error, RuntimeError) else ""
-    signs = ("can't allocate memory", "out of memory", "alloc_failed")  # the last of CUDA's libraries
-    return isinstance(error, MemoryError) or any(sign in said for sign in signs)
+    """Whether memory ran out, of Python, or of PyTorch on CPU or GPU, which has no exception type for it."""
+    message = str(error).lower() if isinstance(error, RuntimeError) else ""
+    signs = ("can't allocate memory", "out of memory", "alloc_failed")  # the last one from CUDA's libraries
+    return isinstance(error, MemoryError) or any(sign in message for sign in signs)

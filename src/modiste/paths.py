@@ -1,7 +1,7 @@
-"""What is handed on names no folder of the machine it was made on: paths become relative, or names.
+"""Removal of folders from texts that are published: paths become relative, or names.
 
-Reports, cards, records and exports pass through here; what a training goes on from (recipe.toml, manifest.json, a
-study's and a search's files) keeps full paths.
+Reports, cards, records and exports pass through here. Files needed to resume (recipe.toml, manifest.json, those of
+studies and searches) keep full paths.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 BEGINS = re.compile(r"(?<![\w.~/:])(?:~[\w.-]*|\.\.(?:/\.\.)*)?/(?=[^\s/])")
-"""Where a path out of the current folder begins in a text; not a fraction's stroke and not a web address."""
+"""The start of a path that leaves the current folder; no fraction and no web address."""
 QUOTED = re.compile(r"'([\w.-]*=|)((?:/|~|\.\./)[^'\n]+)'")
-"""A path that a shell needs quoted, also after `key=`."""
+"""A path in quotes, also after `key=`."""
 LOCAL = re.compile(r"\b(file|sqlite(?:\+\w+)?):/{2,}(\S+)")
 NAMES = ("class_names", "classes")
-"""What is no path, whatever it looks like."""
+"""Keys of JSON values that are no paths, whatever they look like."""
 CLOSING = "'\"`)]}>,;:."
 
 
 def last_part(word: str) -> str:
-    """The last part of a path out of the current folder, also after `key=`; any other word as it is."""
+    """The last part of a path that leaves the current folder, also after `key=`; any other word unchanged."""
     if _leads_out(word):
         return Path(word).name
     key, equals, value = word.partition("=")
@@ -37,24 +37,24 @@ def _leads_out(word: str) -> bool:
 
 
 def short_path(path: Path) -> str:
-    """What to type for a place from here; for one outside the current folder its name alone."""
+    """The path relative to the current folder; for one outside it, its name alone."""
     path, here = normalised(path), Path.cwd()
     return str(path.relative_to(here)) if path != here and path.is_relative_to(here) else path.name
 
 
 def normalised(path: Path) -> Path:
-    """The path from the root, without `..` in it: that would name folders which are nobody's business."""
+    """The absolute path without `..`, which would reveal further folders."""
     return Path(os.path.normpath(path.absolute()))
 
 
 def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:
-    """The text with every absolute path as its last part, or relative to the current folder where it lies there.
+    """The text with every absolute path cut to its last part, or relative to the current folder if it lies there.
 
-    `known` are paths that the text may name and that may be gone; of others that hold spaces the end is found where a
-    quotation mark is, or by what there is on this machine.
+    `known` are paths that the text may contain and that may no longer exist. Other paths with spaces end at a quotation
+    mark, or where a path of this machine ends.
     """
-    text = LOCAL.sub(lambda found: f"{found[1]}:{Path(found[2]).name}", text)
-    text = QUOTED.sub(lambda found: shlex.quote(f"{found[1]}{_short(found[2])}"), text)
+    text = LOCAL.sub(lambda match: f"{match[1]}:{Path(match[2]).name}", text)
+    text = QUOTED.sub(lambda match: shlex.quote(f"{match[1]}{_short(match[2])}"), text)
     for path in sorted({str(normalised(Path(one))) for one in known if _leads_out(str(one))}, key=len, reverse=True):
         if path != os.sep:
             text = re.sub(re.escape(path) + r"(?![\w-])", short_path(Path(path)).replace("\\", "\\\\"), text)
@@ -62,11 +62,11 @@ def without_folders(text: str, known: Iterable[str | Path] = ()) -> str:
     if here != os.sep:
         text = re.sub(r"(?<![\w.~/])" + re.escape(here) + "/(?=[^\\s/])", "", text)
     parts, place = [], 0
-    while found := BEGINS.search(text, place):
-        end = _end(text, found.start())
-        path = text[found.start() : end].rstrip("/")
-        whole = path.count("/") > 1 or path.startswith((".", "~")) or _is_there(path)  # `/5` is no path
-        parts += [text[place : found.start()], Path(path).name if whole else text[found.start() : end]]
+    while match := BEGINS.search(text, place):
+        end = _end(text, match.start())
+        path = text[match.start() : end].rstrip("/")
+        is_path = path.count("/") > 1 or path.startswith((".", "~")) or _exists(path)  # `/5` is no path
+        parts += [text[place : match.start()], Path(path).name if is_path else text[match.start() : end]]
         place = end
     return "".join([*parts, text[place:]])
 
@@ -76,7 +76,7 @@ def _short(path: str) -> str:
 
 
 def _end(text: str, start: int) -> int:
-    """Where the path ends that begins there."""
+    """The end of the path that starts there."""
     line = text.find("\n", start)
     line = len(text) if line < 0 else line
     if start and text[start - 1] in "'\"`" and (close := text.find(text[start - 1], start, line)) > 0:
@@ -84,19 +84,19 @@ def _end(text: str, start: int) -> int:
     word = re.compile(r"\S+").match(text, start)
     end = start + len(word[0].rstrip(CLOSING)) if word else start + 1
     for longer in range(line, end, -1):  # with spaces in it
-        if not text[longer : longer + 1].isalnum() and _is_there(text[start:longer]):
+        if not text[longer : longer + 1].isalnum() and _exists(text[start:longer]):
             return longer
     return max(end, start + 1)
 
 
-def _is_there(path: str) -> bool:
-    with suppress(OSError, RuntimeError, ValueError):  # of a user whom nobody knows
+def _exists(path: str) -> bool:
+    with suppress(OSError, RuntimeError, ValueError):  # the home folder of an unknown user
         return os.path.lexists(Path(path).expanduser())
     return False
 
 
 def without_paths(tree: Any, known: Iterable[str | Path] = ()) -> Any:
-    """JSON values as they may be handed on, see `without_folders`."""
+    """A JSON value with `without_folders` applied to all its strings."""
     known = tuple(known)
     if isinstance(tree, Mapping):
         return {key: value if key in NAMES else without_paths(value, known) for key, value in tree.items()}
@@ -104,6 +104,5 @@ def without_paths(tree: Any, known: Iterable[str | Path] = ()) -> Any:
         return [without_paths(value, known) for value in tree]
     if not isinstance(tree, str):
         return tree
-    return without_folders(
-        tree if re.search(r"\s", tree) else last_part(tree), known
-    )  # a sentence may begin with a path
+    is_sentence = re.search(r"\s", tree)  # which may begin with a path
+    return without_folders(tree if is_sentence else last_part(tree), known)

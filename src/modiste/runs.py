@@ -1,19 +1,18 @@
-"""The run folder: the only hand-over between stages, with what must be known to repeat a training or to go on with it.
+"""The run folder: all that is needed to use, repeat or resume a training.
 
     runs/NAME/recipe.toml            the resolved recipe, enough to repeat the run
               manifest.json          versions, device, threads, data digest, recipe hash, start, end, status
               log.jsonl              one line per tick
               samples/000000000.png  grids from one fixed noise, named by images shown
               state/                 resumable state, the two newest
-              generator.safetensors  the generator that counts (its moving average where the recipe has one)
-              best.safetensors       the one of the checkpoint that was chosen while training, if one was
+              generator.safetensors  the last generator (its moving average where the recipe has one)
+              best.safetensors       the best one on held-out images, if the recipe asks for the selection
               generator.json         how to build them
 
-A pretrained run is what of it is handed on: recipe.toml, manifest.json, generator.json, generator.safetensors in
-float16, metrics.json and README.md, the model card. One ships in the package and answers to the word `pretrained`.
+A pretrained run is the published part of it: recipe.toml, manifest.json, generator.json, generator.safetensors in
+float16, metrics.json and README.md, the model card. One ships in the package under the name `pretrained`.
 
-How files are written and folders held is in `writing`. A state carries the hash of its bytes in its name, so that a
-damaged one is recognised.
+`files` writes and locks. A state has the hash of its bytes in its name, so that a damaged one is recognised.
 """
 
 from __future__ import annotations
@@ -154,11 +153,11 @@ def _shallow(record: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. All access to its files goes through this class and the functions below."""
+    """A run folder; all access to its files goes through this class and the functions below."""
 
     path: Path
     shipped: bool = False
-    """Whether it was asked for by the word `pretrained`: its folder is the installed package's, never written to."""
+    """Whether it is the one in the package, whose folder is never written to."""
 
     @property
     def name(self) -> str:
@@ -166,11 +165,11 @@ class Run:
 
     @property
     def outputs(self) -> Path:
-        """The folder for what is made of the run unless another is named: its own, for the shipped run one here."""
+        """The default folder of outputs made from the run: its own; for the shipped run one in the current folder."""
         return Path("runs") / f"modiste-{PRETRAINED}" if self.shipped else self.path
 
     def read_recipe(self) -> config.Recipe:
-        """The resolved recipe the run was started with."""
+        """The resolved recipe of the run."""
         place = self.path / "recipe.toml"
         return config.from_toml(_read(place), str(place))
 
@@ -183,11 +182,11 @@ class Run:
         return Manifest.from_json(tree)
 
     def is_pretrained(self) -> bool:
-        """Whether the folder holds a generator to use, and no state that training could go on from."""
+        """Whether the folder holds a generator without the state to resume training from."""
         return self.read_manifest().pretrained is not None
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's records, one per tick; a line cut off by a crash is not a record."""
+        """The log's records, one per tick; a last line cut off by a crash is dropped."""
         place = self.path / "log.jsonl"
         if not place.exists():
             return []
@@ -199,7 +198,7 @@ class Run:
 
 
 def read_last_record(run: Run) -> dict[str, Any] | None:
-    """The log's newest record, without reading the others; None if there is none yet."""
+    """The log's newest record, read without the others; None if there is none yet."""
     place = run.path / "log.jsonl"
     if not place.is_file():
         return None
@@ -207,7 +206,7 @@ def read_last_record(run: Run) -> dict[str, Any] | None:
         end = log.seek(0, os.SEEK_END)
         for reach in (1 << 12, 1 << 20, end):  # a record has a few hundred bytes
             log.seek(max(0, end - reach))
-            lines = log.read().split(b"\n")[:-1]  # what was cut off by a crash is no record
+            lines = log.read().split(b"\n")[:-1]  # without a line cut off by a crash
             if len(lines) > 1 or reach >= end:
                 break
     return _record(place, lines[-1].decode()) if lines else None
@@ -224,12 +223,12 @@ def _record(place: Path, line: str) -> dict[str, Any]:
 
 
 def exists(path: Path) -> bool:
-    """Whether a run was started in this folder."""
+    """Whether there is a run in this folder."""
     return (path / "manifest.json").is_file()
 
 
 def find_run(path: str | Path) -> Run | None:
-    """The run in that folder, or the shipped one for `pretrained` where no run of that name lies here; else None."""
+    """The run in that folder, or the shipped one for `pretrained` unless a folder has that name; else None."""
     path = Path(path)
     if exists(path):
         return Run(path)
@@ -247,30 +246,30 @@ def open_run(path: str | Path) -> Run:
     path = Path(path)
     run = find_run(path)
     if run is None:
-        near = sorted(other.name for other in path.parent.glob("*") if _seen(other)) if path.parent.is_dir() else []
-        there = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
+        near = sorted(other.name for other in path.parent.glob("*") if _is_run(other)) if path.parent.is_dir() else []
+        hint = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
         meant = schema.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""
-        raise UsageError(f"{path} is not a run folder (it has no manifest.json){meant}{there}")
+        raise UsageError(f"{path} is not a run folder (it has no manifest.json){meant}{hint}")
     return run
 
 
-def _seen(path: Path) -> bool:
-    """Whether this is a run's folder, and not one that only others may look into."""
+def _is_run(path: Path) -> bool:
+    """Whether this is a run folder that this user may read."""
     try:
         return exists(path)
     except PermissionError:
         return False
 
 
-def resolve_trainable(what: str, out: str | Path | None) -> str:
-    """What `train` was given, the shipped run as its folder; UsageError to go on with one that holds no state."""
-    run = None if what in schema.shipped() else find_run(what)
+def resolve_trainable(name: str, out: str | Path | None) -> str:
+    """The recipe or run that `train` was given, the shipped run as its folder; UsageError for one without a state."""
+    run = None if name in schema.shipped() else find_run(name)
     if run is None or not run.is_pretrained():
-        return what
+        return name
     if out is None:
         raise UsageError(
-            f"{what} is a generator made with the recipe {run.read_recipe().name}, without the state that training "
-            f"goes on from; train that recipe anew with `modiste train {what} --out runs/mine`"
+            f"{name} is a generator made with the recipe {run.read_recipe().name}, without the state that training "
+            f"goes on from; train that recipe anew with `modiste train {name} --out runs/mine`"
         )
     return str(run.path)
 
@@ -308,9 +307,9 @@ def fresh_path(path: Path) -> Path:
 
 
 def refuse_foreign_folder(path: Path, recipe: config.Recipe | None = None) -> None:
-    """UsageError when a folder holds other people's files, or a pretrained run, instead of one that trains there.
+    """UsageError when a folder holds files that are no run's, or a pretrained run.
 
-    A start that was cut off leaves recipe.toml; with `recipe`, that file must be the one that would be written.
+    A start that was cut off leaves recipe.toml; with `recipe`, that file must equal the one to be written.
     """
     if exists(path) and Run(path).is_pretrained():
         raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
@@ -322,14 +321,14 @@ def refuse_foreign_folder(path: Path, recipe: config.Recipe | None = None) -> No
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a run folder, and sweep out what a process that was killed inside a write has left there."""
+    """Lock a run folder, and remove the unfinished files of ended processes."""
     with files.locked(path, "training"):
         files.sweep(path.rglob(".*.writing"))
         yield
 
 
 def append_log(run: Run, record: Mapping[str, Any]) -> None:
-    """Add one line to the log."""
+    """Append a record to the log."""
     with files.errors_name_place(run.path / "log.jsonl"), (run.path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
         log.flush()
@@ -342,7 +341,7 @@ def write_log(run: Run, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def rewind(run: Run, images: int) -> None:
-    """Drop what log, samples and (damaged) states tell of images after that position, before training goes on there."""
+    """Remove log lines, grids and damaged states after that position, before training resumes there."""
     if (run.path / "log.jsonl").exists():
         write_log(run, [record for record in run.read_log() if record["images"] <= images])
     for file in (*run.list_grids(), *states(run)):
@@ -351,7 +350,7 @@ def rewind(run: Run, images: int) -> None:
 
 
 def save_state(run: Run, images: int, state: Mapping[str, Any]) -> Path:
-    """Write a resumable state (tensors and plain values) and keep the two newest."""
+    """Write a state of tensors and plain values, and keep the two newest."""
     import torch
 
     buffer = io.BytesIO()
@@ -370,12 +369,12 @@ def states(run: Run) -> list[Path]:
 
 
 def _position(path: Path) -> tuple[int, str]:
-    """Sorts names that begin with images shown, also those of a thousand million images and more."""
+    """The order of names that begin with images shown, also beyond nine digits."""
     return len(path.name), path.name
 
 
 def load_state(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest undamaged state (None if the run has saved none yet), and a sentence per damaged one passed over."""
+    """The newest undamaged state (None if none was saved yet), and a sentence per damaged one."""
     notes: list[str] = []
     paths = states(run)
     for path in paths:
@@ -402,7 +401,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 
 def save_generator(run: Run, generator: nn.Module, name: str = "generator") -> None:
-    """Write NAME.safetensors (generator: the last one; best: the best on held-out images), float32, from any device."""
+    """Write the generator's weights to NAME.safetensors: `generator` is the last one, `best` the best one."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}

@@ -88,12 +88,12 @@ def test_a_launcher_of_one_process_leaves_the_others_to_it(monkeypatch: pytest.M
     called: list[object] = []
 
     @contextmanager
-    def partners(group: distributed.ProcessGroup, _: object) -> Iterator[str]:
+    def workers(group: distributed.ProcessGroup, _: object) -> Iterator[str]:
         called.append(group)
         yield "store"
 
     monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setattr(distributed, "_partners", partners)
+    monkeypatch.setattr(distributed, "_workers", workers)
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **how: called.append(how))
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
     assert distributed.plan_group("cuda", 2) == distributed.ProcessGroup(0, 1)

@@ -8,8 +8,8 @@ from modiste.training.penalties import (
     around,
     balanced_consistency,
     between,
-    chosen,
     consistency,
+    make_penalty,
     one_centred,
     zero_centred,
 )
@@ -103,7 +103,7 @@ def penalty_of(images=0, batch_size=4, **weights):
     loss = config.Loss(**weights)
     discriminator = linear(weight)
     on_real, on_fake = discriminator(real, None), discriminator(fake, None)
-    penalty = chosen(loss, discriminator, lambda x: x + 1, batch_size)(real, fake, None, on_real, on_fake, images)
+    penalty = make_penalty(loss, discriminator, lambda x: x + 1, batch_size)(real, fake, None, on_real, on_fake, images)
     return penalty, weight.norm().item()
 
 
@@ -163,6 +163,6 @@ def test_bfloat16_fakes_do_not_reach_a_float32_network():
     loss = config.Loss(r1_gamma=1.0, r2_gamma=1.0, gradient_penalty_weight=1.0, balanced_consistency_weight=1.0)
     real, fake = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8).bfloat16()
     augment = lambda images: diffaugment.augment(("translation", "cutout"), images)  # noqa: E731
-    penalty = chosen(loss, discriminator, augment, 2)(real, fake, None, torch.zeros(2), torch.zeros(2), 0)
+    penalty = make_penalty(loss, discriminator, augment, 2)(real, fake, None, torch.zeros(2), torch.zeros(2), 0)
     penalty.mean().backward()
     assert penalty.dtype == torch.float32 and layer.weight.grad.isfinite().all()

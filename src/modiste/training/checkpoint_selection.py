@@ -1,8 +1,8 @@
-"""The best checkpoint of a training: the one whose images are closest to the held-out part of the training images.
+"""Selection of the best checkpoint: the one whose images are closest to the held-out training images.
 
 A recipe with `data.split = "fit"` does not train on that part. With "train", as in the published systems, it does, and
-the choice is a little kinder to generators that copy. The test images play no part in either case, so that a score on
-them stays a score on unseen images.
+the choice favours generators that copy a little. The test images are used in neither case, so that a score on them
+remains a score on unseen images.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from modiste.metrics.metric_names import MetricName
 from modiste.networks.build import Shape
 from modiste.sampling import generators
 
-FIRST_SEED = 10**9  # the seeds of these images are no others': neither samples nor evaluations use them
+FIRST_SEED = 10**9  # image seeds that neither samples nor evaluations use
 
 
 @dataclass(frozen=True)
 class Selector:
-    """A score of generators, lower is better, and the name under which the log keeps it."""
+    """A score of generators (lower is better) and its name in the log."""
 
     name: str
     every_images: int
@@ -40,10 +40,10 @@ class Selector:
 
 
 def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
-    """The Fréchet distance to the held-out images in the judge's features, or none where the recipe wants none.
+    """The Fréchet distance to the held-out images in the judge's features; None if the recipe asks for no selection.
 
-    Classes come as often as there. Where no judge was trained on the data set, the random network takes its place; the
-    score's name says so.
+    Classes are as frequent as in the held-out images. Where no judge was trained on the data set, a random network
+    takes its place, and the score's name says so.
     """
     settings = recipe.evaluate
     if not settings.every_images:
@@ -62,7 +62,7 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
     labels = None
     if shape.classes:
         in_turn = (1,) * shape.classes
-        older = recipe.data.heldout == "last"  # a run that was started when classes took turns, and goes on so
+        older = recipe.data.heldout == "last"  # runs started when classes took turns
         known = None if older else heldout.labels
         counts = in_turn if known is None else class_counts(known, shape.classes)
         labels = label_of(range(settings.count), counts)
@@ -77,18 +77,18 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
 
 
 Best = tuple[str, Mapping[str, Any]]
-"""The name of a held-out score and the log's record with the least of it."""
+"""The name of a held-out score and the record of the log where it is lowest."""
 
 
 def best(records: Iterable[Mapping[str, Any]]) -> Best | None:
-    """The best record of a run's log by its held-out score; None if none was taken."""
+    """The best record of a run's log by its held-out score; None if there is no such score."""
     return functools.reduce(better, records, None)
 
 
 def better(before: Best | None, record: Mapping[str, Any]) -> Best | None:
-    """The best so far with the log's next record.
+    """The better of the best so far and the log's next record.
 
-    A run that went on after a judge was trained has two such scores, which cannot be compared: the newer one counts.
+    A run resumed after a judge was trained has scores of two names, which cannot be compared: the newer one counts.
     """
     name = metric_names.heldout_score(record)
     if name is None or (before is not None and before[0] == name and not record[name] < before[1][name]):

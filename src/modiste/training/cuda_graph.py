@@ -1,9 +1,9 @@
 """A training step as one CUDA graph: captured once, then replayed at every step.
 
-A step of a small network is many short kernels, and to start each one by itself takes the processor longer than the GPU
-needs to run it. A graph starts them all at once. What changes from step to step lies in the graph's own memory and is
-copied there before each replay: the batches, the learning rates, and how much the average keeps. The step itself knows
-nothing of it: it is handed functions whose numbers are tensors.
+A step of a small network is many short kernels, and starting each one takes the CPU longer than running it takes the
+GPU. A graph starts them all at once. What changes from step to step lies in the graph's own memory and is copied there
+before each replay: batches, learning rates, and the decay of the average. The code of the step is the same: it is given
+functions that return tensors instead of numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from modiste.training.distributed import ProcessGroup
 from modiste.training.step import Batch, State, StepFunctions, set_learning_rate, step
 
 EAGER_STEPS = 3
-"""Steps before the capture, in which kernels are chosen and memory is taken."""
+"""Steps before the capture, in which kernels are selected and memory is allocated."""
 
 Batches = Callable[[int], list[Batch]]
 
@@ -30,14 +30,14 @@ Batches = Callable[[int], list[Batch]]
 def make_step(
     recipe: Recipe, state: State, functions: StepFunctions, group: ProcessGroup, batch_at: Batches, device: str
 ) -> Callable[[], None]:
-    """A function that takes the training's next step, by a graph where that is possible."""
+    """A function that takes the training's next step, as a CUDA graph where possible."""
     if can_capture(recipe, group, device):
         return captured(state, functions, group, batch_at)
     return partial(step, state, functions, group, batch_at)
 
 
 def can_capture(recipe: Recipe, group: ProcessGroup, device: str) -> bool:
-    """Whether all steps of this training run the same kernels, on one CUDA device and with Adam."""
+    """Whether this training runs on one CUDA device, with Adam, and with the same kernels in all steps."""
     train, loss = recipe.train, recipe.loss
     if not (device == "cuda" and group.size == 1 and train.cuda_graph and train.optimizer == "adam"):
         return False
@@ -46,9 +46,9 @@ def can_capture(recipe: Recipe, group: ProcessGroup, device: str) -> bool:
 
 
 def captured(state: State, functions: StepFunctions, group: ProcessGroup, batch_at: Batches) -> Callable[[], None]:
-    """A function that takes the next step: the first ones eagerly, then a capture, then replays of it.
+    """A function that takes the next step: the first ones eagerly, then a capture, then its replays.
 
-    A saved state has the same form as without a graph, so a run may go on the other way. All batches of a step are
+    A saved state has the same form as without a graph, so a run may be resumed without one. All batches of a step are
     fetched before it begins; where there are several, dropout and augmentation draw from the last one's seed.
     ModisteError if the capture fails.
     """
@@ -87,10 +87,10 @@ def captured(state: State, functions: StepFunctions, group: ProcessGroup, batch_
             if eager_left == 0:
                 eager_left = -1
                 with named_failure(), capturable(state), torch.cuda.graph(graph):
-                    take()  # of all this does, only the count of images is real
+                    take()  # recorded, not run; only the count of images changes
             graph.replay()
             state.images = positions[-1]
-        # Numbers again, as they belong in a saved state.
+        # A saved state holds numbers.
         set_learning_rate(state.optimizer_g, values[-1][0])
         set_learning_rate(state.optimizer_d, values[-2][1])
 
@@ -98,7 +98,7 @@ def captured(state: State, functions: StepFunctions, group: ProcessGroup, batch_
 
 
 def copy_into(held: Sequence[Sequence[Batch]], fresh: Sequence[Sequence[Batch]]) -> None:
-    """These batches' values into the tensors of those."""
+    """Copy the values of new batches into the tensors of held ones."""
     for old_parts, new_parts in zip(held, fresh, strict=True):
         for old, new in zip(old_parts, new_parts, strict=True):
             old.real.copy_(new.real)
@@ -109,7 +109,7 @@ def copy_into(held: Sequence[Sequence[Batch]], fresh: Sequence[Sequence[Batch]])
 
 @contextmanager
 def named_failure() -> Iterator[None]:
-    """ModisteError with the remedy where PyTorch cannot capture a step; memory that runs out passes."""
+    """ModisteError with the remedy where PyTorch cannot capture a step; out-of-memory errors pass."""
     try:
         yield
     except RuntimeError as error:
@@ -123,7 +123,7 @@ def named_failure() -> Iterator[None]:
 
 @contextmanager
 def capturable(state: State) -> Iterator[None]:
-    """Optimisers that may be captured; only meanwhile, since a processor refuses them in a state that goes on there."""
+    """Make the optimisers capturable, only meanwhile: the CPU refuses a saved state with this flag."""
     groups = [*state.optimizer_g.param_groups, *state.optimizer_d.param_groups]
     for group in groups:
         group["capturable"] = True

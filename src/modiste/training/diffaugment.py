@@ -1,9 +1,9 @@
 """Differentiable augmentation of what the discriminator sees, real and generated alike (Zhao et al. 2020).
 
-Every transformation takes images [N, C, H, W] in [-1, 1] and whether each of them is to be changed (bool [N]), draws
-how, and lets gradients through to the pixels. Randomness comes from torch's default generator, which the trainer sets
-at each position. With a probability of one this is DiffAugment; a probability that follows the discriminator's
-over-fitting is adaptive augmentation (Karras et al. 2020, section 3.1).
+Every transformation takes images [N, C, H, W] in [-1, 1] and a mask of those to change (bool [N]), draws its
+parameters, and lets gradients through to the pixels. Random numbers come from torch's default generator, which the
+trainer seeds at each position. With a probability of one this is DiffAugment; a probability that follows the
+discriminator's overfitting is adaptive augmentation (Karras et al. 2020, section 3.1).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, chosen: Tensor) -> Tensor:
-    """Moved by whole pixels, up to an eighth of each side; what comes in is 0, a middle grey, as published."""
+    """Shift by whole pixels, up to an eighth of each side; the border is 0, a middle grey, as published."""
     count, _, height, width = images.shape
     down = _whole_numbers((height + 4) // 8, count, images.device) * chosen
     right = _whole_numbers((width + 4) // 8, count, images.device) * chosen
-    padded = F.pad(images, (1, 1, 1, 1))  # a border of zeros, to which every index outside is brought
+    padded = F.pad(images, (1, 1, 1, 1))  # a border of zeros, to which outside indices are clamped
     rows = (torch.arange(1, height + 1, device=images.device) - down[:, None]).clamp(0, height + 1)
     columns = (torch.arange(1, width + 1, device=images.device) - right[:, None]).clamp(0, width + 1)
     which = torch.arange(count, device=images.device)[:, None, None]
@@ -46,7 +46,7 @@ def translation(images: Tensor, chosen: Tensor) -> Tensor:
 
 
 def cutout(images: Tensor, chosen: Tensor) -> Tensor:
-    """A rectangle of half of each side, centred anywhere in the image, is 0."""
+    """Set a rectangle of half of each side, centred anywhere in the image, to 0."""
     count, _, height, width = images.shape
     top = torch.randint(0, height + 1, (count, 1), device=images.device) - height // 4
     left = torch.randint(0, width + 1, (count, 1), device=images.device) - width // 4
@@ -61,7 +61,7 @@ TRANSFORMATIONS = {"color": color, "flip": flip, "translation": translation, "cu
 
 
 def augment(policy: Sequence[str], images: Tensor, probability: float | Tensor = 1.0) -> Tensor:
-    """The images after each transformation of the policy in turn, which changes an image with this probability."""
+    """The images after each transformation of the policy in turn; each changes an image with this probability."""
     for name in policy:
         chosen = torch.rand(len(images), device=images.device) < probability
         images = TRANSFORMATIONS[name](images, chosen)
@@ -69,7 +69,7 @@ def augment(policy: Sequence[str], images: Tensor, probability: float | Tensor =
 
 
 def adapted(probability: Tensor, accuracy_real: Tensor, target: float, share: float) -> Tensor:
-    """The probability moved by `share` up where r_t = E[sign D(x)] is above the target, down where it is below.
+    """The probability moved by `share`: up where r_t = E[sign D(x)] is above the target, down where it is below.
 
     r_t = 2 a - 1 for the discriminator's accuracy a on real images (Karras et al. 2020, section 3.1, eq. 1 right).
     """

@@ -1,8 +1,8 @@
-"""One training over several processes: gradients averaged by hand, networks left unwrapped.
+"""One training over several processes: gradients are averaged here, networks are not wrapped.
 
 Each rank works on its slice of the same global batch, so that batch size, noise, data order and schedules mean the
-same thing for any number of processes. A single process passes through every function here untouched. torchrun starts
-the ranks, on as many GPUs or machines as there are; or the first one starts the others, for `train.processes`.
+same for any number of processes. For a single process all functions here do nothing. torchrun starts the ranks on
+several GPUs or machines; for `train.processes` the main process starts the others.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process's place among those that share a training."""
+    """This process's rank and the number of processes that share a training."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this process keeps the run folder."""
+        """Whether this process writes the run folder."""
         return self.rank == 0
 
     def slice(self, batch_size: int) -> slice:
@@ -49,19 +49,19 @@ class ProcessGroup:
 
 
 RENDEZVOUS = "MODISTE_RENDEZVOUS"
-"""The environment variable with the file where ranks meet that were not started by torchrun."""
+"""The environment variable with the file through which ranks find each other that torchrun did not start."""
 PATIENCE_SECONDS = 30.0
 
 
 def plan_group(device: str, wanted: int) -> ProcessGroup:
-    """The place that this process will have once joined: as launched, else the first of `wanted` on the CPU."""
+    """The group that this process will join: as launched, else the main process of `wanted` on the CPU."""
     if _ranks_started() > 1:
         return ProcessGroup(int(os.environ["RANK"]), _ranks_started())
     return ProcessGroup(0, wanted if device == "cpu" else 1)
 
 
 def _ranks_started() -> int:
-    """How many ranks torchrun, a cluster or the first rank has started; 1 also where a launcher started this alone."""
+    """The number of ranks that a launcher or the main process has started."""
     size, rank = os.environ.get("WORLD_SIZE") or "1", os.environ.get("RANK") or "0"
     if not size.isdecimal() or not rank.isdecimal() or (int(size) > 1 and "RANK" not in os.environ):
         raise UsageError(
@@ -72,28 +72,28 @@ def _ranks_started() -> int:
 
 
 @contextmanager
-def join_group(group: ProcessGroup, device: str, partner: Callable[[Path], Sequence[str]]) -> Iterator[None]:
-    """Meet the other ranks of the planned group (gloo on the CPU, nccl on CUDA).
+def join_group(group: ProcessGroup, device: str, worker_command: Callable[[Path], Sequence[str]]) -> Iterator[None]:
+    """Connect with the other ranks of the planned group (gloo on the CPU, nccl on CUDA).
 
-    Those that nobody has started are started here: `partner` gives the Modiste command for them and may put files into
-    a folder that lasts as long. They get an equal share of this process's threads. ModisteError when one of them ends
-    before its time.
+    Unless a launcher started them, workers are started here: `worker_command` returns their Modiste command and may
+    write files into the folder it is given, which is removed at the end. They get an equal share of this process's
+    threads. ModisteError when one of them ends early.
     """
     if group.size == 1:
         yield
         return
     with ExitStack() as stack:
         if _ranks_started() == 1:
-            store = stack.enter_context(_partners(group, partner))
+            store = stack.enter_context(_workers(group, worker_command))
             dist.init_process_group("gloo", store=store, rank=group.rank, world_size=group.size)
         elif RENDEZVOUS in os.environ:
             store = FileStore(os.environ[RENDEZVOUS], group.size)
-            store.set(_here(group.rank), "")
+            store.set(_ready_key(group.rank), "")
             dist.init_process_group("gloo", store=store, rank=group.rank, world_size=group.size)
         else:
             if device == "cuda":
                 torch.cuda.set_device(_own_gpu(group))  # what "cuda" means in this process from now on
-            # Questions among the ranks go from processor to processor, so that no GPU is waited for.
+            # What the ranks agree on goes from CPU to CPU, so that no GPU is waited for.
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
         stack.callback(dist.destroy_process_group)
         yield
@@ -101,60 +101,60 @@ def join_group(group: ProcessGroup, device: str, partner: Callable[[Path], Seque
 
 def _own_gpu(group: ProcessGroup) -> int:
     """The number of this process's GPU on its machine; UsageError where the launcher gives it none of its own."""
-    number, there = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
-    if number.isdecimal() and int(number) < there:
+    number, count = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    if number.isdecimal() and int(number) < count:
         return int(number)
     raise UsageError(
-        f"process {group.rank} has no GPU of its own: LOCAL_RANK is {number or 'not set'}, and this machine has {there}"
-        f"; start the training with torchrun --nproc-per-node {there}, or with --set train.device=cpu"
+        f"process {group.rank} has no GPU of its own: LOCAL_RANK is {number or 'not set'}, and this machine has {count}"
+        f"; start the training with torchrun --nproc-per-node {count}, or with --set train.device=cpu"
     )
 
 
-def _here(rank: int) -> str:
-    return f"rank {rank} is here"
+def _ready_key(rank: int) -> str:
+    return f"rank {rank} is ready"
 
 
 @contextmanager
-def _partners(group: ProcessGroup, partner: Callable[[Path], Sequence[str]]) -> Iterator[FileStore]:
-    """What is shared with the ranks after this one, which are started here and gone when the context ends."""
+def _workers(group: ProcessGroup, worker_command: Callable[[Path], Sequence[str]]) -> Iterator[FileStore]:
+    """Start the other ranks and yield the store shared with them; they have ended when the context ends."""
     threads = torch.get_num_threads()
     with files.temporary_folder() as folder:
         each = max(1, threads // group.size)
-        command = partner(folder)
+        command = worker_command(folder)
         shared = {"WORLD_SIZE": str(group.size), RENDEZVOUS: str(folder / "meeting"), "OMP_NUM_THREADS": str(each)}
-        # All are on this machine, and gloo would look for an address of the machine in a network that may not be there.
+        # All ranks are on this machine; gloo would look for its address in a network that may not exist.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
-        others = {}
+        workers = {}
         for rank in range(1, group.size):
-            with (folder / f"{rank}.log").open("wb") as said:
-                others[rank] = subprocesses.start(command, said, environment={**shared, "RANK": str(rank)})
+            with (folder / f"{rank}.log").open("wb") as log:
+                workers[rank] = subprocesses.start(command, log, environment={**shared, "RANK": str(rank)})
         torch.set_num_threads(each)
         try:
             store = FileStore(str(folder / "meeting"), group.size)
             with _ended_by_sigterm(), progress.stage(f"starting {group.size - 1} more processes"):
-                while not store.check([_here(rank) for rank in others]):
-                    if any(other.poll() is not None for other in others.values()):
-                        raise RuntimeError("nobody comes")
+                while not store.check([_ready_key(rank) for rank in workers]):
+                    if any(worker.poll() is not None for worker in workers.values()):
+                        raise RuntimeError("a worker has ended")
                     time.sleep(0.02)
             yield store
-            for other in others.values():
+            for worker in workers.values():
                 with suppress(subprocess.TimeoutExpired):
-                    other.wait(PATIENCE_SECONDS)
+                    worker.wait(PATIENCE_SECONDS)
         except RuntimeError as error:
-            if reason := _first_to_fail(others, folder):
+            if reason := _first_failure(workers, folder):
                 raise ModisteError(f"{reason}; train again, it goes on from the last saved state") from error
             raise
         finally:
-            for other in others.values():
-                other.kill()
-                other.wait()
-                subprocesses.let_go(other)
+            for worker in workers.values():
+                worker.kill()
+                worker.wait()
+                subprocesses.let_go(worker)
             torch.set_num_threads(threads)
 
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends this process by an exception, so that what it has started ends with it."""
+    """Turn SIGTERM into an exception, so that started processes end with this one."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)
@@ -169,15 +169,15 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _first_to_fail(others: Mapping[int, subprocess.Popen[bytes]], folder: Path) -> str:
-    """Which rank has ended with an error, and the last that it said; empty if all are well."""
-    for rank, other in others.items():
+def _first_failure(workers: Mapping[int, subprocess.Popen[bytes]], folder: Path) -> str:
+    """Which worker has ended with an error, and the last line of its log; empty if none has."""
+    for rank, worker in workers.items():
         with suppress(subprocess.TimeoutExpired):
-            other.wait(1.0)  # the connection breaks a little before the process is gone
-        if other.returncode:
-            said = (folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            last = said[-1].removeprefix("modiste: ") if said else f"exit code {other.returncode}"
-            return f"process {rank} of the {len(others) + 1} that shared this training ended ({last})"
+            worker.wait(1.0)  # the connection breaks shortly before the process ends
+        if worker.returncode:
+            lines = (folder / f"{rank}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = lines[-1].removeprefix("modiste: ") if lines else f"exit code {worker.returncode}"
+            return f"process {rank} of the {len(workers) + 1} that shared this training ended ({last})"
     return ""
 
 
@@ -195,7 +195,7 @@ def average_gradients(module: nn.Module, group: ProcessGroup) -> None:
 
 
 def share_buffers(modules: Iterable[nn.Module], group: ProcessGroup) -> None:
-    """Give every rank the first one's running statistics."""
+    """Give every rank the main process's running statistics."""
     if group.size > 1:
         for module in modules:
             for buffer in module.buffers():
@@ -220,15 +220,13 @@ def gather(values: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def any_of(flags: Sequence[bool], group: ProcessGroup) -> list[bool]:
-    """Of each flag, whether it is up on any rank: what all must agree on, as when to stop."""
-    votes = sum_over_processes(
-        torch.tensor([float(flag) for flag in flags]), group
-    )  # on the processor, whatever trains
+    """For each flag, whether it is set on any rank: so that all agree, as on when to stop."""
+    votes = sum_over_processes(torch.tensor([float(flag) for flag in flags]), group)  # on the CPU, whatever trains
     return [vote > 0 for vote in votes.tolist()]
 
 
 def broadcast_from_main(value: T | None, group: ProcessGroup) -> T:
-    """The first rank's value, on every rank."""
+    """The main process's value, on every rank."""
     box: list[Any] = [value]
     if group.size > 1:
         dist.broadcast_object_list(box)
@@ -236,6 +234,6 @@ def broadcast_from_main(value: T | None, group: ProcessGroup) -> T:
 
 
 def barrier(group: ProcessGroup) -> None:
-    """Go on when every rank has come here."""
+    """Wait until every rank calls this."""
     if group.size > 1:
         dist.barrier()

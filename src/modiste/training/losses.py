@@ -1,6 +1,6 @@
-"""What the two networks play for: adversarial pairs on logits, one value [N] per image.
+"""Adversarial losses on logits, one value [N] per image and network.
 
-Lower is better for the network that owns the term. `r` and `f` are the discriminator's logits for real and
+Each network minimises its own. `r` and `f` are the discriminator's logits for real and
 for generated images, D = sigmoid(logit), and softplus(x) = log(1 + e^x), so that -log D = softplus(-logit)
 and -log(1 - D) = softplus(logit).
 """
@@ -18,35 +18,35 @@ from modiste.config import Loss
 
 
 def at_zero(r: Tensor, f: Tensor) -> Tensor:
-    """Where a probability of one half lies on the logit's axis."""
+    """The logit of a probability of one half."""
     return r.new_zeros(())
 
 
 def half_way(r: Tensor, f: Tensor) -> Tensor:
-    """The middle between the means of both, for games in which the logit has no zero of its own."""
+    """The middle between both means, for losses that leave the logit's zero undetermined."""
     return (r.mean() + f.mean()) / 2
 
 
 def half_way_of_each(r: Tensor, f: Tensor) -> Tensor:
-    """[N]: the middle of each pair, for games that compare nothing but pairs: logits of classes may lie far apart."""
+    """[N]: the middle of each pair, for losses that only compare pairs: logits of two classes may lie far apart."""
     return (r + f) / 2
 
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """A game in logits r of real and f of generated images, each [N] (or [N, 2], see `with_classes`): one loss [N] per
-    network."""
+    """The losses [N] of both networks as functions of the logits r of real and f of generated images, each [N] (or
+    [N, 2], see `with_classes`)."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     """Of (r, f)."""
     generator: Callable[[Tensor, Tensor], Tensor]
-    """Of (r, f), r as the discriminator's last update saw them, without a graph; most games leave them aside."""
+    """Of (r, f), with r from the discriminator's last update, detached; most losses ignore it."""
     boundary: Callable[[Tensor, Tensor], Tensor] = at_zero
-    """Of (r, f): the logit, of all or of each pair [N], above which an image counts as judged real, for accuracies."""
+    """Of (r, f): the logit above which an image counts as judged real, for accuracies; a scalar or one per pair [N]."""
 
 
 def cross_entropy(r: Tensor, f: Tensor) -> Tensor:
-    """-log D(x) - log(1 - D(G(z))), Goodfellow et al. 2014, eq. 1; both games below share it."""
+    """-log D(x) - log(1 - D(G(z))), Goodfellow et al. 2014, eq. 1; shared by the two losses below."""
     return softplus(-r) + softplus(f)
 
 
@@ -70,36 +70,37 @@ ADVERSARIAL: dict[str, AdversarialLoss] = {
 
 
 def adversarial(loss: Loss, auxiliary: bool = False) -> AdversarialLoss:
-    """The pair that this recipe plays, with its label smoothing and its auxiliary classifier built in.
+    """The adversarial loss of a recipe, with its label smoothing and auxiliary classifier.
 
     One-sided smoothing (Salimans et al. 2016, section 3.4): with the target 1 - s for real images their term
     is -(1 - s) log D - s log(1 - D) = softplus(-r) + s r. The terms of generated images stay as they are.
     """
-    game, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
-    pair = replace(game, discriminator=lambda r, f: game.discriminator(r, f) + smoothing * r) if smoothing else game
-    return with_classes(pair, loss.class_weight) if auxiliary else pair
+    plain, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
+    smooth = replace(plain, discriminator=lambda r, f: plain.discriminator(r, f) + smoothing * r)
+    chosen = smooth if smoothing else plain
+    return with_classes(chosen, loss.class_weight) if auxiliary else chosen
 
 
-def with_classes(pair: AdversarialLoss, weight: float) -> AdversarialLoss:
-    """The game with an auxiliary classifier: both networks want the label to be recognised (Odena et al. 2017, L_C).
+def with_classes(loss: AdversarialLoss, weight: float) -> AdversarialLoss:
+    """The loss with an auxiliary classifier: both networks want the label to be recognised (Odena et al. 2017, L_C).
 
-    Its logits are [N, 2]: the game's own, and log p(y | x) of the label that each image has or was made for.
+    Its logits are [N, 2]: the adversarial one, and log p(y | x) of the label that each image has or was made for.
     """
     return AdversarialLoss(
-        lambda r, f: pair.discriminator(r[:, 0], f[:, 0]) - weight * (r[:, 1] + f[:, 1]),
-        lambda r, f: pair.generator(r[:, 0], f[:, 0]) - weight * f[:, 1],
-        lambda r, f: pair.boundary(r[:, 0], f[:, 0]),
+        lambda r, f: loss.discriminator(r[:, 0], f[:, 0]) - weight * (r[:, 1] + f[:, 1]),
+        lambda r, f: loss.generator(r[:, 0], f[:, 0]) - weight * f[:, 1],
+        lambda r, f: loss.boundary(r[:, 0], f[:, 0]),
     )
 
 
 def adversarial_logit(logits: Tensor) -> Tensor:
-    """The game's own logit [N], without the column of an auxiliary classifier."""
+    """The adversarial logit [N], without the column of an auxiliary classifier."""
     return logits if logits.ndim == 1 else logits[:, 0]
 
 
-def accuracies(pair: AdversarialLoss, r: Tensor, f: Tensor) -> Tensor:
+def accuracies(loss: AdversarialLoss, r: Tensor, f: Tensor) -> Tensor:
     """[2]: the shares of real images above and of generated ones below the boundary."""
-    boundary = pair.boundary(r, f)
+    boundary = loss.boundary(r, f)
     return torch.stack(
         [(adversarial_logit(r) > boundary).float().mean(), (adversarial_logit(f) < boundary).float().mean()]
     )

@@ -1,6 +1,6 @@
-"""What a discriminator pays besides its game: gradient penalties and consistency, one value [N] per image.
+"""Penalties of the discriminator: gradient penalties and consistency, one value [N] per image.
 
-Penalties judge images without augmentation and in float32: squares of small gradients do not survive in bfloat16.
+They see images without augmentation, in float32: squares of small gradients underflow in bfloat16.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from modiste.training.losses import adversarial_logit
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 Penalty = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, int], Tensor]
-"""Of real and generated images [N, C, H, W] without a graph, their labels, the logits of both with a graph, and the
-images shown so far: [N], already weighted."""
+"""Takes real and generated images [N, C, H, W] (detached), their labels, the logits of both (with a graph) and the
+images shown; returns the weighted penalty [N]."""
 
 
 def slope(discriminator: Discriminator, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -37,7 +37,7 @@ def zero_centred(discriminator: Discriminator, images: Tensor, labels: Tensor | 
 def one_centred(discriminator: Discriminator, images: Tensor, labels: Tensor | None) -> Tensor:
     """(||grad_x D(x)|| - 1)^2, [N] (Gulrajani et al. 2017, eq. 3)."""
     squared = slope(discriminator, images, labels).square().sum((1, 2, 3))
-    return ((squared + 1e-12).sqrt() - 1) ** 2  # the root has no slope at zero
+    return ((squared + 1e-12).sqrt() - 1) ** 2  # the root has no derivative at zero
 
 
 def between(real: Tensor, fake: Tensor) -> Tensor:
@@ -57,8 +57,8 @@ def around(real: Tensor) -> Tensor:
 def consistency(discriminator: Discriminator, real: Tensor, labels: Tensor | None) -> Tensor:
     """|D(x') - D(x'')|, [N]: two passes over a real image, which differ by their dropout (Wei et al. 2018, eq. 4).
 
-    With M' = 0, and without the term of the second-to-last layer, which has a tenth of the weight there. As the
-    equation has it; the authors' code takes the square, so their weight of 2 is of another scale.
+    With M' = 0, and without the term of the second-to-last layer, which has a tenth of the weight there. This is the
+    equation; the authors' code squares the difference, so their weight of 2 has another scale.
     """
     first, second = (adversarial_logit(discriminator(real, labels)).float() for _ in range(2))
     return (first - second).abs()
@@ -86,14 +86,16 @@ GRADIENT_PENALTIES: dict[str, Term] = {
     ),
     "dragan_weight": lambda discriminator, real, fake, labels: one_centred(discriminator, around(real), labels),
 }
-"""By the key of their weight."""
+"""Gradient penalties by the key of their weight."""
 
 
-def chosen(loss: Loss, discriminator: Discriminator, augment: Callable[[Tensor], Tensor], batch_size: int) -> Penalty:
-    """The sum of the penalties that a recipe asks for, each with its weight; zero where it asks for none.
+def make_penalty(
+    loss: Loss, discriminator: Discriminator, augment: Callable[[Tensor], Tensor], batch_size: int
+) -> Penalty:
+    """The weighted sum of a recipe's penalties; zero if it has none.
 
-    Gradient penalties fall due at every `penalty_every`-th update, with as much more weight (Karras et al. 2020,
-    section 3). Consistency is counted at each update.
+    Gradient penalties are computed at every n-th update, n = `penalty_every`, with n times the weight (Karras et al.
+    2020, section 3), consistency at each update.
     """
     gradients = [
         (weight * loss.penalty_every, GRADIENT_PENALTIES[key]) for key, weight in loss.gradient_penalties.items()

@@ -62,7 +62,7 @@ def batches(
 ) -> Callable[[int], list[Batch]]:
     """A function from a position (images shown) to this rank's parts of the batch there.
 
-    The whole set lives on the device as one uint8 tensor; a batch is an index into it.
+    The whole data set is on the device as one uint8 tensor; a batch is an index into it.
     """
     train, seed = recipe.train, recipe.seed
     part = group.slice(train.batch_size)
@@ -135,7 +135,7 @@ def fit_to_data(recipe: Recipe, path: Path, overrides: Container[str]) -> tuple[
 
 
 def check_fit(recipe: Recipe, dataset: Images) -> None:
-    """UsageError unless batch, data, processes and networks fit each other."""
+    """UsageError unless batch, data, processes and networks fit together."""
     check_varied(dataset)
     count, batch_size = len(dataset), recipe.train.batch_size
     if count < batch_size:

@@ -125,7 +125,7 @@ def make_step_functions(
         discriminator=lambda images, labels: discriminator(shown(images), labels),
         both_logits=partial(both_logits, discriminator, shown),
         loss=losses.adversarial(loss, recipe.network.conditioning == "auxiliary"),
-        penalty=penalties.chosen(loss, state.discriminator, augmented, train.batch_size),
+        penalty=penalties.make_penalty(loss, state.discriminator, augmented, train.batch_size),
         backward=by_class if loss.group_clip else backward_of_mean,
         generator_mean=top if loss.top_k_share < 1 else losses.mean_of_all,
         after_discriminator=after,
