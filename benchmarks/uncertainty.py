@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from modiste import config, progress
-from modiste.data.images import Images, drawn_subset
+from modiste.data.images import Images
 from modiste.data.sets import open_data
+from modiste.data.subsets import drawn_subset
 from modiste.evaluation import alarms, audit, records
 from modiste.evaluation.alarms import Alarm
 from modiste.evaluation.records import Protocol, ReferenceFacts

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 from modiste import runs
+from modiste.config import Data
+from modiste.data.images import Images
+from modiste.data.sets import open_data
 
 TIMES = ("seconds", "images_per_second")
 
@@ -99,3 +105,31 @@ def make_credentials(folder: Path, name: str) -> Credentials:
     made.certificate.write_bytes(certificate("signer") + made.authority.read_bytes())
     made.private_key.write_bytes(keys["signer"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return made
+
+
+def write_idx(folder, count=20, split="train", labels=None, compress=True):
+    """A folder of IDX files of `count` images of 4 x 4 pixels, which are returned with their labels."""
+    pixels = np.arange(count * 16, dtype=np.uint8).reshape(count, 4, 4)
+    labels = np.arange(count, dtype=np.uint8) % 2 if labels is None else np.array(labels, np.uint8)
+    pack, ending = (gzip.compress, ".gz") if compress else (bytes, "")
+    folder.mkdir(exist_ok=True)
+    (folder / f"{split}-images-idx3-ubyte{ending}").write_bytes(pack(idx(pixels)))
+    (folder / f"{split}-labels-idx1-ubyte{ending}").write_bytes(pack(idx(labels)))
+    return pixels, labels
+
+
+def picture(path, value=0, size=(4, 4), mode="L"):
+    """A picture of one colour, as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def frames(path, count):
+    """A file of several grey pictures."""
+    first, *others = (Image.new("L", (4, 4), 80 * k) for k in range(count))
+    first.save(path, save_all=True, append_images=others)
+
+
+def read(path: Path | str, part: Any = "train", **settings: Any) -> Images:
+    """One part of the data set of that path, with these keys of the section data."""
+    return open_data(Data(name=str(path), **settings), part=part)

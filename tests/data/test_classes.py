@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from support import read
 
-from modiste.config import Data
-from modiste.data import readers
-from modiste.data.classes import Unused, checked_names, class_number
-from modiste.data.images import Images
-from modiste.data.sets import open_data
+from modiste.data import npz
+from modiste.data.classes import Unused, checked_names, class_counts, class_number, is_balanced, label_of
 from modiste.errors import ModisteError, UsageError
 
 GREY = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4)
-
-
-def read(path: Path, part: Any = "train", **settings: Any) -> Images:
-    return open_data(Data(name=str(path), **settings), part=part)
-
-
-def folders(root: Path, *names: str | bytes) -> Path:
-    """A folder per class whose only picture has the value of its place among these names."""
-    for value, name in enumerate(names):
-        place = root / os.fsdecode(name)
-        place.mkdir(parents=True)
-        Image.new("L", (4, 4), value).save(place / "a.png")
-    return root
 
 
 def test_labels_that_begin_at_one_keep_their_names(tmp_path: Path) -> None:
@@ -96,63 +79,6 @@ def test_bytes_in_an_npz_file_are_names(tmp_path: Path) -> None:
     assert read(tmp_path / "set.npz").class_names == ("cat", "dog")
 
 
-def test_folders_are_the_same_class_in_both_forms_of_unicode(tmp_path: Path) -> None:
-    folders(tmp_path / "train", "cafe\u0301", "tea")
-    folders(tmp_path / "test", "tea", "caf\xe9")
-    train, test = read(tmp_path), read(tmp_path, "test")
-    assert train.class_names == test.class_names == ("caf\xe9", "tea")
-    assert train.pixels[:, 0, 0, 0].tolist() == [0, 1] and test.pixels[:, 0, 0, 0].tolist() == [1, 0]
-    folders(tmp_path / "two", "caf\xe9", "cafe\u0301")
-    with pytest.raises(ModisteError, match="two classes are called 'café', written as"):
-        read(tmp_path / "two")
-
-
-def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    try:
-        folders(tmp_path, b"caf\xe9", "tea")
-    except OSError:
-        pytest.skip("this file system takes UTF-8 only")
-    with pytest.raises(ModisteError, match="not UTF-8; rename it"):
-        read(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        [str(k) for k in range(1, 13)],
-        ["-2", "-1", "0", "1", "10"],
-        ["0.25", "0.5", "1", "10.5"],
-        ["01", "02", "10"],
-        ["A", "a", "B", "b"],
-    ],
-)
-def test_folders_that_are_numbers_are_in_the_order_of_their_values(tmp_path: Path, names: list[str]) -> None:
-    folders(tmp_path, *names)
-    assert read(tmp_path).class_names == tuple(names)
-    assert read(tmp_path).pixels[:, 0, 0, 0].tolist() == list(range(len(names)))
-
-
-def test_what_archives_leave_behind_is_no_class(tmp_path: Path) -> None:
-    folders(tmp_path, "cat", "dog")
-    for junk in (tmp_path / "__MACOSX" / "cat", tmp_path / "cat" / "@eaDir", tmp_path / "cat" / "__MACOSX"):
-        junk.mkdir(parents=True)
-        Image.new("L", (9, 9)).save(junk / "0.png")
-    assert read(tmp_path).class_names == ("cat", "dog") and len(read(tmp_path)) == 2
-
-
-def test_a_folder_in_a_folder_is_told(tmp_path: Path) -> None:
-    inner = tmp_path / "set" / "set"
-    folders(inner, "cat", "dog")
-    with pytest.raises(ModisteError, match=rf"give {inner} itself$"):
-        read(tmp_path / "set")
-    assert read(inner).class_names == ("cat", "dog")
-    raw = tmp_path / "torch" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    (raw / "train-images-idx3-ubyte").write_bytes(b"")
-    with pytest.raises(ModisteError, match=rf"give {raw} itself$"):
-        read(tmp_path / "torch")
-
-
 NUMBERS = tuple(str(k) for k in range(1, 13))
 
 
@@ -201,50 +127,46 @@ def test_what_asks_for_no_class_is_refused_with_all_of_them(word: Any, names: tu
         class_number(word, names, "this set")
 
 
-@pytest.mark.parametrize("start", ["", "emnist-letters-", "my_set."])
-def test_idx_files_may_begin_with_the_name_of_their_set(tmp_path: Path, start: str) -> None:
-    for split, count in (("train", 8), ("test", 4)):
-        head = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (count, 4, 4))
-        (tmp_path / f"{start}{split}-images-idx3-ubyte").write_bytes(head + GREY[:count].tobytes())
-        labels = bytes([0, 0, 8, 1, 0, 0, 0, count, *(1 + k % 2 for k in range(count))])
-        (tmp_path / f"{start}{split}-labels-idx1-ubyte").write_bytes(labels)
-    assert read(tmp_path).class_names == ("1", "2") and len(read(tmp_path, "test")) == 4
-    np.testing.assert_array_equal(read(tmp_path).pixels[:, 0], GREY)
-
-
-def test_idx_files_that_are_not_recognised_are_listed_with_the_names_that_would_be(tmp_path: Path) -> None:
-    (tmp_path / "letters-images.idx3").write_bytes(b"")
-    with pytest.raises(ModisteError, match=r"IDX files letters-images\.idx3 .*: name them train-images-idx3-ubyte and"):
-        read(tmp_path)
-    for name in ("digits", "letters"):
-        (tmp_path / f"emnist-{name}-train-images-idx3-ubyte.gz").write_bytes(b"")
-    with pytest.raises(ModisteError, match=r"several sets \(emnist-digits, emnist-letters\); put those of one"):
-        read(tmp_path)
-    with pytest.raises(ModisteError, match=f"give its folder, {tmp_path}"):
-        read(tmp_path / "letters-images.idx3")
-
-
-@pytest.mark.parametrize(("name", "words"), [("set.NPZ", "give .*set.NPZ itself"), ("set.zip", "unpack set.zip first")])
-def test_a_folder_that_holds_other_files_says_what_to_do(tmp_path: Path, name: str, words: str) -> None:
-    (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ModisteError, match=f"{tmp_path} holds no pictures; {words}"):
-        read(tmp_path)
-
-
 def test_endings_are_read_in_any_case(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=GREY)
     (tmp_path / "set.npz").rename(tmp_path / "SET.NPZ")
-    assert readers.is_npz(tmp_path / "SET.NPZ")
+    assert npz.is_npz(tmp_path / "SET.NPZ")
     np.testing.assert_array_equal(read(tmp_path / "SET.NPZ").pixels[:, 0], GREY)
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "1 image"), (3, "3 images")])
-def test_what_is_too_few_to_hold_out_says_how_many_there_are(tmp_path: Path, count: int, words: str) -> None:
-    np.savez(tmp_path / "set.npz", images=GREY[:count], labels=np.arange(count))
-    parts = {}
-    for part in ("fit", "heldout"):
-        try:
-            parts[part] = len(read(tmp_path / "set.npz", part))
-        except UsageError as error:
-            assert f"set has {words}, " in str(error) and "[" not in str(error)
-    assert len(parts) == 1 and sum(parts.values()) == count  # of a class of one image only one side has it
+@pytest.mark.parametrize("classes", [1, 2, 3, 10, 47])
+def test_equal_classes_take_turns(classes: int) -> None:
+    positions = np.arange(10**9, 10**9 + 500)
+    assert label_of(positions.tolist(), [1000] * classes).tolist() == (positions % classes).tolist()
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [[95, 5], [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009], [1, 999], [7, 0, 3], [500, 20, 20, 1], [3]],
+)
+def test_every_beginning_has_its_shares(counts: list[int]) -> None:
+    total = sum(counts)
+    labels = label_of(range(2 * total), counts)
+    so_far = np.cumsum(np.eye(len(counts))[labels], axis=0)
+    quotas = np.arange(1, 2 * total + 1)[:, None] * np.array(counts) / total
+    assert np.abs(so_far - quotas).max() < 1
+    assert so_far[total - 1].tolist() == counts and (labels[:total] == labels[total:]).all()
+    assert label_of([total + 3, 5], counts).tolist() == label_of([3, 5], counts).tolist() == labels[[3, 5]].tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_counts_stay_within_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    counts = np.maximum(1, random.lognormal(3, 2, int(random.integers(2, 60)))).astype(int)
+    labels = label_of(range(3000), counts.tolist())
+    quotas = np.arange(1, 3001)[:, None] * counts / counts.sum()
+    assert np.abs(np.cumsum(np.eye(len(counts))[labels], axis=0) - quotas).max() < 1
+
+
+def test_counts() -> None:
+    assert (
+        class_counts(np.array([0, 2, 2]), 4) == (1, 0, 2, 0)
+        and is_balanced([4, 4])
+        and not is_balanced([4, 3])
+        and is_balanced([])
+    )

@@ -7,16 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from modiste.data.images import (
-    Images,
-    batch_indices,
-    content_digest,
-    describe_images,
-    first_images,
-    resized,
-    to_pixels,
-    to_unit,
-)
+from modiste.data.images import Images, content_digest, describe_images, resized, to_pixels, to_unit
 from modiste.errors import ModisteError
 
 
@@ -43,48 +34,6 @@ def test_conversions_refuse_the_other_type():
         to_unit(torch.zeros(2))
     with pytest.raises(TypeError, match="floats"):
         to_pixels(torch.zeros(2, dtype=torch.uint8))
-
-
-def test_the_beginning_of_a_file_has_its_classes_in_proportion_however_it_is_sorted():
-    mixed = np.random.default_rng(0).integers(0, 5, 5_000)
-    pixels = np.arange(5_000, dtype=np.uint16).view(np.uint8).reshape(5_000, 1, 1, 2)
-    names = tuple("abcde")
-    first = first_images(Images(pixels, mixed, names, "mixed", mixed=True), 400)
-    assert np.array_equal(first.pixels, pixels[:400])  # what everybody has
-    halves = np.concatenate([np.sort(mixed[:2_500]), np.sort(mixed[2_500:])])
-    for labels in (np.sort(mixed), halves):
-        found = first_images(Images(pixels, labels, names, "sorted", mixed=True), 400)
-        shares = np.bincount(found.labels) / 400
-        assert np.abs(shares - np.bincount(labels) / 5_000).max() < 0.01 and len(np.unique(found.pixels, axis=0)) == 400
-    assert len(first_images(Images(pixels, np.sort(mixed), names, "sorted"), 9_999)) == 5_000
-    assert np.array_equal(first_images(Images(pixels, None, (), "bare", mixed=True), 3).pixels, pixels[:3])
-
-
-def test_the_beginning_of_files_in_an_order_of_their_own_is_drawn_from_all():
-    brightness = np.linspace(0, 255, 5_000).astype(np.uint8)
-    found = first_images(Images(brightness[:, None, None, None], None, (), "film"), 400)
-    assert abs(found.pixels.mean() - 127.5) < 4 * brightness.std() / 20
-    assert first_images(found, 400) is found
-
-
-@pytest.mark.parametrize("epoch", [0, 1, 7])
-def test_an_epoch_shows_every_image_once(epoch):
-    order = batch_indices(101, seed=3, images_seen=epoch * 101, count=101)
-    assert order.dtype == np.int64
-    assert sorted(order) == list(range(101))
-
-
-def test_the_order_does_not_depend_on_the_batch_size():
-    whole = batch_indices(10, seed=1, images_seen=0, count=60)
-    for size in (1, 3, 7, 25, 60):  # 25 straddles three epochs
-        parts = [batch_indices(10, 1, start, min(size, 60 - start)) for start in range(0, 60, size)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-
-def test_the_order_differs_between_epochs_and_seeds():
-    first = batch_indices(50, 0, 0, 50)
-    assert not np.array_equal(first, batch_indices(50, 0, 50, 50))
-    assert not np.array_equal(first, batch_indices(50, 1, 0, 50))
 
 
 def test_the_digest_knows_pixels_labels_and_shape_but_no_names():

@@ -22,7 +22,7 @@ def planted():
 
 
 def test_planted_duplicates_are_found_and_nothing_else():
-    assert inspection.survey(planted())["duplicates"] == {
+    assert inspection.summarise(planted())["duplicates"] == {
         "train": [{"train": [3, 7]}],
         "test": [],
         "train and test": [{"train": [2], "test": [1]}],
@@ -33,14 +33,14 @@ def test_facts_of_a_split():
     pixels = np.zeros((4, 1, 2, 2), np.uint8)
     pixels[:2] = 255
     images = Images(pixels, np.array([0, 0, 0, 1]), ("hat", "sock"), "set")
-    facts = inspection.survey({"train": images})["splits"]["train"]
+    facts = inspection.summarise({"train": images})["splits"]["train"]
     assert facts["class_counts"] == {"hat": 3, "sock": 1}
     assert (facts["pixel_mean"], facts["pixel_deviation"]) == (0.5, 0.5)
 
 
 def test_report_writes_pictures_beside_plain_values(tmp_path, monkeypatch):
     monkeypatch.setattr("modiste.data.sets.TOY_COUNTS", {"train": 30, "test": 10})
-    result = inspection.report(Data(name="toy-12"), tmp_path / "out")
+    result = inspection.inspect(Data(name="toy-12"), tmp_path / "out")
     json.dumps(result)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["counts.png", "first-images.png"]
     assert result["splits"]["test"]["images"] == 10
@@ -52,7 +52,7 @@ def test_report_shows_duplicates_and_doubtful_labels(tmp_path):
     images.pixels[7] = images.pixels[3]
     images.labels[105] = 0
     np.savez(tmp_path / "set.npz", images=images.pixels, labels=images.labels)
-    result = inspection.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out", label_issues=True)
+    result = inspection.inspect(Data(name=str(tmp_path / "set.npz")), tmp_path / "out", label_issues=True)
     json.dumps(result)
     issues = {issue["index"]: issue for issue in result["label_issues"]["issues"]}
     assert (issues[105]["given"], issues[105]["suggested"]) == ("0", "5")
@@ -64,13 +64,13 @@ def test_report_shows_duplicates_and_doubtful_labels(tmp_path):
 def test_report_of_test_images_without_labels(tmp_path):
     grey = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
     np.savez(tmp_path / "set.npz", images=grey, labels=[0, 1, 2, 0, 1, 2], x_test=grey + 100)
-    result = inspection.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
+    result = inspection.inspect(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
     assert (tmp_path / "out" / "counts.png").is_file() and len(result["files"]) == 2
 
 
 def test_report_of_unlabelled_images_shows_the_first(tmp_path):
     np.savez(tmp_path / "set.npz", images=toy.draw(12).pixels)
-    result = inspection.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
+    result = inspection.inspect(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
     assert list(result["splits"]) == ["train"] and result["splits"]["train"]["class_counts"] == {}
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["first-images.png"]
 
@@ -82,7 +82,7 @@ def test_the_images_shown_are_drawn_from_all_of_each_class(tmp_path, monkeypatch
     rows = figures.rows_of_classes
     monkeypatch.setattr(figures, "rows_of_classes", lambda *given: drawn.append(given) or rows(*given))
     np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(count) // 120)
-    inspection.report(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
+    inspection.inspect(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
     ((shown, labels, _),) = drawn
     for label in (0, 1):
         places = shown[labels == label, 0, 0, 0].astype(int) - 120 * label
@@ -96,7 +96,7 @@ def test_label_issues_find_swapped_labels():
     images = toy.draw(400, size=14)
     wrong = [41, 105, 248]  # a trouser, a sandal, a bag
     images.labels[wrong] = (images.labels[wrong] + 3) % 10
-    issues = inspection.label_issues(images, trees=40)
+    issues = inspection.find_label_issues(images, trees=40)
     assert set(wrong) <= set(issues.indices.tolist()) and len(issues.indices) < 20
     for index, given, suggested in zip(issues.indices, issues.given, issues.suggested, strict=True):
         if index in wrong:
@@ -107,11 +107,11 @@ def test_label_issues_find_swapped_labels():
 def test_label_issues_need_labels_enough_images_and_the_extra(monkeypatch):
     pytest.importorskip("cleanlab")
     with pytest.raises(ModisteError, match="10 per class"):
-        inspection.label_issues(toy.draw(30, size=12))
+        inspection.find_label_issues(toy.draw(30, size=12))
     unlabelled = Images(toy.draw(30).pixels, None, (), "set")
     with pytest.raises(ModisteError, match="set has no labels"):
-        inspection.label_issues(unlabelled)
+        inspection.find_label_issues(unlabelled)
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     with pytest.raises(ModisteError, match=r"pip install 'modiste\[labels\]'"):
-        inspection.label_issues(toy.draw(30, size=12))
+        inspection.find_label_issues(toy.draw(30, size=12))

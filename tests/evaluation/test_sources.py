@@ -11,7 +11,8 @@ from PIL import Image
 
 from modiste import config, runs
 from modiste.config import Recipe
-from modiste.data.images import Images, content_digest, drawn_subset
+from modiste.data.images import Images, content_digest
+from modiste.data.subsets import drawn_subset
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions

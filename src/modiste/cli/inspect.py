@@ -48,7 +48,7 @@ def data(
     changes = {"data.name": name, **data_changes(resize, fit, background, group_by)}
     settings = config.override(config.Recipe(), changes, "modiste data").data
     out = out or Path("runs") / f"data-{Path(name).stem}"
-    result = inspection.report(settings, out, label_issues=label_issues)
+    result = inspection.inspect(settings, out, label_issues=label_issues)
     if as_json:
         print(json.dumps(result, indent=2))
     else:

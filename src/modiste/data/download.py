@@ -1,4 +1,4 @@
-"""Files from an address or from the distribution's package, verified before they appear in a folder."""
+"""Downloads of files from an address or from a Debian package, verified before they appear in their folder."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from modiste import progress
 from modiste.errors import ModisteError
 
 Verify = Callable[[str, Path], object]
-"""Raises ModisteError if the content at that path is not what was published under that name."""
+"""Raises ModisteError if the file at that path is not what was published under that name."""
 
 CONNECT_SECONDS, READ_SECONDS = 4, 30
-ATTEMPTS = 2  # a transfer that was cut off is begun anew once
+ATTEMPTS = 2  # a transfer that was cut off is tried once more
 
 
 def download(address: str, target: Path, verify: Verify, show_progress: bool = True) -> None:
-    """Leaves the file at `target`, whole and verified, or raises and leaves nothing."""
+    """Write the file to `target`, complete and verified, or raise ModisteError and leave nothing."""
     import pooch
     import requests
 
     reason = ""
     for _ in range(ATTEMPTS):
         bar = Bar(target.name) if show_progress else None
-        beside = target.with_name(f"{target.name}.part")
+        part = target.with_name(f"{target.name}.part")
         fetch = pooch.HTTPDownloader(
             progressbar=bar or False, chunk_size=1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS)
         )
         try:
-            fetch(address, str(beside), None)
-            verify(target.name, beside)
-            beside.replace(target)
+            fetch(address, str(part), None)
+            verify(target.name, part)
+            part.replace(target)
             return
         except ModisteError as error:
             reason = f"{target.name} arrived broken: {error}"
@@ -44,16 +44,16 @@ def download(address: str, target: Path, verify: Verify, show_progress: bool = T
         except requests.exceptions.HTTPError as error:
             raise ModisteError(f"{target.name}: {error}") from None
         except requests.exceptions.RequestException as error:
-            raise ModisteError(_short(error)) from None
+            raise ModisteError(_reason(error)) from None
         finally:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             if bar:
                 bar.close()
     raise ModisteError(f"{reason}, {ATTEMPTS} times")
 
 
-def _short(error: Exception) -> str:
-    """What went wrong with a connection, without the library's nesting."""
+def _reason(error: Exception) -> str:
+    """Why a connection failed, without the library's nesting."""
     text = str(error)
     for sign, words in (
         ("resolve", "the name of the host cannot be resolved; no network?"),
@@ -67,7 +67,7 @@ def _short(error: Exception) -> str:
 
 
 class Bar:
-    """A progress bar as pooch wants one: drawn in a terminal, one plain line elsewhere."""
+    """A progress bar with the interface that pooch expects: drawn in a terminal, one plain line elsewhere."""
 
     def __init__(self, name: str):
         from rich.progress import Progress, TaskID
@@ -80,7 +80,7 @@ class Bar:
 
     @property
     def total(self) -> int:
-        """Bytes to come."""
+        """Bytes of the file."""
         return self._total
 
     @total.setter
@@ -109,7 +109,7 @@ class Bar:
 
 
 def from_debian(package: str, names: Iterable[str], folder: Path, verify: Verify) -> None:
-    """Leaves the named files of a Debian package in the folder, verified; needs apt-get but no root."""
+    """Write the named files of a Debian package into the folder, verified; needs apt-get but no root."""
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
             raise ModisteError(f"{program} is not on this machine")
@@ -117,7 +117,7 @@ def from_debian(package: str, names: Iterable[str], folder: Path, verify: Verify
         work = Path(temporary)
         try:
             _call(["apt-get", "download", package], work)
-        except ModisteError:  # no package lists or stale ones: fetch lists of our own, which needs no root
+        except ModisteError:  # without current package lists: fetch them into our own folder, which needs no root
             for part in ("lists/partial", "cache/archives/partial"):
                 (work / part).mkdir(parents=True)
             options = ["-o", f"Dir::State::Lists={work / 'lists'}", "-o", f"Dir::Cache={work / 'cache'}"]
@@ -142,7 +142,7 @@ def from_debian(package: str, names: Iterable[str], folder: Path, verify: Verify
 
 
 def _call(command: list[str], work: Path) -> None:
-    """Runs a program in that folder; a failure is the last thing it said."""
+    """Run a program in that folder; ModisteError with its last error message if it fails."""
     shown = " ".join(word for word in command if "=" not in word and word != "-o")
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
@@ -160,5 +160,5 @@ def _call(command: list[str], work: Path) -> None:
         reason = "no end after 300 s" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
         raise ModisteError(f"{shown}: {reason}") from None
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
-        raise ModisteError(f"{shown}: {said[-1] if said else f'exit code {done.returncode}'}")
+        lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
+        raise ModisteError(f"{shown}: {lines[-1] if lines else f'exit code {done.returncode}'}")

@@ -1,17 +1,16 @@
-"""A set of images with labels, the only two pixel conversions, and the order in which training sees a set."""
+"""A set of images with labels, its hashes, and the conversions of pixels."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from modiste.data.proportions import class_counts, is_skewed
 from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
@@ -19,31 +18,30 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]  # [N, C, H, W]
 Labels = NDArray[np.int64]  # [N]
-
-DATA_ORDER = 0x0D47A  # keeps this use of (seed, epoch) apart from all other random streams
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something in a set that is otherwise than its user may think; `str` says it in a sentence."""
+    """A fact about a set that its user may not expect; `str` words it in a sentence."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images uint8 [N, C, H, W] with labels int64 [N] (none if unlabelled) and the names of the classes."""
+    """Images uint8 [N, C, H, W] with labels int64 [N] (None if unlabelled) and the names of the classes."""
 
     pixels: Pixels
     labels: Labels | None
     class_names: tuple[str, ...]
     name: str
     notes: tuple[Note, ...] = ()
-    """What the user must be told of how the set was read."""
-    prints: tuple[bytes, ...] | None = None
-    """Fingerprints [N] of pictures that were scaled when they were read; of what they were before."""
+    """What a user may not expect of the set as it was read."""
+    fingerprints: tuple[bytes, ...] | None = None
+    """Of pictures [N] that were scaled when they were read: fingerprints of what they were before."""
     groups: tuple[str, ...] | None = None
-    """What each image belongs to, where images of one group must not be parted. Like `prints`, of whole sets only."""
-    mixed: bool = False
-    """Whether the order is known to say nothing, as in published sets; that of files may be their age or kind."""
+    """The group of each image [N]; images of one group must not be parted. Like `fingerprints`, of whole sets only."""
+    is_shuffled: bool = False
+    """Whether the order is known to be random, as in published sets; files may be in the order of their age or kind."""
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -80,7 +78,7 @@ class Images:
         """The images at these indices, in that order, optionally under another name."""
         labels = None if self.labels is None else self.labels[indices]
         pixels = self.pixels[indices]
-        return replace(self, pixels=pixels, labels=labels, name=name or self.name, prints=None, groups=None)
+        return replace(self, pixels=pixels, labels=labels, name=name or self.name, fingerprints=None, groups=None)
 
 
 def describe_images(images: Images) -> str:
@@ -101,18 +99,31 @@ def content_digest(images: Images) -> str:
     return sha.hexdigest()
 
 
+def fingerprint(image: NDArray[np.uint8]) -> bytes:
+    """A hash of 16 bytes of one image uint8 [H, W] or [C, H, W]; an image of three equal channels counts as grey."""
+    if image.ndim == 3 and (len(image) == 1 or (image == image[:1]).all()):
+        image = image[0]
+    sha = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
+    sha.update(np.ascontiguousarray(image).data)
+    return sha.digest()
+
+
 def class_folder(name: str, label: int) -> str:
-    """The folder of a class, which is below the set's whatever the class is called, and not hidden."""
+    """The name of a class's folder: the class's name without separators of paths and without leading dots."""
     return name.replace("/", "-").replace("\\", "-").lstrip(".") or str(label)
 
 
 def resized(pixels: Pixels, side: int, resample: str, fit: str = "stretch", background: str = "black") -> Pixels:
-    """Images uint8 [N, C, side, side] by a Pillow filter, antialiased; `scaled` says what becomes of other shapes."""
-    rows = [np.asarray(scaled(_picture(image), side, resample, fit, background)) for image in pixels]
-    if any(row.ndim == 3 for row in rows):
-        rows = [row if row.ndim == 3 else np.repeat(row[:, :, None], 3, axis=2) for row in rows]
-    stack = np.stack(rows)
-    return np.ascontiguousarray(stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2))
+    """Images uint8 [N, C, side, side] by a Pillow filter, antialiased; see `scaled` for those not square."""
+    return stack_pictures([np.asarray(scaled(_picture(image), side, resample, fit, background)) for image in pixels])
+
+
+def stack_pictures(pictures: Sequence[NDArray[np.uint8]]) -> Pixels:
+    """Images uint8 [N, C, H, W] from pictures [H, W] or [H, W, 3] of one size: grey if all are."""
+    if all(picture.ndim == 2 for picture in pictures):
+        return np.stack(pictures)[:, None]
+    colour = [picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2) for picture in pictures]
+    return np.ascontiguousarray(np.stack(colour).transpose(0, 3, 1, 2))
 
 
 def scaled(
@@ -156,55 +167,3 @@ def to_pixels(unit: Tensor) -> Tensor:
     if not unit.is_floating_point():
         raise TypeError(f"to_pixels takes floats in [-1, 1], not {unit.dtype}")
     return ((unit.float() + 1) * 127.5).round().clamp(0, 255).byte()
-
-
-def batch_indices(dataset_size: int, seed: int, images_seen: int, count: int) -> NDArray[np.int64]:
-    """Indices [count] at positions images_seen, images_seen + 1, ... of an endless shuffled order.
-
-    Position p belongs to epoch p // dataset_size and is entry p % dataset_size of that epoch's permutation.
-    The order depends on (seed, position) alone: batch size, process count and resuming cannot change it.
-    """
-    parts: list[NDArray[np.int64]] = []
-    position, end = images_seen, images_seen + count
-    while position < end:
-        epoch, offset = divmod(position, dataset_size)
-        part = _permutation(dataset_size, seed, epoch)[offset : offset + end - position]
-        parts.append(part)
-        position += len(part)
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-
-@functools.lru_cache(maxsize=2)
-def _permutation(dataset_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, DATA_ORDER])))
-    order = generator.permutation(dataset_size).astype(np.int64)
-    order.flags.writeable = False
-    return order
-
-
-def drawn_subset(total: int, labels: Labels | None, count: int, seed: int) -> NDArray[np.int64]:
-    """Sorted indices of `count` images drawn at random, in proportion to the classes; all if there are no more.
-
-    Drawn, because every regular pick goes wrong on some order: the first ones where a file is sorted by class, every
-    tenth one where ten classes take turns.
-    """
-    if total <= count:
-        return np.arange(total)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(total)
-    if labels is not None:
-        order = order[np.argsort(labels[order], kind="stable")]
-    return np.sort(order[np.arange(count) * total // count])
-
-
-def first_images(images: Images, count: int) -> Images:
-    """The first `count` images of a published set, which everybody has who measures with it; of others so many drawn.
-
-    Drawn too where the first ones have a class more or less often than a draw would, by six standard deviations.
-    """
-    total, labels = len(images), images.labels
-    if total <= count:
-        return images
-    counts = () if labels is None else class_counts(labels, len(images.class_names))
-    if not images.mixed or (labels is not None and is_skewed(labels[:count], counts, total)):
-        return images.select(drawn_subset(total, labels, count, seed=0))
-    return images.select(slice(count))

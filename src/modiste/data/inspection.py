@@ -1,4 +1,4 @@
-"""What is in a data set: counts, duplicates, doubtful labels, and pictures of them."""
+"""What is in a data set: counts, duplicates, doubtful labels, pictures of them, and what the set cannot tell."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from modiste import files, progress
 from modiste.config import Data
-from modiste.data.images import Images, content_digest, drawn_subset
-from modiste.data.sets import has_test, heldout_indices, is_published, open_data, remarks
+from modiste.data.images import Images, content_digest
+from modiste.data.published import FASHION_MNIST
+from modiste.data.sets import has_test, list_warnings, open_data, set_name
+from modiste.data.subsets import drawn_subset, heldout_indices, is_published
 from modiste.errors import ModisteError
 from modiste.plotting import charts, figures
 
@@ -25,8 +27,43 @@ PICTURES = ("counts.png", "first-images.png", "duplicates.png", "label-issues.pn
 FEWEST_PER_CLASS = 10
 
 
+def inspect(settings: Data, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
+    """What `summarise` says of a data set, and what is held out; pictures in out_dir, listed under `files`.
+
+    counts.png, first-images.png, duplicates.png if there are any; `label_issues` adds label-issues.png. The last
+    two show 40 images each. UsageError where one of these files is there and not Modiste's.
+    """
+    out_dir = Path(out_dir)
+    for file in PICTURES if label_issues else PICTURES[:-1]:
+        files.refuse_foreign_file(out_dir / file)
+        files.check_writable(out_dir / file)
+    images_by_split = {"train": open_data(settings, part="train")}
+    if has_test(settings):
+        images_by_split["test"] = open_data(settings, part="test")
+    result = summarise(images_by_split)
+    train = images_by_split["train"]
+    figures_by_file = {"counts.png": _counts_figure(images_by_split), "first-images.png": _first_images_figure(train)}
+    if duplicates := [group for groups in result["duplicates"].values() for group in groups]:
+        figures_by_file["duplicates.png"] = _duplicates_figure(images_by_split, duplicates)
+    if label_issues:
+        issues = find_label_issues(train)
+        result["label_issues"] = _describe_issues(issues, train)
+        if shown := result["label_issues"]["issues"][:SHOWN]:
+            titles = [f"{issue['index']}: {issue['given']}\n{issue['suggested']}?" for issue in shown]
+            pixels = train.pixels[[issue["index"] for issue in shown]]
+            figures_by_file["label-issues.png"] = figures.image_grid(pixels, columns=8, titles=titles)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    drawn = {file: figure for file, figure in figures_by_file.items() if figure is not None}
+    for file, figure in drawn.items():
+        figures.save(figure, out_dir / file)
+    result["files"] = [str(out_dir / file) for file in drawn]
+    if facts := count_heldout(train):
+        result["heldout"] = facts
+    return result
+
+
 @progress.stage("comparing images with each other")
-def survey(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
+def summarise(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
     """Plain values: size, digest, class counts and pixel mean and deviation (in [0, 1]) per split, and duplicates.
 
     `duplicates` holds groups of indices with byte-identical images, within each split and between each two;
@@ -46,7 +83,7 @@ def survey(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
     return {
         "splits": {split: _facts(images) for split, images in images_by_split.items()},
         "duplicates": duplicates,
-        "warnings": list(dict.fromkeys(note for images in images_by_split.values() for note in remarks(images))),
+        "warnings": list(dict.fromkeys(note for images in images_by_split.values() for note in list_warnings(images))),
     }
 
 
@@ -81,6 +118,17 @@ def _by_content(images: Images) -> dict[bytes, list[int]]:
     return dict(groups)
 
 
+def count_heldout(train: Images) -> dict[str, int]:
+    """How many images (and groups) of a training set are held out, of how many; empty for published sets."""
+    if is_published(train):
+        return {}
+    held = heldout_indices(train)
+    facts = {"images": len(held), "of": len(train)}
+    if (groups := train.groups) is not None:
+        facts |= {"groups": len({groups[k] for k in held}), "of_groups": len(set(groups))}
+    return facts
+
+
 class LabelIssues(NamedTuple):
     """Images whose label is doubtful, most doubtful first; all arrays are [K]."""
 
@@ -92,7 +140,7 @@ class LabelIssues(NamedTuple):
 
 
 @progress.stage("looking for doubtful labels")
-def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues:
+def find_label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues:
     """Doubtful labels by confident learning (Northcutt, Jiang and Chuang, JAIR 2021), a list to look through.
 
     The probabilities are the out-of-bag votes of extremely randomised trees on the pixels (each image is judged by
@@ -100,7 +148,7 @@ def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues
     images of Fashion-MNIST it takes a minute and ranks six mislabels known by hand among the first 500.
     """
     try:
-        from cleanlab.filter import find_label_issues
+        from cleanlab import filter as cleanlab_filter
         from sklearn.ensemble import ExtraTreesClassifier
     except ImportError as error:
         raise ModisteError(
@@ -117,7 +165,9 @@ def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues
     forest = ExtraTreesClassifier(trees, bootstrap=True, oob_score=True, n_jobs=-1, random_state=seed)
     forest.fit(images.pixels.reshape(len(images), -1), images.labels)
     probabilities = forest.oob_decision_function_
-    indices = find_label_issues(images.labels, probabilities, return_indices_ranked_by="normalized_margin", n_jobs=1)
+    indices = cleanlab_filter.find_label_issues(
+        images.labels, probabilities, return_indices_ranked_by="normalized_margin", n_jobs=1
+    )
     given = images.labels[indices]
     return LabelIssues(
         indices=np.asarray(indices, np.int64),
@@ -127,36 +177,35 @@ def label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues
     )
 
 
-def report(settings: Data, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
-    """The survey of a data set, with pictures written to out_dir and listed under `files`.
-
-    counts.png, first-images.png, duplicates.png if there are any; label_issues adds label-issues.png. The last
-    two show 40 images each. UsageError where one of these files is there and not Modiste's.
-    """
-    for file in PICTURES if label_issues else PICTURES[:-1]:
-        files.refuse_foreign_file(Path(out_dir) / file)
-        files.check_writable(Path(out_dir) / file)
-    images_by_split = {"train": open_data(settings, part="train")}
-    if has_test(settings):
-        images_by_split["test"] = open_data(settings, part="test")
-    result = _report(images_by_split, Path(out_dir), label_issues)
-    if facts := held_out(images_by_split["train"]):
-        result["heldout"] = facts
-    return result
+def _describe_issues(issues: LabelIssues, train: Images) -> dict[str, Any]:
+    rows = [
+        {"index": index, "given": train.class_names[given], "suggested": train.class_names[suggested],
+         "self_confidence": round(confidence, 4)}
+        for index, given, suggested, confidence in zip(*(column.tolist() for column in issues), strict=True)
+    ]  # fmt: skip
+    return {"split": "train", "found": len(rows), "issues": rows}
 
 
-def held_out(train: Images) -> dict[str, int]:
-    """How many images (and groups) of a whole training set are held out, of how many; nothing of published sets."""
-    if is_published(train):
-        return {}
-    held = heldout_indices(train)
-    facts = {"images": len(held), "of": len(train)}
-    if (groups := train.groups) is not None:
-        facts |= {"groups": len({groups[k] for k in held}), "of_groups": len(set(groups))}
-    return facts
+def _counts_figure(images_by_split: Mapping[str, Images]) -> Figure | None:
+    counts = {
+        split: list(class_counts(images).values())
+        for split, images in images_by_split.items()
+        if images.labels is not None
+    }
+    train = images_by_split["train"]
+    return None if train.labels is None else charts.class_counts(counts, train.class_names)
 
 
-def _twins_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, list[int]]]) -> Figure:
+def _first_images_figure(train: Images) -> Figure:
+    """Ten images of every class, drawn from all of it since its first ones may be alike; or 100 without labels."""
+    if train.labels is None:
+        return figures.image_grid(train.pixels[drawn_subset(len(train), None, 100, seed=0)], columns=10)
+    members = [np.flatnonzero(train.labels == label) for label in range(len(train.class_names))]
+    shown = np.concatenate([own[drawn_subset(len(own), None, 10, seed=0)] for own in members])
+    return figures.rows_of_classes(train.pixels[shown], train.labels[shown], train.class_names)
+
+
+def _duplicates_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, list[int]]]) -> Figure:
     """The first identical images, each with its split, index and label: labels may differ where bytes do not."""
     pixels, titles = [], []
     members = [(split, index) for group in groups for split, indices in group.items() for index in indices]
@@ -169,52 +218,6 @@ def _twins_figure(images_by_split: Mapping[str, Images], groups: list[dict[str, 
     return figures.image_grid(np.stack(pixels), columns=8, titles=titles)
 
 
-def _spread(labels: NDArray[np.int64], classes: int, each: int = 10) -> NDArray[np.int64]:
-    """Indices of `each` images of every class, drawn from all of it and in their order: its first ones may be alike."""
-    members = [np.flatnonzero(labels == label) for label in range(classes)]
-    return np.concatenate([own[drawn_subset(len(own), None, each, seed=0)] for own in members])
-
-
-def _report(images_by_split: Mapping[str, Images], out_dir: Path, with_issues: bool) -> dict[str, Any]:
-    result = survey(images_by_split)
-    train = images_by_split["train"]
-    out_dir.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    if train.labels is not None:
-        counts = {split: list(class_counts(images).values()) for split, images in images_by_split.items()
-                  if images.labels is not None}  # fmt: skip
-        pictures["counts.png"] = charts.class_counts(counts, train.class_names)
-        shown = _spread(train.labels, len(train.class_names))
-        rows = figures.rows_of_classes(train.pixels[shown], train.labels[shown], train.class_names)
-        pictures["first-images.png"] = rows
-    else:
-        shown = _spread(np.zeros(len(train), np.int64), 1, 100)
-        pictures["first-images.png"] = figures.image_grid(train.pixels[shown], columns=10)
-    twins = [group for groups in result["duplicates"].values() for group in groups]
-    if twins:
-        pictures["duplicates.png"] = _twins_figure(images_by_split, twins)
-    if with_issues:
-        issues = label_issues(train)
-        result["label_issues"] = {
-            "split": "train",
-            "found": len(issues.indices),
-            "issues": [
-                {"index": index, "given": train.class_names[given], "suggested": train.class_names[suggested],
-                 "self_confidence": round(confidence, 4)}
-                for index, given, suggested, confidence in zip(*(column.tolist() for column in issues), strict=True)
-            ],
-        }  # fmt: skip
-        shown = result["label_issues"]["issues"][:SHOWN]
-        if shown:
-            titles = [f"{issue['index']}: {issue['given']}\n{issue['suggested']}?" for issue in shown]
-            pixels = train.pixels[[issue["index"] for issue in shown]]
-            pictures["label-issues.png"] = figures.image_grid(pixels, columns=8, titles=titles)
-    for file, figure in pictures.items():
-        figures.save(figure, out_dir / file)
-    result["files"] = [str(out_dir / file) for file in pictures]
-    return result
-
-
 FASHION_LIMITS = (
     "The images are thumbnails of 28 x 28 grey pixels: neither fabric nor print nor colour is in them, and a score "
     "on them says nothing about photographs.",
@@ -225,14 +228,14 @@ FASHION_LIMITS = (
 )
 
 
-def limits_of_data(data_name: str, labelled: bool) -> list[str]:
-    """What the data set cannot tell, in sentences."""
-    if data_name.split()[0] == "fashion-mnist":
+def limits_of_data(images_name: str, labelled: bool) -> list[str]:
+    """What the data set cannot tell, in sentences; `images_name` is that of the set or of a part of it."""
+    if set_name(images_name) == FASHION_MNIST.name:
         return list(FASHION_LIMITS)
-    known = [
-        f"What {data_name} leaves out, no score on it can see; say where it comes from, who is in it and who is not, "
+    sentences = [
+        f"What {images_name} leaves out, no score on it can see; say where it comes from, who is in it and who is not, "
         "before a conclusion is drawn from it."
     ]
     if labelled:
-        known.append("Its labels are taken as given; `modiste data --label-issues` lists the doubtful ones.")
-    return known
+        sentences.append("Its labels are taken as given; `modiste data --label-issues` lists the doubtful ones.")
+    return sentences

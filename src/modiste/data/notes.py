@@ -1,4 +1,4 @@
-"""What is noticed while images are read: what was left out, what was done to them, and what their brightness says."""
+"""Notes on a set of images: what was left out, how images were changed, and whether their brightness was damaged."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 
 from modiste.data.images import Images, Note
 
-NAMED = 4
-"""Files that a sentence names before it says `and so many more`."""
+SHOWN = 4
+"""Files that a sentence names at most."""
 FULL_RANGE_SHARE, FULL_RANGE_COUNT = 0.995, 100
-"""From this share on (of at least so many images) reaching both 0 and 255 is taken for brightness rescaled per image.
+"""If this share of images (of at least so many) reach both 0 and 255, brightness was probably rescaled per image.
 
-Of Fashion-MNIST's own images 91.6 % do (88.8 to 93.8 % by class), so that 100 of them all do once in 6,000 draws.
+Of Fashion-MNIST's own images 91.6 % do (88.8 to 93.8 % by class), so that all of 100 do once in 6,000 draws.
 """
 DRAWN_SHARE, DRAWN_LEAST = 0.02, 3
-"""From this share of pixels on, and so many, both black and white are colours that somebody chose."""
+"""With more black and more white pixels than this share, and this count, images are drawings and not rescaled."""
 HALF = 128
-"""A set with no pixel above this, or none below 255 minus this, has lost half of the range or more."""
+"""If no pixel is above this, or none below 255 minus this, at least half of the range was lost."""
 
 Size = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True)
 class UnreadFiles(Note):
-    """Files that lie among the pictures and were not read."""
+    """Files among the pictures that were not read."""
 
     names: tuple[str, ...]
 
@@ -55,12 +55,12 @@ class UnreadFolder(Note):
 
 @dataclass(frozen=True)
 class UnreadArray(Note):
-    """An array of a file, or a column, that looks like images or labels and was not read."""
+    """An unread array of a file, or column of a table, that looks like images or labels."""
 
     name: str
     kind: Literal["images", "labels"]
     advice: str
-    """The name under which it would be read; empty where it cannot be told."""
+    """The name under which it would be read; empty where that is not certain."""
 
     def __str__(self) -> str:
         looks = "looks like labels" if self.kind == "labels" else "holds images"
@@ -69,7 +69,7 @@ class UnreadArray(Note):
 
 @dataclass(frozen=True)
 class ReadFrom(Note):
-    """Images or labels that were read under a name other than the customary one."""
+    """Images or labels that were read under a name other than a standard one."""
 
     name: str
     kind: Literal["images", "labels"]
@@ -80,7 +80,7 @@ class ReadFrom(Note):
 
 @dataclass(frozen=True)
 class Fitted(Note):
-    """Images that were not square, and what was done about it."""
+    """Images that were not square, and how they were made so."""
 
     fit: str
     count: int
@@ -89,18 +89,18 @@ class Fitted(Note):
     largest: Size
 
     def __str__(self) -> str:
-        done = {
+        change = {
             "crop": "cut to their middle square (--fit pad or stretch keeps all of them)",
             "pad": "padded to a square (--fit crop or stretch does without)",
             "stretch": "stretched to a square (--fit crop or pad keeps shapes as they are)",
         }[self.fit]
         sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in (self.smallest, self.largest)))
-        return f"{self.count:,} of {self.total:,} images are not square ({sizes} pixels) and were {done}"
+        return f"{self.count:,} of {self.total:,} images are not square ({sizes} pixels) and were {change}"
 
 
 @dataclass(frozen=True)
 class Transparent(Note):
-    """Pictures with transparent parts, the colour these were laid over, and how many then showed next to nothing."""
+    """Pictures with transparent parts, the colour behind these, and the number that then show hardly anything."""
 
     count: int
     total: int
@@ -109,13 +109,13 @@ class Transparent(Note):
 
     def __str__(self) -> str:
         other = "black" if self.background == "white" else "white"
-        said = (
+        text = (
             f"{self.count:,} of {self.total:,} pictures have transparent parts, which were laid over {self.background}"
         )
         if not self.vanished:
-            return f"{said} (--background {other} or #rrggbb takes another colour)"
+            return f"{text} (--background {other} or #rrggbb takes another colour)"
         which = "which" if self.vanished == self.count else f"and {self.vanished:,} of them"
-        return f"{said}, {which} leaves next to nothing to be seen; use --background {other}"
+        return f"{text}, {which} leaves next to nothing to be seen; use --background {other}"
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Rescaled(Note):
 
 
 def brightness(images: Images) -> tuple[Note, ...]:
-    """What the pixels say of brightness that was lost on the way, in the file or before it."""
+    """Notes on brightness that was damaged before the images were saved: all equal, half the range, or rescaled."""
     pixels, place, total = images.pixels, images.name, len(images)
     flat = pixels.reshape(total, -1)
     low, high = flat.min(1), flat.max(1)
@@ -188,7 +188,7 @@ def brightness(images: Images) -> tuple[Note, ...]:
     elif darkest >= 255 - HALF:
         notes.append(HalfRange(place, darkest, is_upper=True))
     share = float(((low == 0) & (high == 255)).mean())
-    if total >= FULL_RANGE_COUNT and share >= FULL_RANGE_SHARE and not _drawn(flat):
+    if total >= FULL_RANGE_COUNT and share >= FULL_RANGE_SHARE and not _are_drawings(flat):
         notes.append(Rescaled(place, share))
     channels = pixels.reshape(total, pixels.shape[1], -1)
     if blank := int((channels.min(2) == channels.max(2)).all(1).sum()):
@@ -196,13 +196,13 @@ def brightness(images: Images) -> tuple[Note, ...]:
     return tuple(notes)
 
 
-def _drawn(flat: NDArray[np.uint8]) -> bool:
-    """Whether both ends of the range are common, as in drawings, masks and icons: rescaling puts few pixels there."""
+def _are_drawings(flat: NDArray[np.uint8]) -> bool:
+    """Whether black and white are both common, as in drawings, masks and icons; rescaling makes few such pixels."""
     rarer = np.minimum((flat == 0).sum(1), (flat == 255).sum(1))
     return bool(np.median(rarer) > max(DRAWN_LEAST, DRAWN_SHARE * flat.shape[1]) or ((flat == 0) | (flat == 255)).all())
 
 
 def few(names: Sequence[str]) -> str:
-    """The first of these names, and how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    """The first of these names, and the number of further ones."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -2,7 +2,8 @@
 
 Other names are read where only one column can be meant.
 
-Pictures come out as the files they were, a few at a time: `readers` decodes them, `provenance` asks what they say.
+Pictures come out as the files that they were, a few at a time: `image_files` decodes them, `provenance` reads what they
+say of their origin.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.data import keys
-from modiste.data.images import Note, class_folder
+from modiste.config import Data
+from modiste.data import image_files, npz
+from modiste.data.classes import labelled
+from modiste.data.image_files import ParquetPicture
+from modiste.data.images import Images, Note, Split, class_folder
 from modiste.data.notes import ReadFrom, UnreadArray, UnreadFiles
 from modiste.errors import ModisteError
 
@@ -27,19 +32,6 @@ IMAGE, LABEL = "image", "label"
 SPLITS = ("train", "test")
 BATCH = 1000
 """Pictures in memory at once."""
-
-
-class Picture(NamedTuple):
-    """One row: a picture as the file that it was, in PNG or another format."""
-
-    file: Path
-    row: int
-    name: str
-    """The class's folder and the name kept with it; of a picture without a name, its place."""
-    content: bytes
-
-    def __str__(self) -> str:
-        return f"{self.file}[{self.row}]"
 
 
 def pyarrow() -> tuple[Any, Any]:
@@ -77,15 +69,15 @@ def _split(file: Path) -> str:
 
 
 def classes(parts: Sequence[Path]) -> tuple[bool, tuple[str, ...] | None]:
-    """Whether these files of one set have labels, and the names of the classes if their schema tells them."""
-    told = []
+    """Whether these files of one set have labels, and the names of the classes if their schema has them."""
+    found = []
     for file in parts:
         with _opened(file) as opened:
             label = _label_column(opened.schema_arrow)
-            told.append((label is not None, _class_names(opened.schema_arrow.metadata, label or LABEL)))
-        if told[-1] != told[0]:
+            found.append((label is not None, _class_names(opened.schema_arrow.metadata, label or LABEL)))
+        if found[-1] != found[0]:
             raise ModisteError(f"{file} has other labels or class names than {parts[0].name}; take both from one set")
-    return told[0]
+    return found[0]
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
@@ -106,11 +98,8 @@ def labels(parts: Sequence[Path]) -> NDArray[Any]:
     return np.concatenate(found)
 
 
-def seen(path: Path, parts: Sequence[Path]) -> tuple[Note, ...]:
-    """What could be doubted of these files of a set at that path.
-
-    Columns that were read under another name, those that look like labels, and files of a folder that were not read.
-    """
+def file_notes(path: Path, parts: Sequence[Path]) -> tuple[Note, ...]:
+    """Notes on a set at that path: columns read under another name, unread ones like labels, and unread files."""
     with _opened(parts[0]) as opened:
         schema = opened.schema_arrow
         image, label = _image_column(schema), _label_column(schema)
@@ -120,11 +109,11 @@ def seen(path: Path, parts: Sequence[Path]) -> tuple[Note, ...]:
             if name in (image, label) or not _holds_labels(schema.field(name).type):
                 continue
             advice = "" if label else LABEL
-            if keys.says_labels(name):
+            if npz.sounds_like_labels(name):
                 found.append(UnreadArray(name, "labels", advice))
             elif label is None:
                 values = np.array(opened.read(columns=[name]).column(name).to_pylist(), object)
-                if keys.look_like_labels(values):
+                if npz.look_like_labels(values):
                     found.append(UnreadArray(name, "labels", advice))
     used = {file for split in SPLITS for file in files(path, split)}
     beside = [] if path.is_file() else [file.name for file in _inside(parts[0].parent) if file not in used]
@@ -140,7 +129,7 @@ def _image_column(schema: Any) -> str | None:
 def _label_column(schema: Any) -> str | None:
     """The column of labels: `label`, or the only one of whole numbers that another program's name for labels has."""
     integers = [name for name in schema.names if pyarrow()[0].types.is_integer(schema.field(name).type)]
-    found = keys.named(integers, "labels", "train")
+    found = npz.matching_names(integers, "labels", "train")
     return LABEL if LABEL in schema.names else found[0] if len(found) == 1 else None
 
 
@@ -180,7 +169,7 @@ def column(parts: Sequence[Path], name: str) -> tuple[str, ...]:
 
 
 def names(parts: Sequence[Path]) -> list[str]:
-    """The names [N] that are kept with the pictures of these files; empty where there is none."""
+    """The name kept with each picture [N] of these files; empty where there is none."""
     found: list[str] = []
     for file in parts:
         with _opened(file) as opened:
@@ -194,7 +183,7 @@ def names(parts: Sequence[Path]) -> list[str]:
     return found
 
 
-def pictures(parts: Sequence[Path]) -> Iterator[Picture]:
+def pictures(parts: Sequence[Path]) -> Iterator[ParquetPicture]:
     """The pictures of these files in turn, undecoded."""
     count = 0
     for file in parts:
@@ -211,7 +200,7 @@ def pictures(parts: Sequence[Path]) -> Iterator[Picture]:
                 if content is None:
                     known = f", only the path {name!r}" if name else ""
                     raise ModisteError(f"{file}[{k}] has no bytes{known}; write the pictures themselves into the file")
-                yield Picture(file, k, _name(name, row.get(label), names) or f"{file.name}[{k}]", content)
+                yield ParquetPicture(file, k, _name(name, row.get(label), names) or f"{file.name}[{k}]", content)
                 count += 1
     if not count:
         raise ModisteError(f"{parts[0]} holds no pictures; write it again")
@@ -241,7 +230,7 @@ def _check(file: Path, schema: Any) -> None:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """The opened Parquet file; what is wrong with it is a sentence."""
+    """The opened Parquet file; ModisteError for one that cannot be read."""
     arrow, parquet = pyarrow()
     try:
         with parquet.ParquetFile(file) as opened:
@@ -249,3 +238,21 @@ def _opened(file: Path) -> Iterator[Any]:
     except (OSError, ValueError, arrow.ArrowException) as error:
         reason = str(error).partition("\n")[0].rstrip(". ")
         raise ModisteError(f"{file} is not a readable Parquet file ({reason}); write or fetch it again") from None
+
+
+def read_parquet(path: Path, split: Split, data: Data) -> Images:
+    """The pictures in a Parquet file or in the files data/train-*.parquet and data/test-*.parquet of a folder.
+
+    They keep their order and follow the rules of `folders.read_folder`; classes are named by Hugging Face's metadata.
+    """
+    parts = files(path, split)
+    if not parts:
+        raise ModisteError(f"{path} has no {split} images; in a folder, name their files data/{split}-*.parquet")
+    has_labels, class_names = classes(files(path))
+    own_labels, train_labels = (labels(some) if has_labels and some else None for some in (parts, files(path, "train")))
+    name = path.stem if path.is_file() else path.resolve().name
+    fingerprints: list[bytes] = []
+    pixels, done = image_files.read_pixels(pictures(parts), data, square=True, fingerprints=fingerprints)
+    images = labelled(pixels, own_labels, class_names, name, train_labels)
+    notes = file_notes(path, parts) if split == "train" else ()
+    return replace(images, notes=(*images.notes, *notes, *done), fingerprints=tuple(fingerprints))

@@ -1,7 +1,8 @@
-"""Where Fashion-MNIST comes from, and MNIST and KMNIST, which are published in the same form.
+"""Fashion-MNIST, and MNIST and KMNIST, which are published in the same form: where they are found or fetched.
 
 The places are tried in this order: MODISTE_DATA, the user's cache, the system's folder, the official addresses, and
-the distribution's package, which needs no root here. Whatever its way, a file counts only if its content is right.
+the distribution's package, which needs no root here. Wherever a file comes from, it is used only if its content is that
+which was published.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ import numpy as np
 
 from modiste import progress
 from modiste.cache import cache_root
-from modiste.data import readers, toy
+from modiste.data import idx, toy
 from modiste.data.download import download, from_debian
-from modiste.data.images import Images
-from modiste.data.readers import Split
+from modiste.data.images import Images, Split
 from modiste.errors import ModisteError
 
 
@@ -99,25 +99,24 @@ def cache_folder(dataset: Published) -> Path:
     return cache_root() / dataset.name
 
 
-def recognised(images: Images) -> Images:
-    """The images under Fashion-MNIST's name and class names if they are one of its splits, byte for byte."""
+def recognise(images: Images) -> Images:
+    """The images, under Fashion-MNIST's name and class names if they are one of its splits, byte for byte."""
     if images.labels is None or images.pixels.shape[1:] != (1, 28, 28) or images.labels.max() > 9:
         return images
     header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (len(images), 28, 28))
-    found = _md5(header + images.pixels.tobytes())
+    pixels = _md5(header + images.pixels.tobytes())
     labels = _md5(bytes([0, 0, 8, 1]) + len(images).to_bytes(4, "big") + images.labels.astype(np.uint8).tobytes())
     for names in FILES.values():
-        if [found, labels] == [FASHION_MNIST.md5[name] for name in names]:
-            return replace(images, name=FASHION_MNIST.name, class_names=FASHION_MNIST.class_names, mixed=True)
+        if [pixels, labels] == [FASHION_MNIST.md5[name] for name in names]:
+            return replace(images, name=FASHION_MNIST.name, class_names=FASHION_MNIST.class_names, is_shuffled=True)
     return images
 
 
 def _folders(dataset: Published) -> Iterator[tuple[str, Path]]:
-    given = os.environ.get("MODISTE_DATA")
-    if given:
-        yield "MODISTE_DATA", Path(given).expanduser() / dataset.name
-        if dataset.md5:  # only what can be verified is taken from a folder that does not name it
-            yield "MODISTE_DATA", Path(given).expanduser()
+    if folder := os.environ.get("MODISTE_DATA"):
+        yield "MODISTE_DATA", Path(folder).expanduser() / dataset.name
+        if dataset.md5:  # a folder without the set's name is used only for what can be verified
+            yield "MODISTE_DATA", Path(folder).expanduser()
     yield "cache", cache_folder(dataset)
     if dataset.system_folder:
         yield "system", dataset.system_folder
@@ -129,19 +128,19 @@ def _read(dataset: Published, folder: Path, split: Split) -> Images:
         path = next((path for path in (folder / name, (folder / name).with_suffix("")) if path.exists()), None)
         if path is None:
             raise ModisteError(f"{folder / name} does not exist")
-        arrays.append(readers.parse_idx(_verified(dataset, name, path), path, dimensions))
-    return Images(arrays[0][:, None], arrays[1].astype(np.int64), dataset.class_names, dataset.name, mixed=True)
+        arrays.append(idx.parse_idx(_verified(dataset, name, path), path, dimensions))
+    return Images(arrays[0][:, None], arrays[1].astype(np.int64), dataset.class_names, dataset.name, is_shuffled=True)
 
 
 def _verified(dataset: Published, name: str, path: Path) -> bytes:
-    """The decompressed content of a file, which is what was published; another one is an error."""
-    content = readers.payload(path)
-    wanted, found = dataset.md5.get(name), _md5(content)
-    if wanted and found != wanted:
-        raise ModisteError(f"{path} is not the published file: its content has md5 {found}, not {wanted}")
-    if not wanted:
+    """The decompressed content of a file; ModisteError unless it is what was published under that name."""
+    content = idx.read_decompressed(path)
+    expected, actual = dataset.md5.get(name), _md5(content)
+    if expected and actual != expected:
+        raise ModisteError(f"{path} is not the published file: its content has md5 {actual}, not {expected}")
+    if not expected:
         split: Split = "train" if name in FILES["train"] else "test"
-        count = len(readers.parse_idx(content, path, dimensions=3 if "images" in name else 1))
+        count = len(idx.parse_idx(content, path, dimensions=3 if "images" in name else 1))
         if count != COUNTS[split]:
             raise ModisteError(f"{path} holds {count:,} items, not the {COUNTS[split]:,} that were published")
     return content
@@ -152,7 +151,7 @@ def _md5(content: bytes) -> str:
 
 
 def _fetch(dataset: Published, split: Split, show_progress: bool, reasons: list[str]) -> Images | None:
-    """The split by way of the cache, filled by one process at a time; failures are added to `reasons`."""
+    """The split from the cache, which one process at a time fills; None, with `reasons` added, where that fails."""
     folder = cache_folder(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     names = FILES["train"] + FILES["test"]
@@ -171,13 +170,13 @@ def _fetch(dataset: Published, split: Split, show_progress: bool, reasons: list[
             progress.log_plain(f"fetching the package {package} (31 MB)")
         from_debian(package, names, folder, verify)
 
-    ways = [(address, partial(from_address, address)) for address in dataset.addresses]
+    sources = [(address, partial(from_address, address)) for address in dataset.addresses]
     if dataset.debian_package:
-        ways.append((f"package {dataset.debian_package}", partial(from_package, dataset.debian_package)))
+        sources.append((f"package {dataset.debian_package}", partial(from_package, dataset.debian_package)))
     with filelock.FileLock(folder.with_name(f"{dataset.name}.lock")):
-        with contextlib.suppress(ModisteError):  # another process may have filled it meanwhile
+        with contextlib.suppress(ModisteError):  # another process may have filled it in the meantime
             return _read(dataset, folder, split)
-        for place, fill in ways:
+        for place, fill in sources:
             try:
                 fill()
                 return _read(dataset, folder, split)

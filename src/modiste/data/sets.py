@@ -1,26 +1,26 @@
-"""Data: what a set of images is, where it comes from, how it is split, and how training walks through it."""
+"""Data sets by name, folder or file: their parts, resized as a recipe asks, with notes on what to know of them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modiste import progress, schema
 from modiste.config import Data
-from modiste.data import notes, pictures, published, readers, splits, toy
+from modiste.data import idx, image_files, notes, published, readers, toy
 from modiste.data.classes import NoReference, without_images
-from modiste.data.groups import groups_of
-from modiste.data.heldout import draw_heldout, fingerprint
-from modiste.data.images import Images, Note, resized
+from modiste.data.images import Images, Note, Split, resized
 from modiste.data.notes import AllEqual, Fitted, Transparent
 from modiste.data.published import PUBLISHED
+from modiste.data.subsets import fingerprints_of, groups_of, heldout_indices, is_published
 from modiste.errors import UsageError
 
 Part = Literal["train", "fit", "heldout", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 CLASS_NAMES = toy.CLASS_NAMES  # Fashion-MNIST's, in the order of its labels
 TOY_COUNTS = {"train": 10_000, "test": 2_000}
@@ -28,30 +28,23 @@ TOY_SEEDS = {"train": 0, "test": 1}
 
 
 def open_data(data: Data, *, part: Part | None = None, show_progress: bool = True) -> Images:
-    """The images of one part of a data set, resized if asked; the name says which part and how.
+    """The images of one part of a data set, resized if asked; their name says which part and how.
 
     train: all training images; heldout: those kept for choosing checkpoints, see `heldout_indices`; fit: the others;
-    test: the published test split. data.count limits train and fit only, so that the reference of a score never shrinks
+    test: the set's test split. data.count limits train and fit only, so that the reference of a score never shrinks
     with the training set.
     """
     part = part or data.split
-    split: readers.Split = "test" if part == "test" else "train"
+    split: Split = "test" if part == "test" else "train"
     limit = data.count if part in ("train", "fit") else None
     with progress.stage(f"reading {data.name}"):
         images = _open_split(data, split, limit if part == "train" else None, show_progress)
     name = f"{images.name} {part}"
     if part in ("fit", "heldout"):
-        held = heldout_indices(images, data.heldout)
-        chosen = held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held)
-        if not len(chosen):
-            if len(images) > 1:
-                check_varied(images)
-            raise UsageError(f"{images.name} has {_no_parts(len(images), part)}; give more images")
-        way = _way(images, chosen, data, part == "heldout")
-        images = images.select(chosen)
+        images, suffix = _split_heldout(images, data, part)
         if part == "heldout" and (missing := without_images(images.labels, images.class_names)):
             images = replace(images, notes=(*images.notes, NoReference(name, "held-out", missing)))
-        name += way
+        name += suffix
     if limit is not None:
         if limit > len(images):
             raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
@@ -61,118 +54,102 @@ def open_data(data: Data, *, part: Part | None = None, show_progress: bool = Tru
     if data.resize is not None:
         if (width, height) != (data.resize, data.resize):
             pixels = resized(images.pixels, data.resize, data.resize_filter, data.fit, data.background)
-            images = replace(images, pixels=pixels, prints=images.prints or _prints(images))
+            images = replace(images, pixels=pixels, fingerprints=fingerprints_of(images))
         if width != height:
-            oblong = pictures.fitted(data.fit, [(width, height)] * len(images), len(images))
-            images = replace(images, notes=(*images.notes, oblong))
+            note = image_files.fit_note(data.fit, [(width, height)] * len(images), len(images))
+            images = replace(images, notes=(*images.notes, note))
         name += f" {data.resize}px-{data.resize_filter}"
         name += "".join(f"-{note.fit}" for note in images.notes if isinstance(note, Fitted))
     elif width != height:
-        raise UsageError(f"{name}: images are {width} x {height} pixels, not square; {pictures.SQUARE}")
+        raise UsageError(f"{name}: images are {width} x {height} pixels, not square; {image_files.RESIZE_REMEDY}")
     return replace(images, name=name)
 
 
-def all_notes(images: Images) -> tuple[Note, ...]:
-    """What was noticed while the set was read, and what its brightness says of it."""
+def set_name(images_name: str) -> str:
+    """The name of the set in the name that `open_data` gives a part of it, as manifests and records keep it."""
+    return re.split(rf" (?:{'|'.join(PARTS)})(?= |$)", images_name, maxsplit=1)[0]
+
+
+def list_notes(images: Images) -> tuple[Note, ...]:
+    """The notes on how the set was read, and those on its brightness."""
     return (*images.notes, *notes.brightness(images))
 
 
-def remarks(images: Images) -> list[str]:
-    """What was noticed of the set in sentences for the user."""
-    return list(map(str, all_notes(images)))
+def list_warnings(images: Images) -> list[str]:
+    """The notes on a set as sentences for the user."""
+    return list(map(str, list_notes(images)))
 
 
 def check_varied(images: Images) -> None:
     """UsageError where all images are the same one, from which nothing can be learned."""
     equal = next((note for note in notes.brightness(images) if isinstance(note, AllEqual)), None)
     if equal:
-        raise UsageError(
-            "; ".join(map(str, (equal, *(note for note in images.notes if isinstance(note, Transparent)))))
-        )
+        causes = [note for note in images.notes if isinstance(note, Transparent)]
+        raise UsageError("; ".join(map(str, (equal, *causes))))
 
 
 def native_data(data: Data) -> Data:
-    """The same data set whole and as it is, which is what generated images are judged against.
+    """The settings of the same data set whole and unscaled, with which generated images are compared.
 
-    Without a limited count, and without resizing: only pictures in a folder or in Parquet files, which may differ in
-    size, and images that are not square, or of one size in training and another in test, keep it.
+    They limit no count and resize only what cannot be compared otherwise: pictures in a folder or in Parquet files,
+    which may differ in size, and images that are not square or of another size in training than in test.
     """
     path = readers.expanded(data.name)
-    keeps_resize = path.suffix.lower() == ".parquet" or (
-        path.is_dir() and not readers.idx_file(path, "train", "images")
-    )
+    keeps_resize = path.suffix.lower() == ".parquet" or (path.is_dir() and not idx.idx_file(path, "train", "images"))
     if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
-        both: list[readers.Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
-        sizes = {readers.read_path(path, split).pixels.shape[2:] for split in both}
+        splits: list[Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
+        sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
         keeps_resize = len(sizes) > 1 or any(height != width for height, width in sizes)
-    own = {} if keeps_resize else {"resize": None, "fit": Data().fit}
-    return data.model_copy(update={"split": "train", "count": None, **own})
+    resets = {} if keeps_resize else {"resize": None, "fit": Data().fit}
+    return data.model_copy(update={"split": "train", "count": None, **resets})
 
 
 def is_known_set(name: str) -> bool:
-    """Whether this is a known set's name, and no path: it means the same images everywhere."""
+    """Whether this is the name of a known set, which means the same images everywhere, and not a path."""
     return _is_toy(name) or name in PUBLISHED
 
 
 def resolved_name(name: str) -> str:
-    """The name of a known set as it is, a path in full, so that a recipe means the same in every folder."""
+    """A known set's name as it is, a path in full, so that a recipe means the same in every folder."""
     path = readers.expanded(name)
     return name if is_known_set(name) or not path.exists() else str(path.resolve())
 
 
 def has_test(data: Data) -> bool:
-    """Whether the data set brings its own test images."""
+    """Whether the data set has test images of its own."""
     path = readers.expanded(data.name)
     return is_known_set(data.name) or (path.exists() and readers.has_test_split(path))
 
 
-def heldout_indices(images: Images, way: Literal["drawn", "last"] = "drawn") -> NDArray[np.int64]:
-    """Sorted indices held out: the last 500 of each class of a set like MNIST, else a tenth of each class.
-
-    That is drawn by content, equal images and groups staying together (`drawn_tenth`), or the last in order.
-    """
-    labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
-    if way == "drawn" and not is_published(images):
-        return draw_heldout(images.prints or _prints(images), labels, images.groups)
-    held = []
-    for label in range(max(1, len(images.class_names))):
-        members = np.flatnonzero(labels == label)
-        share = 500 if is_published(images) else -(-len(members) // 10)
-        held.append(members[len(members) - share :])
-    return np.sort(np.concatenate(held))
-
-
-def _no_parts(count: int, part: Part) -> str:
-    """How many images there are, and what becomes of them where all or none would be held out."""
-    one = "1 image" if count == 1 else f"{count:,} images"
-    if part == "heldout":
-        return f"{one}, of which none can be held out to choose checkpoints and compare with"
-    return f"{one}, which would be held out, so that none would be left to learn from"
+def _split_heldout(images: Images, data: Data, part: Part) -> tuple[Images, str]:
+    """The held-out images, or the others, and how they were chosen, as a suffix of their name."""
+    held = heldout_indices(images, data.heldout)
+    chosen = held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held)
+    if not len(chosen):
+        if len(images) > 1:
+            check_varied(images)
+        count = "1 image" if len(images) == 1 else f"{len(images):,} images"
+        problem = (
+            "of which none can be held out to choose checkpoints and compare with"
+            if part == "heldout"
+            else "which would be held out, so that none would be left to learn from"
+        )
+        raise UsageError(f"{images.name} has {count}, {problem}; give more images")
+    return images.select(chosen), _choice_suffix(images, chosen, data, part)
 
 
-def _prints(images: Images) -> tuple[bytes, ...]:
-    return tuple(map(fingerprint, images.pixels))
-
-
-def _way(images: Images, chosen: NDArray[np.int64], data: Data, heldout: bool) -> str:
-    """How the images of a part were chosen, in a word for its name."""
+def _choice_suffix(images: Images, chosen: NDArray[np.int64], data: Data, part: Part) -> str:
     if is_published(images):
         return ""
+    share = "10%" if part == "heldout" else "90%"
     if data.heldout == "last":
-        return " last-10%" if heldout else " first-90%"
-    groups = images.groups
-    some = f" ({len({groups[k] for k in chosen}):,} of {len(set(groups)):,} groups)" if groups else ""
-    return (" drawn-10%" if heldout else " drawn-90%") + some
+        return f" last-{share}" if part == "heldout" else f" first-{share}"
+    if not (groups := images.groups):
+        return f" drawn-{share}"
+    return f" drawn-{share} ({len({groups[k] for k in chosen}):,} of {len(set(groups)):,} groups)"
 
 
-def is_published(images: Images) -> bool:
-    """Whether these are training images like MNIST's, whose last 500 of each class are held out by custom."""
-    if len(images) != 60_000 or len(images.class_names) != 10 or images.labels is None:
-        return False
-    return int(np.bincount(images.labels, minlength=10).min()) >= 5_000
-
-
-def _open_split(data: Data, split: readers.Split, limit: int | None, show_progress: bool) -> Images:
+def _open_split(data: Data, split: Split, limit: int | None, show_progress: bool) -> Images:
     if data.group_by is not None and is_known_set(data.name):
         raise UsageError(f"data.group_by = {data.group_by!r}: the images of {data.name} have no groups; leave it out")
     if _is_toy(data.name):
@@ -185,12 +162,12 @@ def _open_split(data: Data, split: readers.Split, limit: int | None, show_progre
             f"no data set is named {data.name!r}{schema.nearest(data.name, (*PUBLISHED, 'toy'))}; "
             f"use {', '.join(PUBLISHED)}, toy, a folder, a .npz or .parquet file"
         )
-    images = published.recognised(splits.read(path, split, data))
+    images = published.recognise(readers.read_split(path, split, data))
     if data.group_by is None or split == "test":
         return images
     if is_published(images):
         raise UsageError(
-            f"data.group_by = {data.group_by!r}: {images.name} has a published way to hold images out; leave it out"
+            f"data.group_by = {data.group_by!r}: {images.name} has held-out images of its own by custom; leave it out"
         )
     return replace(images, groups=groups_of(images, path, data.group_by))
 
@@ -199,10 +176,10 @@ def _is_toy(name: str) -> bool:
     return re.fullmatch(r"toy(-[0-9]+)?", name) is not None
 
 
-def _toy(name: str, split: readers.Split, limit: int | None) -> Images:
-    """The drawn set: toy is 28 pixels wide, toy-32 is drawn at 32."""
+def _toy(name: str, split: Split, limit: int | None) -> Images:
+    """The toy set: toy is 28 pixels wide, toy-32 is 32."""
     side = name.removeprefix("toy").removeprefix("-") or "28"
     if not 8 <= int(side) <= 512:
         raise UsageError(f"{name!r} is no toy set; write toy, or toy-32 for a side of 32 pixels (8 to 512)")
     images = toy.draw(limit or TOY_COUNTS[split], int(side), TOY_SEEDS[split])
-    return replace(images, name=name, mixed=True)
+    return replace(images, name=name, is_shuffled=True)

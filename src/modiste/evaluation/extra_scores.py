@@ -11,8 +11,9 @@ import torch
 
 from modiste import cache, runs
 from modiste.config import Data
-from modiste.data.images import Images, content_digest, drawn_subset, first_images, to_unit
+from modiste.data.images import Images, content_digest, to_unit
 from modiste.data.sets import Part, has_test, open_data
+from modiste.data.subsets import drawn_subset, first_images
 from modiste.errors import ModisteError
 from modiste.evaluation import records, sources
 from modiste.evaluation.options import EvaluateOptions, Split

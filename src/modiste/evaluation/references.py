@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from modiste.config import Data
-from modiste.data.images import Images, content_digest, first_images
+from modiste.data.images import Images, content_digest
 from modiste.data.sets import Part, has_test, is_known_set, native_data, open_data, resolved_name
+from modiste.data.subsets import first_images
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation.options import Split
 from modiste.evaluation.sources import Origin, Source

@@ -144,7 +144,7 @@ def write_set(
         search = replace(search, reason=reason)
         sizes = writers.parquet_sizes(place) if kind == "huggingface" else None
         writers.write_card(place, out, kind, card(images, used, search, order, out, {**facts, "sizes": sizes}))
-        writers.settle(place, out, kind)
+        writers.commit(place, out, kind)
     return Written(out, kind, len(images), writers.card_place(out, kind), search, trained.class_of(label))
 
 

@@ -26,7 +26,7 @@ from modiste.cache import cache_root
 from modiste.config import Data
 from modiste.data.classes import check_learnable
 from modiste.data.images import Images, content_digest
-from modiste.data.sets import Part, check_varied, has_test, native_data, open_data, remarks
+from modiste.data.sets import Part, check_varied, has_test, list_warnings, native_data, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.metrics import classifier_training
 from modiste.networks.build import Shape
@@ -148,7 +148,7 @@ def train(
     """
     _check_destination(out)
     fit, heldout = _training_parts(dataset)
-    for note in dict.fromkeys((*remarks(fit), *map(str, heldout.notes))):
+    for note in dict.fromkeys((*list_warnings(fit), *map(str, heldout.notes))):
         if say:
             say(f"warning: {note}")
     log: list[dict[str, Any]] = []

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste import cache
+from modiste.data.classes import class_counts, label_of
 from modiste.data.images import Images, content_digest
-from modiste.data.proportions import class_counts, label_of
 from modiste.errors import ModisteError
 from modiste.metrics import features, functional, memorisation
 from modiste.metrics.features import Extractor, Features

@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 from PIL import Image, UnidentifiedImageError
 
 from modiste import files
-from modiste.data import archives, parquet, pictures
+from modiste.data import image_files, npz, parquet
 from modiste.errors import ModisteError
 from modiste.provenance import claims
 from modiste.provenance.claims import Claim
@@ -103,10 +103,10 @@ def claims_of(texts: Mapping[str, str]) -> tuple[Claim, ...]:
 def says_synthetic(path: Path) -> bool:
     """Whether an .npz file, the first picture in a Parquet file or any in a folder says that it is synthetic."""
     if path.suffix.lower() == ".npz":
-        with archives.open_npz(path) as archive:
+        with npz.open_npz(path) as archive:
             if files.SOURCE_KEY not in archive.files:
                 return False
-            code = claims.code_of(str(archives.entry(archive, files.SOURCE_KEY, path)))
+            code = claims.code_of(str(npz.read_array(archive, files.SOURCE_KEY, path)))
             return code != "" and claims.MADE[code] in claims.SYNTHETIC
     if path.suffix.lower() == ".parquet":
         return bool(read_metadata(next(parquet.pictures([path])).content))
@@ -119,4 +119,4 @@ def says_synthetic(path: Path) -> bool:
 
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder and its sub-folders, by path."""
-    return sorted(filter(pictures.is_picture, folder.rglob("*")))
+    return sorted(filter(image_files.is_picture, folder.rglob("*")))

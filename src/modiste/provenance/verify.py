@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from modiste import progress, runs
-from modiste.data import parquet, pictures, readers
+from modiste.data import idx, image_files, npz, parquet
 from modiste.errors import ModisteError, UsageError
 from modiste.provenance import c2pa, claims, metadata, watermark
 from modiste.provenance.c2pa import Manifest, State
@@ -150,12 +150,12 @@ def verify(path: Path, key: str | None = None, *, each: bool = False, trust: Pat
 @progress.stage("reading what the files say of their origin")
 def _read(path: Path, trust_anchors: str) -> tuple[list[str], list[FileProvenance], Callable[[], watermark.Pixels]]:
     """A name per image, what each file says, and a function that gives the pixels."""
-    if path.is_dir() and (idx := readers.idx_file(path, "train", "images")):
-        pixels = readers.read_idx_folder(path, "train").pixels
-        names = [f"{idx.name}[{k}]" for k in range(len(pixels))]
+    if path.is_dir() and (file := idx.idx_file(path, "train", "images")):
+        pixels = idx.read_idx_folder(path, "train").pixels
+        names = [f"{file.name}[{k}]" for k in range(len(pixels))]
         return names, [FileProvenance({}, Manifest("absent"))], lambda: pixels
     if path.suffix.lower() == ".npz":
-        pixels = readers.read_npz(path, "train").pixels
+        pixels = npz.read_npz(path, "train").pixels
         names = [f"{path.name}[{k}]" for k in range(len(pixels))]
         texts = {"DigitalSourceType": metadata.SOURCE_TYPE} if metadata.says_synthetic(path) else {}
         return names, [FileProvenance(texts, Manifest("absent"))], lambda: pixels
@@ -164,15 +164,15 @@ def _read(path: Path, trust_anchors: str) -> tuple[list[str], list[FileProvenanc
         for picture in parquet.pictures(parts):
             names.append(picture.name)
             found.append(_read_picture(picture.content, picture, trust_anchors))
-        return names, found, lambda: np.ascontiguousarray(pictures.stacked(parquet.pictures(parts)))
-    if path.is_file() and not pictures.is_picture(path):
+        return names, found, lambda: np.ascontiguousarray(image_files.read_pixels(parquet.pictures(parts))[0])
+    if path.is_file() and not image_files.is_picture(path):
         _check_known(path)
     files = [path] if path.is_file() else metadata.list_pictures(path)
     if not files:
         raise UsageError(f"{path} holds no pictures; give another folder")
     found = [_read_picture(file.read_bytes(), file, trust_anchors) for file in files]
     names = [str(file.relative_to(path)) if path.is_dir() else file.name for file in files]
-    return names, found, lambda: np.ascontiguousarray(pictures.stacked(files))
+    return names, found, lambda: np.ascontiguousarray(image_files.read_pixels(files)[0])
 
 
 def _check_known(file: Path) -> None:
@@ -188,12 +188,12 @@ def _check_known(file: Path) -> None:
         pass
 
 
-def _read_picture(content: bytes, place: Path | parquet.Picture, trust_anchors: str) -> FileProvenance:
+def _read_picture(content: bytes, place: Path | image_files.ParquetPicture, trust_anchors: str) -> FileProvenance:
     try:
         found = FileProvenance(metadata.read_texts(content), c2pa.read_manifest(content, trust_anchors))
     except ModisteError as error:
         raise ModisteError(f"{place}: {error}") from None
-    pictures.open_picture(place)  # an error where the picture itself cannot be decoded
+    image_files.open_picture(place)  # an error where the picture itself cannot be decoded
     return found
 
 

@@ -115,7 +115,7 @@ def limits(comparison: Comparison, eyes: ReportFeatures | None) -> list[str]:
     said += inspection.limits_of_data(eyes.dataset.name, labelled)
     if has_test(eyes.dataset):
         sets = {"train": open_data(eyes.dataset, part="train"), "test": open_data(eyes.dataset, part="test")}
-        doubles = inspection.survey(sets)["duplicates"]
+        doubles = inspection.summarise(sets)["duplicates"]
         found = {place: len(groups) for place, groups in doubles.items() if groups}
         if found:
             text = phrases.listed([f"{count} in {place}" for place, count in found.items()])

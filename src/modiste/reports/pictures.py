@@ -63,7 +63,7 @@ def open_features(dataset: Data) -> ReportFeatures:
 def first_of_each(images: Images, count: int) -> NDArray[np.int64]:
     """Sorted indices of about `count` images: the first ones of each class, equally many, or drawn ones of own sets."""
     order = np.arange(len(images))
-    if not images.mixed:
+    if not images.is_shuffled:
         order = np.random.Generator(np.random.PCG64(0)).permutation(order)
     if images.labels is None:
         return np.sort(order[:count])

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modiste import config, files, progress, runs
-from modiste.data.classes import class_number
+from modiste.data.classes import class_number, label_of
 from modiste.data.images import Images, Pixels, to_pixels
-from modiste.data.proportions import label_of
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import Shape, build_generator
 from modiste.networks.layers import ConditionalBatchNorm

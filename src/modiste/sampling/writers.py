@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modiste import files
-from modiste.data import parquet, readers
+from modiste.data import folders, parquet
 from modiste.data.images import Images, class_folder
 from modiste.data.parquet import pyarrow
 from modiste.errors import ModisteError, UsageError
@@ -167,15 +167,15 @@ def _is_earlier_parquet(file: Path) -> bool:
 
 def _check_folders(class_names: Sequence[str], labels: Iterable[int]) -> None:
     """UsageError where folders named after the classes of these labels would not be read as these classes."""
-    folders = {label: class_folder(class_names[label], label) for label in labels}
+    names = {label: class_folder(class_names[label], label) for label in labels}
     remedy = "write .npz or .parquet, which keep the names as they are"
-    for folder, count in Counter(folders.values()).items():
+    for name, count in Counter(names.values()).items():
         if count > 1:
-            both = " and ".join(repr(class_names[label]) for label, its in folders.items() if its == folder)
-            raise UsageError(f"the classes {both} would lie in one folder, {folder}; {remedy}")
-    if folders and all(folder.lower() in readers.SPLIT_WORDS for folder in folders.values()):
-        raise UsageError(f"folders of the classes {', '.join(folders.values())} would be read as splits; {remedy}")
-    if {"train", "test"} <= set(folders.values()):
+            both = " and ".join(repr(class_names[label]) for label, folder in names.items() if folder == name)
+            raise UsageError(f"the classes {both} would lie in one folder, {name}; {remedy}")
+    if names and all(name.lower() in folders.SPLIT_WORDS for name in names.values()):
+        raise UsageError(f"folders of the classes {', '.join(names.values())} would be read as splits; {remedy}")
+    if {"train", "test"} <= set(names.values()):
         raise UsageError(f"folders of the classes train and test would be read as two parts of a set; {remedy}")
 
 
@@ -197,7 +197,7 @@ def write(
     if kind in SET_FORMATS:
         with files.folder_beside(out) as place:
             fill(place, images, seeds, out, kind, mark, facts)
-            settle(place, out, kind)
+            commit(place, out, kind)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == "png":
@@ -242,7 +242,7 @@ def fill(
             _write_parquet(file, images, pictures, mark is not None)
 
 
-def settle(place: Path, out: Path, kind: str) -> None:
+def commit(place: Path, out: Path, kind: str) -> None:
     """Rename what lies in the folder `place` into `out`, a card of a single file beside it.
 
     The card of an earlier set goes first, so that wherever this is stopped no card lies beside a set of other images.

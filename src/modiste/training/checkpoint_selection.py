@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from modiste.config import Recipe
-from modiste.data.proportions import class_counts, label_of
+from modiste.data.classes import class_counts, label_of
 from modiste.data.sets import native_data, open_data
 from modiste.errors import UsageError
 from modiste.metrics import features, functional, metric_names

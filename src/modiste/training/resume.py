@@ -14,7 +14,7 @@ from modiste import config, environment, files, progress, runs
 from modiste.config import Change, Recipe
 from modiste.data.images import Images, content_digest
 from modiste.data.notes import ReadFrom
-from modiste.data.sets import remarks
+from modiste.data.sets import list_warnings
 from modiste.environment import gpu_name
 from modiste.errors import ModisteError, UsageError
 from modiste.training import checkpoint_selection
@@ -150,7 +150,7 @@ def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) ->
 def _new_manifest(recipe: Recipe, dataset: Images, digest: str, device: str, group: ProcessGroup) -> runs.Manifest:
     """The manifest of a run that starts here."""
     count, channels, height, width = dataset.pixels.shape
-    notes = tuple(remarks(dataset))
+    notes = tuple(list_warnings(dataset))
     data = runs.DataFacts(dataset.name, digest, count, channels, (height, width), dataset.class_names, notes)
     return runs.Manifest(
         **environment.describe_machine(),

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from modiste import config, runs, schema
 from modiste.config import Recipe
 from modiste.data.classes import check_learnable
-from modiste.data.images import Images, Note, batch_indices, describe_images, to_unit
-from modiste.data.sets import all_notes, check_varied, open_data, resolved_name
+from modiste.data.images import Images, Note, describe_images, to_unit
+from modiste.data.sets import check_varied, list_notes, open_data, resolved_name
+from modiste.data.subsets import batch_indices
 from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import Shape, build_discriminator, build_generator
@@ -118,7 +119,7 @@ class WithoutClasses(Note):
 def noticed(recipe: Recipe, dataset: Images) -> tuple[Note, ...]:
     """What the user should know of these images, and of what `resolve` changes in the recipe."""
     unlabelled = dataset.labels is None and recipe.network.conditioning != "none"
-    return (*((WithoutClasses(recipe.name, dataset.name),) if unlabelled else ()), *all_notes(dataset))
+    return (*((WithoutClasses(recipe.name, dataset.name),) if unlabelled else ()), *list_notes(dataset))
 
 
 def fit_to_data(recipe: Recipe, path: Path, overrides: Container[str]) -> tuple[Recipe, Images, list[str]]:

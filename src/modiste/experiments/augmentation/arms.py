@@ -16,7 +16,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from modiste import environment
-from modiste.data.images import Images, batch_indices
+from modiste.data.images import Images
+from modiste.data.subsets import batch_indices
 from modiste.experiments.augmentation import subsets
 from modiste.metrics import classifier_training
 from modiste.networks.classifier import Classifier

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from modiste import config, environment, files, progress, runs
 from modiste.config import Data, Recipe
 from modiste.data.images import Images, content_digest
-from modiste.data.sets import open_data, remarks
+from modiste.data.sets import list_warnings, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import monitor, runner, studies
 from modiste.experiments.augmentation import analysis, arms, experiment, subsets
@@ -118,7 +118,7 @@ def augment(
         ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize,
         fit=fit, background=background, jobs=jobs,
     )  # fmt: skip
-    for note in remarks(parts.images):
+    for note in list_warnings(parts.images):
         progress.log(console, f"warning: {note}")
     found = experiment.chosen(settings, generators, path, parts)
     if ray in (None, "local"):

@@ -1,4 +1,4 @@
-"""Which images are held out: a tenth of each class by content, the same in any order, groups and copies together."""
+"""Which images are used: the order of training, draws, and images held out by content, groups and copies together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support import read, write_idx
 
 from modiste import config
 from modiste.config import Data
 from modiste.data import inspection
-from modiste.data.heldout import draw_heldout, fingerprint
-from modiste.data.images import Images
-from modiste.data.sets import heldout_indices, native_data, open_data
+from modiste.data.images import Images, fingerprint
+from modiste.data.sets import native_data, open_data
+from modiste.data.subsets import batch_indices, draw_heldout, first_images, heldout_indices
 from modiste.errors import ModisteError, UsageError
+
+GREY = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4)
 
 
 def pixels(count: int, seed: int = 0, side: int = 6) -> NDArray[np.uint8]:
@@ -166,7 +169,7 @@ def test_resizing_does_not_change_what_is_held_out(tmp_path: Path) -> None:
         expected = open_data(Data(name=str(place), resize=4), part="train")
         chosen = [k for k in range(50) if of[k].tobytes() in contents(whole)]
         np.testing.assert_array_equal(small.pixels, expected.pixels[chosen])
-        assert inspection.held_out(expected) == {"images": 5, "of": 50}
+        assert inspection.count_heldout(expected) == {"images": 5, "of": 50}
     assert native_data(Data(name=str(folder), group_by="_", heldout="last", count=3)).model_dump(
         include={"group_by", "heldout", "count"}
     ) == {"group_by": "_", "heldout": "last", "count": None}
@@ -187,3 +190,74 @@ def test_a_recipe_of_an_older_run_says_last(tiny: config.Recipe) -> None:
     assert older.data.heldout == "last"
     assert config.differences(older, tiny) == ()  # it goes on as it was started
     assert config.with_heldout_of(tiny, older) == older
+
+
+def test_older_runs_hold_out_the_last_tenth_of_each_class(tmp_path):
+    pixels, _ = write_idx(tmp_path, 40)
+    held, fit = read(tmp_path, "heldout", heldout="last"), read(tmp_path, "fit", heldout="last")
+    np.testing.assert_array_equal(held.pixels[:, 0], pixels[36:])
+    np.testing.assert_array_equal(fit.pixels[:, 0], pixels[:36])
+    assert held.labels.tolist() == [0, 1, 0, 1]
+    assert "last-10%" in held.name and "first-90%" in fit.name
+
+
+def test_what_is_held_out_of_a_set_that_only_has_the_size_of_mnist():
+    rare = np.repeat(np.arange(10), [6633] * 9 + [303])
+    images = Images(np.zeros((60_000, 1, 1, 1), np.uint8), rare, tuple("0123456789"), "rare")
+    assert np.bincount(rare[heldout_indices(images, "last")]).tolist() == [664] * 9 + [31]
+    even = Images(images.pixels, np.repeat(np.arange(10), 6000), images.class_names, "even")
+    assert np.bincount(even.labels[heldout_indices(even)]).tolist() == [500] * 10
+
+
+def test_the_beginning_of_a_file_has_its_classes_in_proportion_however_it_is_sorted():
+    mixed = np.random.default_rng(0).integers(0, 5, 5_000)
+    pixels = np.arange(5_000, dtype=np.uint16).view(np.uint8).reshape(5_000, 1, 1, 2)
+    names = tuple("abcde")
+    first = first_images(Images(pixels, mixed, names, "mixed", is_shuffled=True), 400)
+    assert np.array_equal(first.pixels, pixels[:400])  # what everybody has
+    halves = np.concatenate([np.sort(mixed[:2_500]), np.sort(mixed[2_500:])])
+    for labels in (np.sort(mixed), halves):
+        found = first_images(Images(pixels, labels, names, "sorted", is_shuffled=True), 400)
+        shares = np.bincount(found.labels) / 400
+        assert np.abs(shares - np.bincount(labels) / 5_000).max() < 0.01 and len(np.unique(found.pixels, axis=0)) == 400
+    assert len(first_images(Images(pixels, np.sort(mixed), names, "sorted"), 9_999)) == 5_000
+    assert np.array_equal(first_images(Images(pixels, None, (), "bare", is_shuffled=True), 3).pixels, pixels[:3])
+
+
+def test_the_beginning_of_files_in_an_order_of_their_own_is_drawn_from_all():
+    brightness = np.linspace(0, 255, 5_000).astype(np.uint8)
+    found = first_images(Images(brightness[:, None, None, None], None, (), "film"), 400)
+    assert abs(found.pixels.mean() - 127.5) < 4 * brightness.std() / 20
+    assert first_images(found, 400) is found
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_an_epoch_shows_every_image_once(epoch):
+    order = batch_indices(101, seed=3, images_seen=epoch * 101, count=101)
+    assert order.dtype == np.int64
+    assert sorted(order) == list(range(101))
+
+
+def test_the_order_does_not_depend_on_the_batch_size():
+    whole = batch_indices(10, seed=1, images_seen=0, count=60)
+    for size in (1, 3, 7, 25, 60):  # 25 straddles three epochs
+        parts = [batch_indices(10, 1, start, min(size, 60 - start)) for start in range(0, 60, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_the_order_differs_between_epochs_and_seeds():
+    first = batch_indices(50, 0, 0, 50)
+    assert not np.array_equal(first, batch_indices(50, 0, 50, 50))
+    assert not np.array_equal(first, batch_indices(50, 1, 0, 50))
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 image"), (3, "3 images")])
+def test_what_is_too_few_to_hold_out_says_how_many_there_are(tmp_path: Path, count: int, words: str) -> None:
+    np.savez(tmp_path / "set.npz", images=GREY[:count], labels=np.arange(count))
+    parts = {}
+    for part in ("fit", "heldout"):
+        try:
+            parts[part] = len(read(tmp_path / "set.npz", part))
+        except UsageError as error:
+            assert f"set has {words}, " in str(error) and "[" not in str(error)
+    assert len(parts) == 1 and sum(parts.values()) == count  # of a class of one image only one side has it

@@ -1,0 +1,64 @@
+"""Data sets by name and path: parts, counts, sizes, and the settings to compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import read, write_idx
+
+from modiste.config import Data
+from modiste.data.sets import native_data
+from modiste.errors import ModisteError
+
+
+def test_no_test_split_is_an_error_with_a_remedy(tmp_path):
+    write_idx(tmp_path)
+    with pytest.raises(ModisteError, match=r"no test images; add the file t10k-images"):
+        read(tmp_path, "test")
+
+
+def test_count_takes_the_first_and_refuses_more_than_there_are(tmp_path):
+    pixels, _ = write_idx(tmp_path, 20)
+    np.testing.assert_array_equal(read(tmp_path, count=5).pixels[:, 0], pixels[:5])
+    with pytest.raises(ModisteError, match=r"data.count = 21 .* only 20 images"):
+        read(tmp_path, count=21)
+
+
+def test_resize_is_applied_and_recorded_in_the_name(tmp_path):
+    write_idx(tmp_path, 3)
+    images = read(tmp_path, resize=8, resize_filter="bilinear")
+    assert images.pixels.shape == (3, 1, 8, 8) and images.name.endswith("train 8px-bilinear")
+
+
+def test_only_images_that_are_not_square_are_judged_resized(tmp_path):
+    for name, width in (("wide", 6), ("square", 4)):
+        np.savez(tmp_path / f"{name}.npz", images=np.zeros((2, 4, width), np.uint8))
+    write_idx(tmp_path / "idx")
+    sizes = {
+        name: native_data(Data(name=str(tmp_path / name), resize=8)).resize
+        for name in ("wide.npz", "square.npz", "idx")
+    }
+    assert sizes == {"wide.npz": 8, "square.npz": None, "idx": None}
+    assert (
+        native_data(Data(name="toy", resize=8)).resize
+        is None
+        is native_data(Data(name=str(tmp_path / "wide.npz"))).resize
+    )
+
+
+def test_missing_paths_and_unknown_names(tmp_path):
+    with pytest.raises(ModisteError, match="does not exist"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(ModisteError, match="named 'fashion-mist'; did you mean 'fashion-mnist'\\?; use fashion-mnist"):
+        read("fashion-mist")
+
+
+def test_names_that_begin_with_a_tilde_or_like_the_toys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~nobody-of-that-name.npz", "toy-faces.npz"):
+        np.savez(name, images=np.full((3, 4, 4), 7, np.uint8))
+        assert read(name).pixels.shape == (3, 1, 4, 4)
+    with pytest.raises(ModisteError, match="~nobody-of-that-name/x does not exist"):
+        read("~nobody-of-that-name/x")
+    with pytest.raises(ModisteError, match="no data set is named 'toy-²'; did you mean 'toy'"):
+        read("toy-²")
