@@ -20,7 +20,7 @@ from modiste.data import toy
 from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import UsageError
-from modiste.evaluation import audit, records
+from modiste.evaluation import audit, audit_picture, records
 from modiste.evaluation.audit import FEWER, MORE, copies, disparity, manifold_by_class, of_frequencies
 from modiste.metrics import functional
 from modiste.metrics.nearest_neighbours import nearest
@@ -179,7 +179,7 @@ def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     with Image.open(place) as opened:
         picture = np.asarray(opened.convert("L"))
     tile = 16 * 5  # dots at a magnification of five
-    columns = audit.EACH + audit.EACH + audit.REAL
+    columns = 2 * audit_picture.EACH + audit_picture.REAL
     assert picture.shape[1] == 150 + columns * (tile + 6) - 6 + 2 * 22 + 20
     assert picture.shape[0] > 14 * (tile + figures.CAPTION)  # ten classes and four rows of pairs
     with np.load(copied) as stored:

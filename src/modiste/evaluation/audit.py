@@ -1,4 +1,4 @@
-"""The audit: scores class by class and how unequal they are, near-duplicates of training images, and the worst cases.
+"""The audit: scores class by class, how unequal they are, and near-duplicates of training images.
 
 Real images that are not in the reference go through the same functions and give every number its real baseline. Images
 of a generator without classes count as the class that the judge sees in them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,16 +30,12 @@ from modiste.metrics.nearest_neighbours import (
     nearest,
 )
 from modiste.metrics.suite import Memory, Reference
-from modiste.provenance import metadata
-
-if TYPE_CHECKING:
-    from modiste.plotting import figures
 
 Say = Callable[[str], None]
 K_PRECISION, K_COVERAGE = 3, 5
 NAMES = FREQUENCY, PRECISION, COVERAGE, AGREEMENT = "frequency", "precision_k3", "coverage_k5", "label_agreement"
-SPACES = {"pixels": "pixels", "features": "judge's features"}
-EACH, REAL, PAIRS, MOST_CLASSES = 5, 3, 6, 12  # tiles of the picture
+PAIRS = 6
+"""Nearest images that the picture shows."""
 LEVEL = 0.01
 """A count of near-duplicates is called other than that of real images when chance gives one so extreme more seldom."""
 MORE, FEWER, ALIKE = (
@@ -94,14 +90,14 @@ def manifold_by_class(
 ) -> dict[str, list[Score | None]]:
     """Precision (k = 3) and coverage (k = 5) of each class among the real images of that class alone, 0 to 1 each.
 
-    Those of `scores.manifold_scores` (Kynkäänniemi et al. 2019, eq. 1; Naeem et al. 2020, eq. 4), class by class;
-    `groups` [N] are the classes that the generated images are taken for. None where a class has too few images: 6 real
+    As `functional.manifold_scores` (Kynkäänniemi et al. 2019, eq. 1; Naeem et al. 2020, eq. 4), class by class;
+    `groups` [N] are the classes of the generated images. None where a class has too few images: 6 real
     ones are needed, and for precision 6 generated ones. The coverage of a class that is never made is 0.
     """
     real, fake = checked_pair(reference, generated, least=1)
     real_labels = checked_labels(reference_labels, classes, len(real), "the reference labels")
-    taken_for = checked_labels(groups, classes, len(fake), "the classes of the generated images")
-    pairs = [_manifold(real[real_labels == label], fake[taken_for == label]) for label in range(classes)]
+    fake_labels = checked_labels(groups, classes, len(fake), "the classes of the generated images")
+    pairs = [_manifold(real[real_labels == label], fake[fake_labels == label]) for label in range(classes)]
     return {PRECISION: [precision for precision, _ in pairs], COVERAGE: [coverage for _, coverage in pairs]}
 
 
@@ -120,7 +116,7 @@ def _manifold(real: NDArray[Any], fake: NDArray[Any]) -> tuple[Score | None, Sco
 
 @dataclass(frozen=True)
 class Disparity:
-    """How unequal the classes' values are: 0 for equal ones in `index` and `gap`, 1 in `ratio`."""
+    """How unequal the values of the classes are; equal ones have index and gap 0 and ratio 1."""
 
     index: float
     uncertainty: float | None
@@ -168,7 +164,7 @@ def disparity(values: Sequence[float | None], errors: Sequence[float | None]) ->
 
 
 def of_frequencies(shares: Sequence[float], due: Sequence[float], count: int) -> Disparity | None:
-    """The disparity of how often the classes are seen for what is due to each: equal if the shares are those due.
+    """The disparity of the frequency of each class over its due share: equal if all classes come as often as is due.
 
     Representational fairness of Kenfack et al. 2022 (equal shares for all groups) where the due shares are equal.
     Shares of `count` images have the errors sqrt(share / count) of independent counts: the index does not depend on
@@ -183,7 +179,7 @@ def of_frequencies(shares: Sequence[float], due: Sequence[float], count: int) ->
 
 
 def copies(generated_to_train: ArrayLike, unseen_to_train: ArrayLike) -> dict[str, Any]:
-    """How many generated images are near-duplicates of training images, beside what unseen real images show.
+    """The number of near-duplicates of training images among generated images, beside that among unseen real ones.
 
     One is as near to a training image as only 1 % of the unseen real images are (`memorisation.duplicates`).
     `expected` is the count that as many real images would give, `uncertainty` the standard deviation of `near` about
@@ -213,20 +209,14 @@ def copies(generated_to_train: ArrayLike, unseen_to_train: ArrayLike) -> dict[st
 
 
 def tails(hits: int, draws: int, marked: int, total: int) -> tuple[float, float]:
-    """The chances of at least and of at most so many hits in draws without return from `total`, some of them marked.
+    """The chances of at least and at most so many hits in draws without replacement from `total`, some of them marked.
 
-    The hypergeometric distribution, which the counts of two samples follow if both are drawn alike (Fisher 1935).
+    The counts of two samples that are drawn alike follow this hypergeometric distribution (Fisher 1935).
     """
-    possible = range(max(0, draws + marked - total), min(draws, marked) + 1)
+    from scipy.stats import hypergeom
 
-    def log_ways(among: int, chosen: int) -> float:
-        return math.lgamma(among + 1) - math.lgamma(chosen + 1) - math.lgamma(among - chosen + 1)
-
-    whole = log_ways(total, draws)
-    chances = {k: math.exp(log_ways(marked, k) + log_ways(total - marked, draws - k) - whole) for k in possible}
-    at_least = math.fsum(chance for k, chance in chances.items() if k >= hits)
-    at_most = math.fsum(chance for k, chance in chances.items() if k <= hits)
-    return min(1.0, at_least), min(1.0, at_most)
+    drawn = hypergeom(total, marked, draws)
+    return float(drawn.sf(hits - 1)), float(drawn.cdf(hits))
 
 
 @dataclass(frozen=True)
@@ -242,7 +232,7 @@ class Nearness:
 
 
 def nearness(generated: NDArray[Any], unseen: NDArray[Any], train: NDArray[Any], unseen_distances: Vector) -> Nearness:
-    """Who is near to whom among these rows; `unseen_distances` [M] lead from unseen to training images."""
+    """The nearest training rows of generated and unseen ones; `unseen_distances` [M] are those of unseen rows."""
     closest = np.argsort(unseen_distances, kind="stable")[:PAIRS]
     return Nearness(nearest(generated, train), unseen_distances, closest, nearest(unseen[closest], train).indices[:, 0])
 
@@ -259,51 +249,51 @@ def _spaces(images: Images, made: Features, memory: Memory, judge: Extractor) ->
     }
 
 
-# --- the whole
+# --- both
 
 
-def audit(
-    images: Images,
-    name: str,
-    reference: Reference,
-    real: Images,
-    unseen: int,
-    picture: str,
-    generated: bool,
-    say: Say,
-) -> tuple[dict[str, Any], bytes]:
-    """The audit of these images as JSON values, for a record's key `audit`, and the PNG file that it names `picture`.
+@dataclass(frozen=True)
+class Audit:
+    """The numbers of an audit as JSON values, and what its picture is drawn from."""
 
-    `images` carry labels in the reference's numbering, or none. `real` are images that are not in the reference, of
+    numbers: dict[str, Any]
+    """For a record's key `audit`."""
+    made: Features
+    """Of the audited images, by the judge."""
+    spaces: Mapping[str, Nearness]
+    """Nearness to training images in pixels and in features; empty where there is no memory."""
+
+
+def audit(images: Images, reference: Reference, real: Images, unseen: int, picture: str, say: Say) -> Audit:
+    """The audit of these images, which names its picture.
+
+    `images` have labels in the reference's numbering, or none. `real` are images that are not in the reference, of
     which the first `unseen` are new to the judge, too: the real baselines of agreement and frequency come from these.
-    If the images are known to be `generated`, the picture says that it is synthetic in part.
     """
     check(reference)
     say("audit: classes")
     made = features.extract(reference.judge, images)
     held = features.extract(reference.judge, real, cached=True)
-    result: dict[str, Any] = {
-        "protocol": _protocol(reference, real, unseen, images.labels is not None),
-        "classes": list(reference.images.class_names),
-        **_by_class(images, made, reference, real, held, unseen),
-        "memory": {},
-        "not_measured": {} if images.labels is not None else {AGREEMENT: "the images come without labels"},
-        "picture": picture,
-    }
+    missing: dict[str, str] = {}
     if not unseen:
-        reason = f"no real baseline: {ALL_KNOWN}"
-        result["not_measured"] = {FREQUENCY: reason, AGREEMENT: reason, **result["not_measured"]}
+        missing |= dict.fromkeys((FREQUENCY, AGREEMENT), f"no real baseline: {ALL_KNOWN}")
+    if images.labels is None:
+        missing[AGREEMENT] = "the images come without labels"
     spaces: dict[str, Nearness] = {}
     if reference.memory is None:
-        result["not_measured"]["memory"] = reference.no_memory
+        missing["memory"] = reference.no_memory
     else:
         say("audit: nearest training images")
         spaces = _spaces(images, made, reference.memory, reference.judge)
-    for space, near in spaces.items():
-        result["memory"][space] = copies(near.generated.distances, near.unseen_distances)
-    say("audit: picture of the worst cases")
-    thresholds = {space: counted["threshold"] for space, counted in result["memory"].items()}
-    return result, draw(images, name, made, reference, spaces, thresholds, generated)
+    numbers = {
+        "protocol": _protocol(reference, real, unseen, images.labels is not None),
+        "classes": list(reference.images.class_names),
+        **_by_class(images, made, reference, real, held, unseen),
+        "memory": {space: copies(near.generated.distances, near.unseen_distances) for space, near in spaces.items()},
+        "not_measured": missing,
+        "picture": picture,
+    }
+    return Audit(numbers, made, spaces)
 
 
 def _by_class(
@@ -324,11 +314,7 @@ def _by_class(
     rows: dict[str, Any] = {}
     unequal: dict[str, Any] = {}
     for key in (key for key in NAMES if key in found):
-        rows[key] = {
-            "values": [None if score is None else score.value for score in found[key]],
-            "uncertainties": [None if score is None else score.uncertainty for score in found[key]],
-            "real": [None if score is None else score.value for score in of_real[key]],
-        }
+        rows[key] = {"values": _values(found[key]), "uncertainties": _errors(found[key]), "real": _values(of_real[key])}
         one, other = _disparity(key, found[key], due, len(images)), _disparity(key, of_real[key], new_due, unseen)
         unequal[key] = one and {**asdict(one), "real": other and other.index}
     seen = rows[FREQUENCY]["real"]  # of real images in other shares: what is seen of each class, at the shares due
@@ -341,11 +327,18 @@ def _shares(labels: Labels, classes: int) -> list[float]:
     return [float(share) for share in np.bincount(labels, minlength=classes) / max(1, len(labels))]
 
 
+def _values(row: Sequence[Score | None]) -> list[float | None]:
+    return [None if score is None else score.value for score in row]
+
+
+def _errors(row: Sequence[Score | None]) -> list[float | None]:
+    return [None if score is None else score.uncertainty for score in row]
+
+
 def _disparity(key: str, row: Sequence[Score | None], due: Sequence[float], count: int) -> Disparity | None:
-    values = [None if score is None else score.value for score in row]
     if key == FREQUENCY:
-        return of_frequencies([value or 0.0 for value in values], due, count)
-    return disparity(values, [None if score is None else score.uncertainty for score in row])
+        return of_frequencies([value or 0.0 for value in _values(row)], due, count)
+    return disparity(_values(row), _errors(row))
 
 
 def _protocol(reference: Reference, real: Images, unseen: int, asked: bool) -> dict[str, Any]:
@@ -363,118 +356,3 @@ def _protocol(reference: Reference, real: Images, unseen: int, asked: bool) -> d
         "near_copies": f"nearest training image within percentile {memorisation.NEAR_PERCENTILE:g} of unseen real ones",
         "verdict": f"Fisher's exact test at {LEVEL}",
     }
-
-
-# --- the picture
-
-
-def draw(
-    images: Images,
-    name: str,
-    made: Features,
-    reference: Reference,
-    spaces: Mapping[str, Nearness],
-    thresholds: Mapping[str, float],
-    generated: bool,
-) -> bytes:
-    """The picture of the worst cases (PNG): per class the least convincing images, and those nearest to training ones.
-
-    Images are shown as the judge sees them. Of more than MOST_CLASSES classes, those with the least sure images.
-    """
-    from modiste.plotting import figures  # here, so that no other evaluation loads matplotlib
-
-    sections = [_least_convincing(images, made, reference)]
-    if reference.memory is not None:
-        rows = [
-            row
-            for space, near in spaces.items()
-            for row in _pairs(space, near, images, reference.memory, reference.judge, thresholds[space])
-        ]
-        heading = (
-            "Images nearest to a training image, each beside it (framed: as near as one in a hundred unseen real ones)"
-        )
-        sections.append(figures.TileRows(heading, (), rows))
-    title = f"Audit of {name}: the worst cases"
-    content = figures.encode(figures.tile_rows(title, sections), "png", marked=False)
-    if generated:  # beside real ones
-        content = metadata.stamp(content, {"Title": title}, metadata.COMPOSITE_TYPE)
-    return content
-
-
-def _least_convincing(images: Images, made: Features, reference: Reference) -> figures.TileRows:
-    """Per class the images the judge is least sure of, those farthest from real ones, and real ones to compare with."""
-    from modiste.plotting import figures
-
-    names, real_labels = reference.images.class_names, reference.images.labels
-    real = reference.features[reference.judge.name].vectors
-    assert made.logits is not None and real_labels is not None
-    predicted, sure = verdicts(made), _softmax(made.logits)
-    groups = predicted if images.labels is None else images.labels
-    pixels = features.fit_pixels(images.pixels, reference.judge.shape)
-    shown = features.fit_pixels(reference.images.pixels, reference.judge.shape)
-    rows: list[tuple[float, str, list[list[figures.Tile]]]] = []
-    for label, class_name in enumerate(names):
-        members, theirs = np.flatnonzero(groups == label), np.flatnonzero(real_labels == label)
-        chance = sure[members, label]
-        unsure = np.argsort(chance, kind="stable")[:EACH]
-        away = nearest(made.vectors[members], real[theirs]).distances[:, 0] if len(members) and len(theirs) else chance
-        far = np.argsort(-away, kind="stable")[:EACH]
-
-        def tile(k: int, number: str, label: int = label) -> figures.Tile:
-            return figures.Tile(pixels[k], f"{names[predicted[k]]}\n{number}", marked=bool(predicted[k] != label))
-
-        tiles = [
-            [tile(members[k], f"{chance[k]:.1%}") for k in unsure],
-            [tile(members[k], f"{away[k]:.1f}") for k in far],
-            [figures.Tile(shown[k], "real") for k in theirs[:REAL]],
-        ]
-        rows.append((float(chance[unsure].mean()) if len(unsure) else 0.0, class_name, tiles))
-    if len(rows) > MOST_CLASSES:
-        rows = sorted(rows, key=lambda row: row[0])[:MOST_CLASSES]
-    asked = images.labels is not None
-    group = "asked for (framed: the judge sees another class)" if asked else "that the judge sees"
-    return figures.TileRows(
-        f"Least convincing images of each class {group}",
-        (
-            "The judge is least sure: what it sees, and its probability of the class",
-            "Farthest from real images of the class: what the judge sees, and the distance",
-            "To compare with: the first real images",
-        ),
-        [(class_name, tiles) for _, class_name, tiles in rows],
-    )
-
-
-def _softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    powers = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
-
-
-def _pairs(
-    space: str, near: Nearness, images: Images, memory: Memory, judge: Extractor, threshold: float
-) -> list[tuple[str, list[list[figures.Tile]]]]:
-    """Two rows of pairs: generated images and their nearest training images, and the same of unseen real images."""
-    from modiste.plotting import figures
-
-    distances, indices = near.generated.distances[:, 0], near.generated.indices[:, 0]
-    closest = np.argsort(distances, kind="stable")[:PAIRS]
-    kinds = (
-        ("generated", images, closest, distances, indices[closest]),
-        ("unseen real", memory.unseen, near.closest_unseen, near.unseen_distances, near.their_nearest),
-    )
-    rows = []
-    for word, from_set, chosen, far, theirs in kinds:
-        left = features.fit_pixels(from_set.pixels[chosen], judge.shape)
-        right = features.fit_pixels(memory.train.pixels[theirs], judge.shape)
-        pairs = [
-            [
-                figures.Tile(one, f"{word}\n{far[k]:.3g}", marked=bool(far[k] <= threshold)),
-                figures.Tile(other, f"training\n{_class_name(memory.train, row)}"),
-            ]
-            for one, other, k, row in zip(left, right, chosen, theirs, strict=True)
-        ]
-        rows.append((f"{word},\ndistance in\n{SPACES[space]}", pairs))
-    return rows
-
-
-def _class_name(images: Images, row: int) -> str:
-    return "" if images.labels is None else images.class_names[images.labels[row]]

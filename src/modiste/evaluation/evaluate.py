@@ -120,10 +120,13 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, say: Say) -> Rec
     )
     drawn = b""
     if options.audit:
+        from modiste.evaluation import audit_picture  # no other evaluation needs matplotlib
+
+        audited = audits.audit(images, against, held, new_to_judge, records.picture_name(place.stem), say)
+        record = replace(record, audit=audited.numbers)
+        say("audit: picture of the worst cases")
         generated = source.facts["kind"] not in ("npz", "folder") or metadata.says_synthetic(readers.expanded(what))
-        picture = records.picture_name(place.stem)
-        audited, drawn = audits.audit(images, source.name, against, held, new_to_judge, picture, generated, say)
-        record = replace(record, audit=audited)
+        drawn = audit_picture.draw(images, source.name, against, audited, generated)
     record = Record.from_json(paths.without_paths(record.to_json(), (what, dataset.name)))
     records.write_with_picture(place, record, drawn)
     return replace(record, written=str(place))

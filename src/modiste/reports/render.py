@@ -29,7 +29,7 @@ def to_html(report: Report) -> str:
     """The whole page; pictures are inside as data, charts as vectors."""
     import jinja2
 
-    loader = jinja2.PackageLoader("modiste", "report")
+    loader = jinja2.PackageLoader("modiste", "reports")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.get_template("page.html")
     return template.render(
