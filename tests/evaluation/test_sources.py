@@ -15,8 +15,9 @@ from modiste.data.images import Images, content_digest
 from modiste.data.subsets import drawn_subset
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
+from modiste.evaluation.class_matching import match_labels
 from modiste.evaluation.options import EvaluateOptions
-from modiste.evaluation.sources import match_labels, open_source
+from modiste.evaluation.sources import open_source
 from modiste.networks.build import Shape, build_generator
 from modiste.sampling import generators, writers
 

@@ -16,7 +16,7 @@ from modiste.data import readers
 from modiste.data.classes import normalised_name
 from modiste.data.images import Images, content_digest
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import alarms, extra_scores, records, references, sources
+from modiste.evaluation import alarms, class_matching, extra_scores, records, references, sources
 from modiste.evaluation import audit as audits
 from modiste.evaluation.options import Checkpoint, EvaluateOptions, Split
 from modiste.evaluation.records import Protocol, Record, ReferenceFacts, ScoreEntry
@@ -136,7 +136,7 @@ def _labelled_alike(source: Source, real: Images) -> tuple[Images, list[str]]:
     """The images with labels in the reference's numbering, or without them and a sentence why."""
     if source.images.labels is None or real.labels is None:
         return replace(source.images, labels=None, class_names=()), []
-    matched, warnings = sources.match_labels(source.images, real.class_names)
+    matched, warnings = class_matching.match_labels(source.images, real.class_names)
     return matched, list(warnings)
 
 
@@ -243,7 +243,7 @@ def _protocol(source: Source, against: Reference, images: Images, held: Images) 
     return Protocol(
         reference=ReferenceFacts(real.name, against.part, len(real), content_digest(real), list(real.class_names)),
         generated=len(images),
-        classes=sources.shares(images.labels, images.class_names, real),
+        classes=class_matching.shares(images.labels, images.class_names, real),
         real=held.name,
         real_count=len(held),
         real_digest=content_digest(held),

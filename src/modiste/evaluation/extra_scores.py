@@ -15,7 +15,7 @@ from modiste.data.images import Images, content_digest, to_unit
 from modiste.data.sets import Part, has_test, open_data
 from modiste.data.subsets import drawn_subset, first_images
 from modiste.errors import ModisteError
-from modiste.evaluation import records, sources
+from modiste.evaluation import class_matching, records
 from modiste.evaluation.options import EvaluateOptions, Split
 from modiste.evaluation.records import ScoreEntry
 from modiste.evaluation.references import OpenPart
@@ -54,7 +54,7 @@ def discriminator(
     real = open_data(recipe.data.model_copy(update={"name": dataset.name}), part=reference)
     real = first_images(real, DISCRIMINATOR_IMAGES)
     if conditional:
-        real, _ = sources.match_labels(real, generated.class_names)
+        real, _ = class_matching.match_labels(real, generated.class_names)
     if (conditional and real.labels is None) or real.pixels.shape[1:] != generated.pixels.shape[1:]:
         raise ModisteError(f"the run's discriminator knows images of other classes, colours or sizes than {real.name}")
     _, channels, size, _ = generated.pixels.shape
@@ -95,7 +95,7 @@ def classifier(source: Source, images: Images, dataset: Data, say: Say, open_par
     if source.more is not None:
         say(f"sampling {len(real):,} images to learn from")
         more = source.more(range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real)))
-        generated, _ = sources.match_labels(more, real.class_names)
+        generated, _ = class_matching.match_labels(more, real.class_names)
     fitted = features.fit_pixels(generated.pixels, Shape(*real.pixels.shape[1:3]))
     real = first_images(real, len(generated))
     chosen = drawn_subset(len(generated), generated.labels, len(real), seed=0)

@@ -18,8 +18,8 @@ from typing import Any
 from modiste import environment, files, runs
 from modiste.data import readers
 from modiste.errors import ModisteError, UsageError
+from modiste.evaluation.class_matching import IN_EQUAL_SHARES
 from modiste.evaluation.options import EvaluateOptions, Split
-from modiste.evaluation.sources import IN_EQUAL_SHARES
 from modiste.metrics import metric_names
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import Better, MetricName

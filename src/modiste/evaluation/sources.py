@@ -7,12 +7,11 @@ had lost something (compression, brightness, range).
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,19 +19,18 @@ from numpy.typing import NDArray
 
 from modiste import config, runs
 from modiste.data import folders, idx, image_files, notes, npz, readers
-from modiste.data.classes import class_counts, is_balanced, is_skewed, label_of, labelled, normalised_name
+from modiste.data.classes import is_balanced, label_of, labelled
 from modiste.data.images import Images, Pixels, Split, content_digest, to_pixels
 from modiste.data.sets import list_warnings
 from modiste.data.subsets import drawn_subset
 from modiste.errors import ModisteError, UsageError
+from modiste.evaluation.class_matching import AS_IN_REFERENCE, IN_EQUAL_SHARES, counts_of
 from modiste.evaluation.options import EvaluateOptions
 from modiste.sampling import generators, onnx_models
 
 KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
 IMAGE_KEYS = (*npz.STANDARD_NAMES["images"]["train"], *npz.STANDARD_NAMES["images"]["test"], "arr_0")
 CHECKPOINT_FILES = (".safetensors", ".pt")
-IN_EQUAL_SHARES, AS_IN_REFERENCE = "in equal shares", "as often as in the reference"
-"""How often images of each class are asked for."""
 RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
 
 
@@ -42,7 +40,7 @@ class Source:
 
     name: str
     images: Images
-    """Labelled where the generator was asked for classes or the files have labels; see `match_labels`."""
+    """Labelled where the generator was asked for classes or the files have labels; see `class_matching`."""
     facts: dict[str, Any]
     """JSON values; only what applies."""
     warnings: tuple[str, ...] = ()
@@ -53,34 +51,38 @@ class Source:
     """Images of other seeds, sampled as these were, where they come from a run."""
 
 
-class Origin(NamedTuple):
-    """What is known of a source before its images are made or read."""
+@dataclass(frozen=True)
+class Origin:
+    """What WHAT is, before its images are made or read."""
 
+    kind: Literal["run", "checkpoint", "npz", "folder", "onnx"]
+    path: Path
     name: str
-    run: runs.Run | None
-    data: dict[str, Any] | None
+    run: runs.Run | None = None
+    data: dict[str, Any] | None = None
     """What an ONNX model learned from, by its own account: keys of the recipe's section."""
 
 
 def origin(what: str | Path) -> Origin:
-    """The run that WHAT is or lies in, or the data that it names; `open_source` refuses what cannot be evaluated."""
+    """The kind of WHAT, and the run that it is or lies in; UsageError where it cannot be evaluated."""
     path = readers.expanded(what)
     if run := runs.find_run(path):
-        return Origin(run.path.absolute().name, run, None)
+        return Origin("run", path, run.path.absolute().name, run)
     if not path.exists():
         raise UsageError(f"{path} does not exist; give {KINDS}")
-    if path.is_file() and path.suffix in CHECKPOINT_FILES and runs.exists(_folder_of(path)):
-        run = runs.Run(_folder_of(path))
-        return Origin(run.path.name, run, None)
-    if path.is_file() and path.suffix == ".onnx":
-        return Origin(path.stem, None, onnx_models.load(path).data)
-    return Origin(path.stem if path.is_file() else path.absolute().name, None, None)
-
-
-def _folder_of(checkpoint: Path) -> Path:
-    """The run folder that a checkpoint should lie in."""
-    folder = checkpoint.absolute().parent
-    return folder.parent if checkpoint.suffix == ".pt" else folder
+    if path.is_dir():
+        return Origin("folder", path, path.absolute().name)
+    if npz.is_npz(path):
+        return Origin("npz", path, path.stem)
+    if path.suffix == ".onnx":
+        return Origin("onnx", path, path.stem, data=onnx_models.load(path).data)
+    if path.suffix not in CHECKPOINT_FILES:
+        raise UsageError(f"{path} is not a kind of file that can be evaluated; give {KINDS}")
+    folder = path.absolute().parent
+    folder = folder.parent if path.suffix == ".pt" else folder
+    if not runs.exists(folder):
+        raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
+    return Origin("checkpoint", path, folder.name, runs.Run(folder))
 
 
 def open_source(what: str | Path, options: EvaluateOptions, *, like: Images | None = None) -> Source:
@@ -91,111 +93,26 @@ def open_source(what: str | Path, options: EvaluateOptions, *, like: Images | No
     where that has none. From a file or folder with more than `count` images so many are drawn without replacement, the
     same share of each class where there are labels; `seed` chooses which. One with fewer is used whole, with a warning.
     """
-    path, count, seed = readers.expanded(what), options.count, options.seed
+    count, seed = options.count, options.seed
     if count < 1 or seed < 0:
         raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
-    run = runs.find_run(path)
-    if run is None and not path.exists():
-        raise UsageError(f"{path} does not exist; give {KINDS}")
-    of_run = run is not None or path.suffix in CHECKPOINT_FILES
-    if (options.truncation is not None or options.batch_norm != "running") and not of_run:
+    found = origin(what)
+    path = found.path
+    if (options.truncation is not None or options.batch_norm != "running") and found.run is None:
         raise UsageError(
             f"truncation and batch-norm statistics are a run's to choose, and {path} is none; leave them out"
         )
-    if run:
-        return _from_run(run, options.checkpoint, "run", path, options, like)
-    if options.checkpoint != "last":
+    if options.checkpoint != "last" and found.kind != "run":
         raise UsageError(f"checkpoint {options.checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
-    if path.is_dir():
-        return _from_folder(path, count, seed)
-    if npz.is_npz(path):
-        return _from_npz(path, count, seed)
-    if path.suffix == ".onnx":
+    if found.run:
+        return _from_run(found, found.run, options, like)
+    if found.kind == "onnx":
         return _from_onnx(path, _seeds(options), like)
-    if path.suffix in CHECKPOINT_FILES:
-        folder = _folder_of(path)
-        if not runs.exists(folder):
-            raise UsageError(f"{path} is not inside a run folder, which says how to build its network; give {KINDS}")
-        inside = str(path.absolute().relative_to(folder))
-        return _from_run(runs.Run(folder), inside, "checkpoint", path, options, like)
-    raise UsageError(f"{path} is not a kind of file that can be evaluated; give {KINDS}")
+    return _from_npz(path, count, seed) if found.kind == "npz" else _from_folder(path, count, seed)
 
 
 def _seeds(options: EvaluateOptions) -> range:
     return range(options.seed * options.count, (options.seed + 1) * options.count)
-
-
-def match_labels(images: Images, class_names: tuple[str, ...]) -> tuple[Images, tuple[str, ...]]:
-    """The images with their labels in the numbering of these classes, and a warning where that can be doubted.
-
-    Classes are matched by the same names, else by names of which case, spaces and punctuation do not count, else by
-    number if they are called 0 to K-1.
-    """
-    if images.labels is None or images.class_names == class_names:
-        return images, ()
-    used = sorted(set(images.labels.tolist()))
-    names = {k: images.class_names[k] for k in used}
-    by_name, by_number = _numbers(names, class_names)
-    numbers, said = by_name or by_number, tuple[str, ...]()
-    if by_name and by_number not in ({}, by_name):
-        said = (f"the labels of {images.name} are taken for names of classes and not for their numbers from 0: its "
-                f"{names[used[0]]!r} for the {class_names[by_name[used[0]]]!r} of the reference",)  # fmt: skip
-    if not numbers:
-        known = set(map(_plain, class_names))
-        stranger = next((name for name in names.values() if _plain(name) not in known), names[used[0]])
-        there = f"the reference's are {', '.join(class_names)}" if class_names else "the reference has none"
-        text = f"the labels of {images.name} are left out: its class {stranger!r} fits none, {there}"
-        return replace(images, labels=None, class_names=()), (text,)
-    table = np.zeros(len(images.class_names), np.int64)
-    table[used] = [numbers[k] for k in used]
-    return replace(images, labels=table[images.labels], class_names=class_names), said
-
-
-def _by_name(names: Mapping[int, str], class_names: Sequence[str]) -> dict[int, int]:
-    """The one class of the reference that each name is, or else is like; empty where a name has none or shares it."""
-    found = {}
-    for k, name in names.items():
-        same, like = (
-            [number for number, one in enumerate(class_names) if spelled(one) == spelled(name)]
-            for spelled in (normalised_name, _plain)
-        )
-        if len(fitting := same or like) != 1:
-            return {}
-        found[k] = fitting[0]
-    return found if len(set(found.values())) == len(found) else {}
-
-
-def _numbers(names: Mapping[int, str], class_names: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:
-    """The numbers among these classes that classes with names of their own have, by name and by number."""
-    decimal = all(name.isdecimal() and int(name) < len(class_names) for name in names.values())
-    return _by_name(names, class_names), {k: int(name) for k, name in names.items()} if decimal else {}
-
-
-def counts_of(class_names: tuple[str, ...], like: Images | None) -> tuple[int, ...] | None:
-    """How often each of a generator's classes comes among these images; None where it says nothing of all of them."""
-    if like is None or like.labels is None or not class_names:
-        return None
-    there = class_counts(like.labels, len(like.class_names))
-    if class_names == like.class_names:
-        return there
-    by_name, by_number = _numbers(dict(enumerate(class_names)), like.class_names)
-    numbers = by_name or by_number
-    if not numbers or len(set(numbers.values())) < len(numbers):
-        return None
-    counts = tuple(there[numbers[k]] for k in range(len(class_names)))
-    return counts if any(counts) else None
-
-
-def shares(labels: NDArray[np.int64] | None, class_names: tuple[str, ...], like: Images) -> str:
-    """How often each class is asked for, in words: equally, as often as in `like`, or else the shares themselves."""
-    if like.labels is None:
-        return IN_EQUAL_SHARES
-    wanted = class_counts(like.labels, len(like.class_names))
-    if labels is not None and is_skewed(labels, wanted):
-        found = class_counts(labels, len(class_names))
-        listed = [f"{name} {count / len(labels):.1%}" for name, count in zip(class_names, found, strict=True) if count]
-        return ", ".join(listed)
-    return IN_EQUAL_SHARES if is_balanced(wanted) else AS_IN_REFERENCE
 
 
 def unevenness(source: Source, classes: str, real: Images) -> list[str]:
@@ -236,17 +153,13 @@ def _kind(pixels: Pixels) -> str:
     return f"{'colour' if pixels.shape[1] == 3 else 'grey'} {pixels.shape[3]} x {pixels.shape[2]}"
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", normalised_name(name).casefold()) or name
-
-
 # generators
 
 
 def _loaded(
     run: runs.Run, checkpoint: str, batch_norm: generators.Statistics, file: Path
 ) -> tuple[generators.TrainedGenerator, str]:
-    """The generator of this file and the hash of the same content, also while a training writes it anew."""
+    """The generator of this file and the hash of the same content, also while a training replaces the file."""
     before, now = "", "?"
     while before != now:
         before = _hash(file)
@@ -256,14 +169,18 @@ def _loaded(
 
 
 def _hash(file: Path) -> str:
-    """Of its content; empty where there is no such file, which `sample.load` says in a sentence."""
+    """Of its content; empty where there is no such file, for which `generators.load` raises an error."""
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
-def _from_run(
-    run: runs.Run, checkpoint: str, kind: str, path: Path, options: EvaluateOptions, like: Images | None
-) -> Source:
-    file = run.path / generators.CHECKPOINTS.get(checkpoint, checkpoint)
+def _from_run(found: Origin, run: runs.Run, options: EvaluateOptions, like: Images | None) -> Source:
+    path = found.path
+    if found.kind == "run":
+        checkpoint: str = options.checkpoint
+        file = run.path / generators.CHECKPOINTS[checkpoint]
+    else:
+        file = path.absolute()
+        checkpoint = str(file.relative_to(run.path))
     generator, content_hash = _loaded(run, checkpoint, options.batch_norm, file)
     recipe, manifest, warnings = run.read_recipe(), run.read_manifest(), []
     facts: dict[str, Any] = {
@@ -281,7 +198,7 @@ def _from_run(
         facts["images_shown"] = shown
     facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
     facts["data"] = {"name": manifest.data.name, "digest": manifest.data.digest}
-    if kind == "run" and manifest.status != "finished":
+    if found.kind == "run" and manifest.status != "finished":
         warnings.append(f"the training of {path} is not finished (status {manifest.status}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip
     if run.shipped and path.exists():
@@ -296,7 +213,7 @@ def _from_run(
     images = make(_seeds(options))
     facts |= _noise(_seeds(options), images, counts)
     facts |= {} if options.truncation is None else {"truncation": options.truncation}
-    return replace(_source(kind, path, run.path.absolute().name, images, facts, warnings), run=run, more=make)
+    return replace(_source(found.kind, path, found.name, images, facts, warnings), run=run, more=make)
 
 
 def images_shown(run: runs.Run, file: Path) -> int | None:

@@ -6,9 +6,10 @@ baseline).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache as cache_once
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,23 +93,16 @@ def make_reference(
 
 
 def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
-    """Training images with the distances that every candidate's are compared with."""
+    """Training and unseen images with the distances that those of measured images are compared with."""
     train_features = features.extract(judge, train, cached=True)
     unseen_features = features.extract(judge, unseen, cached=True)
-    key = {"train": content_digest(train), "size": judge.shape.size}
-
-    def train_to_train() -> NDArray[np.float64]:
-        vectors = train_features.vectors
-        return nearest(vectors, vectors, exclude_self=True).distances[:, 0]
-
-    return Memory(
-        train,
-        train_features,
-        unseen,
-        unseen_features,
-        unseen_to_train(train, unseen, judge.shape),
-        cache.cached_array({**key, "judge": judge.fingerprint}, train_to_train),
+    vectors = train_features.vectors
+    train_distances = cache.cached_array(
+        {"train": content_digest(train), "size": judge.shape.size, "judge": judge.fingerprint},
+        lambda: nearest(vectors, vectors, exclude_self=True).distances[:, 0],
     )
+    unseen_distances = unseen_to_train(train, unseen, judge.shape)
+    return Memory(train, train_features, unseen, unseen_features, unseen_distances, train_distances)
 
 
 def unseen_to_train(train: Images, unseen: Images, shape: Shape) -> NDArray[np.float64]:
@@ -156,9 +150,9 @@ def measure(candidate: Images, reference: Reference, *, only: str = "", say: Say
 
 
 def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | None:
-    """The labels of images that are in equal shares of the classes, or in the reference's, to the image; else None.
+    """The labels of images whose classes come equally often, or as often as in the reference, to the image; else None.
 
-    Chance does not bring such shares about, so the images were made or chosen class by class (`standard_errors`).
+    Such shares do not come about by chance: the images were made or chosen class by class (`standard_errors`).
     """
     labels, classes = candidate.labels, len(reference.images.class_names)
     if labels is None or reference.images.labels is None or not classes:
@@ -172,45 +166,39 @@ def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | Non
 
 
 def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
-    """The two distributions of the judge's features against each other."""
+    """The distributions of the judge's features against each other."""
     judge, seed, strata = reference.judge.name, reference.seed, by_quota(candidate, reference)
     real, made, logits = reference.features[judge].vectors, seen[judge].vectors, seen[judge].logits
-    count, part = reference.count, reference.part
-    yield MetricName("frechet", judge, count, part), lambda: functional.frechet_score(real, made, strata=strata)
-    yield (
-        MetricName("frechet_infinite", judge, part=part),
-        lambda: functional.frechet_infinite(functional.moments(real), made, seed=seed),
-    )
-    yield (
-        MetricName("kernel", judge, count, part),
-        lambda: functional.kernel_distance(real, made, seed=seed, strata=strata),
-    )
+    name = partial(MetricName, extractor=judge, count=reference.count, part=reference.part)
+    yield name("frechet"), lambda: functional.frechet_score(real, made, strata=strata)
+    infinite = name("frechet_infinite", count=None)
+    yield infinite, lambda: functional.frechet_infinite(functional.moments(real), made, seed=seed)
+    yield name("kernel"), lambda: functional.kernel_distance(real, made, seed=seed, strata=strata)
     if logits is not None:
-        yield MetricName("inception_style", judge, count), lambda: functional.inception_style(logits)
-    manifold = functools.cache(lambda: functional.manifold_scores(real, made, strata=strata))
+        yield name("inception_style", part=""), lambda: functional.inception_style(logits)
+    manifold = cache_once(lambda: functional.manifold_scores(real, made, strata=strata))
     for key, neighbours in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
-        name = MetricName(f"{key}_k{neighbours}", judge, count, part)
-        yield name, functools.partial(lambda key: manifold()[key], key)
-    yield MetricName("two_sample_1nn", judge, part=part), lambda: functional.two_sample_1nn(real, made, seed=seed)
+        yield name(f"{key}_k{neighbours}"), partial(lambda key: manifold()[key], key)
+    yield name("two_sample_1nn", count=None), lambda: functional.two_sample_1nn(real, made, seed=seed)
 
 
 def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
     """Scores of classes by the judge's verdicts; images without labels count as what the judge sees in them."""
-    judge = reference.judge.name
+    judge, classes = reference.judge.name, reference.classes
     real, made = reference.features[judge].vectors, seen[judge]
     real_labels, asked = reference.images.labels, candidate.labels
     if made.logits is None or real_labels is None:
         return
     predicted = made.logits.argmax(1)
     labels = predicted if asked is None else asked
-    classes, count = reference.classes, reference.count
+    name = partial(MetricName, extractor=judge, count=reference.count)
     yield (
-        MetricName("class_frechet", judge, count, reference.part),
+        name("class_frechet", part=reference.part),
         lambda: functional.class_frechet(real, real_labels, made.vectors, labels, classes=classes),
     )
     if asked is not None:
-        yield MetricName("label_agreement", judge, count), lambda: functional.label_agreement(predicted, asked, classes)
-    yield MetricName("class_balance_tv", judge, count), lambda: _balance(predicted, candidate, reference, real_labels)
+        yield name("label_agreement"), lambda: functional.label_agreement(predicted, asked, classes)
+    yield name("class_balance_tv"), lambda: _balance(predicted, candidate, reference, real_labels)
 
 
 def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Reference, labels: NDArray[np.int64]) -> Score:
@@ -225,22 +213,15 @@ def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Referen
 
 def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
     """The Fréchet distance in the features of every other extractor; Inception's other scores too."""
-    count, part, seed = reference.count, reference.part, reference.seed
-    strata = by_quota(candidate, reference)
+    seed, strata = reference.seed, by_quota(candidate, reference)
     for extractor in reference.extractors[1:]:
-        name = extractor.name
-        real, made, logits = reference.features[name].vectors, seen[name].vectors, seen[name].logits
-        yield (
-            MetricName("frechet", name, count, part),
-            functools.partial(functional.frechet_score, real, made, strata=strata),
-        )
+        real, made = reference.features[extractor.name].vectors, seen[extractor.name]
+        name = partial(MetricName, extractor=extractor.name, count=reference.count, part=reference.part)
+        yield name("frechet"), partial(functional.frechet_score, real, made.vectors, strata=strata)
         if extractor.is_inception:
-            yield (
-                MetricName("kernel", name, count, part),
-                functools.partial(functional.kernel_distance, real, made, seed=seed, strata=strata),
-            )
-            if logits is not None:
-                yield MetricName("inception_style", name, count), functools.partial(functional.inception_style, logits)
+            yield name("kernel"), partial(functional.kernel_distance, real, made.vectors, seed=seed, strata=strata)
+            if made.logits is not None:
+                yield name("inception_style", part=""), partial(functional.inception_style, made.logits)
 
 
 def memorisation_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
@@ -248,27 +229,21 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
     memory, judge = reference.memory, reference.judge
     if memory is None:
         return
-    made, count = seen[judge.name].vectors, reference.count
+    made, unseen_distances = seen[judge.name].vectors, memory.unseen_pixel_distances
     learned, unseen = memory.train_features.vectors, memory.unseen_features.vectors
-    pixels = functools.cache(
-        lambda: nearest(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0]
+    pixels = cache_once(lambda: nearest(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0])
+    name = partial(MetricName, count=reference.count)
+    yield (
+        name("nearest_ratio_pixels"),
+        lambda: memorisation.nearest_ratio(pixels(), unseen_distances, seed=reference.seed),
     )
     yield (
-        MetricName("nearest_ratio_pixels", count=count),
-        lambda: memorisation.nearest_ratio(pixels(), memory.unseen_pixel_distances, seed=reference.seed),
-    )
-    yield (
-        MetricName("authenticity", judge.name, count),
+        name("authenticity", judge.name),
         lambda: memorisation.authenticity(nearest(made, learned), memory.train_feature_distances),
     )
-    yield (
-        MetricName("data_copying", judge.name, count),
-        lambda: memorisation.data_copying(made, unseen, learned, seed=reference.seed),
-    )
-    yield (
-        MetricName("near_duplicates_pixels", count=count),
-        lambda: memorisation.duplicates(pixels(), memory.unseen_pixel_distances),
-    )
+    copying = name("data_copying", judge.name)
+    yield copying, lambda: memorisation.data_copying(made, unseen, learned, seed=reference.seed)
+    yield name("near_duplicates_pixels"), lambda: memorisation.duplicates(pixels(), unseen_distances)
 
 
 GROUPS: dict[str, Group] = {
@@ -283,7 +258,7 @@ GROUPS: dict[str, Group] = {
 def trivial(kind: str, count: int, like: Images, mean_of: Images, seed: int) -> Images:
     """Images of a generator that learned nothing: `noise`, uniform in every pixel, or always the mean training image.
 
-    Where the real images have labels, these come as often as there.
+    Labels come as often as those of the real images, where these have any.
     """
     shape = (count, *like.pixels.shape[1:])
     if kind == "noise":

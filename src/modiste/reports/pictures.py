@@ -16,7 +16,7 @@ from modiste.config import Data
 from modiste.data.images import Images, content_digest
 from modiste.data.sets import Part, has_test, open_data
 from modiste.errors import ModisteError
-from modiste.evaluation import sources
+from modiste.evaluation import class_matching
 from modiste.metrics import features, suite
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.nearest_neighbours import nearest
@@ -75,7 +75,7 @@ def first_of_each(images: Images, count: int) -> NDArray[np.int64]:
 def examine(run: Run, eyes: ReportFeatures) -> RunFeatures:
     """The run's first images as the judge sees them."""
     generator = generators.load(run)
-    counts = sources.counts_of(generator.class_names, eyes.real)
+    counts = class_matching.counts_of(generator.class_names, eyes.real)
     images = generator.sample_set(seeds=range(EXAMINED), class_counts=counts)
     return RunFeatures(images, features.extract(eyes.judge, images, cached=True))
 
