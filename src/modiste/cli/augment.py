@@ -1,12 +1,11 @@
-"""Verbs that use synthetic images: augment."""
+"""The command that uses synthetic images: augment."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer import Argument, Option
@@ -16,7 +15,9 @@ from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
+    from modiste.experiments.augmentation.arms import Filter
     from modiste.experiments.augmentation.augment import Experiment
+    from modiste.experiments.augmentation.plan import Plan
 
 app = typer.Typer()
 
@@ -50,10 +51,10 @@ def augment(
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
-    jobs: Annotated[int, Option(min=1, help="Pieces (a budget and a seed) at a time; they share the processor. "
+    jobs: Annotated[int, Option(min=1, help="Measurements (a budget and a seed) at a time; they share the processor. "
                              "With several processes each, no more than there are cores for.")] = 1,
     ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
-    only: Annotated[str | None, Option(help="Measure this piece of an experiment's folder, as its workers do: "
+    only: Annotated[str | None, Option(help="Only measure this one in an experiment's folder, as its workers do: "
                                        "300-seed0.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan; train nothing.")] = False,
     as_json: JsonFlag = False,
@@ -67,43 +68,41 @@ def augment(
     Example: modiste augment fashion-mnist --budgets 100,300 --seeds 5 --length 5min --jobs 2
     """
     from modiste import config, progress
-    from modiste.experiments import study_config
+    from modiste.experiments import studies, study_config
     from modiste.experiments.augmentation import augment as augmentation
-    from modiste.experiments.augmentation import experiment
-    from modiste.experiments.augmentation.augment import measure_piece
+    from modiste.experiments.augmentation import experiment, plan
 
     if only is not None:
-        with progress.live_log(only, every_line=True) as say:
-            measure_piece(Path(what), only, say)
+        with progress.live_log(only, every_line=True) as log:
+            augmentation.measure_arms(Path(what), only, log)
         return
     numbers = study_config.parse_seeds(seeds) if seeds is not None else None
-    asked: dict[str, Any] = {
-        "budgets": experiment.parse_budgets(budgets) if budgets is not None else None,
-        "seeds": tuple(range(numbers)) if isinstance(numbers, int) else numbers,
-        "rare": _words(rare),
-        "recipe": recipe,
-        "length": length,
-        "overrides": config.assignments(settings or []) or None,
-        "ratio": _shares(ratio),
-        "filter": _words(filter_),
-        "keep": keep,
-        "count": count,
-        "steps": steps,
-        "flip": flip,
-        "resize": resize,
-        "fit": fit,
-        "background": background,
-    }
-    if dry_run:
-        from modiste import progress
-        from modiste.experiments import studies
-
-        found = experiment.resolve_experiment(what, out, jobs=jobs, **asked)
-        if ray in (None, "local"):
-            studies.at_a_time(jobs, experiment.processes_of(found[0].run, found[1]), progress.console())
-        _print_plan(*found, as_json)
+    options = plan.AugmentOptions(
+        budgets=experiment.parse_budgets(budgets) if budgets is not None else None,
+        seeds=tuple(range(numbers)) if isinstance(numbers, int) else numbers,
+        ratio=_shares(ratio),
+        filter=cast("tuple[Filter, ...] | None", _words(filter_)),  # checked with all settings
+        keep=keep,
+        count=count,
+        steps=steps,
+        flip=flip,
+        rare=_words(rare),
+        recipe=recipe,
+        length=length,
+        overrides=config.assignments(settings or []),
+        resize=resize,
+        fit=fit,
+        background=background,
+        jobs=jobs,
+        ray=ray,
+    )
+    if not dry_run:
+        _print_experiment(augmentation.run_experiment(what, out, options), as_json)
         return
-    _print_experiment(augmentation.augment(what, out, jobs=jobs, ray=ray, **asked), as_json)
+    planned = plan.resolve(what, out, options)
+    if ray in (None, "local"):
+        studies.at_a_time(jobs, planned.processes, progress.console())
+    _print_plan(planned, as_json)
 
 
 def _words(text: str | None) -> tuple[str, ...] | None:
@@ -117,47 +116,47 @@ def _shares(text: str | None) -> tuple[float, ...] | None:
         raise UsageError(f"--ratio {text!r} are no numbers; write shares as 0.25,0.5") from None
 
 
-def _print_plan(settings: Any, recipe: Any, path: Path, parts: Any, as_json: bool) -> None:
+def _print_plan(planned: Plan, as_json: bool) -> None:
     from modiste import config, progress
     from modiste.experiments.augmentation import arms, experiment
 
-    found = experiment.chosen(settings, recipe, path, parts)
+    settings = planned.settings
     names = [arm.name for arm in experiment.all_arms(settings)]
     rows: list[dict[str, Any]] = []
-    for piece in experiment.pieces(settings, path):
-        images = found[piece.name][0]
-        length = config.resolve(recipe, len(images)).train
-        steps = settings.steps or arms.default_steps(len(images))
+    for name, subset in planned.subsets.items():
+        count = len(subset.images)
+        length = config.resolve(planned.recipe, count).train
+        steps = settings.steps or arms.default_steps(count)
         rows.append({
-            "piece": piece.name,
-            "labels": len(images),
+            "piece": name,
+            "labels": count,
             "generator_images": 0 if settings.run else length.images,
             "generator_seconds_at_most": length.budget_seconds,
-            "synthetic": experiment.synthetic_count(settings, images),
+            "synthetic": experiment.synthetic_count(settings, subset.images),
             "steps": steps,
             "classifier_images": steps * arms.BATCH * len(names),
         })  # fmt: skip
     if as_json:
-        print(json.dumps({"out": str(path), "arms": names, "pieces": rows}, indent=2))
+        print(json.dumps({"out": str(planned.path), "arms": names, "pieces": rows}, indent=2))
         return
-    heads = ["piece", "labels", "generator shown", "synthetic images", "steps per arm", "classifiers shown"]
+    heads = ["measurement", "labels", "generator shown", "synthetic images", "steps per arm", "classifiers shown"]
     keys = ("synthetic", "steps", "classifier_images")
     print_table(heads, [[row["piece"], f"{row['labels']:,}", _shown(row), *(f"{row[key]:,}" for key in keys)]
                         for row in rows])  # fmt: skip
-    shown = sum(row["classifier_images"] for row in rows)
-    print(f"\n{len(rows)} pieces into {path}; arms: {'; '.join(names)}")
+    print(f"\n{len(rows)} measurements into {planned.path}; arms: {'; '.join(names)}")
     if settings.rare:
-        print(f"classes of which a tenth is kept: {', '.join(parts.images.class_names[k] for k in settings.rare)}")
+        class_names = planned.parts.images.class_names
+        print(f"classes of which a tenth is kept: {', '.join(class_names[k] for k in settings.rare)}")
     if settings.run is None:
         seconds = [row["generator_seconds_at_most"] for row in rows]
         known = None not in seconds
         print(f"training the generators takes at most {progress.duration(sum(seconds))} one after the other" if known
               else "--length 5min bounds the time that each generator trains")  # fmt: skip
-    print(f"the classifiers see {shown:,} images")
+    print(f"the classifiers see {sum(row['classifier_images'] for row in rows):,} images")
 
 
 def _shown(row: dict[str, Any]) -> str:
-    """What one generator's training is to show, in words."""
+    """The images that one generator's training shows, in words."""
     from modiste import progress
 
     images, seconds = row["generator_images"], row["generator_seconds_at_most"]
@@ -166,30 +165,31 @@ def _shown(row: dict[str, Any]) -> str:
     return f"{images:,} images" + ("" if seconds is None else f", at most {progress.duration(seconds)}")
 
 
-def _print_experiment(found: Experiment, as_json: bool) -> None:
+def _print_experiment(experiment: Experiment, as_json: bool) -> None:
     from modiste.experiments.augmentation import analysis
 
-    rows = found.rows
-    scores = ["accuracy", "rare"] if analysis.has_rare(rows) else ["accuracy"]
-    compared = {score: analysis.compared(rows, score) for score in scores}
-    said = analysis.answer(rows, compared[scores[-1]], found.path)
+    rows = experiment.read_rows()
+    gains = {score: analysis.compared(rows, score) for score in analysis.scores_of(rows)}
+    deciding = list(gains)[-1]
+    sentences = analysis.answer(rows, gains[deciding], experiment.path)
     if as_json:
-        tests = [{"score": score, **dataclasses.asdict(gain)} for score in scores for gain in compared[score]]
-        print(json.dumps({"experiment": str(found.path), "finished": found.finished, "answer": said, "gains": tests,
-                          "rows": rows}, indent=2))  # fmt: skip
+        tests = [{"score": score, **gain.to_json()} for score, of_score in gains.items() for gain in of_score]
+        print(json.dumps({"experiment": str(experiment.path), "finished": experiment.is_finished(),
+                          "answer": sentences, "gains": tests, "rows": [row.to_json() for row in rows]},
+                         indent=2))  # fmt: skip
         return
-    for budget in dict.fromkeys(row["budget"] for row in rows):
-        print(f"{analysis.spread(rows, budget, 'images')} labels:")
-        for score in scores:
-            print_table(*analysis.table(rows, compared[score], budget, score))
+    for budget in analysis.budgets_of(rows):
+        print(f"{analysis.count_range(rows, budget, 'images')} labels:")
+        for score, of_score in gains.items():
+            print_table(*analysis.table(rows, of_score, budget, score))
         print("per class, in points against real + classical:")
         print_table(*analysis.per_class(rows, budget))
         print()
-    for gain in analysis.varied(rows, scores[-1]):
-        print(f"{gain.budget} labels: {gain.arm} {gain.verdict} (against {gain.against})")
-    for sentence in said:
+    for gain in analysis.compared_variants(rows, deciding):
+        print(f"{gain.budget} labels: {gain.arm.name} {gain.verdict} (against {gain.against.name})")
+    for sentence in sentences:
         print(sentence)
     if rows:
-        print(f"wrote {found.path / 'report.md'}, with accuracy.png and records.csv beside it")
-    if not found.finished:
-        print(f"not finished; go on with:  modiste augment {shlex.quote(str(found.path))}")
+        print(f"wrote {experiment.path / 'report.md'}, with accuracy.png and records.csv beside it")
+    if not experiment.is_finished():
+        print(f"not finished; go on with:  modiste augment {shlex.quote(str(experiment.path))}")

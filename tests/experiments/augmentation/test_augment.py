@@ -23,8 +23,10 @@ from modiste.data.images import Images, content_digest
 from modiste.data.sets import Part
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import runner, studies
-from modiste.experiments.augmentation import arms, experiment, subsets
-from modiste.experiments.augmentation.augment import Experiment, augment, measure_piece
+from modiste.experiments.augmentation import arms, experiment, plan, subsets
+from modiste.experiments.augmentation.arms import ArmRow
+from modiste.experiments.augmentation.augment import Experiment, augment, measure_arms
+from modiste.experiments.augmentation.plan import AugmentOptions
 from modiste.experiments.runner import Job
 from modiste.provenance import metadata
 from modiste.sampling import generators, writers
@@ -40,24 +42,24 @@ class Killed(BaseException):
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Pieces are carried out in this process, which saves the time to start others; their commands, in order."""
-    said: list[str] = []
+    """Jobs run in this process, which saves the time to start others; their commands, in order."""
+    commands: list[str] = []
 
-    def carry_out(errand: Job) -> str:
+    def run_job(job: Job) -> str:
         try:
-            for command in errand.commands:
-                said.append(" ".join(command))
+            for command in job.commands:
+                commands.append(" ".join(command))
                 cli.app(list(command), standalone_mode=False)
         except ModisteError as error:
             return str(error)
         return ""
 
-    def locally(errands: Sequence[Job], *_: Any) -> Iterator[tuple[int, str]]:
-        for k, errand in enumerate(errands):
-            yield k, carry_out(errand)
+    def locally(jobs: Sequence[Job], *_: Any) -> Iterator[tuple[int, str]]:
+        for k, job in enumerate(jobs):
+            yield k, run_job(job)
 
     monkeypatch.setattr(runner, "locally", locally)
-    return said
+    return commands
 
 
 @pytest.fixture
@@ -69,22 +71,22 @@ def recipe(tiny: Recipe, tmp_path: Path) -> Path:
 
 
 def experiment_of(closet: Path, recipe: Path, out: Path, **changes: Any) -> Experiment:
-    asked = {"budgets": (40, 80), "seeds": (0, 1), "steps": 4, "count": 50, **changes}
-    return augment(closet, out, recipe=recipe, console=QUIET, **asked)
+    options = {"budgets": (40, 80), "seeds": (0, 1), "steps": 4, "count": 50, **changes}
+    return augment(closet, out, recipe=recipe, console=QUIET, **options)
 
 
 def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
     closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = experiment_of(closet, recipe, tmp_path / "whole")
-    assert whole.finished
-    assert [(row["budget"], row["seed"], row["arm"]) for row in whole.rows] == [
+    assert whole.is_finished()
+    assert [(row.budget, row.seed, row.arm.name) for row in whole.read_rows()] == [
         (budget, seed, arm) for seed in (0, 1) for budget in ("40", "80") for arm in ARMS
     ]
-    for row in whole.rows:
-        assert row["steps"] == 4 and row["tested"] == 200 and row["images"] == int(row["budget"])
-        assert row["real"] == (0 if row["arm"] == arms.ALONE else row["images"])
-        assert row["synthetic"] == (0 if row["arm"] in (arms.REAL, arms.CLASSICAL) else 50)
+    for row in whole.read_rows():
+        assert row.steps == 4 and row.tested == 200 and row.images == int(row.budget)
+        assert row.real == (0 if row.arm.name == arms.ALONE else row.images)
+        assert row.synthetic == (0 if row.arm.name in (arms.REAL, arms.CLASSICAL) else 50)
     folder = tmp_path / "whole" / "40-seed1"
     subset = data_sets.open_data(Data(name=str(folder / "subset.npz")))
     indices = json.loads((folder / "subset.json").read_text())["indices"]
@@ -99,33 +101,33 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
     assert metadata.says_synthetic(folder / "synthetic.npz") and not metadata.says_synthetic(folder / "subset.npz")
     for name in ("report.md", "accuracy.png", "accuracy.svg", "records.csv", "records.jsonl"):
         assert (tmp_path / "whole" / name).stat().st_size > 200
-    assert whole.answer
+    assert whole.read_answer()
 
     calls = []
-    real_outcome = arms.outcome
+    measure_arm = arms.measure_arm
 
-    def outcome(*words: Any, **keys: Any) -> dict[str, Any]:
+    def measure_seven(*arguments: Any) -> ArmRow:
         if len(calls) == 7:
             raise Killed
         calls.append(1)
-        return real_outcome(*words, **keys)
+        return measure_arm(*arguments)
 
-    monkeypatch.setattr(arms, "outcome", outcome)
+    monkeypatch.setattr(arms, "measure_arm", measure_seven)
     with pytest.raises(Killed):
         experiment_of(closet, recipe, tmp_path / "cut")
     cut = Experiment(tmp_path / "cut")
-    assert len(cut.rows) == 7 and not cut.finished
+    assert len(cut.read_rows()) == 7 and not cut.is_finished()
     set_before = (tmp_path / "cut/80-seed0/synthetic.npz").stat().st_mtime_ns
     (tmp_path / "cut/80-seed1/subset.json").unlink()  # as if it had been killed between the two files of a subset
-    monkeypatch.setattr(arms, "outcome", real_outcome)
+    monkeypatch.setattr(arms, "measure_arm", measure_arm)
     here.clear()
     again = augment(tmp_path / "cut", console=QUIET)
     assert [line.split()[0] for line in here] == ["augment", "train", "augment", "train", "augment"]
     assert (tmp_path / "cut/80-seed0/synthetic.npz").stat().st_mtime_ns == set_before
-    assert again.rows == whole.rows
+    assert again.read_rows() == whole.read_rows()
 
     here.clear()
-    assert experiment_of(closet, recipe, tmp_path / "cut").rows == whole.rows
+    assert experiment_of(closet, recipe, tmp_path / "cut").read_rows() == whole.read_rows()
     assert here == []
     with pytest.raises(UsageError, match="holds another experiment \\(steps: 4 -> 5"):
         experiment_of(closet, recipe, tmp_path / "cut", steps=5)
@@ -138,17 +140,17 @@ def test_an_experiment_goes_on_where_it_was_stopped_and_repeats_itself(
 def test_rare_classes_variants_and_a_small_budget(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
     """Ten labels are fewer than the recipe's batch of 18 in 3 parts, and every filter has a set of its own."""
     found = experiment_of(closet, recipe, tmp_path / "rare", budgets=("all",), seeds=(0,), rare=["bag", "shirt"])
-    rows = {row["arm"]: row for row in found.rows}
+    rows = {row.arm.name: row for row in found.read_rows()}
     assert list(rows) == [*ARMS[:2], arms.REPEATS, *ARMS[2:]]
-    assert rows[arms.MIXED]["images"] == 27 * 8 + 2 * 2 and rows[arms.MIXED]["synthetic"] == 2 * 25
-    assert rows[arms.REPEATS]["real"] == 270 and rows[arms.ALONE]["synthetic"] == 250
-    expected = np.mean([rows[arms.BOTH]["per_class"][name] for name in ("Shirt", "Bag")])
-    assert rows[arms.BOTH]["rare"] == pytest.approx(expected)
+    assert rows[arms.MIXED].images == 27 * 8 + 2 * 2 and rows[arms.MIXED].synthetic == 2 * 25
+    assert rows[arms.REPEATS].real == 270 and rows[arms.ALONE].synthetic == 250
+    expected = np.mean([rows[arms.BOTH].per_class[name] for name in ("Shirt", "Bag")])
+    assert rows[arms.BOTH].rare == pytest.approx(expected)
 
     changes: dict[str, Any] = {"filter": ["none", "confidence"], "keep": 0.25, "ratio": [0.25, 0.5]}
     changes["overrides"] = {"train.batch_size": 18, "train.accumulate": 3}
     found = experiment_of(closet, recipe, tmp_path / "ten", budgets=(10,), seeds=(0,), **changes)
-    assert len(found.rows) == 2 + 2 * (2 * 2 + 1)
+    assert len(found.read_rows()) == 2 + 2 * (2 * 2 + 1)
     folder = tmp_path / "ten/10-seed0"
     trained = runs.Run(folder / "generator").read_recipe().train
     assert (trained.batch_size, trained.accumulate) == (8, 1)
@@ -163,7 +165,7 @@ def test_a_run_is_used_for_the_images_that_it_was_trained_on_and_for_no_fewer(
     run = trainer.train(tiny, tmp_path / "run", overrides=small, console=QUIET)
     found = augment(run.path, tmp_path / "out", seeds=(0, 1), steps=2, count=20, console=QUIET)
     assert all(line.startswith("augment") for line in here)
-    assert {row["images"] for row in found.rows} == {64}  # the recipe's data.count
+    assert {row.images for row in found.read_rows()} == {64}  # the recipe's data.count
     sets = [(tmp_path / f"out/all-seed{seed}/synthetic.npz").read_bytes() for seed in (0, 1)]
     assert sets[0] != sets[1]
     first = generators.load(run).sample_set(seeds=range(20))
@@ -204,7 +206,7 @@ def test_a_generator_of_other_images_is_refused(closet: Path, recipe: Path, tmp_
         (folder / name).unlink()
     run = runs.Run(folder / "generator")
     runs.update_manifest(run, data=replace(run.read_manifest().data, digest="of more images"))
-    with pytest.raises(ModisteError, match=r"1 of 1 pieces failed, .* would know labels outside the budget"):
+    with pytest.raises(ModisteError, match=r"1 of 1 measurements failed, .* would know labels outside the budget"):
         experiment_of(closet, recipe, tmp_path / "mine", **one)
 
 
@@ -226,9 +228,9 @@ def test_a_full_disk_leaves_no_half_written_set(
         experiment_of(closet, recipe, tmp_path / "full", **one)
     folder = tmp_path / "full/40-seed0"
     assert not list(folder.glob("*synthetic*"))
-    assert [row["arm"] for row in Experiment(tmp_path / "full").rows] == ARMS[:2]
+    assert [row.arm.name for row in Experiment(tmp_path / "full").read_rows()] == ARMS[:2]
     monkeypatch.setattr(os, "fsync", settle)
-    assert augment(tmp_path / "full", console=QUIET).finished
+    assert augment(tmp_path / "full", console=QUIET).is_finished()
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -279,14 +281,14 @@ def test_experiments_of_smaller_shares_are_opened_still(
     experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.5)
     place = tmp_path / "old" / "settings.toml"
     place.write_text(place.read_text(encoding="utf-8").replace("keep = 0.5", "keep = 0.01"), encoding="utf-8")
-    assert augment(tmp_path / "old", console=QUIET).settings.keep == 0.01
-    assert experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.01).settings.keep == 0.01
+    assert augment(tmp_path / "old", console=QUIET).read_settings().keep == 0.01
+    assert experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.01).read_settings().keep == 0.01
     with pytest.raises(UsageError, match=r"holds another experiment \(keep: 0\.01 -> 0\.02"):
         experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.02)
     place.write_text(place.read_text(encoding="utf-8").replace("keep = 0.01", "keep = 1e-9"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"ask for smaller budgets with --budgets, or start another experiment$"):
         augment(tmp_path / "old", console=QUIET)
-    monkeypatch.setattr(experiment, "SEED_STRIDE", 9)
+    monkeypatch.setattr(plan, "SEED_STRIDE", 9)
     with pytest.raises(UsageError, match=r"ask for smaller budgets with --budgets$"):
         experiment_of(closet, recipe, tmp_path / "new", budgets=(80,), rare=["bag"], count=1)
 
@@ -342,12 +344,13 @@ def test_every_process_of_a_generators_training_has_a_core(
     closet: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(runner, "locally", lambda errands, jobs, *_: asked.append(jobs) or iter(()))
-    monkeypatch.setattr(studies, "cores", lambda: 4)
+    monkeypatch.setattr(runner, "locally", lambda work, jobs, *_: asked.append(jobs) or iter(()))
+    for module in (studies, environment):
+        monkeypatch.setattr(module, "cores", lambda: 4)
     for number, together, threads in ((1, 3, 1), (2, 2, 2)):
         changes = {"overrides": {"train.processes": number, "train.device": "cpu"}, "jobs": 3}
         found = experiment_of(closet, recipe, tmp_path / str(number), **changes)
-        assert asked.pop() == together and found.settings.threads == threads
+        assert asked.pop() == together and found.read_settings().threads == threads
 
 
 def test_the_data_are_opened_once(closet: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,22 +375,23 @@ def test_the_data_are_opened_once(closet: Path, tiny: Recipe, tmp_path: Path, mo
 
 def test_what_is_asked_for_twice_is_made_once(closet: Path, recipe: Path, tmp_path: Path) -> None:
     twice = {"seeds": (0, 1, 0), "budgets": (40, 40), "ratio": [0.5, 0.5], "filter": ("none", "none")}
-    settings, _, path, _ = experiment.resolve_experiment(closet, tmp_path / "out", recipe=recipe, **twice)
+    planned = plan.resolve(closet, tmp_path / "out", AugmentOptions(recipe=recipe, **twice))
+    settings = planned.settings
     assert (settings.seeds, settings.budgets, settings.ratio, settings.filter) == ((0, 1), (40,), (0.5,), ("none",))
     assert [arm.name for arm in experiment.all_arms(settings)] == ARMS
-    assert [piece.name for piece in experiment.pieces(settings, path)] == ["40-seed0", "40-seed1"]
+    assert [one.name for one in planned.measurements] == ["40-seed0", "40-seed1"]
 
 
 def test_folds_where_there_are_no_test_images(closet: Path, recipe: Path, tmp_path: Path, here: list[str]) -> None:
     images = data_sets.open_data(Data(name=str(closet)))
     writers.write(images, None, tmp_path / "mine.npz", "npz")
     found = experiment_of(tmp_path / "mine.npz", recipe, tmp_path / "out", budgets=("all",), steps=1)
-    assert {(row["images"], row["tested"]) for row in found.rows} == {(240, 60)}
+    assert {(row.images, row.tested) for row in found.read_rows()} == {(240, 60)}
     settings, _ = experiment.read(tmp_path / "out")
     assert settings.flip and settings.data.split == "train"
-    pieces = experiment.pieces(settings, tmp_path / "out")
-    subsets = [json.loads((piece.folder / "subset.json").read_text())["digest"] for piece in pieces]
-    assert len(set(subsets)) == 2
+    measurements = experiment.measurements(settings, tmp_path / "out")
+    digests = [json.loads((one.folder / "subset.json").read_text())["digest"] for one in measurements]
+    assert len(set(digests)) == 2
 
 
 def test_data_that_changed_are_refused(closet: Path, tiny: Recipe, tmp_path: Path) -> None:
@@ -400,8 +404,7 @@ def test_data_that_changed_are_refused(closet: Path, tiny: Recipe, tmp_path: Pat
 
     def prepare(out: Path, **changes: Any) -> None:
         np.savez(place, **{**arrays, **changes})
-        parts = experiment.opened(settings, out)
-        experiment.prepare(settings, tiny, out, parts, experiment.chosen(settings, tiny, out, parts))
+        plan.write(plan.make_plan(settings, tiny, out, plan.open_images(settings, out)))
 
     for out in (new, old):
         prepare(out)
@@ -412,25 +415,25 @@ def test_data_that_changed_are_refused(closet: Path, tiny: Recipe, tmp_path: Pat
             with pytest.raises(UsageError, match=r"mine\.npz are not those that .* was begun with"):
                 prepare(out, **changes)
             with pytest.raises(UsageError, match="was begun with"):
-                measure_piece(out, "40-seed0")
+                measure_arms(out, "40-seed0")
     prepare(tmp_path / "tested", **tested)
     with pytest.raises(UsageError, match="was begun with"):
         prepare(tmp_path / "tested", **{**tested, "x_test": images.pixels[1:51]})
 
 
 @pytest.mark.slow
-def test_pieces_in_processes_of_their_own(
+def test_measurements_in_processes_of_their_own(
     closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at a time they give what one process gives."""
     one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=environment.cores())
     monkeypatch.undo()
     two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=environment.cores())
-    assert two.rows == one.rows
+    assert two.read_rows() == one.read_rows()
 
 
 @pytest.mark.slow
-def test_pieces_on_ray(
+def test_measurements_on_ray(
     closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a Ray cluster of this machine they give what one process gives."""
@@ -438,4 +441,4 @@ def test_pieces_on_ray(
     one = experiment_of(closet, recipe, tmp_path / "one", budgets=(40,), steps=2, jobs=environment.cores())
     monkeypatch.undo()
     two = experiment_of(closet, recipe, tmp_path / "two", budgets=(40,), steps=2, jobs=environment.cores(), ray="local")
-    assert two.rows == one.rows
+    assert two.read_rows() == one.read_rows()

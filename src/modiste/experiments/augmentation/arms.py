@@ -1,15 +1,15 @@
-"""The arms of an augmentation experiment: one small classifier, trained alike on real, changed and synthetic images.
+"""The arms of an augmentation experiment: one small classifier, trained alike on real, augmented and synthetic images.
 
 All arms of a budget and a seed share the images, the initial weights, the order of the real images and the number of
-gradient steps, so that what differs is the training images. Nothing is selected: the last weights count, in every arm.
+gradient steps, so that only the training images differ. Nothing is selected: the last weights count, in every arm.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from modiste import environment
 from modiste.data.images import Images
 from modiste.data.subsets import batch_indices
 from modiste.experiments.augmentation import subsets
+from modiste.experiments.augmentation.subsets import Budget
 from modiste.metrics import classifier_training
 from modiste.networks.classifier import Classifier
 
@@ -26,9 +27,15 @@ BATCH = 64
 WARM_SHARE = 0.1
 FEWEST_STEPS, MOST_STEPS = 600, 4000
 
-REAL, CLASSICAL, REPEATS = "real only", "real + classical", "real + classical + repeats"
-MIXED, BOTH, ALONE = "real + synthetic", "real + both", "synthetic only"
-WITHOUT_SYNTHETIC = (REAL, CLASSICAL, REPEATS)
+Kind = Literal[
+    "real only", "real + classical", "real + classical + repeats", "real + synthetic", "real + both", "synthetic only"
+]
+REAL: Final = "real only"
+CLASSICAL: Final = "real + classical"
+REPEATS: Final = "real + classical + repeats"
+MIXED: Final = "real + synthetic"
+BOTH: Final = "real + both"
+ALONE: Final = "synthetic only"
 
 Filter = Literal["none", "confidence", "distance"]
 
@@ -37,29 +44,90 @@ Filter = Literal["none", "confidence", "distance"]
 class Arm:
     """What the classifier of an arm is trained on."""
 
-    name: str
-    classical: bool = False
-    """Shifted, partly erased and, where that is valid, mirrored images, synthetic ones too."""
-    repeats: bool = False
-    """Rare classes' images repeated to balance."""
+    kind: Kind
     ratio: float | None = 0.0
-    """The share of synthetic images in what is trained on; None: as many as fill the rare classes to balance."""
+    """The share of synthetic images in each batch; None: as many as fill the rare classes to balance."""
     filter: Filter = "none"
+    variant: str = ""
+    """What tells the arm from others of its kind: `, ratio 0.25, filter none`."""
+
+    @property
+    def name(self) -> str:
+        """The kind and the variant, as in records and tables."""
+        return self.kind + self.variant
+
+    @property
+    def augments(self) -> bool:
+        """Whether images are shifted, partly erased and, where that is valid, mirrored; synthetic ones too."""
+        return self.kind in (CLASSICAL, REPEATS, BOTH)
+
+    @property
+    def uses_synthetic(self) -> bool:
+        """Whether synthetic images are among those it is trained on."""
+        return self.kind in (MIXED, BOTH, ALONE)
 
 
 def arms_for(ratios: Sequence[float], filters: Sequence[Filter], rare: bool) -> list[Arm]:
-    """All arms, the synthetic ones once per ratio and filter; with rare classes they fill these to balance instead."""
-    arms = [Arm(REAL), Arm(CLASSICAL, classical=True)]
-    arms += [Arm(REPEATS, classical=True, repeats=True)] if rare else []
+    """All arms, the synthetic ones once per ratio and filter.
+
+    With rare classes synthetic images fill these to balance, whatever the ratio.
+    """
+    arms = [Arm(REAL), Arm(CLASSICAL)]
+    arms += [Arm(REPEATS)] if rare else []
     shares: Sequence[float | None] = [None] if rare else ratios
     for kind in filters:
         filtered = f", filter {kind}" if len(filters) > 1 else ""
         for ratio in shares:
             mixed = f", ratio {ratio:g}" if ratio is not None and len(shares) > 1 else ""
-            arms.append(Arm(f"{MIXED}{mixed}{filtered}", ratio=ratio, filter=kind))
-            arms.append(Arm(f"{BOTH}{mixed}{filtered}", classical=True, ratio=ratio, filter=kind))
-        arms.append(Arm(f"{ALONE}{filtered}", ratio=1.0, filter=kind))
+            arms += [Arm(MIXED, ratio, kind, mixed + filtered), Arm(BOTH, ratio, kind, mixed + filtered)]
+        arms.append(Arm(ALONE, 1.0, kind, filtered))
     return arms
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all arms of one budget and seed share."""
+
+    budget: Budget
+    seed: int
+    steps: int
+    flip: bool
+    """Whether a mirrored image keeps its label."""
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """The result of one arm at one budget and seed."""
+
+    budget: str
+    seed: int
+    arm: Arm
+    steps: int
+    real: int
+    """Real images that it was trained on, repeated ones counted again."""
+    synthetic: int
+    ratio: float
+    """The share of synthetic images in each batch."""
+    accuracy: float
+    per_class: dict[str, float | None]
+    """Accuracy by class name; None without test images of the class."""
+    confusion: list[list[int]]
+    """Counts of test images; rows are true classes."""
+    images: int
+    """Labelled images of the budget."""
+    tested: int
+    """Test images."""
+    rare: float | None = None
+    """The mean accuracy of the rare classes; None where there are none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain values: a line of records.jsonl."""
+        return {**vars(self), "arm": self.arm.name}
+
+    @staticmethod
+    def from_json(tree: Mapping[str, Any], arms: Mapping[str, Arm]) -> ArmRow:
+        """The row that `to_json` wrote, with its arm by name."""
+        return ArmRow(**{**tree, "arm": arms[tree["arm"]]})
 
 
 def default_steps(images: int) -> int:
@@ -67,16 +135,17 @@ def default_steps(images: int) -> int:
     return min(MOST_STEPS, max(FEWEST_STEPS, round(60 * math.sqrt(images))))
 
 
-def learn(real: Images, synthetic: Images | None, arm: Arm, *, steps: int, seed: int, flip: bool) -> Classifier:
+def learn(real: Images, synthetic: Images | None, arm: Arm, conditions: Conditions) -> Classifier:
     """The classifier of an arm after so many steps on batches of 64, in eval mode.
 
     The learning rate rises to 0.1 over a tenth of the steps and falls to zero along a cosine.
     """
+    steps, seed = conditions.steps, conditions.seed
 
     def tensors() -> Iterator[classifier_training.Batch]:
-        for step, batch in enumerate(batches(real, synthetic, arm, steps=steps, seed=seed)):
-            if arm.classical:
-                yield from classifier_training.augmented_batches(batch, BATCH, seed, step, flip)
+        for step, batch in enumerate(batches(training_set(real, synthetic, arm), steps=steps, seed=seed)):
+            if arm.augments:
+                yield from classifier_training.augmented_batches(batch, BATCH, seed, step, conditions.flip)
             else:
                 assert batch.labels is not None
                 yield torch.from_numpy(batch.pixels), torch.from_numpy(batch.labels)
@@ -95,34 +164,43 @@ def rate_factor(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step + 1 - warm) / (steps - warm))
 
 
-def batches(real: Images, synthetic: Images | None, arm: Arm, *, steps: int, seed: int) -> Iterator[Images]:
-    """Every step's 64 images: the arm's share of synthetic ones, to the image over any number of steps.
+@dataclass(frozen=True)
+class TrainingSet:
+    """The images that an arm is trained on, and the share of synthetic ones in each batch."""
+
+    real: Images
+    synthetic: Images | None
+    ratio: float
+
+
+def training_set(real: Images, synthetic: Images | None, arm: Arm) -> TrainingSet:
+    """The images of an arm: all, those that fill the rare classes to balance, or rare ones repeated to balance."""
+    if arm.kind == REPEATS:
+        real = subsets.balanced(real)
+    if arm.ratio is not None:
+        return TrainingSet(real, synthetic if arm.ratio else None, arm.ratio)
+    assert real.labels is not None and synthetic is not None and synthetic.labels is not None
+    missing = subsets.missing_to_balance(real.labels, len(real.class_names))
+    indices = [np.flatnonzero(synthetic.labels == label)[:count] for label, count in enumerate(missing)]
+    filling = synthetic.select(np.concatenate(indices))
+    return TrainingSet(real, filling, len(filling) / (len(filling) + len(real)))
+
+
+def batches(images: TrainingSet, *, steps: int, seed: int) -> Iterator[Images]:
+    """Every step's 64 images: the share of synthetic ones, to the image over any number of steps.
 
     Both kinds come in endless shuffled orders, that of the real ones alike in all arms.
     """
-    real, synthetic, ratio = materials(real, synthetic, arm)
     for step in range(steps):
-        before, after = (math.floor(k * BATCH * ratio + 1e-6) for k in (step, step + 1))
+        before, after = (math.floor(k * BATCH * images.ratio + 1e-6) for k in (step, step + 1))
         parts = []
         if count := BATCH - (after - before):
-            parts.append(real.select(batch_indices(len(real), seed, step * BATCH - before, count)))
-        if synthetic is not None and after > before:
+            parts.append(images.real.select(batch_indices(len(images.real), seed, step * BATCH - before, count)))
+        if images.synthetic is not None and after > before:
             order = environment.seed_for(seed, "synthetic order")
-            parts.append(synthetic.select(batch_indices(len(synthetic), order, before, after - before)))
+            indices = batch_indices(len(images.synthetic), order, before, after - before)
+            parts.append(images.synthetic.select(indices))
         yield parts[0] if len(parts) == 1 else _joined(*parts)
-
-
-def materials(real: Images, synthetic: Images | None, arm: Arm) -> tuple[Images, Images | None, float]:
-    """Real and synthetic images of an arm, and the share of the latter in its batches."""
-    if arm.repeats:
-        real = subsets.balanced(real)
-    if arm.ratio is not None:
-        return real, synthetic if arm.ratio else None, arm.ratio
-    assert real.labels is not None and synthetic is not None and synthetic.labels is not None
-    missing = subsets.missing_to_balance(real.labels, len(real.class_names))
-    chosen = [np.flatnonzero(synthetic.labels == label)[:count] for label, count in enumerate(missing)]
-    filling = synthetic.select(np.concatenate(chosen))
-    return real, filling, len(filling) / (len(filling) + len(real))
 
 
 def _joined(first: Images, second: Images) -> Images:
@@ -131,39 +209,33 @@ def _joined(first: Images, second: Images) -> Images:
     return replace(first, pixels=pixels, labels=labels)
 
 
-def measure(network: Classifier, test: Images) -> dict[str, Any]:
-    """Accuracy in [0, 1] over all and by class name (None: no test image), and the confusion matrix (rows: true)."""
-    confusion = classifier_training.confusion_matrix(network, test)
-    right, there = confusion.diagonal().tolist(), confusion.sum(1).tolist()
-    return {
-        "accuracy": sum(right) / len(test),
-        "per_class": {name: r / n if n else None for name, r, n in zip(test.class_names, right, there, strict=True)},
-        "confusion": confusion.tolist(),
-    }
-
-
-def outcome(
+def measure_arm(
     real: Images,
     synthetic: Images | None,
     test: Images,
     arm: Arm,
-    *,
-    steps: int,
-    seed: int,
-    flip: bool,
+    conditions: Conditions,
     network: Classifier | None = None,
-) -> dict[str, Any]:
-    """The record of one arm: what it was trained on and how well its classifier (or `network`) does on the test."""
-    network = network or learn(real, synthetic, arm, steps=steps, seed=seed, flip=flip)
-    of_real, of_synthetic, ratio = materials(real, synthetic, arm)
-    return {
-        "arm": arm.name,
-        "steps": steps,
-        "real": len(of_real) if ratio < 1 else 0,
-        "synthetic": len(of_synthetic) if of_synthetic is not None else 0,
-        "ratio": round(ratio, 6),
-        **measure(network, test),
-    }
+) -> ArmRow:
+    """The result of one arm on the test images, by `network` or by a classifier that is trained for it."""
+    network = network or learn(real, synthetic, arm, conditions)
+    images = training_set(real, synthetic, arm)
+    confusion = classifier_training.confusion_matrix(network, test)
+    correct, counts = confusion.diagonal().tolist(), confusion.sum(1).tolist()
+    return ArmRow(
+        budget=str(conditions.budget),
+        seed=conditions.seed,
+        arm=arm,
+        steps=conditions.steps,
+        real=len(images.real) if images.ratio < 1 else 0,
+        synthetic=len(images.synthetic) if images.synthetic is not None else 0,
+        ratio=round(images.ratio, 6),
+        accuracy=sum(correct) / len(test),
+        per_class={name: k / n if n else None for name, k, n in zip(test.class_names, correct, counts, strict=True)},
+        confusion=confusion.tolist(),
+        images=len(real),
+        tested=len(test),
+    )
 
 
 def filtered(synthetic: Images, kind: Filter, keep: float, network: Classifier, real: Images) -> Images:
@@ -175,17 +247,14 @@ def filtered(synthetic: Images, kind: Filter, keep: float, network: Classifier, 
     assert synthetic.labels is not None and real.labels is not None
     labels = torch.from_numpy(synthetic.labels)
     features, logits = map(torch.from_numpy, classifier_training.classify(network, synthetic.pixels))
-    if kind == "confidence":
-        merit = logits.log_softmax(1)[torch.arange(len(labels)), labels]
-    else:
-        merit = torch.zeros(len(labels))
-        known = torch.from_numpy(classifier_training.classify(network, real.pixels)[0])
-        for label in range(len(real.class_names)):
-            mine = labels == label
-            merit[mine] = -torch.cdist(features[mine], known[torch.from_numpy(real.labels == label)]).amin(1)
+    known = torch.from_numpy(classifier_training.classify(network, real.pixels)[0]) if kind == "distance" else None
     kept = []
     for label in range(len(real.class_names)):
-        mine = (labels == label).nonzero()[:, 0]
-        best = merit[mine].argsort(descending=True, stable=True)[: math.ceil(keep * len(mine))]
-        kept.append(mine[best])
+        of_class = (labels == label).nonzero()[:, 0]
+        if known is None:
+            merit = logits[of_class].log_softmax(1)[:, label]
+        else:
+            merit = -torch.cdist(features[of_class], known[torch.from_numpy(real.labels == label)]).amin(1)
+        best = merit.argsort(descending=True, stable=True)[: math.ceil(keep * len(of_class))]
+        kept.append(of_class[best])
     return synthetic.select(torch.cat(kept).sort().values.numpy())

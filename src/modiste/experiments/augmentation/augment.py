@@ -3,74 +3,63 @@
 from __future__ import annotations
 
 import functools
-import json
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
-from modiste import config, environment, files, progress, runs
-from modiste.config import Data, Recipe
+from modiste import config, environment, progress, runs
+from modiste.config import Data
 from modiste.data.images import Images, content_digest
 from modiste.data.sets import list_warnings, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import monitor, runner, studies
-from modiste.experiments.augmentation import analysis, arms, experiment, subsets
-from modiste.experiments.augmentation.arms import Filter
+from modiste.experiments.augmentation import analysis, arms, experiment, plan, report, subsets
+from modiste.experiments.augmentation.arms import ArmRow, Conditions, Filter
 from modiste.experiments.augmentation.experiment import Measurement, Settings
+from modiste.experiments.augmentation.plan import AugmentOptions, Plan
 from modiste.experiments.augmentation.subsets import Budget
 from modiste.experiments.folder import ExperimentFolder
 from modiste.experiments.runner import Job
 from modiste.networks.classifier import Classifier
 from modiste.provenance import metadata
-from modiste.sampling import generators as trained_generators
-from modiste.sampling import writers
+from modiste.sampling import generators, writers
 
-Say = Callable[[str], None]
 GENERATOR_SHARE = 0.5
-"""Of a piece's way: where its generator is trained and the arms are left."""
+"""Of a measurement's progress: its generator is trained, and no arm is measured."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The folder of an experiment, as far as it has come."""
+    """The folder of an experiment, finished or not."""
 
     path: Path
 
-    @property
-    def settings(self) -> Settings:
-        """What was asked."""
+    def read_settings(self) -> Settings:
+        """The settings it was begun with."""
         return experiment.read(self.path)[0]
 
-    @property
-    def rows(self) -> list[analysis.Row]:
-        """One row per budget, seed and arm that is measured."""
-        settings, found = self.settings, []
-        for piece in experiment.pieces(settings, self.path):
-            for one in piece.outcomes:
-                recalls = list(one["per_class"].values())
-                of_rare = [recalls[k] for k in settings.rare if recalls[k] is not None]
-                rare = sum(of_rare) / len(of_rare) if of_rare else None
-                found.append({"budget": str(piece.budget), "seed": piece.seed, **one, "rare": rare})
-        return found
+    def read_rows(self) -> list[ArmRow]:
+        """The results: one per budget, seed and arm that is measured."""
+        settings = self.read_settings()
+        return [row for one in experiment.measurements(settings, self.path) for row in one.read_rows(settings)]
 
-    @property
-    def finished(self) -> bool:
-        """Whether every arm of every piece is measured."""
-        settings = self.settings
-        return all(_finished(piece, settings) for piece in experiment.pieces(settings, self.path))
+    def is_finished(self) -> bool:
+        """Whether every arm of every measurement is measured."""
+        settings = self.read_settings()
+        return all(one.is_finished(settings) for one in experiment.measurements(settings, self.path))
 
-    @property
-    def answer(self) -> list[str]:
-        """Whether synthetic images help: a sentence per budget."""
-        rows = self.rows
+    def read_answer(self) -> list[str]:
+        """Whether synthetic images help: a sentence per budget, and one for all."""
+        rows = self.read_rows()
         return analysis.answer(rows, analysis.decisive(rows), self.path)
 
 
@@ -97,192 +86,196 @@ def augment(
     ray: str | None = None,
     console: Console | None = None,
 ) -> Experiment:
-    """Find out whether a generator's labelled images help a classifier, or go on with an experiment that was stopped.
+    """Measure whether a generator's labelled images help a classifier, or continue an experiment that was stopped.
 
     `what` is a data set (a name, a folder, an .npz file), of which every budget and seed trains a generator of its own
     on the budget's images alone; a run, whose training images are then the only budget; or an experiment's folder.
     The classifier has the same weights to start from, the same steps and the same real images in every arm. `rare`
     keeps a tenth of these classes, and synthetic images fill them to balance. `ratio` and `filter` may have several
-    values, whose effect is measured. `jobs` pieces go on at a time, here or, with `ray`, on a Ray cluster that shares
-    the folder. Finished pieces are reused; the same call gives the same numbers on one machine.
+    values, which are compared. `jobs` measurements run at a time, here or, with `ray`, on a Ray cluster that shares
+    the folder. Finished measurements are reused; the same call gives the same numbers on one machine.
 
-    >>> found = augment("toy", budgets=[100, 300], seeds=range(5), length="60000 images")  # doctest: +SKIP
-    >>> found.answer[-1]  # doctest: +SKIP
+    >>> experiment = augment("toy", budgets=[100, 300], seeds=range(5), length="60000 images")  # doctest: +SKIP
+    >>> experiment.read_answer()[-1]  # doctest: +SKIP
     'no gain over real + classical is shown at any budget; do not use it'
     """
-    console = console or progress.console()
-    if ray:
-        runner.ray_package()
-    settings, generators, path, parts = experiment.resolve_experiment(
-        what, out, budgets=budgets, seeds=seeds, rare=rare, recipe=recipe, length=length, overrides=overrides,
-        ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip, resize=resize,
-        fit=fit, background=background, jobs=jobs,
+    options = AugmentOptions(
+        budgets=budgets, seeds=seeds, ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip,
+        rare=rare, recipe=recipe, length=length, overrides=overrides, resize=resize, fit=fit, background=background,
+        jobs=jobs, ray=ray,
     )  # fmt: skip
-    for note in list_warnings(parts.images):
+    return run_experiment(what, out, options, console)
+
+
+def run_experiment(
+    what: str | Path, out: str | Path | None, options: AugmentOptions, console: Console | None = None
+) -> Experiment:
+    """Carry out what is left of an experiment; `augment` says of what."""
+    console = console or progress.console()
+    if options.ray:
+        runner.ray_package()
+    planned = plan.resolve(what, out, options)
+    path, settings = planned.path, planned.settings
+    for note in list_warnings(planned.parts.images):
         progress.log(console, f"warning: {note}")
-    found = experiment.chosen(settings, generators, path, parts)
-    if ray in (None, "local"):
-        jobs = studies.at_a_time(jobs, experiment.processes_of(settings.run, generators), console)
-    with _locked(path, generators), environment.interruptible() as stopped:
-        made = experiment.prepare(settings, generators, path, parts, found)
-        todo = [piece for piece in made if not _finished(piece, settings)]
-        if reused := len(made) - len(todo):
-            progress.log(console, f"{reused} of {len(made)} pieces are finished already")
-        errands = [_errand(piece, path, settings, generators, len(found[piece.name][0])) for piece in todo]
-        failed = {}
-        with telling(console, path.name, todo, len(experiment.all_arms(settings))) as (glance, say):
-            if ray:
-                results = runner.on_ray(ray, errands, jobs, stopped, glance)
+    jobs = options.jobs
+    if options.ray in (None, "local"):
+        jobs = studies.at_a_time(jobs, planned.processes, console)
+    failed: dict[str, str] = {}
+    with _locked(planned), environment.interruptible() as stopped:
+        plan.write(planned)
+        todo = [one for one in planned.measurements if not one.is_finished(settings)]
+        if reused := len(planned.measurements) - len(todo):
+            progress.log(console, f"{reused} of {len(planned.measurements)} measurements are finished already")
+        work = [_job(planned, one) for one in todo]
+        with progress_reporter(console, path.name, todo, settings) as (poll, report_end):
+            if options.ray:
+                results = runner.on_ray(options.ray, work, jobs, stopped, poll)
             else:
-                results = runner.locally(errands, jobs, stopped, glance)
-            for number, outcome in results:
-                piece = todo[number]
-                if outcome and outcome != runner.INTERRUPTED:
-                    failed[piece.name] = outcome
-                if outcome != runner.INTERRUPTED:
-                    say(f"{piece.name}: {'failed: ' + outcome if outcome else 'done'}")
-        if rows := Experiment(path).rows:
-            analysis.write(path, settings, rows)
+                results = runner.locally(work, jobs, stopped, poll)
+            for number, reason in results:
+                if reason == runner.INTERRUPTED:
+                    continue
+                if reason:
+                    failed[todo[number].name] = reason
+                report_end(todo[number], f"failed: {reason}" if reason else "done")
+        if rows := Experiment(path).read_rows():
+            report.write(path, settings, rows)
     if failed:
         name, reason = next(iter(failed.items()))
         raise ModisteError(
-            f"{len(failed)} of {len(made)} pieces failed, {name} because: {reason}; the others are kept, "
-            f"and `modiste augment {shlex.quote(str(path))}` tries again"
+            f"{len(failed)} of {len(planned.measurements)} measurements failed, {name} because: {reason}; the others "
+            f"are kept, and `modiste augment {shlex.quote(str(path))}` tries again"
         )
     return Experiment(path)
 
 
-def _finished(piece: Measurement, settings: Settings) -> bool:
-    return {one["arm"] for one in piece.outcomes} >= {arm.name for arm in experiment.all_arms(settings)}
+@contextmanager
+def _locked(planned: Plan) -> Iterator[None]:
+    """Hold the experiment's folder, which is new, an experiment's, or holds the recipe of a start that was cut off."""
+    folder = ExperimentFolder(planned.path, "experiment")
+    if not experiment.is_experiment(planned.path):
+        folder.refuse_foreign_files({"recipe.toml": config.to_toml(planned.recipe)})
+    with folder.locked():
+        yield
 
 
-def _errand(piece: Measurement, path: Path, settings: Settings, recipe: Recipe, images: int) -> Job:
-    """What is left to do for a piece, in the commands that a person would type."""
-    train = ["train", str(path / "recipe.toml"), "--data", str(piece.folder / "subset.npz")]
-    train += ["--out", str(piece.generator), "--seed", str(piece.seed)]
-    for key, value in experiment.fitting(recipe, images).items():
+def _job(planned: Plan, measurement: Measurement) -> Job:
+    """The commands that are left to run for a measurement, as a person would type them."""
+    train = ["train", str(planned.path / "recipe.toml"), "--data", str(measurement.folder / "subset.npz")]
+    train += ["--out", str(measurement.generator), "--seed", str(measurement.seed)]
+    for key, value in plan.batch_changes(planned.recipe, len(planned.subsets[measurement.name].images)).items():
         train += ["--set", f"{key}={value}"]
-    measure = ("augment", str(path), "--only", piece.name)
-    trained = runs.exists(piece.generator) and runs.Run(piece.generator).read_manifest().status == "finished"
-    log = ExperimentFolder(path, "experiment").log(piece.name)
-    variables = {"OMP_NUM_THREADS": str(settings.threads)}
-    commands = (measure,) if trained else (tuple(train), measure)
-    cores = max(settings.threads, experiment.processes_of(settings.run, recipe))
-    return Job(piece.generator.absolute(), commands, log.absolute(), Path.cwd(), variables, cores)
+    measure = ("augment", str(planned.path), "--only", measurement.name)
+    generator, threads = measurement.generator, planned.settings.threads
+    trained = runs.exists(generator) and runs.Run(generator).read_manifest().status == "finished"
+    return Job(
+        generator.absolute(),
+        (measure,) if trained else (tuple(train), measure),
+        ExperimentFolder(planned.path, "experiment").log(measurement.name).absolute(),
+        Path.cwd(),
+        {"OMP_NUM_THREADS": str(threads)},
+        max(threads, planned.processes),
+    )
 
 
-def measure_piece(path: Path, name: str, say: Say | None = None) -> None:
-    """Train and measure the classifiers of one piece whose generator is trained, each arm written when it is done."""
+def measure_arms(path: Path, name: str, log: Callable[[str], None] | None = None) -> None:
+    """Train and measure the classifiers of one measurement whose generator is trained; each arm is written at once."""
     settings, _ = experiment.read(path)
-    made = {piece.name: piece for piece in experiment.pieces(settings, path)}
-    if name not in made:
-        raise UsageError(f"{path} has no piece {name!r}; there are {', '.join(made)}")
-    piece = made[name]
-    with filelock.FileLock(piece.folder / ".lock"):  # the process of an experiment that was killed does the same work
-        real, (_, test) = piece.subset, subsets.split(experiment.opened(settings, path), piece.seed)
-        steps, flip = settings.steps or arms.default_steps(len(real)), settings.flip
-        plain = experiment.all_arms(settings)[1]
-        judge_network = functools.cache(
-            lambda: arms.learn(real, None, plain, steps=steps, seed=piece.seed, flip=flip)
-        )  # the arm real + classical is the one that filters: it has seen the budget's images and no others
-        sets = functools.cache(lambda kind: synthetic_set(piece, settings, real, kind, judge_network))
+    by_name = {one.name: one for one in experiment.measurements(settings, path)}
+    if name not in by_name:
+        raise UsageError(f"{path} has no measurement {name!r}; there are {', '.join(by_name)}")
+    measurement = by_name[name]
+    with filelock.FileLock(measurement.folder / ".lock"):  # the process of an experiment that was killed may still work
+        real = measurement.read_subset()
+        _, test = subsets.split(plan.open_images(settings, path), measurement.seed)
+        steps = settings.steps or arms.default_steps(len(real))
+        conditions = Conditions(measurement.budget, measurement.seed, steps, settings.flip)
+        classical = arms.Arm(arms.CLASSICAL)
+        # the classifier of the arm real + classical filters: it has seen the budget's images and no others
+        classical_network = functools.cache(lambda: arms.learn(real, None, classical, conditions))
+        sets = functools.cache(lambda kind: synthetic_set(measurement, settings, real, kind, classical_network))
         for arm in experiment.all_arms(settings):
-            done = piece.outcomes
-            if arm.name in {one["arm"] for one in done}:
+            finished = measurement.read_rows(settings)
+            if arm in {row.arm for row in finished}:
                 continue
-            synthetic = None if arm.ratio == 0 else sets(arm.filter)
-            network = judge_network() if arm == plain else None
+            synthetic = sets(arm.filter) if arm.uses_synthetic else None
+            network = classical_network() if arm == classical else None
             with progress.stage(f"a classifier of {arm.name}, {steps} steps"):
-                one = arms.outcome(real, synthetic, test, arm, steps=steps, seed=piece.seed, flip=flip, network=network)
-            lines = [json.dumps(each) for each in [*done, {**one, "images": len(real), "tested": len(test)}]]
-            files.write_text(piece.folder / "arms.jsonl", "\n".join(lines) + "\n")
-            if say:
-                say(f"{arm.name}: {one['accuracy']:.2%} right after {steps} steps")
+                row = arms.measure_arm(real, synthetic, test, arm, conditions, network)
+            measurement.write_rows([*finished, row])
+            if log:
+                log(f"{arm.name}: {row.accuracy:.2%} right after {steps} steps")
 
 
 def synthetic_set(
-    piece: Measurement, settings: Settings, real: Images, kind: Filter, judge_network: Callable[[], Classifier]
+    measurement: Measurement, settings: Settings, real: Images, kind: Filter, classical: Callable[[], Classifier]
 ) -> Images:
-    """The piece's labelled synthetic images, as many of each class, from its folder or made and written there.
+    """The labelled synthetic images of a measurement, as many of each class, from its folder or made and written there.
 
-    ModisteError unless the generator was trained on exactly the piece's images.
+    ModisteError unless the generator was trained on exactly the measurement's images.
     """
-    place = piece.folder / ("synthetic.npz" if kind == "none" else f"synthetic-{kind}.npz")
+    place = measurement.folder / ("synthetic.npz" if kind == "none" else f"synthetic-{kind}.npz")
     if place.is_file():
         return open_data(Data(name=str(place)))
-    seen = runs.Run(piece.generator).read_manifest().data.digest
-    if seen != content_digest(real):
+    if runs.Run(measurement.generator).read_manifest().data.digest != content_digest(real):
         raise ModisteError(
-            f"{piece.generator} was trained on other images than {piece.folder / 'subset.npz'}, so its set would know "
-            "labels outside the budget; move it away and run the experiment again"
+            f"{measurement.generator} was trained on other images than {measurement.folder / 'subset.npz'}, so its set "
+            "would know labels outside the budget; move it away and run the experiment again"
         )
-    start = piece.seed * experiment.SEED_STRIDE
-    seeds = range(start, start + experiment.made_count(settings, real, kind))
-    images = trained_generators.load(piece.generator).sample_set(seeds=seeds)
+    start = measurement.seed * experiment.SEED_STRIDE
+    seeds = range(start, start + experiment.generated_count(settings, real, kind))
+    images = generators.load(measurement.generator).sample_set(seeds=seeds)
     if kind != "none":
-        images = arms.filtered(images, kind, settings.keep, judge_network(), real)
+        images = arms.filtered(images, kind, settings.keep, classical(), real)
     writers.write(images, None, place, "npz", mark=metadata.stamp)
     return images
 
 
 @contextmanager
-def _locked(path: Path, generators: Recipe) -> Iterator[None]:
-    """Hold the experiment's folder, which is new, an experiment's, or holds the recipe of a start that was cut off."""
-    folder = ExperimentFolder(path, "experiment")
-    if not experiment.is_experiment(path):
-        folder.refuse_foreign_files({"recipe.toml": config.to_toml(generators)})
-    with folder.locked():
-        yield
+def progress_reporter(
+    console: Console, name: str, todo: Sequence[Measurement], settings: Settings
+) -> Iterator[tuple[Callable[[], None], Callable[[Measurement, str], None]]]:
+    """`poll`, which shows how far the experiment is by what its folders hold, and `report_end` of a measurement."""
+    start, last_poll, unfinished = time.monotonic(), -math.inf, list(todo)
+
+    def share() -> float:
+        shares = [_share_done(one, settings) for one in unfinished]
+        return (len(todo) - len(unfinished) + sum(shares)) / max(1, len(todo))
+
+    def state() -> str:
+        return f"{len(todo) - len(unfinished)} of {len(todo)} measurements"
+
+    share_before = share()
+    columns = (TimeRemainingColumn(), TextColumn("left"))
+    with progress.reporter(console, name, *columns, live=bool(todo)) as reporter:
+
+        def poll() -> None:
+            nonlocal last_poll
+            if time.monotonic() - last_poll >= monitor.LOOK_SECONDS:
+                last_poll = time.monotonic()
+                done = share()
+                reporter.update(done, name, lambda: f"{name}: {state()}, {done:.0%}")
+
+        def report_end(measurement: Measurement, text: str) -> None:
+            unfinished.remove(measurement)
+            done, seconds = share(), time.monotonic() - start
+            left = progress.duration((1 - done) * seconds / max(1e-3, done - share_before))
+            reporter.log(f"{measurement.name}: {text}  ({state()}, {left} left)")
+
+        if todo and not reporter.is_live:
+            count = len(experiment.all_arms(settings))
+            reporter.log(f"{name}: {state()}, each with a generator and {count} classifiers")
+        yield poll, report_end
 
 
-@contextmanager
-def telling(
-    console: Console, name: str, todo: Sequence[Measurement], arms_each: int
-) -> Iterator[tuple[Callable[[], None], Say]]:
-    """`glance`, which moves a bar with time left in a terminal, and `say`, for the end of a piece."""
-    start, open_pieces = time.monotonic(), {piece.name: piece for piece in todo}
-
-    def done() -> float:
-        shares = [_share_done(piece, arms_each) for piece in open_pieces.values()]
-        return (len(todo) - len(open_pieces) + sum(shares)) / max(1, len(todo))
-
-    begun = done()
-    with ExitStack() as stack:
-        columns = (BarColumn(), TimeRemainingColumn(), TextColumn("left"))
-        live = console.is_terminal and bool(todo)
-        bar = stack.enter_context(progress.bar(console, *columns)) if live else None
-        task = bar.add_task(name, total=1.0) if bar else None
-        last = [start]
-
-        def glance() -> None:
-            if time.monotonic() - last[0] < (2.0 if bar else monitor.LINE_SECONDS):
-                return
-            last[0] = time.monotonic()
-            if bar and task is not None:
-                bar.update(task, completed=done())
-            else:
-                progress.log(console, f"{name}: {len(todo) - len(open_pieces)} of {len(todo)} pieces, {done():.0%}")
-
-        def say(text: str) -> None:
-            open_pieces.pop(text.partition(":")[0], None)
-            share, seconds = done(), time.monotonic() - start
-            left = progress.duration((1 - share) * seconds / max(1e-3, share - begun))
-            ended = len(todo) - len(open_pieces)
-            progress.log(console, f"{text}  ({ended} of {len(todo)} pieces, {left} left)")
-
-        if todo and not live:
-            pieces = f"{len(todo)} pieces" if len(todo) > 1 else "1 piece"
-            progress.log(console, f"{name}: {pieces} to go, a generator and {arms_each} classifiers each")
-        yield glance, say
-
-
-def _share_done(piece: Measurement, arms_each: int) -> float:
-    """How much of a piece is done, from 0 to 1, by what its folder says."""
+def _share_done(measurement: Measurement, settings: Settings) -> float:
+    """The share of a measurement that is done, from 0 to 1, by what its folder holds."""
     try:
-        run = runs.Run(piece.generator)
-        log = run.read_log() if runs.exists(piece.generator) else []
-        trained = min(1.0, log[-1]["images"] / (run.read_recipe().train.images or 1)) if log else 0.0
-        measured = len(piece.outcomes) / arms_each
+        run = runs.Run(measurement.generator)
+        last = runs.read_last_record(run) if runs.exists(run.path) else None
+        trained = min(1.0, last["images"] / (run.read_recipe().train.images or 1)) if last else 0.0
+        measured = len(measurement.read_rows(settings)) / len(experiment.all_arms(settings))
     except ModisteError:
         return 0.0
     return GENERATOR_SHARE * max(trained, float(measured > 0)) + (1 - GENERATOR_SHARE) * measured
