@@ -350,6 +350,6 @@ def _copy_generator(run: Path, measurement: Measurement, others: Sequence[Measur
 def _refuse_other_settings(plan: Plan) -> None:
     before, recipe_before = experiment.read(plan.path)
     old, new = (one.model_dump(exclude={*CHANGEABLE}) for one in (before, plan.settings))
-    differences = [f"{key}: {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
-    differences += config.differences(recipe_before, plan.recipe)
-    ExperimentFolder(plan.path, "experiment").refuse_other_settings(differences, "seeds and budgets")
+    changes = [config.Change(key, old[key], new[key]) for key in new if old[key] != new[key]]
+    changes += config.differences(recipe_before, plan.recipe)
+    ExperimentFolder(plan.path, "experiment").refuse_other_settings(list(map(str, changes)), "seeds and budgets")
