@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUDGET ?= 4min
 
-.PHONY: demo test test-slow test-gpu check lint bench bench-quality peak sanity compare pretrained setup clean
+.PHONY: demo test test-slow test-gpu check lint docs bench bench-quality peak sanity compare pretrained setup clean
 
 setup: $(READY)
 
@@ -46,10 +46,14 @@ lint: $(READY)
 
 check: lint test
 
+# docs/cli.md and the tables of docs/recipes.md, from the code.
+docs: $(READY)
+	@$(BIN)/python docs/generate.py
+
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py
 
-# How soon the house recipes are as good as `bare-naich` after an hour: 80 minutes.
+# How soon our recipes are as good as `bare-naich` after an hour: 80 minutes.
 bench-quality: $(READY)
 	@$(BIN)/python benchmarks/bench_quality.py
 
@@ -57,7 +61,7 @@ bench-quality: $(READY)
 peak: $(READY)
 	@$(BIN)/python benchmarks/peak.py
 
-# Known damage to real images, through every score: the table and picture of docs/metrics.md.
+# Known damage to real images, through every score: the table and picture of docs/validation.md.
 sanity: $(READY)
 	@$(BIN)/python benchmarks/sanity.py --out docs
 

@@ -160,7 +160,7 @@ def verdicts(table: Sequence[dict[str, Any]]) -> dict[str, bool]:
 
 
 def markdown(table: Sequence[dict[str, Any]]) -> str:
-    """The table for docs/metrics.md."""
+    """The table for docs/validation.md."""
     heads = ["real images with", "strength", "Fréchet", "Fréchet, second judge", "Fréchet, random network"]
     heads += [stem.replace("_", " ") for stem in SHOWN[1:]]
     body = []

@@ -222,8 +222,8 @@ def test_the_command_of_a_study_is_what_one_would_type() -> None:
     assert study_config.study_command(own, Path("mine"))[1] == "mine/study.toml"
 
 
-def test_the_examples_of_the_page_on_comparisons_are_valid(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text(encoding="utf-8")
+def test_the_examples_of_the_page_on_studies_are_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "studies-and-search.md").read_text(encoding="utf-8")
     study, space = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "mine.toml").write_text(study, encoding="utf-8")
     assert [one.name for one in study_config.configurations(study_config.load(tmp_path / "mine.toml"))] == [

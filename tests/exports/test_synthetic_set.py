@@ -33,7 +33,7 @@ from modiste.provenance import c2pa, verify
 from modiste.sampling import generators, writers
 from modiste.training import trainer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data-sets.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "synthetic-sets.md").read_text(encoding="utf-8")
 KINDS = {"npz": "set.npz", "folder": "pictures", "idx": "idx", "parquet": "set.parquet", "huggingface": "hub"}
 
 
@@ -532,7 +532,7 @@ def snippet(word: str) -> str:
         # what Keras and datasets warn of is theirs
         pytest.param("keras.Sequential", "keras", marks=pytest.mark.filterwarnings("ignore")),
         pytest.param("load_dataset", "datasets", marks=pytest.mark.filterwarnings("ignore")),
-        ("sets.write_set", "modiste"),
+        ("synthetic_set.write_set", "modiste"),
     ],
 )
 def test_the_pages_snippets_load_the_sets(
