@@ -221,7 +221,7 @@ def peak_memory(recipe_name: str, data_name: str, folder: Path, quick: bool) -> 
     }
 
 
-def settle_data(wish: str | None, quick: bool) -> str:
+def resolve_data(wish: str | None, quick: bool) -> str:
     """The name of the data set to use: Fashion-MNIST if it can be had, else the drawn toy set."""
     if wish or quick:
         return wish or "toy"
@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     notes = Console(stderr=True)
-    name = settle_data(options.data, options.quick)
+    name = resolve_data(options.data, options.quick)
     changes: dict[str, Any] = {"data.name": name, "train.images": 10**9, "train.epochs": None}
     if options.quick:
         changes |= {"data.count": 256, "train.batch_size": 8}

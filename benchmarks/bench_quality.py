@@ -1,9 +1,9 @@
-"""Time to quality: how long each house recipe trains until it is as good as a published system after an hour.
+"""Time to quality: how long each of our recipes trains until it is as good as a published system after an hour.
 
 Both sides are judged by their own training logs: the Fréchet distance of 2,000 generated images to the held-out ones,
 which every training measures now and then (`evaluate.every_images`), beside the training seconds of that tick.
 
-    python benchmarks/bench_quality.py                      # `make bench-quality`: an hour, and the house recipes' time
+    python benchmarks/bench_quality.py                      # `make bench-quality`: an hour, and our recipes' time
     python benchmarks/bench_quality.py --minutes 1 --out D  # a sketch; finished runs in D are reused
 """
 
@@ -59,7 +59,7 @@ def seconds_to(target: float, points: Sequence[tuple[float, float]]) -> float | 
 def compare(
     published: Sequence[tuple[float, float]], house: Mapping[str, Sequence[tuple[float, float]]]
 ) -> dict[str, Any]:
-    """The published system's last score and time, and for each house recipe the time to that score and its share."""
+    """The published system's last score and time, and for each of our recipes the time to that score and its share."""
     end, target = published[-1]
     rows = {}
     for name, points in house.items():
@@ -89,13 +89,15 @@ def show(result: Mapping[str, Any], console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, and print the table or JSON."""
     parser = argparse.ArgumentParser(
-        description="How soon the house recipes are as good as a published system after an hour."
+        description="How soon our recipes are as good as a published system after an hour."
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="training of the published system (default 60)")
-    parser.add_argument("--house-minutes", type=float, default=10.0, help="training of each house recipe (default 10)")
+    parser.add_argument(
+        "--house-minutes", type=float, default=10.0, help="training of each recipe of ours (default 10)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/quality"), help="folder of the runs")
     parser.add_argument("--set", action="append", default=[], dest="changes", help="section.key=value for every run")
-    parser.add_argument("--recipes", nargs="*", default=list(HOUSE), help="house recipes")
+    parser.add_argument("--recipes", nargs="*", default=list(HOUSE), help="our recipes")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
     published = course(train(PUBLISHED, options.out, options.minutes, 60_000, options.changes).read_log())

@@ -4,8 +4,8 @@
     python benchmarks/uncertainty.py alarms      # alarms on unseen real images that pose as generated ones, 200 draws
     python benchmarks/uncertainty.py copies      # sets with 50, 10 and 2 % copies: which alarm notices which
 
-Fashion-MNIST and the generator that ships. Each part prints its table of docs/validation.md (ten minutes to an hour on one
-core). The features of every image are computed once; the scores are the suite's own, on every set anew.
+Fashion-MNIST and the generator that ships. Each part prints its table of docs/validation.md (ten minutes to an hour on
+one core). The features of every image are computed once; the scores are the suite's own, on every set anew.
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""One standard term for one thing: the old words are gone from source, help texts, recipes and pages.
+
+CONTRIBUTING.md has the list for readers. `text` words are looked for everywhere, in names, docstrings, comments and
+messages alike; `name` words are good English and bad names, so they are looked for in identifiers alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Word:
+    """An old word as a regular expression, what is said instead, and where the old one may stand, with the reason."""
+
+    pattern: str
+    instead: str
+    allowed: Mapping[str, str] = field(default_factory=dict)
+
+
+OLDER_RECORDS = "reads records of older versions"
+
+TEXT = [
+    Word(
+        "floors?|ceilings?",
+        "real baseline, trivial baseline",
+        {"src/modiste/evaluation/records.py": OLDER_RECORDS, "src/modiste/experiments/": "math.floor"},
+    ),
+    Word("games?", "adversarial loss"),
+    Word("errands?", "job"),
+    Word("carry_out|carries out", "run"),
+    Word("glances?", "poll"),
+    Word("gaze|eyes", "report features"),
+    Word("strangers?", "foreign"),
+    Word("verbs?", "command"),
+    Word("house recipes?|house family|house networks|the family", "our recipes, well-known GANs"),
+    Word("rooms", "packages, modules"),
+    Word("team|partners?", "ProcessGroup, worker"),
+    Word("settle[sd]?|settling", "resolve, commit, decide"),
+    Word("is_first", "is_main"),
+]
+NAMES = [
+    Word("told|telling", "logged, messages"),
+    Word("asked", "requested"),
+    Word("mine", "own"),
+    Word("said|saying", "text"),
+    Word("subjects?", "source"),
+]
+PAGES = {"CONTRIBUTING.md": "the list itself", "docs/lab": "dated texts", "docs/studies": "dated reports"}
+"""Where every word may stand."""
+
+FOLDERS = {"src": ("py", "toml", "md", "html"), "benchmarks": ("py",), "docs": ("py", "md")}
+FOUND = [path for folder, endings in FOLDERS.items() for end in endings for path in (ROOT / folder).rglob(f"*.{end}")]
+SOURCES = [*sorted(FOUND), ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "Makefile"]
+
+
+def places(word: Word, files: list[Path]) -> Iterator[tuple[str, str]]:
+    """The files in which the word may not stand, and their text."""
+    for path in files:
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith((*PAGES, *word.allowed)):
+            yield name, path.read_text(encoding="utf-8")
+
+
+def as_words(text: str) -> str:
+    """Text in lower case in which CamelCase is parted, so that names are searched like sentences."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()
+
+
+def identifiers(source: str) -> Iterator[tuple[int, str]]:
+    """The names that a module gives, with their lines."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+
+
+@pytest.mark.parametrize("word", TEXT, ids=lambda word: word.pattern)
+def test_an_old_word_is_nowhere(word: Word) -> None:
+    pattern = re.compile(rf"(?<![a-z])(?:{word.pattern})(?![a-z])")
+    hits = [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in places(word, SOURCES)
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(as_words(line))
+    ]
+    assert not hits, f"say {word.instead}:\n" + "\n".join(hits)
+
+
+@pytest.mark.parametrize("word", NAMES, ids=lambda word: word.pattern)
+def test_an_old_word_is_no_name(word: Word) -> None:
+    pattern = re.compile(rf"(?<![a-z])(?:{word.pattern})(?![a-z])")
+    modules = [path for path in SOURCES if path.suffix == ".py"]
+    hits = [
+        f"{name}:{number}: {identifier}"
+        for name, text in places(word, modules)
+        for number, identifier in identifiers(text)
+        if pattern.search(as_words(identifier))
+    ]
+    assert not hits, f"say {word.instead}:\n" + "\n".join(hits)
+
+
+def test_the_search_sees_names_and_sentences() -> None:
+    assert as_words("SettleAll the_game") == "settle_all the_game"
+    assert {name for _, name in identifiers("def told(mine):\n    asked = 1\n")} == {"told", "mine", "asked"}
