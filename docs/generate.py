@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 import typer
 from typer.testing import CliRunner
 
-from modiste import config
+from modiste import config, schema
 from modiste.cli import app
 
 DOCS = Path(__file__).parent
@@ -89,7 +89,7 @@ def escaped(text: str) -> str:
 
 def recipes_table() -> str:
     """Every recipe in a sentence with its source, then what each is made of."""
-    loaded = [config.load(name) for name in config.shipped()]
+    loaded = [config.load(name) for name in schema.shipped()]
     rows = [f"| `{recipe.name}` | {escaped(recipe.about)} | {escaped(recipe.source)} |" for recipe in loaded]
     parts = CliRunner().invoke(app, ["recipes", "--markdown"]).output.strip()
     return "\n".join(["| recipe | what it is | source |", "|---|---|---|", *rows]) + f"\n\n{parts}"
