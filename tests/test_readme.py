@@ -41,7 +41,7 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, *again, *(["--no-calibration"] if words[1] == "study" else [])]
     if words[1] == "report":  # the studies are not there
         return [*words[:2], "runs/first"]
-    small = {"fashion-mnist": "toy", "1000": "16", "100": "2", "6000": "2"}
+    small = {"fashion-mnist": "closet.npz", "1000": "16", "100": "2", "6000": "2"}
     return [small.get(word, word) for word in words]
 
 
@@ -87,7 +87,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "2_000" in example
     save_closet(tmp_path)
     scope: dict[str, object] = {}
-    exec(example.replace("2_000", "64").replace('"toy"', '"closet.npz"'), scope)
+    exec(example.replace("2_000", "64").replace("count=500", "count=16").replace('"toy"', '"closet.npz"'), scope)
     images = scope["images"]
     assert isinstance(images, np.ndarray) and images.shape == (16, 1, 28, 28) and images.dtype == np.uint8
 
