@@ -15,13 +15,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two threads of a test lea
 import numpy as np
 import pytest
 import torch
-from support import Credentials, make_credentials
+from support import Credentials, JobsHere, make_credentials
 
-from modiste import cli, environment, progress
+from modiste import cli, config, environment, progress
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
 from modiste.data import toy
 from modiste.data.images import content_digest
 from modiste.data.sets import open_data
+from modiste.experiments import runner
 from modiste.metrics import judge
 
 MAY_BE_SKIPPED = (
@@ -159,3 +160,33 @@ def browser() -> Iterator[Any]:
         opened = engine.chromium.launch(executable_path=binary, args=quiet)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def study_file(tiny: Recipe, closet: Path, tmp_path: Path) -> Path:
+    """A study of two learning rates on two seeds, with a recipe file beside it; ten updates a run."""
+    recipe = config.override(tiny, {"data.name": str(closet), "data.resize": None, "train.images": 160})
+    (tmp_path / "tiny.toml").write_text(config.to_toml(recipe), encoding="utf-8")
+    study = tmp_path / "rates.toml"
+    study.write_text(
+        """
+        about = "Does the learning rate matter?"
+        seeds = 2
+        threads = 1
+        evaluate.count = 50
+        grid.train.lr_generator = [1e-4, 2e-3]
+        [[configuration]]
+        name = "tiny"
+        recipe = "tiny.toml"
+        """,
+        encoding="utf-8",
+    )
+    return study
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs are carried out in this process, which saves the time to start others; their names, in order."""
+    jobs = JobsHere()
+    monkeypatch.setattr(runner, "run_locally", jobs.run_locally)
+    return jobs.folders

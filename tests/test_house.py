@@ -123,8 +123,11 @@ def test_public_names() -> None:
         "export",
         "export_pretrained",
         "load",
+        "report",
+        "search",
         "study",
         "train",
+        "train_judge",
     ]
     assert dir(modiste) == public
     for name in modiste.__all__:

@@ -16,22 +16,28 @@ if TYPE_CHECKING:
     from modiste.errors import ModisteError
     from modiste.evaluation.evaluate import evaluate
     from modiste.experiments.augmentation.augment import augment
+    from modiste.experiments.search.search import search
     from modiste.experiments.studies import study
     from modiste.exports.model import export, export_pretrained
+    from modiste.metrics.judge import train as train_judge
+    from modiste.reports.report import write as report
     from modiste.sampling.generators import TrainedGenerator, load
     from modiste.training.trainer import train
 
 _HOMES = {
-    "ModisteError": "modiste.errors",
-    "Recipe": "modiste.config",
-    "TrainedGenerator": "modiste.sampling.generators",
-    "augment": "modiste.experiments.augmentation.augment",
-    "evaluate": "modiste.evaluation.evaluate",
-    "export": "modiste.exports.model",
-    "export_pretrained": "modiste.exports.model",
-    "load": "modiste.sampling.generators",
-    "study": "modiste.experiments.studies",
-    "train": "modiste.training.trainer",
+    "ModisteError": ("modiste.errors", "ModisteError"),
+    "Recipe": ("modiste.config", "Recipe"),
+    "TrainedGenerator": ("modiste.sampling.generators", "TrainedGenerator"),
+    "augment": ("modiste.experiments.augmentation.augment", "augment"),
+    "evaluate": ("modiste.evaluation.evaluate", "evaluate"),
+    "export": ("modiste.exports.model", "export"),
+    "export_pretrained": ("modiste.exports.model", "export_pretrained"),
+    "load": ("modiste.sampling.generators", "load"),
+    "report": ("modiste.reports.report", "write"),
+    "search": ("modiste.experiments.search.search", "search"),
+    "study": ("modiste.experiments.studies", "study"),
+    "train": ("modiste.training.trainer", "train"),
+    "train_judge": ("modiste.metrics.judge", "train"),
 }
 
 __all__ = [
@@ -44,8 +50,11 @@ __all__ = [
     "export",
     "export_pretrained",
     "load",
+    "report",
+    "search",
     "study",
     "train",
+    "train_judge",
 ]
 
 
@@ -53,7 +62,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `import modiste` needs no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'modiste' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

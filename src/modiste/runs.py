@@ -212,6 +212,26 @@ def read_last_record(run: Run) -> dict[str, Any] | None:
     return _record(place, lines[-1].decode()) if lines else None
 
 
+class LogReader:
+    """Reads the records that a training adds to a run's log; starts again when the log was replaced."""
+
+    def __init__(self, run: Run) -> None:
+        self.place = run.path / "log.jsonl"
+        self.inode, self.offset = 0, 0
+
+    def read_new(self) -> list[dict[str, Any]]:
+        """The records since the last call."""
+        if not self.place.is_file():
+            return []
+        with self.place.open("rb") as log:
+            inode = os.fstat(log.fileno()).st_ino
+            self.inode, self.offset = inode, self.offset if inode == self.inode else 0
+            log.seek(self.offset)
+            whole, newline, _ = log.read().rpartition(b"\n")  # a line that is still being written is left for later
+        self.offset += len(whole + newline)
+        return [_record(self.place, line.decode()) for line in whole.split(b"\n") if line]
+
+
 def _record(place: Path, line: str) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(line)

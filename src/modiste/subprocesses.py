@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,11 @@ def command(words: Sequence[str]) -> list[str]:
     Run by its path, `__main__.py` takes this package and leaves PYTHONPATH as it is.
     """
     return [sys.executable, str(MAIN.absolute()), *words]
+
+
+def printable(words: Sequence[str], threads: int | None = None) -> str:
+    """The command line with these arguments of `modiste`, quoted for a shell; `threads` as its environment variable."""
+    return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["modiste", *words])
 
 
 HELD = "MODISTE_LIFELINE"

@@ -38,7 +38,7 @@ from typing import Any
 from modiste import cli
 from modiste.errors import ModisteError
 from modiste.experiments import runner
-from modiste.experiments.runner import Job
+from modiste.experiments.runner import Job, JobResult
 
 TIMES = {"seconds", "images_per_second", "start", "end", "peak_memory_bytes", "command", "git_commit"}
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
@@ -86,15 +86,15 @@ def full(event: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def locally(errands: Sequence[Job], *_: Any) -> Iterator[tuple[int, str]]:
+def run_locally(jobs: Sequence[Job], *_: Any) -> Iterator[tuple[int, JobResult]]:
     """The runs of a study in this process, which has the fault."""
-    for k, errand in enumerate(errands):
+    for position, job in enumerate(jobs):
         try:
-            for command in errand.commands:
+            for command in job.commands:
                 cli.app(list(command), standalone_mode=False)
-            yield k, ""
+            yield position, JobResult("finished")
         except ModisteError as error:
-            yield k, str(error)
+            yield position, JobResult("failed", str(error))
 
 
 @dataclass
@@ -130,7 +130,7 @@ def begin(words: Sequence[str], how: str = "", at: int = 0) -> Child:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8") for number in (1, 2))
     sys.argv = ["modiste", *words]
     if how != "random":
-        runner.locally = locally
+        runner.run_locally = run_locally
     counted = counting(at, {"kill": die, "full": full}.get(how, lambda _: None), on=how == "full")
     code = 70
     try:

@@ -1,16 +1,17 @@
-"""What a study found: by which score, what others say, who learned nothing; facts, and each kind of sentence once."""
+"""The conclusions of a study: facts, and each kind of sentence once."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from modiste.experiments import conclusions, results
 from modiste.experiments.conclusions import Conclusions
-from modiste.experiments.results import Row
+from modiste.experiments.results import StudyRow
 from modiste.metrics.metric_names import MetricName
 
 FRECHET, RANDOM = "frechet_garment_10k_test", "frechet_random_10k_test"
@@ -20,7 +21,7 @@ BASELINES = {FRECHET: (0.04, 112.0), RANDOM: (0.01, 30.0), PRECISION: (0.87, 0.9
 
 def rows(
     study: Mapping[str, Mapping[str, Sequence[float | None]]], images: Mapping[str, int] | None = None
-) -> list[Row]:
+) -> list[StudyRow]:
     """A study's table from score and configuration to the values of seeds 0, 1, ...; None is a failed run."""
     found = []
     for score, table in study.items():
@@ -28,13 +29,15 @@ def rows(
         better = MetricName.parse(score).meaning.better
         for name, values in table.items():
             for seed, value in enumerate(values):
-                row: Row = dict.fromkeys(results.COLUMNS)
-                row |= {"configuration": name, "seed": seed, "images": (images or {}).get(name, 1000)}
-                row |= {"status": "failed", "reason": "no"} if value is None else {
-                    "status": "finished", "score": score, "value": value, "uncertainty": 0.01, "real": real,
-                    "trivial": trivial, "better": better, "protocol_hash": "one",
-                }  # fmt: skip
-                found.append(row)
+                row = StudyRow("some", name, seed, images=(images or {}).get(name, 1000))
+                found.append(
+                    replace(row, status="failed", reason="no")
+                    if value is None
+                    else replace(
+                        row, status="finished", score=score, value=value, uncertainty=0.01, real=real, trivial=trivial,
+                        better=better, protocol_hash="one",
+                    )
+                )  # fmt: skip
     return found
 
 
@@ -46,7 +49,7 @@ GOOD, BAD = (1.0, 1.01, 1.02), (5.0, 5.2, 5.1)
 
 
 def test_a_verdict_names_its_score_extractor_and_count() -> None:
-    found = conclusions.of(rows({FRECHET: {"a": GOOD, "b": BAD}}))
+    found = conclusions.conclude(rows({FRECHET: {"a": GOOD, "b": BAD}}))
     assert (found.score, found.extractor, found.count, found.seeds) == (FRECHET, "garment", 10_000, 3)
     assert told(found) == [("better", "")] and found.verdicts[0].winner == "a"
     said = conclusions.sentences(found)
@@ -64,7 +67,7 @@ def test_other_scores_and_other_extractors_that_say_the_opposite_are_named() -> 
         "recall_k3_garment_10k_test": {"a": (0.5, 0.2, 0.5), "b": (0.4, 0.4, 0.4)},  # neither
         "nearest_ratio_pixels_10k": {"a": (0.9, 0.9, 0.9), "b": (1.0, 1.0, 1.0)},  # about copies, not about quality
     }
-    (pair,) = conclusions.of(rows(study)).pairs
+    (pair,) = conclusions.conclude(rows(study)).pairs
     stances = {one.score: one.stance for one in pair.opinions}
     assert stances == {
         RANDOM: "opposes",
@@ -76,29 +79,29 @@ def test_other_scores_and_other_extractors_that_say_the_opposite_are_named() -> 
     sentence = conclusions.pair_sentence(pair, FRECHET)
     assert sentence.endswith(f"; but {RANDOM} (2.03 against 1.15), {PRECISION} (0.610 against 0.710) say the opposite")
     turned = {score: dict(reversed(table.items())) for score, table in study.items()}
-    (pair,) = conclusions.of(rows(turned)).pairs
+    (pair,) = conclusions.conclude(rows(turned)).pairs
     assert pair.verdict.word == "worse" and [one.score for one in pair.opposed] == [RANDOM, PRECISION]
     del study[RANDOM], study[PRECISION]
-    (pair,) = conclusions.of(rows(study)).pairs
+    (pair,) = conclusions.conclude(rows(study)).pairs
     assert pair.opposed == () and "1 of 2 other scores agree, none says the opposite" in conclusions.pair_sentence(
         pair, "x"
     )
 
 
 def test_two_seeds_never_decide() -> None:
-    found = conclusions.of(rows({FRECHET: {"a": (1.0, 1.0001), "b": (90.0, 90.02), "c": (1.0, 1.5)}}))
+    found = conclusions.conclude(rows({FRECHET: {"a": (1.0, 1.0001), "b": (90.0, 90.02), "c": (1.0, 1.5)}}))
     assert told(found) == [("no verdict possible", "two seeds")] * 3
     assert all(verdict.p_value is None and (verdict.seeds_needed or 100) >= 3 for verdict in found.verdicts)
     assert found.verdicts[0].difference.p_value < 0.001  # type: ignore[operator]
     assert not any("better" in sentence for sentence in conclusions.sentences(found))
-    one = conclusions.of(rows({FRECHET: {"a": (1.0, 1.1, None), "b": (5.0, 5.1, 5.2)}}))  # one of three failed
+    one = conclusions.conclude(rows({FRECHET: {"a": (1.0, 1.1, None), "b": (5.0, 5.1, 5.2)}}))  # one of three failed
     assert told(one) == [("no verdict possible", "two seeds")]
 
 
 def test_runs_that_learned_nothing_are_never_better() -> None:
     """97 is 2 % of the way from 112 to 0.04 by factors, whatever the p value; 5 is 39 %."""
     low, high = (97.0, 97.1, 97.05), (110.0, 110.1, 110.2)
-    found = conclusions.of(rows({FRECHET: {"low": low, "high": high, "good": BAD}}))
+    found = conclusions.conclude(rows({FRECHET: {"low": low, "high": high, "good": BAD}}))
     assert told(found) == [("no verdict possible", "nothing learned"), ("worse", ""), ("worse", "")]
     assert [one.configuration for one in found.unlearned] == ["low", "high"]
     shares = {one.configuration: one.share for one in found.learning}
@@ -111,52 +114,54 @@ def test_runs_that_learned_nothing_are_never_better() -> None:
 def test_learning_nothing_is_seen_by_the_distance_when_another_score_decides() -> None:
     low, high = (97.0, 97.1, 97.05), (110.0, 110.1, 110.2)
     study = rows({FRECHET: {"low": low, "high": high}, COVERAGE: {"low": (0.01, 0.012, 0.011), "high": (0, 0, 0.0001)}})
-    coverage = conclusions.Decision(COVERAGE, results.values(study, COVERAGE), "higher", None, "share")
-    assert told(conclusions.of(study, coverage)) == [("no verdict possible", "nothing learned")]
+    coverage = conclusions.DecidingScore(COVERAGE, results.values(study, COVERAGE), "higher", None, "share")
+    assert told(conclusions.conclude(study, coverage)) == [("no verdict possible", "nothing learned")]
 
 
-def doubts(study: Mapping[str, Mapping[str, Sequence[float | None]]], **shown: int) -> list[str]:
-    return conclusions.doubts(conclusions.of(rows(study, shown)))
+def caveats(study: Mapping[str, Mapping[str, Sequence[float | None]]], **shown: int) -> list[str]:
+    return conclusions.caveats(conclusions.conclude(rows(study, shown)))
 
 
-def test_what_to_doubt() -> None:
-    assert doubts({FRECHET: {"a": GOOD, "b": BAD}}, a=1000, b=1050) == []
-    (unequal,) = doubts({FRECHET: {"a": GOOD, "b": BAD}}, a=1000, b=2000)
+def test_caveats() -> None:
+    assert caveats({FRECHET: {"a": GOOD, "b": BAD}}, a=1000, b=1050) == []
+    (unequal,) = caveats({FRECHET: {"a": GOOD, "b": BAD}}, a=1000, b=2000)
     assert "unequal numbers of images, from 1,000 (a) to 2,000 (b)" in unequal
-    alone, few = doubts({"frechet_random_500_test": {"a": GOOD, "b": BAD}}, a=1, b=1)
+    alone, few = caveats({"frechet_random_500_test": {"a": GOOD, "b": BAD}}, a=1, b=1)
     assert "a network with random weights only" in alone and "few images (500 per run)" in few
-    assert doubts({RANDOM: {"a": GOOD, "b": BAD}, FRECHET: {"a": GOOD, "b": BAD}}) == []
-    (collapsed,) = doubts({FRECHET: {"a": (1.0, 1.1, 111.0), "b": BAD}})
+    assert caveats({RANDOM: {"a": GOOD, "b": BAD}, FRECHET: {"a": GOOD, "b": BAD}}) == []
+    (collapsed,) = caveats({FRECHET: {"a": (1.0, 1.1, 111.0), "b": BAD}})
     assert collapsed == "1 of the 3 runs of a learned nothing"
 
 
 def test_two_groups_are_seen_and_withhold_what_chance_makes() -> None:
     """Half of all runs collapse: all of a and none of b did, and d shows that they might."""
     study = {"a": (1.0, 1.02, 1.01), "b": (30.0, 31.0, 30.5), "c": (2.0, 2.1, 2.0), "d": (1.01, 30.2, 30.9)}
-    first = conclusions.of(rows({FRECHET: study})).verdicts[0]
+    first = conclusions.conclude(rows({FRECHET: study})).verdicts[0]
     assert (first.word, first.leaping) == ("cannot be told apart", ("d",))
     assert first.seeds_needed is not None and first.seeds_needed >= 6
     assert "seeds of d lie as far apart in two groups" in conclusions.verdict_sentence(first)
-    steady = conclusions.of(rows({FRECHET: {**study, "d": (30.9, 30.2, 31.0)}})).verdicts[0]
+    steady = conclusions.conclude(rows({FRECHET: {**study, "d": (30.9, 30.2, 31.0)}})).verdicts[0]
     assert (steady.word, steady.leaping) == ("better", ())
 
 
 def test_what_cannot_be_compared_has_no_verdict() -> None:
-    assert conclusions.of([]).obstacle == "no score" and conclusions.sentences(conclusions.of([])) == []
-    alone = conclusions.of(rows({FRECHET: {"a": GOOD}}))
+    assert conclusions.conclude([]).obstacle == "no score" and conclusions.sentences(conclusions.conclude([])) == []
+    alone = conclusions.conclude(rows({FRECHET: {"a": GOOD}}))
     assert alone.obstacle == "one configuration" and conclusions.sentences(alone) == []
     mixed = rows({FRECHET: {"a": GOOD, "b": BAD}})
-    mixed[0]["protocol_hash"] = "another"
-    found = conclusions.of(mixed)
+    mixed[0] = replace(mixed[0], protocol_hash="another")
+    found = conclusions.conclude(mixed)
     assert found.obstacle == "measured unlike" and found.pairs == () and len(conclusions.sentences(found)) == 1
     assert (
         "no verdict is possible"
-        in conclusions.sentences(conclusions.of(rows({FRECHET: {"a": (1.0,), "b": (5.0,)}})))[0]
+        in conclusions.sentences(conclusions.conclude(rows({FRECHET: {"a": (1.0,), "b": (5.0,)}})))[0]
     )
 
 
 def test_programs_get_the_same_facts() -> None:
-    found = conclusions.of(rows({FRECHET: {"a": GOOD, "b": BAD}, PRECISION: {"a": (0.6, 0.6, 0.61), "b": GOOD[:3]}}))
+    found = conclusions.conclude(
+        rows({FRECHET: {"a": GOOD, "b": BAD}, PRECISION: {"a": (0.6, 0.6, 0.61), "b": GOOD[:3]}})
+    )
     tree: Any = json.loads(json.dumps(conclusions.to_json(found)))
     assert tree["pairs"][0]["verdict"]["word"] == "better" and tree["pairs"][0]["opinions"][0]["stance"] == "opposes"
     assert tree["score"] == FRECHET and tree["sentences"] == conclusions.sentences(found)

@@ -16,12 +16,13 @@ from modiste.config import Recipe
 from modiste.errors import UsageError
 from modiste.experiments import monitor, studies, study_config
 from modiste.experiments.monitor import START_SECONDS, StudyProgress, TimeLeft
-from modiste.experiments.study_config import RunSpec
+from modiste.experiments.plan import RunSpec
+from modiste.experiments.studies import StudyOptions
 from modiste.training import trainer
 
 
 def planned(name: str, recipe: Recipe, folder: Path, gflop: float = 1.0) -> RunSpec:
-    return RunSpec(name, 0, recipe, folder / f"{name}-seed0", (), folder / "metrics.json", gflop)
+    return RunSpec(name, 0, recipe, folder / f"{name}-seed0", "tiny", {}, gflop_per_image=gflop)
 
 
 def test_a_run_s_standing_is_what_its_folder_says(tiny: Recipe, tmp_path: Path) -> None:
@@ -73,12 +74,12 @@ def test_a_forecast_falls_by_what_has_passed(tiny: Recipe, tmp_path: Path, monke
     monkeypatch.setattr(monitor, "study_progress", standing)
     monkeypatch.setattr(monitor.time, "monotonic", lambda: clock)
     told = io.StringIO()
-    with monitor.progress_reporter(Console(file=told), "pair", both, both, 1) as (glance, say):
+    with monitor.progress_reporter(Console(file=told), "pair", both, both, 1) as reporter:
         while clock < 800:
             clock += 1
-            glance()
+            reporter.poll()
             if clock in (400, 800):
-                say(both[clock == 800], "done")
+                reporter.end(both[clock == 800], "done")
     lines = told.getvalue().splitlines()
     assert lines[0] == "pair: 0 of 2 runs, 0%, about 3 min 30 s of training and 2 evaluations left"
     assert [line for line in lines if not line.startswith("pair")] == [
@@ -111,7 +112,7 @@ def test_short_runs_are_judged_by_fewer_images(budget: str | None, count: int, t
     assert asked.evaluate.count == count
     for said in (500, 10_000):
         asked, _ = studies.resolve_study(
-            study_config.Study(recipes=("swift",), budget=budget), tmp_path / "out", count=said
+            study_config.Study(recipes=("swift",), budget=budget), tmp_path / "out", StudyOptions(count=said)
         )
         assert asked.evaluate.count == said
 
@@ -119,11 +120,11 @@ def test_short_runs_are_judged_by_fewer_images(budget: str | None, count: int, t
 def test_a_study_that_was_begun_keeps_its_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also one of a version that judged every budget alike; and a reference that is given says nothing of a count."""
     short: Any = study_config.Study(recipes=("swift",), budget="20s")
-    asked, path = studies.resolve_study(short, tmp_path / "out", reference="heldout", console=progress.console())
+    asked, path = studies.resolve_study(short, tmp_path / "out", StudyOptions(reference="heldout"), progress.console())
     assert (asked.evaluate.count, asked.evaluate.reference) == (2_000, "heldout")
     assert "2,000 generated images" in capsys.readouterr().err
     path.mkdir()
-    tree = '{"hash": "", "threads": 1, "configurations": {}, "evaluate": {"count": 10000}, "runs": []}'
+    tree = '{"study": "", "hash": "", "threads": 1, "configurations": {}, "evaluate": {"count": 10000}, "runs": []}'
     (path / "plan.json").write_text(tree, encoding="utf-8")
     assert studies.resolve_study(short, path, console=progress.console())[0].evaluate.count == 10_000
     assert capsys.readouterr().err == ""

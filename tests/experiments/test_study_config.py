@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from modiste import config, runs, schema
+from modiste import config, runs, schema, subprocesses
 from modiste.errors import UsageError
-from modiste.experiments import studies, study_config
+from modiste.experiments import plan, studies, study_config
 from modiste.experiments.folder import ExperimentFolder
 from modiste.experiments.search import spaces
+from modiste.experiments.studies import StudyOptions
 from modiste.networks.build import Shape, build_discriminator, build_generator
 from modiste.training import losses, setup
 
@@ -43,7 +44,7 @@ def test_recipes_times_grid_times_seeds(tmp_path: Path) -> None:
             """,
         )
     )
-    planned = study_config.expand(study, tmp_path / "out")
+    planned = plan.expand(study, tmp_path / "out")
     assert len(planned) == 2 * 4 * 2
     assert [run.name for run in planned[:2]] == ["swift-z_dim-8-beta1-0.0-seed4", "swift-z_dim-8-beta1-0.5-seed4"]
     assert planned[-1].name == "noronha-z_dim-16-beta1-0.5-seed1"
@@ -92,7 +93,7 @@ def test_values_survive_the_way_through_a_command(value: object) -> None:
 def test_what_a_file_must_not_say(text: str, said: str, tmp_path: Path) -> None:
     path = written(tmp_path, text)
     with pytest.raises(UsageError) as error:
-        study_config.expand(study_config.revise(study_config.load(path), set={"data.name": "toy"}), tmp_path)
+        plan.expand(study_config.revise(study_config.load(path), set={"data.name": "toy"}), tmp_path)
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -107,7 +108,7 @@ def test_what_a_study_sets_itself_the_command_line_cannot_change(tmp_path: Path)
 def test_a_study_has_one_data_set(closet: Path, tmp_path: Path) -> None:
     text = f'recipes = ["swift"]\ngrid."data.name" = ["toy", "{closet}"]'
     with pytest.raises(UsageError, match="judged on different images"):
-        study_config.expand(study_config.load(written(tmp_path, text)), tmp_path)
+        plan.expand(study_config.load(written(tmp_path, text)), tmp_path)
 
 
 def test_data_without_test_images_are_judged_by_held_out_ones(tmp_path: Path) -> None:
@@ -116,11 +117,11 @@ def test_data_without_test_images_are_judged_by_held_out_ones(tmp_path: Path) ->
     sizes = {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4], "train.batch_size": 8}
     own = {"data.name": str(tmp_path / "own.npz"), **sizes}
     path = written(tmp_path, 'recipes = ["swift"]')
-    asked, _ = studies.resolve_study(path, tmp_path / "out", overrides=own)
+    asked, _ = studies.resolve_study(path, tmp_path / "out", StudyOptions(overrides=own))
     with pytest.raises(UsageError, match=r"own\.npz has no test images to judge by; use --reference heldout"):
-        study_config.expand(asked, tmp_path)
-    asked, _ = studies.resolve_study(path, tmp_path / "out", overrides=own, reference="heldout")
-    (first, *_) = study_config.expand(asked, tmp_path)
+        plan.expand(asked, tmp_path)
+    asked, _ = studies.resolve_study(path, tmp_path / "out", StudyOptions(overrides=own, reference="heldout"))
+    (first, *_) = plan.expand(asked, tmp_path)
     assert "heldout" in first.commands[1] and asked.evaluate.count == 10_000
 
 
@@ -204,8 +205,8 @@ def test_what_is_shipped() -> None:
 
 def test_the_command_of_a_study_is_what_one_would_type() -> None:
     def typed(**changes: Any) -> str:
-        return study_config.shown(
-            study_config.study_command(study_config.revise(study_config.load("diaz"), **changes), Path("studies/mine"))
+        return subprocesses.printable(
+            study_config.study_argv(study_config.revise(study_config.load("diaz"), **changes), Path("studies/mine"))
         )
 
     assert typed() == "modiste study diaz --out studies/mine"
@@ -219,7 +220,7 @@ def test_the_command_of_a_study_is_what_one_would_type() -> None:
     assert typed(name="other") == of_file and typed(recipes=("diaz-a",)) == of_file
     assert typed(evaluate={"reference": "heldout"}) == of_file
     own = study_config.build({"name": "small-data", "recipes": ["swift"], "set": {"data.count": 500}}, "mine.toml")
-    assert study_config.study_command(own, Path("mine"))[1] == "mine/study.toml"
+    assert study_config.study_argv(own, Path("mine"))[1] == "mine/study.toml"
 
 
 def test_the_examples_of_the_page_on_studies_are_valid(tmp_path: Path) -> None:
@@ -241,12 +242,16 @@ def test_a_study_tells_what_its_data_are_and_trains_without_classes_where_there_
     sizes = {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4], "train.batch_size": 8}
     own = {"data.name": str(tmp_path / "own.npz"), **sizes}
     path = written(tmp_path, 'recipes = ["swift"]\nevaluate.reference = "heldout"')
-    (run, *_) = study_config.expand(studies.resolve_study(path, tmp_path / "out", overrides=own)[0], tmp_path / "out")
+    (run, *_) = plan.expand(
+        studies.resolve_study(path, tmp_path / "out", StudyOptions(overrides=own))[0], tmp_path / "out"
+    )
     assert run.recipe.network.conditioning == "none"
     assert [type(note).__name__ for note in run.notes] == ["WithoutClasses", "HalfRange"]
-    asked, _ = studies.resolve_study(path, tmp_path / "out", overrides={**own, "network.conditioning": "one-hot"})
+    asked, _ = studies.resolve_study(
+        path, tmp_path / "out", StudyOptions(overrides={**own, "network.conditioning": "one-hot"})
+    )
     with pytest.raises(UsageError, match=r"swift: network.conditioning = 'one-hot' needs labels"):
-        study_config.expand(asked, tmp_path / "out")
+        plan.expand(asked, tmp_path / "out")
 
 
 def test_a_study_from_before_there_was_a_choice_keeps_stretching(tmp_path: Path) -> None:
@@ -256,21 +261,21 @@ def test_a_study_from_before_there_was_a_choice_keeps_stretching(tmp_path: Path)
     own = {"data.name": str(tmp_path / "own.npz"), "data.resize": 8, "train.batch_size": 8}
     own |= {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4]}
     path, out = written(tmp_path, 'recipes = ["swift"]\nseeds = 2\nevaluate.reference = "heldout"'), tmp_path / "out"
-    asked, _ = studies.resolve_study(path, out, overrides=own)
-    first, _ = study_config.expand(asked, out)
+    asked, _ = studies.resolve_study(path, out, StudyOptions(overrides=own))
+    first, _ = plan.expand(asked, out)
     assert first.recipe.data.fit == "crop" and "data.fit" not in " ".join(first.commands[0])
     old = config.override(first.recipe, {"data.fit": "stretch"})
     run = runs.create_run(first.folder, old, runs.Manifest())
     lines = (run.path / "recipe.toml").read_text().splitlines(True)
     kept = [line for line in lines if not line.startswith(("fit", "background"))]
     (run.path / "recipe.toml").write_text("".join(kept))
-    again = study_config.expand(asked, out)
+    again = plan.expand(asked, out)
     assert [one.recipe.data.fit for one in again] == ["stretch", "stretch"]
     assert all("data.fit=stretch" in one.commands[0] for one in again) and again[0].recipe == run.read_recipe()
-    before = study_config.identity(asked, again)
+    before = plan.make_plan(asked, again)
     for tree in before["configurations"].values():
         del tree["data"]["fit"], tree["data"]["background"]
-    assert study_config.differences(before, study_config.identity(asked, again)) == []
+    assert plan.make_plan(asked, again).differences(before) == []
 
 
 def test_a_study_that_was_begun_holds_the_same_images_out_in_every_run(tmp_path: Path) -> None:
@@ -279,8 +284,8 @@ def test_a_study_that_was_begun_holds_the_same_images_out_in_every_run(tmp_path:
     own = {"data.name": str(tmp_path / "own.npz"), "data.resize": 8, "train.batch_size": 8}
     own |= {"network.generator_widths": [4, 4], "network.discriminator_widths": [4, 4]}
     path, out = written(tmp_path, CONFIGURATIONS), tmp_path / "out"
-    asked, _ = studies.resolve_study(path, out, overrides=own)
-    first = study_config.expand(asked, out)
+    asked, _ = studies.resolve_study(path, out, StudyOptions(overrides=own))
+    first = plan.expand(asked, out)
     assert {(one.recipe.data.heldout, one.recipe.data.fit) for one in first} == {("drawn", "crop")}
     out.mkdir()
     studies._prepare(ExperimentFolder(out, "study"), asked, None)

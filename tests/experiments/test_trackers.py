@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support import JobsHere
 
 from modiste import cli, config, runs
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import runner, studies, study_config, trackers
-from modiste.experiments.runner import Job
 from modiste.training import trainer
 from modiste.training.callbacks import Listener
 
@@ -145,17 +145,9 @@ def test_a_mirror_that_breaks_ends_no_training_and_is_completed_later(
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Commands of a study are carried out in this process; each one's words, in order."""
-    said: list[str] = []
-
-    def locally(errands: Sequence[Job], *_: Any) -> Iterator[tuple[int, str]]:
-        for k, errand in enumerate(errands):
-            for command in errand.commands:
-                said.append(" ".join(command))
-                cli.app(list(command), standalone_mode=False)
-            yield k, ""
-
-    monkeypatch.setattr(runner, "locally", locally)
-    return said
+    jobs = JobsHere()
+    monkeypatch.setattr(runner, "run_locally", jobs.run_locally)
+    return jobs.commands
 
 
 def test_a_study_is_mirrored_with_its_scores_and_nothing_twice(
@@ -168,16 +160,16 @@ def test_a_study_is_mirrored_with_its_scores_and_nothing_twice(
         name="small", configuration=(one,), seeds=1, threads=1, evaluate=study_config.Judging(count=50)
     )
     untracked = studies.study(asked, tmp_path / "small", console=QUIET)
-    identity, row = untracked.plan["hash"], untracked.rows[0]
+    identity, row = untracked.read_plan().hash, untracked.read_rows()[0]
     assert not (untracked.run("tiny", 0).path / "mlflow.txt").exists() and len(here) == 2
 
     for _ in range(2):  # the run is reused, and sent once
-        assert studies.study(asked, tmp_path / "small", track="mlflow", console=QUIET).plan["hash"] == identity
+        assert studies.study(asked, tmp_path / "small", track="mlflow", console=QUIET).read_plan().hash == identity
     assert len(here) == 2
     found = only_run(mlflow)
-    for metric in ("loss_g", f"scores/{row['score']}", f"uncertainty/{row['score']}"):
+    for metric in ("loss_g", f"scores/{row.score}", f"uncertainty/{row.score}"):
         assert steps(mlflow, found, metric) == [80]
-    assert found.data.metrics[f"scores/{row['score']}"] == row["value"]
+    assert found.data.metrics[f"scores/{row.score}"] == row.value
     assert found.data.tags["study"] == "small" and found.data.tags["configuration"] == "tiny"
     assert "metrics.json" in [file.path for file in mlflow.list_artifacts(found.info.run_id)]
 
@@ -185,9 +177,9 @@ def test_a_study_is_mirrored_with_its_scores_and_nothing_twice(
     folder = studies.study(more, tmp_path / "small", track="mlflow", console=QUIET)
     assert [command.endswith("--track mlflow") for command in here[2:]] == [True, False]
     both = mlflow.search_runs([found.info.experiment_id])
-    values = {run.data.tags["seed"]: run.data.metrics[f"scores/{row['score']}"] for run in both}
-    assert values == {str(other["seed"]): other["value"] for other in folder.rows if other["score"] == row["score"]}
-    assert steps(mlflow, found, f"scores/{row['score']}") == [80]
+    values = {run.data.tags["seed"]: run.data.metrics[f"scores/{row.score}"] for run in both}
+    assert values == {str(other.seed): other.value for other in folder.read_rows() if other.score == row.score}
+    assert steps(mlflow, found, f"scores/{row.score}") == [80]
 
     pytest.importorskip("tensorboard")
     for _ in range(2):
@@ -195,7 +187,7 @@ def test_a_study_is_mirrored_with_its_scores_and_nothing_twice(
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder.run("tiny", 0).path / "tensorboard")).Reload()
-    for name in ("loss_g", f"scores/{row['score']}"):
+    for name in ("loss_g", f"scores/{row.score}"):
         assert [event.step for event in events.Scalars(name)] == [80]
 
 

@@ -115,7 +115,7 @@ def study_of(made: Path, folder: Path, effects: dict[str, tuple[float, ...]], fa
 
 
 def answered(comparison: inputs.Comparison) -> tuple[Section, Table]:
-    return summary.answer(comparison, conclusions.of(comparison.score_rows))
+    return summary.answer(comparison, conclusions.conclude(comparison.score_rows))
 
 
 def folder_of(base: Path, name: str) -> Path:
@@ -361,7 +361,7 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(made: Path, tmp_path: P
     comparison = inputs.open_path(study)
     score = comparison.of_kind("frechet")
     assert score is not None
-    rows = [json.loads(line) for line in (study / "records.jsonl").read_text().splitlines()]
+    rows = results.read(study)
     mean = float(np.exp(np.mean(np.log(list(results.values(rows, score)["good"].values())))))
     assert "By the geometric mean of the Fréchet distance in the features of closet over 4 training seeds" in text
     assert "Fréchet distance: geometric" in text
@@ -415,7 +415,7 @@ def test_a_study_of_one_configuration_has_nothing_to_compare(made: Path, tmp_pat
     comparison = inputs.open_path(study_of(made, tmp_path / "study", {"alone": (1.0, 1.1, 1.2)}, None))
     first, _ = answered(comparison)
     assert isinstance(first.blocks[0], Paragraph) and "the only configuration" in first.blocks[0].text
-    assert summary.verdict_blocks(conclusions.of(comparison.score_rows)) == []
+    assert summary.verdict_blocks(conclusions.conclude(comparison.score_rows)) == []
 
 
 def test_a_mean_over_fewer_seeds_does_not_come_first(made: Path, tmp_path: Path) -> None:

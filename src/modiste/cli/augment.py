@@ -101,7 +101,7 @@ def augment(
         return
     planned = plan.resolve(what, out, options)
     if ray in (None, "local"):
-        studies.at_a_time(jobs, planned.processes, progress.console())
+        studies.jobs_at_a_time(jobs, planned.processes, progress.console())
     _print_plan(planned, as_json)
 
 

@@ -1,4 +1,4 @@
-"""Verbs that look for better settings: search."""
+"""The command `search`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modiste.cli.options import JsonFlag
 from modiste.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from modiste.experiments.search.search import SearchFolder
+    from modiste.experiments.search.search import SearchResult
     from modiste.experiments.search.spaces import Space
 
 app = typer.Typer()
@@ -43,32 +43,23 @@ def search(
 
     Example: modiste search noronha --trials 3
     """
-    from modiste import config
-    from modiste.experiments import study_config
+    from modiste import config, progress
     from modiste.experiments.search import search as searches
     from modiste.experiments.search import spaces
 
     if what is None:
         _print_list(as_json)
         return
-    changes: dict[str, Any] = {
-        "trials": trials,
-        "seed": seed,
-        "budget": budget,
-        "finalists": {
-            "count": finalists,
-            "seeds": None if seeds is None else study_config.checked_count(seeds),
-            "budget": finalist_budget,
-        },
-        "set": config.assignments(settings or []),
-    }
+    options = searches.SearchOptions(
+        trials, seed, budget, finalists, seeds, finalist_budget, config.assignments(settings or []), storage
+    )
+    space, path = searches.resolve_search(what, out, options)
     if dry_run:
-        space, path = searches.resolve_search(what, out, **changes)
         _print_plan(space, path, as_json)
         return
-    found = searches.search(what, out, storage=storage, **changes)
+    found = searches.run_search(space, path, storage, progress.console())
     if as_json:
-        print(json.dumps(_plain(found), indent=2))
+        print(json.dumps(_tree(found), indent=2))
     else:
         _print_search(found, spaces.base_recipe(found.space).name, storage)
 
@@ -86,13 +77,14 @@ def _print_list(as_json: bool) -> None:
 
 
 def _print_plan(space: Space, path: Path, as_json: bool) -> None:
+    from modiste import subprocesses
     from modiste.experiments import study_config
     from modiste.experiments.search import spaces
     from modiste.experiments.search import trials as search_trials
 
     point = {key: axis.extremes[0] for key, axis in space.space.items()}
     planned = search_trials.planned_trial(space, path, "trial-0000", point)
-    commands = [study_config.shown(command) for command in planned.commands]
+    commands = [subprocesses.printable(words) for words in planned.commands]
     if as_json:
         tree = space.model_dump(mode="json", exclude_none=True)
         print(json.dumps({**tree, "out": str(path), "warnings": space.warnings, "commands": commands}, indent=2))
@@ -115,21 +107,21 @@ def _print_plan(space: Space, path: Path, as_json: bool) -> None:
         print(f"  {command}")
 
 
-def _plain(found: SearchFolder) -> dict[str, Any]:
+def _tree(found: SearchResult) -> dict[str, Any]:
     from modiste.experiments import conclusions
 
-    final = found.final
+    final = found.finalists
     return {
         "search": str(found.path),
         "finished": found.finished,
         "warnings": found.space.warnings,
-        "trials": found.trials,
+        "trials": [row.to_json() for row in found.trials],
         "finalists": None if final is None else {
             "study": str(final.study),
             "score": final.score,
-            "rows": final.rows,
-            "verdicts": [conclusions.pair_sentence(pair, final.score) for pair in final.findings.pairs],
-            "findings": conclusions.to_json(final.findings),
+            "rows": [row.to_json() for row in final.rows],
+            "verdicts": [conclusions.pair_sentence(pair, final.score) for pair in final.conclusions.pairs],
+            "findings": conclusions.to_json(final.conclusions),
         },
         "best": None if final is None else {
             "trial": final.best, "sentence": final.sentence, "recipe": str(final.recipe)
@@ -137,29 +129,30 @@ def _plain(found: SearchFolder) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None:
+def _print_search(found: SearchResult, recipe: str, storage: str | None) -> None:
+    from modiste import subprocesses
     from modiste.evaluation import records
-    from modiste.experiments import conclusions, results, study_config
+    from modiste.experiments import conclusions, results
 
-    space, final = found.space, found.final
+    space, final = found.space, found.finalists
     keys = list(space.space)
-    score = next((row["score"] for row in found.trials if row["score"]), space.objective)
+    score = next((row.score for row in found.trials if row.score), space.objective)
     better = "lower" if space.better == "near" else space.better  # a trial is led by its distance
     heads = ["trial", *(key.partition(".")[2] for key in keys), f"{score} ({better})", "seconds", "state"]
     body = [
         [
-            row["name"],
-            *(_short(row["settings"].get(key)) for key in keys),
-            records.with_uncertainty(row["value"], row["uncertainty"]) if row["value"] is not None else "-",
-            records.format_number(row["seconds"]) if row["seconds"] else "-",
-            row["state"] + (f": {row['reason']}" if row["reason"] else ""),
+            row.name,
+            *(_short(row.settings.get(key)) for key in keys),
+            records.with_uncertainty(row.value, row.uncertainty) if row.value is not None else "-",
+            records.format_number(row.seconds) if row.seconds else "-",
+            row.state + (f": {row.reason}" if row.reason else ""),
         ]
         for row in found.trials
     ]
     print_table(heads, body)
     here = shlex.quote(str(found.path))
     if final is None and found.finished:
-        print(f"wrote {found.path / 'trials.csv'}; no finalists were asked for, so none is called the best")
+        print(f"wrote {found.path / 'trials.csv'}; there are no finalists, so none is called the best")
         return
     if final is None:
         where = f" --storage {shlex.quote(storage)}" if storage and "@" not in storage else ""
@@ -167,10 +160,10 @@ def _print_search(found: SearchFolder, recipe: str, storage: str | None) -> None
         return
     print(f"\nfinalists over training seeds, {recipe} with the settings above:")
     print_table(*results.table(final.rows))
-    said = [*results.notes(final.rows), *results.failures(final.rows), *conclusions.sentences(final.findings)]
-    for sentence in [*said, final.sentence]:
+    sentences = [*results.notes(final.rows), *results.failures(final.rows), *conclusions.sentences(final.conclusions)]
+    for sentence in [*sentences, final.sentence]:
         print(sentence)
-    print(f"wrote {final.recipe}; train it with:  {study_config.shown(['train', str(final.recipe)])}")
+    print(f"wrote {final.recipe}; train it with:  {subprocesses.printable(['train', str(final.recipe)])}")
 
 
 def _short(value: Any) -> str:

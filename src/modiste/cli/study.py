@@ -1,4 +1,4 @@
-"""Verbs that compare: study."""
+"""The command `study`."""
 
 from __future__ import annotations
 
@@ -57,38 +57,28 @@ def study(
     Example: modiste study diaz --seeds 3 --budget 5min
     """
     from modiste import config, progress
-    from modiste.experiments import studies, study_config
+    from modiste.experiments import estimate, plan, studies, study_config, trackers
 
     if what is None:
         _print_list(as_json)
         return
-    asked, path = studies.resolve_study(
-        what,
-        out,
-        seeds=study_config.parse_seeds(seeds) if seeds is not None else None,
-        budget=budget,
-        overrides=config.assignments(settings or []),
-        jobs=jobs,
-        count=count,
-        reference=reference,
-        console=progress.console(),
+    console = progress.console()
+    chosen = study_config.parse_seeds(seeds) if seeds is not None else None
+    options = studies.StudyOptions(
+        chosen, budget, config.assignments(settings or []), count, reference, jobs, ray, track
     )
-    if dry_run:
-        from modiste import progress
-        from modiste.experiments import estimate, trackers
-
-        if track:
-            trackers.choose(track)
-        planned = study_config.expand(asked, path, track)
-        if ray in (None, "local"):
-            console = progress.console()
-            jobs = studies.at_a_time(jobs, max(run.processes for run in planned), console)
-        with progress.live_log(asked.name) as say:
-            predicted = estimate.table(asked, planned, jobs, calibration, say)
-        _print_forecast(predicted, path, as_json)
+    resolved, path = studies.resolve_study(what, out, options, console)
+    if not dry_run:
+        _print_study(studies.run_study(resolved, path, options, console), as_json)
         return
-    folder = studies.study(asked, path, jobs=jobs, ray=ray, track=track)
-    _print_study(folder, as_json)
+    if track:
+        trackers.choose(track)
+    planned = plan.expand(resolved, path, track)
+    if ray in (None, "local"):
+        jobs = studies.jobs_at_a_time(jobs, max(run.processes for run in planned), console)
+    with progress.live_log(resolved.name) as say:
+        predicted = estimate.table(resolved, planned, jobs, calibration, say)
+    _print_forecast(predicted, path, as_json)
 
 
 def _print_list(as_json: bool) -> None:
@@ -141,17 +131,17 @@ def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> Non
 def _print_study(folder: StudyFolder, as_json: bool) -> None:
     from modiste.experiments import conclusions, results
 
-    rows = folder.rows
-    found = conclusions.of(rows)
+    rows, finished = folder.read_rows(), folder.is_finished()
+    found = conclusions.conclude(rows)
     if as_json:
-        tree = {"study": str(folder.path), "finished": folder.finished, "rows": rows}
+        tree = {"study": str(folder.path), "finished": finished, "rows": [row.to_json() for row in rows]}
         print(json.dumps({**tree, "findings": conclusions.to_json(found)}, indent=2))
     else:
         print_table(*results.table(rows))
         for sentence in [*results.notes(rows), *results.failures(rows), *conclusions.sentences(found)]:
             print(sentence)
         print(f"wrote {folder.path / 'records.csv'}")
-        if not folder.finished:
+        if not finished:
             print(f"not finished; go on with:  modiste study {shlex.quote(str(folder.path))}")
-    if not any(row["status"] == "finished" for row in rows) and folder.finished:
-        raise ModisteError(f"every run of the study failed; {folder.path / 'logs'} holds what they said")
+    if not any(row.status == "finished" for row in rows) and finished:
+        raise ModisteError(f"every run of the study failed; {folder.path / 'logs'} holds their output")

@@ -1,37 +1,38 @@
-"""What a study will take: each configuration trained for some seconds on the real images, then multiplied."""
+"""An estimate of a study's time and disk: each configuration is trained for some seconds, then multiplied."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modiste import files, runs
+from modiste import files, runs, subprocesses
 from modiste.data.sets import native_data, open_data
 from modiste.errors import ModisteError
 from modiste.evaluation.evaluate import extractors_for
-from modiste.experiments import runner, study_config
+from modiste.experiments import runner
 from modiste.experiments.monitor import START_SECONDS
+from modiste.experiments.plan import RunSpec
 from modiste.experiments.runner import Job
-from modiste.experiments.study_config import RunSpec, Study
+from modiste.experiments.study_config import Study
 from modiste.metrics import features
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.sampling import generators
 
 CALIBRATION_SECONDS = 4.0
 SHARE_OF_A_RUN = 0.25
-"""A calibration takes no more of the length of a run, so that a dry run is shorter than the study."""
+"""A calibration takes at most this share of the length of a run, so that a dry run is shorter than the study."""
 SAMPLED, ROWS = 128, 2_048
-"""Images and rows of features that a forecast of an evaluation is made from."""
+"""Images and rows of features that the time of an evaluation is estimated from."""
 COVARIANCES = 32
-"""Of the generated images, for distances and their errors."""
+"""Computed on the generated images, for distances and their errors."""
 TRIVIAL = 3
-"""Sets that a first evaluation measures beside: other real images, noise and the mean image."""
+"""Further sets that a first evaluation measures: other real images, noise and the mean image."""
 
 Say = Callable[[str], None]
 
@@ -71,12 +72,12 @@ def table(study: Study, planned: Sequence[RunSpec], jobs: int, calibrate: bool, 
         if None in seconds
         else round(sum(seconds) * runs_each / min(jobs, len(planned)) + (judging.first if judging else 0)),
         "bytes": None if None in sizes else sum(sizes) * runs_each,
-        "commands": [study_config.shown(command, study.threads) for run in planned for command in run.commands],
+        "commands": [subprocesses.printable(words, study.threads) for run in planned for words in run.commands],
     }
 
 
 def _row(run: RunSpec, speed: float | None, size: int | None, judging: float | None, count: int) -> dict[str, Any]:
-    """`judging` are the seconds of an evaluation of so many images; a training judges itself on fewer now and then."""
+    """`judging` are the seconds of an evaluation of `count` images; training scores itself on fewer now and then."""
     train, itself = run.recipe.train, run.recipe.evaluate
     longest = (train.images or 0) / speed if speed else None
     if longest is not None and judging is not None and itself.every_images:
@@ -100,19 +101,15 @@ def _row(run: RunSpec, speed: float | None, size: int | None, judging: float | N
 
 def _trial(run: RunSpec, folder: Path, threads: int | None) -> tuple[float, int]:
     """Images per second of a short training, and the size that its folder will have."""
-    words = list(run.commands[0])
-    words[words.index("--out") + 1] = str(folder)
-    for option in ("--budget", "--track"):
-        if option in words:
-            del words[words.index(option) : words.index(option) + 2]
     longest = CALIBRATION_SECONDS
     if budget := run.recipe.train.budget_seconds:
         longest = min(longest, SHARE_OF_A_RUN * budget)
-    words += ["--budget", f"{longest:.3f}s", "--set", "evaluate.every_images=0"]
-    log = folder.with_suffix(".log")
-    environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    if reason := runner.run_job(Job(folder, (tuple(words),), log, Path.cwd(), environment)):
-        raise ModisteError(f"{run.configuration} cannot be trained: {reason}")
+    changes = {**run.changes, "evaluate.every_images": 0}
+    trial = replace(run, folder=folder, budget=f"{longest:.3f}s", changes=changes, track=None)
+    variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    result = runner.run_job(Job(folder, (trial.argv(),), folder.with_suffix(".log"), Path.cwd(), variables))
+    if result.status != "finished":
+        raise ModisteError(f"{run.configuration} cannot be trained: {result.reason or result.status}")
     trained = runs.Run(folder)
     record = trained.read_log()[-1]
     speed = record["images"] / record["seconds"]
@@ -128,19 +125,19 @@ def _trial(run: RunSpec, folder: Path, threads: int | None) -> tuple[float, int]
 
 @dataclass(frozen=True)
 class Judging:
-    """What evaluations will take."""
+    """Estimated seconds of evaluations."""
 
     each: float
-    """Seconds of one of a run."""
+    """Of one evaluation of a run."""
     first: float
-    """Seconds that the first one takes longer, as it measures the real images; 0 where that was done before."""
+    """How much longer the first one takes, as it measures the real images; 0 where that was done before."""
 
 
 def _judging(folder: Path, study: Study) -> Judging:
-    """Measured on few images, and multiplied: no real image is measured for the sake of a forecast.
+    """Measured on few images and multiplied.
 
     Features take the same time for every image. Distances between all images of two sets, and covariances, are
-    counted as operations, at the speed of this machine.
+    counted as operations at the speed of this machine.
     """
     run, count, part = runs.Run(folder), study.evaluate.count, study.evaluate.reference
     dataset = native_data(run.read_recipe().data)
@@ -173,7 +170,7 @@ def _judging(folder: Path, study: Study) -> Judging:
 
 
 def _seconds(do: Callable[[], object]) -> float:
-    """How long that takes."""
+    """How long the call takes."""
     start = time.perf_counter()
     do()
     return time.perf_counter() - start

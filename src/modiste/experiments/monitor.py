@@ -1,50 +1,50 @@
-"""How far the runs of a study are, what each does now, and how long the rest takes: from their folders alone.
+"""Progress of a study: the stage of every run and the time left, read from the run folders alone.
 
-Training is counted by the clock of each run, evaluations by those that were seen. What is not known yet is said to be
-missing and never guessed, so that a forecast does not grow while nothing goes wrong.
+Training is counted by the clock of each run, evaluations by the mean of those that have ended. What is not known yet is
+named and never guessed, so that a forecast does not grow while nothing goes wrong.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn
+from rich.progress import BarColumn, Progress, TaskID
 
 from modiste import progress, runs
 from modiste.errors import ModisteError
 from modiste.experiments import results
-from modiste.experiments.study_config import RunSpec
+from modiste.experiments.plan import RunSpec
 
 LINE_SECONDS = 60.0
-LOOK_SECONDS = 2.0
+READ_SECONDS = 2.0
 START_SECONDS = 5.0
 """For a process to start and to open the images."""
 TRAINING_SHARE = 0.9
-"""Of a run's way, as long as it is not known how long an evaluation takes."""
+"""Of the time of a run, as long as it is not known how long an evaluation takes."""
 
 Stage = Literal["waiting", "training", "judging", "done"]
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """Where a run is."""
+    """How far a run is."""
 
     stage: Stage
     share: float = 0.0
     """Of its training, 0 to 1."""
     seconds: float | None = None
-    """Of training that are left; None where nothing tells yet."""
+    """Of training that are left; None while unknown."""
     gflop_per_second: float | None = None
     """Its speed so far."""
 
 
 def study_progress(run: RunSpec) -> StudyProgress:
-    """Where a run is by what its folder says; its training is taken to have gone on since its last word."""
+    """How far a run is, by its folder; its training is taken to have continued since its last log line."""
     train = run.recipe.train
     try:
         if not runs.exists(run.folder):
@@ -61,8 +61,8 @@ def study_progress(run: RunSpec) -> StudyProgress:
     if train.budget_seconds:
         left = min(left, train.budget_seconds - seconds)
     tick = seconds * min(1.0, train.tick_images / images)
-    silent = time.time() - (run.folder / "log.jsonl").stat().st_mtime
-    left = max(0.0, left - min(max(0.0, silent), tick))
+    since_line = time.time() - (run.folder / "log.jsonl").stat().st_mtime
+    left = max(0.0, left - min(max(0.0, since_line), tick))
     speed = images * run.gflop_per_image / seconds
     return StudyProgress("training", seconds / (seconds + left) if seconds + left else 1.0, left, speed)
 
@@ -72,13 +72,13 @@ class TimeLeft:
     """What is left of a study."""
 
     training: float | None
-    """Seconds, shared by the runs at a time; None where nothing tells yet."""
+    """Seconds, divided by the runs at a time; None while unknown."""
     evaluations: int
     judging: float | None
     """Seconds of an evaluation; None before the first."""
     jobs: int
     begun: float = 0.0
-    """Seconds that evaluations under way have behind them."""
+    """Seconds that have passed in the evaluations under way."""
 
     def __str__(self) -> str:
         if not self.evaluations:
@@ -102,7 +102,7 @@ def time_left(
 ) -> TimeLeft:
     """What is left of the open runs; `judging` are the seconds of evaluations seen, `begun` those of ones under way.
 
-    A run of which nothing tells takes as long as its operations do at the speed of the others.
+    A run whose time is unknown takes as long as its operations do at the speed of the others.
     """
     speeds = [one.gflop_per_second for one in standings.values() if one.gflop_per_second]
     seconds: float | None = 0.0
@@ -118,71 +118,84 @@ def time_left(
     return TimeLeft(None if seconds is None else seconds / at_a_time, len(open_runs), mean, jobs, behind)
 
 
+class StudyReporter:
+    """Reports the progress of a study: a line when a run begins its training or its evaluation, and when it ends.
+
+    Between them a bar in a terminal, a line per minute elsewhere.
+    """
+
+    def __init__(
+        self, console: Console, name: str, planned: Sequence[RunSpec], todo: Sequence[RunSpec], jobs: int
+    ) -> None:
+        self.console, self.name, self.total, self.jobs = console, name, len(planned), jobs
+        self.open_runs = {run.name: run for run in todo}
+        self.progress = {run.name: study_progress(run) for run in todo}
+        self.reported: dict[str, Stage] = {run.name: "waiting" for run in todo}
+        self.since: dict[str, float] = {}
+        """When each run began the stage that was reported last."""
+        self.evaluations: list[float] = []
+        """Seconds of those that have ended."""
+        self.last_read = self.last_line = time.monotonic()
+        self.bar: tuple[Progress, TaskID] | None = None
+
+    def share(self) -> float:
+        """How much of the study is done, 0 to 1."""
+        mean = sum(self.evaluations) / len(self.evaluations) if self.evaluations else None
+        shares = [1.0] * (self.total - len(self.open_runs))
+        for run in self.open_runs.values():
+            one = self.progress[run.name]
+            length = one.seconds / (1 - one.share) if one.seconds and one.share < 1 else run.recipe.train.budget_seconds
+            training = length / (length + mean) if length and mean is not None else TRAINING_SHARE
+            shares.append(training * one.share)
+        return sum(shares) / max(1, len(shares))
+
+    def text(self) -> str:
+        """The study's progress in words."""
+        now = time.monotonic()
+        under_way = [now - self.since[name] for name in self.open_runs if self.reported[name] == "judging"]
+        left = time_left(list(self.open_runs.values()), self.progress, self.evaluations, self.jobs, under_way)
+        text = f"{self.total - len(self.open_runs)} of {self.total} runs, {self.share():.0%}"
+        return ", ".join(filter(None, [text, str(left)]))
+
+    def poll(self) -> None:
+        """Read the run folders and report, if it is time; called several times per second."""
+        now = time.monotonic()
+        if now - self.last_read < READ_SECONDS:
+            return
+        self.last_read = now
+        for name, run in self.open_runs.items():
+            self.progress[name] = study_progress(run)
+            stage = self.progress[name].stage
+            if stage not in (self.reported[name], "waiting"):
+                self.reported[name], self.since[name] = stage, time.monotonic()
+                doing = "training" if stage == "training" else "trained; judging its images"
+                progress.log(self.console, f"{name}: {doing}")
+        if self.bar:
+            bar, task = self.bar
+            bar.update(task, completed=self.share(), description=f"{self.name}: {self.text()}")
+        elif now - self.last_line >= LINE_SECONDS:
+            self.last_line = now
+            progress.log(self.console, f"{self.name}: {self.text()}")
+
+    def end(self, run: RunSpec, text: str) -> None:
+        """Report the end of a run with its result in words."""
+        self.open_runs.pop(run.name, None)
+        if self.reported.get(run.name) == "judging":
+            self.evaluations.append(time.monotonic() - self.since[run.name])
+        progress.log(self.console, f"{run.name}: {text}  ({self.text()})")
+
+
 @contextmanager
 def progress_reporter(
     console: Console, name: str, planned: Sequence[RunSpec], todo: Sequence[RunSpec], jobs: int
-) -> Iterator[tuple[Callable[[], None], Callable[[RunSpec, str], None]]]:
-    """`glance`, which shows from time to time how far the study is, and `say`, for the end of a run.
-
-    A line when a run begins its training or its evaluation; a bar in a terminal, a line per minute elsewhere.
-    """
-    open_runs = {run.name: run for run in todo}
-    seen: dict[str, StudyProgress] = {run.name: study_progress(run) for run in todo}
-    said: dict[str, Stage] = {run.name: "waiting" for run in todo}
-    since: dict[str, float] = {}
-    judging: list[float] = []
-    last_look = last_line = time.monotonic()
-
-    def share() -> float:
-        mean = sum(judging) / len(judging) if judging else None
-        found = [1.0] * (len(planned) - len(open_runs))
-        for run in open_runs.values():
-            one = seen[run.name]
-            whole = one.seconds / (1 - one.share) if one.seconds and one.share < 1 else run.recipe.train.budget_seconds
-            part = whole / (whole + mean) if whole and mean is not None else TRAINING_SHARE
-            found.append(part * one.share)
-        return sum(found) / max(1, len(found))
-
-    def state() -> str:
-        under_way = [time.monotonic() - since[name] for name in open_runs if said[name] == "judging"]
-        left = str(time_left(list(open_runs.values()), seen, judging, jobs, under_way))
-        text = f"{len(planned) - len(open_runs)} of {len(planned)} runs, {share():.0%}"
-        return f"{text}, {left}" if left else text
-
-    def look() -> None:
-        for run in open_runs.values():
-            seen[run.name] = study_progress(run)
-            stage = seen[run.name].stage
-            if stage != said[run.name] and stage != "waiting":
-                said[run.name] = stage
-                since[run.name] = time.monotonic()
-                doing = "training" if stage == "training" else "trained; judging its images"
-                progress.log(console, f"{run.name}: {doing}")
-
-    with ExitStack() as stack:
-        live = console.is_terminal and bool(todo)
-        bar = stack.enter_context(progress.bar(console, BarColumn())) if live else None
-        task = bar.add_task(f"{name}: {state()}", total=1.0) if bar else None
-
-        def glance() -> None:
-            nonlocal last_look, last_line
-            now = time.monotonic()
-            if now - last_look < LOOK_SECONDS:
-                return
-            last_look = now
-            look()
-            if bar and task is not None:
-                bar.update(task, completed=share(), description=f"{name}: {state()}")
-            elif now - last_line >= LINE_SECONDS:
-                last_line = now
-                progress.log(console, f"{name}: {state()}")
-
-        def say(run: RunSpec, text: str) -> None:
-            open_runs.pop(run.name, None)
-            if said.get(run.name) == "judging" and run.name in since:
-                judging.append(time.monotonic() - since[run.name])
-            progress.log(console, f"{run.name}: {text}  ({state()})")
-
-        if todo and not live:
-            progress.log(console, f"{name}: {state()}")
-        yield glance, say
+) -> Iterator[StudyReporter]:
+    """The reporter of a study of the planned runs, of which some are left to do, with its bar in a terminal."""
+    reporter = StudyReporter(console, name, planned, todo, jobs)
+    if not todo or not console.is_terminal:
+        if todo:
+            progress.log(console, f"{name}: {reporter.text()}")
+        yield reporter
+        return
+    with progress.bar(console, BarColumn()) as bar:
+        reporter.bar = bar, bar.add_task(f"{name}: {reporter.text()}", total=1.0)
+        yield reporter

@@ -1,7 +1,7 @@
-"""Runs of a study as processes of their own, some at a time: on this machine, or as tasks of a Ray cluster.
+"""Jobs: the commands of runs as processes of their own, several at a time, on this machine or on a Ray cluster.
 
-Each process gets the command that a person would type. What it says goes to a log file; a command that fails leaves
-its last line as the reason. The processes of a study that was killed save and end (`lifeline`); they are waited for.
+Each process gets the command that a person would type. Its output goes to a log file; the last line of a command that
+fails is the reason. Processes whose parent was killed save and end (`subprocesses.start`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from modiste import files, runs, subprocesses
 from modiste.errors import ModisteError, UsageError
-from modiste.experiments import study_config
 
-INTERRUPTED = "interrupted"
-GLANCE_SECONDS = 0.2
+POLL_SECONDS = 0.2
+RAY_POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 RAY_RETRIES = 5
 
 
 @dataclass(frozen=True)
 class Job:
-    """Commands to carry out one after the other for one run; plain values, as they may travel."""
+    """The commands of one run, carried out one after the other; plain values, so that it can be sent elsewhere."""
 
     folder: Path
     commands: tuple[tuple[str, ...], ...]
@@ -39,28 +38,41 @@ class Job:
     working_folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     cores: int = 1
-    """Those that a cluster keeps free for it: one for every thread and every process."""
+    """The cores that a cluster keeps free for it: one for every thread and every process."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended."""
+
+    status: Literal["finished", "failed", "interrupted"]
+    reason: str = ""
+    """Why it failed."""
+
+
+Results = Iterator[tuple[int, JobResult]]
+"""The position of each job that ends, and how it ended."""
 
 
 class Stop:
-    """Says to all threads that it is over, and ends the processes that they started."""
+    """Tells all threads to stop, and ends the processes that they started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[bytes]] = set()
-        self.came = False
+        self.requested = False
 
-    def start(self, errand: Job, command: Sequence[str], log: int) -> subprocess.Popen[bytes] | None:
-        """The process of that command, or None if it is over."""
+    def start(self, job: Job, command: Sequence[str], log: int) -> subprocess.Popen[bytes] | None:
+        """A process of that command; None once a stop was requested."""
         with self._lock:
-            if self.came:
+            if self.requested:
                 return None
             process = subprocesses.start(
                 command,
                 log,
-                environment=errand.environment,
-                folder=errand.working_folder,
-                own_session=True,  # a Ctrl-C at the terminal is the study's to pass on, once
+                environment=job.environment,
+                folder=job.working_folder,
+                own_session=True,  # the study passes a Ctrl-C at the terminal on, once
             )
             self._processes.add(process)
             return process
@@ -71,31 +83,29 @@ class Stop:
         with self._lock:
             self._processes.discard(process)
 
-    def now(self) -> None:
-        """Start no more, and ask every process to save and end."""
+    def request(self) -> None:
+        """Start no more processes, and ask the running ones to save and end."""
         with self._lock:
-            self.came = True
+            self.requested = True
             for process in self._processes:
                 process.terminate()
 
 
-def run_job(errand: Job, stop: Stop | None = None) -> str:
-    """Carry out the commands: an empty text when all went well, INTERRUPTED, or the reason why one failed."""
+def run_job(job: Job, stop: Stop | None = None) -> JobResult:
+    """Carry out the job's commands until one fails or is interrupted."""
     stop = stop or Stop()
     try:
-        wait_until_free(errand.folder, stop)
+        wait_until_free(job.folder, stop)
     except ModisteError as error:
-        return str(error)
-    for command in errand.commands:
-        if stop.came:
-            return INTERRUPTED
-        with errand.log.open("ab") as log:
-            log.write(f"$ {study_config.shown(command)}\n".encode())
+        return JobResult("failed", str(error))
+    for command in job.commands:
+        with job.log.open("ab") as log:
+            log.write(f"$ {subprocesses.printable(command)}\n".encode())
             log.flush()
             start = log.tell()
-            process = stop.start(errand, command, log.fileno())
+            process = stop.start(job, command, log.fileno())
             if process is None:
-                return INTERRUPTED
+                return JobResult("interrupted")
             try:
                 code = process.wait()
             except BaseException:  # a Ray task that is cancelled
@@ -104,58 +114,56 @@ def run_job(errand: Job, stop: Stop | None = None) -> str:
                 raise
             finally:
                 stop.ended(process)
-        if stop.came:
-            return INTERRUPTED
+        if stop.requested:
+            return JobResult("interrupted")
         if code:
-            return reason(errand.log, start, code)
-        if runs.Run(errand.folder).read_manifest().status != "finished":
-            return INTERRUPTED
-    return ""
+            return JobResult("failed", failure_reason(job.log, start, code))
+        if runs.Run(job.folder).read_manifest().status != "finished":
+            return JobResult("interrupted")
+    return JobResult("finished")
 
 
 def wait_until_free(folder: Path, stop: Stop) -> None:
-    """Wait while another process trains in that run folder; it does the same work and may do it to the end."""
-    while folder.is_dir() and not stop.came:
+    """Wait while another process trains in that run folder: it does the same work and may finish it."""
+    while folder.is_dir() and not stop.requested:
         with suppress(files.InUse), files.locked(folder, "training"):
             return
-        time.sleep(GLANCE_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def reason(log: Path, start: int, code: int) -> str:
-    """Why a command failed: the last line that it said after that place of the log, or the signal that ended it."""
+def failure_reason(log: Path, start: int, code: int) -> str:
+    """Why a command failed: the last line of its output, which begins there in the log, or the signal that ended it."""
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
     with log.open("rb") as file:
         file.seek(start)
-        said = file.read().decode(errors="replace").strip().splitlines()
-    return said[-1].removeprefix("modiste: ") if said else f"exit code {code}"
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("modiste: ") if lines else f"exit code {code}"
 
 
-def locally(
-    errands: Sequence[Job], jobs: int, stopped: Callable[[], bool], glance: Callable[[], None]
-) -> Iterator[tuple[int, str]]:
-    """Carry the errands out on this machine, `jobs` at a time: the number of each that ends, with its outcome.
+def run_locally(jobs: Sequence[Job], at_a_time: int, stopped: Callable[[], bool], poll: Callable[[], None]) -> Results:
+    """Carry out the jobs on this machine, some at a time.
 
-    `glance` is called several times per second. When `stopped` says so, the processes save and end.
+    `poll` is called several times per second. When `stopped` returns True, the processes save and end.
     """
     stop = Stop()
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting: dict[Future[str], int] = {pool.submit(run_job, one, stop): k for k, one in enumerate(errands)}
+    with ThreadPoolExecutor(at_a_time) as pool:
+        waiting: dict[Future[JobResult], int] = {pool.submit(run_job, job, stop): k for k, job in enumerate(jobs)}
         try:
             while waiting:
-                done, _ = wait(waiting, GLANCE_SECONDS, FIRST_COMPLETED)
+                done, _ = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
                 for future in done:
                     yield waiting.pop(future), future.result()
-                if stopped() and not stop.came:
-                    stop.now()
-                glance()
+                if stopped() and not stop.requested:
+                    stop.request()
+                poll()
         finally:
-            stop.now()
+            stop.request()
 
 
 def ray_package() -> Any:
-    """Ray; UsageError where it is not installed. To be asked for before anything is written."""
+    """Ray; UsageError where it is not installed. Called before anything is written."""
     try:
         return import_module("ray")
     except ImportError:
@@ -164,7 +172,7 @@ def ray_package() -> Any:
 
 @contextmanager
 def _beside_package() -> Iterator[None]:
-    """In the folder that holds this package: Ray has its workers import modules from where it is started."""
+    """Work in the folder that holds this package: Ray's workers import modules from the folder it is started in."""
     before = Path.cwd()
     os.chdir(subprocesses.MAIN.absolute().parents[1])
     try:
@@ -173,22 +181,18 @@ def _beside_package() -> Iterator[None]:
         os.chdir(before)
 
 
-def on_ray(
-    address: str,
-    errands: Sequence[Job],
-    jobs: int,
-    stopped: Callable[[], bool],
-    glance: Callable[[], None],
-) -> Iterator[tuple[int, str]]:
-    """The same as tasks of a Ray cluster that shares the folder: `local` starts one here, with room for `jobs` tasks.
+def run_on_ray(
+    address: str, jobs: Sequence[Job], at_a_time: int, stopped: Callable[[], bool], poll: Callable[[], None]
+) -> Results:
+    """Carry out the jobs as tasks of a Ray cluster that shares the folder; `local` starts one for some jobs at a time.
 
-    A task whose worker dies is given to another one.
+    Ray gives a task whose worker dies to another worker.
     """
     ray = ray_package()
-    mine = not ray.is_initialized()
-    if mine:
+    started_here = not ray.is_initialized()
+    if started_here:
         try:
-            cores = jobs * max((one.cores for one in errands), default=1)
+            cores = at_a_time * max((job.cores for job in jobs), default=1)
             room = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
             with _beside_package():
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR", **room)
@@ -199,24 +203,24 @@ def on_ray(
     gpus = min(1, ray.cluster_resources().get("GPU", 0))  # Ray hides them from tasks that ask for none
     task = ray.remote(run_job).options
     waiting = {
-        task(num_cpus=one.cores, num_gpus=gpus, max_retries=RAY_RETRIES).remote(one): k for k, one in enumerate(errands)
+        task(num_cpus=job.cores, num_gpus=gpus, max_retries=RAY_RETRIES).remote(job): k for k, job in enumerate(jobs)
     }
     try:
         while waiting:
-            done, _ = ray.wait(list(waiting), timeout=1.0)
+            done, _ = ray.wait(list(waiting), timeout=RAY_POLL_SECONDS)
             for future in done:
                 try:
-                    outcome = ray.get(future)
+                    result = ray.get(future)
                 except ray.exceptions.RayError as error:
-                    outcome = f"its Ray task failed: {str(error).strip().splitlines()[-1]}"
-                yield waiting.pop(future), outcome
+                    result = JobResult("failed", f"its Ray task failed: {str(error).strip().splitlines()[-1]}")
+                yield waiting.pop(future), result
             if stopped():
                 break
-            glance()
+            poll()
     finally:
         for future in waiting:
             ray.cancel(future)
         if waiting:
             ray.wait(list(waiting), num_returns=len(waiting), timeout=PATIENCE_SECONDS)
-        if mine:
+        if started_here:
             ray.shutdown()

@@ -1,14 +1,14 @@
-"""Studies: recipes by seeds, each run a process of its own, all outcomes in one tidy table.
+"""Studies: recipes by seeds, each run a process of its own, all scores in one table.
 
-    studies/NAME/study.toml      the resolved study; `modiste study studies/NAME` goes on with it
+    studies/NAME/study.toml      the resolved study; `modiste study studies/NAME` continues it
                  recipes/        copies of recipe files that are not shipped
                  plan.json       every configuration's settings, every run's folder and commands
                  records.csv     one row per run and score; records.jsonl is the same
-                 logs/           what the commands said
+                 logs/           the output of the commands
                  runs/           a run folder per configuration and seed
 
-The folders are the only memory: a run is done when its training is finished and its metrics.json fits its weights. So
-a study that was killed goes on by itself, and runs that failed are tried again when the study is started again.
+A run is done when its training is finished and its record fits its weights; nothing else is stored. So a study that was
+killed continues, and runs that failed are tried again when the study is started again.
 """
 
 from __future__ import annotations
@@ -22,56 +22,73 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from modiste import config, environment, files, progress, runs
+from modiste import environment, files, progress, runs
 from modiste.environment import cores
 from modiste.errors import UsageError
 from modiste.evaluation import records
 from modiste.evaluation.records import Record
-from modiste.experiments import monitor, runner, study_config, trackers
-from modiste.experiments import results as study_results
+from modiste.experiments import monitor, plan, results, runner, study_config, trackers
 from modiste.experiments.folder import ExperimentFolder, RecipeCopy, recipe_copies
-from modiste.experiments.results import Row
-from modiste.experiments.runner import Job
-from modiste.experiments.study_config import RunSpec, Study
-
-FORMAT = 1
+from modiste.experiments.plan import Plan, RunSpec
+from modiste.experiments.results import StudyRow
+from modiste.experiments.runner import Job, JobResult
+from modiste.experiments.study_config import Study
+from modiste.experiments.trackers import Tracker
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study folder, as the report and the statistics read it."""
+    """A study folder, for the report and the statistics."""
 
     path: Path
 
-    @property
-    def study(self) -> Study:
-        """What was asked."""
+    def read_study(self) -> Study:
+        """The settings of the study."""
         return study_config.load(self.path / "study.toml")
 
-    @property
-    def plan(self) -> dict[str, Any]:
-        """plan.json: hash, configurations with all settings, and per run its folder, recipe hash and commands."""
-        return study_config.read(self.path)
+    def read_plan(self) -> Plan:
+        """Its configurations with all settings, and its runs."""
+        return plan.read(self.path)
 
-    @property
-    def rows(self) -> list[Row]:
+    def read_rows(self) -> list[StudyRow]:
         """The table: one row per run and score."""
-        return study_results.read(self.path)
+        return results.read(self.path)
 
-    @property
-    def finished(self) -> bool:
-        """Whether every run is measured or has failed."""
-        return all(row["status"] != "waiting" for row in self.rows)
+    def is_finished(self) -> bool:
+        """Whether every run is evaluated or has failed."""
+        return all(row.status != "waiting" for row in self.read_rows())
 
     def run(self, configuration: str, seed: int) -> runs.Run:
         """The run folder of a configuration and a seed."""
-        return runs.Run(self.path / "runs" / f"{configuration}-seed{seed}")
+        return runs.Run(ExperimentFolder(self.path, "study").runs / plan.run_name(configuration, seed))
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What a call of `modiste study` changes in a study and how it carries it out; None leaves the study's own."""
+
+    seeds: int | Sequence[int] | None = None
+    """How many training seeds, or which."""
+    budget: str | None = None
+    """The length of each run: 5min, 3 epochs or 60000 images."""
+    overrides: Mapping[str, Any] | None = None
+    """Changes of every configuration by dotted key."""
+    count: int | None = None
+    """Generated images per evaluation."""
+    reference: Literal["test", "heldout"] | None = None
+    """The real images to compare with."""
+    jobs: int = 1
+    """Runs at a time."""
+    ray: str | None = None
+    """The address of a Ray cluster that shares the folder, or local."""
+    track: str | None = None
+    """A tracker that mirrors every run and its scores."""
 
 
 def open_study(path: str | Path) -> StudyFolder:
     """The study in that folder; UsageError when there is none."""
     path = Path(path)
-    if not (path / "plan.json").is_file():
+    if not (path / plan.FILE).is_file():
         raise UsageError(f"{path} is no study folder (it has no plan.json); `modiste study diaz` makes one")
     return StudyFolder(path)
 
@@ -90,156 +107,175 @@ def study(
     track: str | None = None,
     console: Console | None = None,
 ) -> StudyFolder:
-    """Carry out a study, or go on with the one in the folder; the folder with its table comes back.
+    """Carry out a study, or continue the one in the folder; returns the folder with its table.
 
-    `what` is a shipped study's name, a TOML file, a Study, or the folder of a study to go on with. `seeds` is a count
+    `what` is a shipped study's name, a TOML file, a Study, or the folder of a study to continue. `seeds` is a count
     or a list, `budget` the length of each run (5min, 3 epochs, 60000 images), `overrides` changes every configuration;
     `count` and `reference` are evaluate's, instead of the study's own.
-    `jobs` runs go on at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the folder;
-    at an address the cluster decides how many have room.
-    Runs that are finished are reused, interrupted ones continue, failed ones are kept with their reason. `track` names
-    a tracker that mirrors every run and its scores, those of reused runs too where it has not got them.
+    `jobs` runs are carried out at a time, here or, with `ray` (an address, or local), on a Ray cluster that shares the
+    folder; at an address the cluster decides how many have room.
+    Finished runs are reused, interrupted ones continue, failed ones are kept with their reason. `track` names a tracker
+    that mirrors every run and its scores, those of reused runs too where it lacks them.
 
     >>> folder = study("diaz", seeds=3, budget="5min")  # doctest: +SKIP
-    >>> folder.rows[0]["score"]  # doctest: +SKIP
+    >>> folder.read_rows()[0].score  # doctest: +SKIP
     'frechet_garment_10k_test'
     """
     console = console or progress.console()
-    asked, path = resolve_study(
-        what, out, seeds=seeds, budget=budget, overrides=overrides, jobs=jobs, count=count, reference=reference,
-        console=console,
-    )  # fmt: skip
-    tracker = trackers.choose(track) if track else None
-    if ray:
+    options = StudyOptions(seeds, budget, overrides, count, reference, jobs, ray, track)
+    resolved, path = resolve_study(what, out, options, console)
+    return run_study(resolved, path, options, console)
+
+
+def run_study(study: Study, path: Path, options: StudyOptions, console: Console) -> StudyFolder:
+    """Carry out the resolved study in that folder, or continue it there."""
+    tracker = trackers.choose(options.track) if options.track else None
+    if options.ray:
         runner.ray_package()
-    held = ExperimentFolder(path, "study")
-    with _locked(held, asked), environment.interruptible() as stopped:
-        asked, planned = _prepare(held, asked, track)
-        if ray in (None, "local"):
-            jobs = at_a_time(jobs, max(run.processes for run in planned), console)
+    folder, jobs = ExperimentFolder(path, "study"), options.jobs
+    with _locked(folder, study), environment.interruptible() as stopped:
+        study, planned = _prepare(folder, study, options.track)
+        if options.ray in (None, "local"):
+            jobs = jobs_at_a_time(jobs, max(run.processes for run in planned), console)
         for note in dict.fromkeys(note for run in planned for note in run.notes):
             progress.log(console, f"warning: {note}")
-        judging = asked.evaluate.model_dump(mode="json")
-        found = {run.name: study_results.measured(run, judging) for run in planned}
-        rows = {run.name: study_results.rows_of(asked.name, run, found[run.name]) for run in planned}
-        todo = [run for run in planned if found[run.name] is None]
+        table = _Table(study, folder, planned, tracker)
+        todo = [run for run in planned if run.name not in table.records]
         if reused := len(planned) - len(todo):
             progress.log(console, f"{reused} of {len(planned)} runs are finished already")
-        study_results.write(path, [row for run in planned for row in rows[run.name]])
-
-        def tell(run: RunSpec) -> None:
-            if tracker and found[run.name]:
-                tracker.judged(runs.Run(run.folder), run.record, _whose(asked, run))
-
+        table.write()
         for run in planned:
-            tell(run)
+            table.track(run)
 
         def carry_out(todo: Sequence[RunSpec]) -> None:
-            errands = [_errand(run, path, asked.threads) for run in todo]
-            with monitor.progress_reporter(console, asked.name, planned, todo, jobs) as (glance, say):
-                results = partial(runner.on_ray, ray) if ray else runner.locally
-                for number, outcome in results(errands, jobs, stopped, glance):
-                    run = todo[number]
-                    if outcome == runner.INTERRUPTED:
-                        continue
-                    record = None if outcome else study_results.measured(run, judging)
-                    if record is None:
-                        outcome = outcome or f"its record does not fit its weights; see {errands[number].log}"
-                    found[run.name] = record
-                    rows[run.name] = study_results.rows_of(asked.name, run, record, outcome)
-                    study_results.write(path, [row for run in planned for row in rows[run.name]])
-                    tell(run)
-                    say(run, f"failed: {outcome}" if outcome else _first_score(rows[run.name]))
+            run_jobs = partial(runner.run_on_ray, options.ray) if options.ray else runner.run_locally
+            waiting = [_job(run, folder, study.threads) for run in todo]
+            with monitor.progress_reporter(console, study.name, planned, todo, jobs) as reporter:
+                for position, result in run_jobs(waiting, jobs, stopped, reporter.poll):
+                    if result.status != "interrupted":
+                        reporter.end(todo[position], table.add(todo[position], result))
 
         carry_out(todo)
-        for _ in range(2):  # the newest record may be as old as the others: then they are what it is compared with next
-            odd = _unlike_the_newest([(run, record) for run in planned if (record := found[run.name])])
-            if odd and not stopped():
-                number = f"{len(odd)} run was" if len(odd) == 1 else f"{len(odd)} runs were"
+        for _ in range(2):  # the newest record may be the odd one: then the others are evaluated again to fit it
+            unlike = table.unlike_the_newest()
+            if unlike and not stopped():
+                number = f"{len(unlike)} run was" if len(unlike) == 1 else f"{len(unlike)} runs were"
                 progress.log(console, f"{number} measured otherwise than the newest, to be measured again")
-                carry_out(odd)
+                carry_out(unlike)
     return StudyFolder(path)
 
 
-def _unlike_the_newest(measured: Sequence[tuple[RunSpec, Record]]) -> list[RunSpec]:
-    """The runs whose records cannot stand in one table with the one that was written last."""
-    newest = max(measured, key=lambda one: one[0].record.stat().st_mtime_ns, default=None)
-    return [run for run, record in measured if newest and records.differences(record, newest[1])]
+class _Table:
+    """The records and rows of a study while its runs are carried out, and their mirror in a tracker."""
 
+    def __init__(
+        self, study: Study, folder: ExperimentFolder, planned: Sequence[RunSpec], tracker: Tracker | None
+    ) -> None:
+        self.study, self.folder, self.planned, self.tracker = study, folder, planned, tracker
+        found = {run.name: results.read_record(run) for run in planned}
+        self.records: dict[str, Record] = {name: record for name, record in found.items() if record is not None}
+        self.rows = {run.name: results.run_rows(study.name, run, found[run.name]) for run in planned}
 
-def _whose(asked: Study, run: RunSpec) -> dict[str, Any]:
-    """What a tracker is told of a run beside its recipe."""
-    return {"study": asked.name, "configuration": run.configuration}
+    def write(self) -> None:
+        """Write the table into the study folder."""
+        results.write(self.folder.path, [row for run in self.planned for row in self.rows[run.name]])
+
+    def add(self, run: RunSpec, result: JobResult) -> str:
+        """Add the result of a run's job; returns the first score or the reason of the failure, for a line of text."""
+        record = results.read_record(run) if result.status == "finished" else None
+        self.records.pop(run.name, None)
+        if record is not None:
+            self.records[run.name] = record
+        unfit = f"its record does not fit its weights; see {self.folder.log(run.name)}"
+        reason = "" if record else result.reason or unfit
+        self.rows[run.name] = rows = results.run_rows(self.study.name, run, record, reason)
+        self.write()
+        self.track(run)
+        first = rows[0]
+        return f"failed: {reason}" if reason else (
+            f"{first.score} {records.with_uncertainty(first.value, first.uncertainty)}"
+        )  # fmt: skip
+
+    def track(self, run: RunSpec) -> None:
+        """Send the run's scores to the tracker."""
+        if self.tracker and run.name in self.records:
+            tags = {"study": self.study.name, "configuration": run.configuration}
+            self.tracker.judged(runs.Run(run.folder), run.record, tags)
+
+    def unlike_the_newest(self) -> list[RunSpec]:
+        """The runs whose records cannot be compared with the newest one."""
+        measured = [run for run in self.planned if run.name in self.records]
+        newest = max(measured, key=lambda run: run.record.stat().st_mtime_ns, default=None)
+        if newest is None:
+            return []
+        return [run for run in measured if records.differences(self.records[run.name], self.records[newest.name])]
 
 
 def resolve_study(
     what: Study | str | Path,
     out: str | Path | None = None,
-    *,
-    seeds: int | Sequence[int] | None = None,
-    budget: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    jobs: int = 1,
-    count: int | None = None,
-    reference: str | None = None,
+    options: StudyOptions = StudyOptions(),
     console: Console | None = None,
 ) -> tuple[Study, Path]:
     """The study with its changes and threads, and its folder: `out`, the folder it was read from, or studies/NAME."""
+    jobs = options.jobs
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} does nothing; give at least 1")
-    asked = what if isinstance(what, Study) else study_config.load(what)
-    if out is None and not isinstance(what, Study) and (Path(what) / "plan.json").is_file():
+    study = what if isinstance(what, Study) else study_config.load(what)
+    if out is None and not isinstance(what, Study) and (Path(what) / plan.FILE).is_file():
         out = what
-    path = Path("studies") / asked.name if out is None else Path(out)
-    chosen = tuple(seeds) if isinstance(seeds, Sequence) else seeds
-    asked = study_config.revise(asked, seeds=chosen, budget=budget, set=dict(overrides or {}))
-    judging = {key: value for key, value in (("count", count), ("reference", reference)) if value is not None}
-    if judging:
-        asked = study_config.revise(asked, evaluate={**asked.evaluate.model_dump(exclude_unset=True), **judging})
-    if "count" not in asked.evaluate.model_fields_set:
-        asked = _with_count(asked, path, console)
-    if asked.threads is None and (path / "plan.json").is_file():  # sums depend on threads: they stay as they were
-        threads = study_config.read(path)["threads"]
-        if threads is None and jobs > 1:
+    path = Path("studies") / study.name if out is None else Path(out)
+    begun = plan.read(path) if (path / plan.FILE).is_file() else None
+    seeds = tuple(options.seeds) if isinstance(options.seeds, Sequence) else options.seeds
+    study = study_config.revise(study, seeds=seeds, budget=options.budget, set=dict(options.overrides or {}))
+    judging = {"count": options.count, "reference": options.reference}
+    if given := {key: value for key, value in judging.items() if value is not None}:
+        study = _with_evaluation(study, given)
+    if "count" not in study.evaluate.model_fields_set:
+        study = _with_count(study, begun, console)
+    if study.threads is None and begun:  # sums depend on the number of threads
+        if begun.threads is None and jobs > 1:
             raise UsageError(
                 f"the runs of {path} use all processor threads, one run at a time; go on with --jobs 1, "
                 "or choose another folder with --out"
             )
-        asked = study_config.revise(asked, threads=threads)
-    elif asked.threads is None and jobs > 1:
-        asked = study_config.revise(
-            asked, threads=max(1, cores() // at_a_time(jobs, study_config.most_processes(asked, path)))
-        )
-    return asked, path
+        study = study_config.revise(study, threads=begun.threads)
+    elif study.threads is None and jobs > 1:
+        together = jobs_at_a_time(jobs, plan.most_processes(study, path))
+        study = study_config.revise(study, threads=max(1, cores() // together))
+    return study, path
 
 
-def _with_count(asked: Study, path: Path, console: Console | None) -> Study:
-    """The study with the count that its folder has, or that its budget allows where nobody has said one."""
-    there = (path / "plan.json").is_file()
-    count = study_config.read(path)["evaluate"]["count"] if there else study_config.judged_count(asked)
-    if console and count != asked.evaluate.count and not there:
+def _with_evaluation(study: Study, changes: Mapping[str, Any]) -> Study:
+    return study_config.revise(study, evaluate={**study.evaluate.model_dump(exclude_unset=True), **changes})
+
+
+def _with_count(study: Study, begun: Plan | None, console: Console | None) -> Study:
+    """The study with the count of images that its folder has, or that its budget allows where none is given."""
+    count = begun.evaluate["count"] if begun else study_config.judged_count(study)
+    if console and count != study.evaluate.count and not begun:
         progress.log(
             console,
-            f"runs of {asked.budget} are short, so {count:,} generated images of each are judged and not "
-            f"{asked.evaluate.count:,}; --count {asked.evaluate.count} asks for those",
+            f"runs of {study.budget} are short, so {count:,} generated images of each are judged and not "
+            f"{study.evaluate.count:,}; --count {study.evaluate.count} asks for those",
         )
-    return study_config.revise(asked, evaluate={**asked.evaluate.model_dump(exclude_unset=True), "count": count})
+    return _with_evaluation(study, {"count": count})
 
 
-def at_a_time(jobs: int, processes: int, console: Console | None = None) -> int:
-    """How many runs of up to so many processes go on at a time here: no more than have a core for every process."""
+def jobs_at_a_time(jobs: int, processes: int, console: Console | None = None) -> int:
+    """How many of `jobs` runs with up to so many processes each have a core for every process here."""
     fitting = min(jobs, max(1, cores() // processes)) if processes > 1 else jobs
     if console and fitting < jobs:
-        told = f"each has up to {processes} processes, and there are {cores()} cores"
-        progress.log(console, f"{fitting} at a time and not {jobs}: {told}")
+        reason = f"each has up to {processes} processes, and there are {cores()} cores"
+        progress.log(console, f"{fitting} at a time and not {jobs}: {reason}")
     return fitting
 
 
 @contextmanager
 def _locked(folder: ExperimentFolder, study: Study) -> Iterator[None]:
     """Hold the study folder; UsageError where it holds no study and more than an interrupted start of this one."""
-    if (folder.path / "plan.json").is_file():
-        study_config.read(folder.path)
+    if (folder.path / plan.FILE).is_file():
+        plan.read(folder.path)
     else:
         copies = recipe_copies(study_config.recipe_names(study))
         texts = {copy.portable: copy.text for copy in copies}
@@ -256,47 +292,23 @@ def _portable(study: Study, copies: Sequence[RecipeCopy]) -> Study:
 def _prepare(folder: ExperimentFolder, study: Study, track: str | None) -> tuple[Study, list[RunSpec]]:
     """Check the study against the one in the folder and write its files; the study with the folder's recipes."""
     path, copies = folder.path, recipe_copies(study_config.recipe_names(study))
-    planned = study_config.expand(study, path, track)
-    identity = study_config.identity(study, planned)
-    if (path / "plan.json").is_file():
-        before = study_config.read(path)
-        if before["hash"] != study_config.content_hash(identity):  # which also changes when recipes get new keys
-            folder.refuse_other_settings(study_config.differences(before, identity), "seeds")
+    planned = plan.expand(study, path, track)
+    if (path / plan.FILE).is_file():
+        before, now = plan.read(path), plan.make_plan(study, planned)
+        if before.hash != now.hash:  # which also changes when recipes get new keys
+            folder.refuse_other_settings(now.differences(before), "seeds")
     folder.make()
     folder.write_recipes(copies)
     local = study_config.with_recipes(study, {copy.source: str(folder.recipes / copy.name) for copy in copies})
-    planned = study_config.expand(local, path, track) if copies else planned
+    planned = plan.expand(local, path, track) if copies else planned
     files.write_text(path / "study.toml", study_config.to_toml(_portable(study, copies)))
-    files.write_json(path / "plan.json", {
-        "format": FORMAT,
-        "study": study.name,
-        "hash": study_config.content_hash(identity),
-        "threads": study.threads,
-        **identity,
-        "runs": [
-            {
-                "configuration": run.configuration,
-                "seed": run.seed,
-                "folder": f"runs/{run.name}",
-                "recipe_hash": config.content_hash(run.recipe),
-                "gflop_per_image": round(run.gflop_per_image, 6),
-                "commands": [study_config.shown(command, study.threads) for command in run.commands],
-            }
-            for run in planned
-        ],
-    })  # fmt: skip
+    files.write_json(path / plan.FILE, plan.make_plan(study, planned).to_json())
     return local, planned
 
 
-def _errand(run: RunSpec, path: Path, threads: int | None) -> Job:
-    """What is left to do for a run."""
-    commands = run.commands[1:] if study_results.is_trained(run) else run.commands
+def _job(run: RunSpec, folder: ExperimentFolder, threads: int | None) -> Job:
+    """The commands of a run that are left to carry out."""
+    commands = (run.evaluate_argv(),) if results.is_trained(run) else run.commands
     variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    log = ExperimentFolder(path, "study").log(run.name)
-    cores = max(threads or 1, run.processes)
-    return Job(run.folder.absolute(), commands, log.absolute(), Path.cwd(), variables, cores)
-
-
-def _first_score(rows: Sequence[Row]) -> str:
-    row = rows[0]
-    return f"{row['score']} {records.with_uncertainty(row['value'], row['uncertainty'])}"
+    needed = max(threads or 1, run.processes)
+    return Job(run.folder.absolute(), commands, folder.log(run.name).absolute(), Path.cwd(), variables, needed)

@@ -1,37 +1,24 @@
-"""Study files: which recipes with which changes, over which seeds, for how long; and the runs that follow from them.
-
-Seed k means the same for every configuration: the noise follows from (seed, images shown), the order of the data from
-(seed, epoch), and every run is judged on images from the same noise seeds. So runs of one seed are paired.
-"""
+"""Study files: which recipes are compared, with which changes, over which training seeds, and for how long."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import re
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BeforeValidator, Field
 
-from modiste import config, progress, runs, schema
-from modiste.config import Count, Data, Name, Recipe
-from modiste.data.images import Images, Note
-from modiste.data.sets import has_test, native_data, open_data
-from modiste.errors import ModisteError, UsageError
-from modiste.networks import summary
+from modiste import config, schema
+from modiste.config import Count, Name
+from modiste.errors import UsageError
 from modiste.schema import Section
-from modiste.training import resume, setup
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MOST_SEEDS = 1000
-FILE = "plan.json"
-"""What a study folder holds of what was planned."""
 SHORT_SECONDS, SHORT_IMAGES, SHORT_COUNT = 60.0, 20_000, 2_000
 """Runs that are shorter than either are judged by so many generated images where nobody says by how many: judging
 10,000 takes a core a minute or more."""
@@ -103,33 +90,6 @@ class Study(Section):
     def seed_list(self) -> tuple[int, ...]:
         """The seeds one by one, each once."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(dict.fromkeys(self.seeds))
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run of a study: its recipe as the run folder will say it, and the commands that make and measure it."""
-
-    configuration: str
-    seed: int
-    recipe: Recipe
-    folder: Path
-    commands: tuple[tuple[str, ...], ...]
-    """Arguments of `modiste`: first the training, then the evaluation."""
-    record: Path
-    """Where the evaluation writes."""
-    gflop_per_image: float
-    notes: tuple[Note, ...] = ()
-    """What the user must be told of its data."""
-
-    @property
-    def name(self) -> str:
-        """CONFIGURATION-seedK, which is also the run folder's name."""
-        return self.folder.name
-
-    @property
-    def processes(self) -> int:
-        """Those of its training."""
-        return setup.processes_of(self.recipe)
 
 
 def shipped() -> list[str]:
@@ -261,111 +221,9 @@ def configurations(study: Study) -> list[Configuration]:
     return found
 
 
-def most_processes(study: Study, out: Path) -> int:
-    """Processes of the run that has most of them."""
-    found = []
-    for one in configurations(study):
-        try:
-            found.append(setup.processes_of(setup.resolve_run(one.recipe, out, one.set)[0]))
-        except UsageError as error:
-            raise UsageError(f"{one.name}: {error}") from None
-    return max(found)
-
-
 def _word(value: Any) -> str:
     text = "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "none"
-
-
-@progress.stage("checking every configuration")
-def expand(study: Study, out: Path, track: str | None = None) -> list[RunSpec]:
-    """Every run of the study, seed by seed, checked against its data; folders are OUT/runs/CONFIGURATION-seedK."""
-    length = budget_changes(study.budget) if study.budget else {}
-    planned: dict[tuple[int, str], RunSpec] = {}
-    judged: dict[Data, str] = {}
-    opened: dict[Data, Images] = {}
-    costs: dict[Any, float] = {}  # what takes time is done once for all that share it
-    for one in configurations(study):
-        if study.budget and (undone := undone_by(study.budget, one.set)):
-            raise UsageError(
-                f"{one.name}: the budget of {study.budget} would undo {undone} = {one.set[undone]}; "
-                "leave one of the two out"
-            )
-        changes = {**one.set, **({"train.threads": study.threads} if study.threads else {}), **length}
-        try:
-            recipe, _ = setup.resolve_run(one.recipe, out, changes)
-            folders = {seed: out / "runs" / f"{one.name}-seed{seed}" for seed in study.seed_list}
-            if started := _started(one.name, out, folders.values()):
-                changes |= resume.data_changes(recipe, started)
-                recipe = resume.with_data_of(recipe, started)
-            dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, open_data(recipe.data))
-            notes = setup.noticed(recipe, dataset)
-            recipe = setup.resolve(recipe, dataset, changes)
-            setup.check_fit(recipe, dataset)
-            if study.evaluate.reference == "test" and not has_test(recipe.data):
-                raise UsageError(
-                    f"{recipe.data.name} has no test images to judge by; use --reference heldout "
-                    'or, in a study file, evaluate.reference = "heldout"'
-                )
-        except UsageError as error:
-            raise UsageError(f"{one.name}: {error}") from None
-        native = native_data(recipe.data)
-        judged[native.model_copy(update={"resize_filter": "box"})] = one.name
-        if len(judged) > 1:
-            raise UsageError(
-                f"{' and '.join(judged.values())} would be judged on different images; a study has one data set, "
-                "so compare them in two studies"
-            )
-        shape = setup.image_shape(recipe, dataset)
-        key = (recipe.network, recipe.loss, recipe.train.discriminator_steps, shape)
-        gflop = costs.get(key) or costs.setdefault(key, summary.training_flops(recipe, shape) / 1e9)
-        for seed, folder in folders.items():
-            commands = (train_command(one, changes, study, seed, folder, track), evaluate_command(study, folder))
-            own = recipe.model_copy(update={"seed": seed})
-            record = folder / ("metrics.json" if study.evaluate.reference == "test" else
-                               f"metrics-{study.evaluate.reference}.json")  # fmt: skip
-            planned[seed, one.name] = RunSpec(one.name, seed, own, folder, commands, record, gflop, notes)
-    return [planned[seed, one.name] for seed in study.seed_list for one in configurations(study)]
-
-
-def _started(configuration: str, out: Path, folders: Iterable[Path]) -> Recipe | None:
-    """The recipe with which the study in that folder was begun, by its plan, or else by a run of the configuration."""
-    planned = read(out)["configurations"] if (out / FILE).is_file() else {}
-    if configuration in planned:
-        return config.build(config.with_older_defaults(planned[configuration]), f"{out / FILE}: {configuration}")
-    return next((runs.Run(folder).read_recipe() for folder in folders if runs.exists(folder)), None)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The plan that a study folder holds; ModisteError where it cannot be read."""
-    place = path / FILE
-    try:
-        tree = json.loads(place.read_text(encoding="utf-8"))
-        if {"hash", "threads", "configurations", "evaluate", "runs"} <= tree.keys():
-            return dict(tree)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
-        raise ModisteError(f"cannot read {place} ({error}); move the folder away and run the study again") from None
-    raise ModisteError(f"{place} is no plan of a study; move the folder away and run the study again")
-
-
-def train_command(
-    one: Configuration, changes: Mapping[str, Any], study: Study, seed: int, folder: Path, track: str | None
-) -> tuple[str, ...]:
-    """The words after `modiste` that train this run."""
-    words = ["train", one.recipe, "--out", str(folder), "--seed", str(seed)]
-    timed = study.budget is not None and "train.budget_seconds" in budget_changes(study.budget)
-    for key, value in changes.items():
-        if not (timed and key == "train.budget_seconds"):
-            words += ["--set", f"{key}={literal(value)}"]
-    if study.budget and timed:
-        words += ["--budget", study.budget]
-    return (*words, *(("--track", track) if track else ()))
-
-
-def evaluate_command(study: Study, folder: Path) -> tuple[str, ...]:
-    """The words after `modiste` that measure this run."""
-    judging = study.evaluate
-    return ("evaluate", str(folder), "--count", str(judging.count), "--reference", judging.reference)
 
 
 def literal(value: Any) -> str:
@@ -377,66 +235,34 @@ def literal(value: Any) -> str:
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
 
-def study_command(study: Study, folder: Path) -> tuple[str, ...]:
-    """Arguments of `modiste` that make the study anew in that folder: by its name and changes if it ships, else by its
-    file; its threads are left to the environment (see `shown`)."""
+def set_options(changes: Mapping[str, Any]) -> list[str]:
+    """The options `--set key=value` of a command line that make these changes."""
+    return [word for key, value in changes.items() for word in ("--set", f"{key}={literal(value)}")]
+
+
+def study_argv(study: Study, folder: Path) -> tuple[str, ...]:
+    """The arguments of `modiste` that repeat the study in that folder: a shipped study by its name and changes, any
+    other by its file. Threads are left to the environment (see `subprocesses.printable`)."""
     by_file = ("study", str(folder / "study.toml"), "--out", str(folder))
     if study.name not in shipped():
         return by_file
     usual = load(study.name)
     changes = {key: value for key, value in study.set.items() if (key, value) not in usual.set.items()}
-    asked: dict[str, Any] = {
-        "seeds": study.seeds,
-        "budget": study.budget,
-        "set": changes,
-        "evaluate": study.evaluate.model_dump(),
-    }
+    evaluate = study.evaluate.model_dump()
     try:
-        again = revise(usual, **asked)
+        again = revise(usual, seeds=study.seeds, budget=study.budget, set=changes, evaluate=evaluate)
     except UsageError:  # somebody's own study under that name
         return by_file
-    words = {"about", "source", "threads"}
-    reference = study.evaluate.reference == usual.evaluate.reference
-    if not reference or again.model_dump(exclude=words) != study.model_dump(exclude=words):
+    prose = {"about", "source", "threads"}
+    same_reference = study.evaluate.reference == usual.evaluate.reference
+    if not same_reference or again.model_dump(exclude=prose) != study.model_dump(exclude=prose):
         return by_file
     seeds = str(study.seeds) if isinstance(study.seeds, int) else ",".join(map(str, study.seeds))
     options = ["--seeds", seeds] if study.seeds != usual.seeds else []
     options += ["--budget", study.budget] if study.budget and study.budget != usual.budget else []
-    options += [word for key, value in changes.items() for word in ("--set", f"{key}={literal(value)}")]
+    options += set_options(changes)
     options += ["--count", str(study.evaluate.count)] if study.evaluate.count != usual.evaluate.count else []
     return ("study", study.name, *options, "--out", str(folder))
-
-
-def shown(command: Sequence[str], threads: int | None = None) -> str:
-    """A command as a person would type it."""
-    return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["modiste", *command])
-
-
-def identity(study: Study, planned: Sequence[RunSpec]) -> dict[str, Any]:
-    """What makes it this study and no other: every configuration's settings and how it is judged, not the seeds."""
-    settings = {
-        run.configuration: run.recipe.model_dump(mode="json", exclude={"name", "about", "source", "seed"})
-        for run in planned
-    }
-    return {"configurations": settings, "evaluate": study.evaluate.model_dump(mode="json")}
-
-
-def content_hash(study_identity: Mapping[str, Any]) -> str:
-    """SHA-256 of a study's identity, as 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(study_identity, sort_keys=True).encode()).hexdigest()
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line per thing in which two identities differ."""
-    before, after = old["configurations"], new["configurations"]
-    lines = [f"no {name} here" for name in before if name not in after]
-    lines += [f"{name} is new" for name in after if name not in before]
-    for name in before.keys() & after.keys():
-        pair = (config.build(config.with_older_defaults(tree), name) for tree in (before[name], after[name]))
-        lines += [f"{name}: {line}" for line in config.differences(*pair)]
-    changed = [key for key in new["evaluate"] if old["evaluate"].get(key) != new["evaluate"][key]]
-    lines += [f"evaluate.{key}: {old['evaluate'].get(key)} -> {new['evaluate'][key]}" for key in changed]
-    return sorted(lines)
 
 
 def to_toml(study: Study) -> str:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modiste import paths, progress, runs
+from modiste import paths, progress, runs, subprocesses
 from modiste.config import Data
 from modiste.data.sets import native_data
 from modiste.errors import UsageError
 from modiste.evaluation import records
 from modiste.evaluation.records import Record, ScoreEntry
-from modiste.experiments import results, statistics
-from modiste.experiments.results import Row
+from modiste.experiments import plan, results, statistics, study_config
+from modiste.experiments.results import StudyRow
 from modiste.experiments.statistics import Summary
 from modiste.metrics import metric_names
 from modiste.metrics.transforms import Scale
@@ -91,7 +91,7 @@ class Comparison:
     path: Path
     about: str
     configurations: tuple[Configuration, ...]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[StudyRow, ...] = ()
     """A study's table of records; empty for a single run."""
     is_study: bool = False
     command: str = ""
@@ -132,15 +132,18 @@ class Comparison:
         return metric_names.of_kind(self.score_names, kind)
 
     @property
-    def score_rows(self) -> list[Row]:
+    def score_rows(self) -> list[StudyRow]:
         """A row per run and score as in a study's table, of the records as they are now."""
         found = []
         for configuration in self.configurations:
             for member in configuration.members:
-                status = "finished" if member.record else "failed" if member.status == "failed" else "waiting"
-                row: Row = dict.fromkeys(results.COLUMNS)
-                row |= {"study": self.name, "configuration": configuration.name, "seed": member.seed}
-                row |= {"status": status, "reason": member.reason, "images": member.images, "seconds": member.seconds}
+                status: results.Status = (
+                    "finished" if member.record else "failed" if member.status == "failed" else "waiting"
+                )
+                row = StudyRow(
+                    self.name, configuration.name, member.seed, status=status, reason=member.reason,
+                    images=member.images, seconds=member.seconds,
+                )  # fmt: skip
                 found += results.score_rows(row, member.record) if member.record else [row]
         return found
 
@@ -197,36 +200,34 @@ def _single(run: Run, path: Path) -> Comparison:
 
 
 def _study(path: Path) -> Comparison:
-    from modiste.experiments import study_config
-
     settings = study_config.load(path / "study.toml")  # a folder may have the name of a study that ships
     rows = results.read(path) if (path / "records.jsonl").is_file() else []
     reference = settings.evaluate.reference
-    file = "metrics.json" if reference == "test" else f"metrics-{reference}.json"
-    known = {(row["configuration"], row["seed"]): row for row in rows}
+    file = plan.record_name(reference)
+    known = {(row.configuration, row.seed): row for row in rows}
     labels = [one.name for one in study_config.configurations(settings)]
     configurations = tuple(
         Configuration(name, tuple(_member(path, name, seed, file, known) for seed in settings.seed_list))
         for name in labels
     )
-    command = study_config.shown(study_config.study_command(settings, path), settings.threads)
+    command = subprocesses.printable(study_config.study_argv(settings, path), settings.threads)
     found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True, command=command)
     records.check_comparable(found.records)
     return found
 
 
-def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, int], Row]) -> Member:
-    folder = path / "runs" / f"{name}-seed{seed}"
+def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, int], StudyRow]) -> Member:
+    folder = path / "runs" / plan.run_name(name, seed)
     run = runs.Run(folder) if runs.exists(folder) else None
-    row = known.get((name, seed), {})
-    status = row.get("status") or "waiting"
+    row = known.get((name, seed))
+    status: str = row.status if row else "waiting"
     if status == "waiting" and run is not None:
         state = run.read_manifest().status
         status = "not measured yet" if state == "finished" else state
-    record = records.read(folder / file) if row.get("status") == "finished" and (folder / file).is_file() else None
+    record = records.read(folder / file) if row and row.status == "finished" and (folder / file).is_file() else None
     if record is not None and not results.is_of(record, folder):  # evaluated in another way or trained on since
         record, status = None, "not measured yet"
-    return Member(seed, folder, run, record, status, row.get("reason") or "")
+    return Member(seed, folder, run, record, status, row.reason if row else "")
 
 
 def gflop_per_image(run: Run) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 
 from modiste.data import inspection
 from modiste.data.sets import has_test, open_data
 from modiste.evaluation import score_tables
+from modiste.experiments import plan
 from modiste.experiments.study_config import Judging
 from modiste.reports import phrases
 from modiste.reports.blocks import Block, Bullets, Code, Fold, Paragraph, Section, Table
@@ -65,11 +65,9 @@ def commands(comparison: Comparison) -> list[str]:
 
 def planned_commands(comparison: Comparison) -> list[str]:
     """Every run's commands as the study's plan has them; empty for a run."""
-    place = comparison.path / "plan.json"
-    if not comparison.is_study or not place.is_file():
+    if not comparison.is_study or not (comparison.path / plan.FILE).is_file():
         return []
-    tree = json.loads(place.read_text(encoding="utf-8"))
-    return [command for run in tree["runs"] for command in run["commands"]]
+    return [command for run in plan.read(comparison.path).runs for command in run.commands]
 
 
 def machine_table(comparison: Comparison) -> Table:

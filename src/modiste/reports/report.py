@@ -31,7 +31,7 @@ class Written(NamedTuple):
 
 def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int | None = None, say: Say) -> Report:
     """The report on a run or study; `brief` leaves out what needs the judge and the data set."""
-    found = conclusions.of(comparison.score_rows)
+    found = conclusions.conclude(comparison.score_rows)
     first, table = summary.answer(comparison, found)
     gaze: GalleryInputs | str = "Pictures that need the judge come when the training has ended." if brief else ""
     if not brief:

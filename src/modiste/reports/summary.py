@@ -33,7 +33,7 @@ def answer(comparison: Comparison, found: Conclusions) -> tuple[Section, Table]:
     table = study_table(comparison, found) if comparison.is_study else run_table(comparison)
     sentences = study_sentences(comparison, found) if comparison.is_study else run_sentences(comparison)
     blocks: list[Block] = [Paragraph(" ".join(sentences))]
-    if comparison.is_study and (doubts := conclusions.doubts(found)):
+    if comparison.is_study and (doubts := conclusions.caveats(found)):
         blocks += [Paragraph("What to doubt:"), Bullets([f"{text[0].upper()}{text[1:]}." for text in doubts])]
     if missing := not_measured(comparison):
         blocks += missing
@@ -160,7 +160,7 @@ def study_sentences(comparison: Comparison, found: Conclusions) -> list[str]:
     kind = "" if comparison.scale(score) == "plain" else f"{transforms.MEANS[comparison.scale(score)]} "
     title = phrases.TITLES[entry.kind]
     over = f"{seeds} training seed{'s' if seeds > 1 else ''}"
-    lead = f"By the {kind}mean of the {title} {conclusions.whose(found)} over {over}, "
+    lead = f"By the {kind}mean of the {title} {conclusions.features_phrase(found)} over {over}, "
     values = (
         f"({records.format_number(means[ahead])}; real images {records.format_number(entry.real)}, "
         f"a generator that learned nothing {records.format_number(entry.trivial)})"
@@ -248,7 +248,7 @@ def headline(comparison: Comparison) -> list[str]:
 
 def ranking(comparison: Comparison, said: Conclusions) -> dict[str, tuple[float, str]]:
     """Mean rank by name, for sorting and as text with the letters of its groups."""
-    decision = conclusions.decide(comparison.score_rows)
+    decision = conclusions.deciding_score(comparison.score_rows)
     found = [] if decision is None else conclusions.ranks(decision, said)
     placed = {}
     order = list(dict.fromkeys(group for row in found for group in row.groups))
@@ -388,7 +388,7 @@ def verdict_blocks(found: Conclusions) -> list[Block]:
         return []
     pairs = sorted(found.pairs, key=lambda pair: not pair.verdict.decided)  # what was found first
     said = [f"{conclusions.pair_sentence(pair, found.score)}." for pair in pairs]
-    told: list[Block] = [Paragraph(f"Verdicts by {conclusions.by(found)}, pair by pair:")]
+    told: list[Block] = [Paragraph(f"Verdicts by {conclusions.score_phrase(found)}, pair by pair:")]
     told += [Bullets(said)] if len(said) <= 6 else [Bullets(said[:3]), Fold(f"All {len(said)} pairs", [Bullets(said)])]
     return [*told, Paragraph(statistics.METHOD)]
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from support import JobsHere
 
-from modiste import cli, config, environment, runs
+from modiste import config, environment, runs
 from modiste.config import Data, Recipe
 from modiste.data import sets as data_sets
 from modiste.data.images import Images, content_digest
@@ -27,7 +28,6 @@ from modiste.experiments.augmentation import arms, experiment, plan, subsets
 from modiste.experiments.augmentation.arms import ArmRow
 from modiste.experiments.augmentation.augment import Experiment, augment, measure_arms
 from modiste.experiments.augmentation.plan import AugmentOptions
-from modiste.experiments.runner import Job
 from modiste.provenance import metadata
 from modiste.sampling import generators, writers
 from modiste.training import trainer
@@ -43,23 +43,9 @@ class Killed(BaseException):
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Jobs run in this process, which saves the time to start others; their commands, in order."""
-    commands: list[str] = []
-
-    def run_job(job: Job) -> str:
-        try:
-            for command in job.commands:
-                commands.append(" ".join(command))
-                cli.app(list(command), standalone_mode=False)
-        except ModisteError as error:
-            return str(error)
-        return ""
-
-    def locally(jobs: Sequence[Job], *_: Any) -> Iterator[tuple[int, str]]:
-        for k, job in enumerate(jobs):
-            yield k, run_job(job)
-
-    monkeypatch.setattr(runner, "locally", locally)
-    return commands
+    jobs = JobsHere()
+    monkeypatch.setattr(runner, "run_locally", jobs.run_locally)
+    return jobs.commands
 
 
 @pytest.fixture
@@ -277,7 +263,7 @@ def test_experiments_of_smaller_shares_are_opened_still(
     closet: Path, recipe: Path, tmp_path: Path, here: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once a filter could keep any share; what is told of too many images is what their folders let be changed."""
-    monkeypatch.setattr(runner, "locally", lambda *_: iter(()))
+    monkeypatch.setattr(runner, "run_locally", lambda *_: iter(()))
     experiment_of(closet, recipe, tmp_path / "old", filter=["distance"], keep=0.5)
     place = tmp_path / "old" / "settings.toml"
     place.write_text(place.read_text(encoding="utf-8").replace("keep = 0.5", "keep = 0.01"), encoding="utf-8")
@@ -344,7 +330,7 @@ def test_every_process_of_a_generators_training_has_a_core(
     closet: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(runner, "locally", lambda work, jobs, *_: asked.append(jobs) or iter(()))
+    monkeypatch.setattr(runner, "run_locally", lambda work, jobs, *_: asked.append(jobs) or iter(()))
     for module in (studies, environment):
         monkeypatch.setattr(module, "cores", lambda: 4)
     for number, together, threads in ((1, 3, 1), (2, 2, 2)):
@@ -366,7 +352,7 @@ def test_the_data_are_opened_once(closet: Path, tiny: Recipe, tmp_path: Path, mo
 
     for module in (experiment, subsets):
         monkeypatch.setattr(module, "open_data", counted)
-    monkeypatch.setattr(runner, "locally", lambda *_: iter(()))
+    monkeypatch.setattr(runner, "run_locally", lambda *_: iter(()))
     for what, asked in ((closet, {"budgets": (40,)}), (run.path, {}), (tmp_path / "0", {})):
         parts.clear()
         augment(what, None if what.name == "0" else tmp_path / str(len(asked)), console=QUIET, **asked)

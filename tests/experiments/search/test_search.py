@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import importlib
-import io
 import json
 import os
 import signal
@@ -14,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,10 +25,14 @@ from rich.console import Console
 from modiste import cli, config, runs
 from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
-from modiste.experiments import conclusions, results, runner
-from modiste.experiments.runner import Job
+from modiste.experiments import conclusions
+from modiste.experiments.folder import ExperimentFolder
+from modiste.experiments.results import StudyRow
+from modiste.experiments.runner import JobResult
 from modiste.experiments.search import finalists, search, spaces, trials
+from modiste.experiments.search.search import SearchResult
 from modiste.experiments.search.spaces import Space
+from modiste.experiments.search.trials import TrialRow
 from modiste.networks.build import Shape, build_discriminator, build_generator
 
 optuna = pytest.importorskip("optuna")
@@ -58,39 +60,17 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Commands are carried out in this process, which saves the time to start others; the folders' names, in order."""
-    names: list[str] = []
-
-    def locally(errands: Sequence[Job], jobs: int, stopped: Any, glance: Any) -> Iterator[tuple[int, str]]:
-        for k, errand in enumerate(errands):
-            runner.wait_until_free(errand.folder, runner.Stop())
-            names.append(errand.folder.name)
-            outcome = ""
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    for command in errand.commands:
-                        cli.app(list(command), standalone_mode=False)
-            except ModisteError as error:
-                outcome = str(error)
-            yield k, outcome
-
-    monkeypatch.setattr(runner, "locally", locally)
-    return names
-
-
-@pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No training at all: the score of a trial is its learning rate; the folders' names, in order."""
     names: list[str] = []
 
-    def train(mine: Any, trial: Any, planned: Any, stopped: Any) -> tuple[str, trials.TrialMonitor]:
+    def train(worker: Any, trial: Any, planned: Any, stopped: Any) -> tuple[JobResult, trials.TrialMonitor]:
         names.append(planned.name)
         time.sleep(0.02)
-        outcome = "it exploded" if planned.recipe.network.z_dim == 13 else ""
-        return outcome, trials.TrialMonitor(mine, trial, planned)
+        result = JobResult("failed", "it exploded") if planned.recipe.network.z_dim == 13 else JobResult("finished")
+        return result, trials.TrialMonitor(worker, trial, planned)
 
-    def measured(mine: Any, planned: Any) -> tuple[float, dict[str, Any]]:
+    def measured(worker: Any, planned: Any) -> tuple[float, dict[str, Any]]:
         return planned.recipe.train.lr_generator, {"score": "frechet_x_40_heldout", "gflop_per_image": 1.0}
 
     monkeypatch.setattr(trials, "_train", train)
@@ -99,12 +79,19 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def go(what: object, out: Path, **changes: Any) -> search.SearchFolder:
-    return search.search(what, out, console=QUIET, **changes)  # type: ignore[arg-type]
+def go(what: Any, out: Path, storage: str | None = None, **changes: Any) -> SearchResult:
+    """The search with some keys of its space changed."""
+    space = what if isinstance(what, Space) else spaces.load(what)
+    return search.run_search(spaces.revise(space, **changes), out, storage, QUIET)
 
 
-def trials_only(what: object, out: Path, **changes: Any) -> search.SearchFolder:
+def trials_only(what: Any, out: Path, **changes: Any) -> SearchResult:
     return go(what, out, finalists={"count": 0}, **changes)
+
+
+def opened(file: Path, out: Path, **changes: Any) -> trials.Search:
+    """The search before its first trial."""
+    return search._open(spaces.revise(spaces.load(file), **changes), ExperimentFolder(out, "search"), None, QUIET)
 
 
 # what a space says
@@ -223,7 +210,7 @@ def test_discriminator_accuracy_is_warned_about(file: Path, tmp_path: Path) -> N
     assert "weak discriminator" in space.warnings[0] and "quality of the images is not in it" in space.warnings[0]
     planned = trials.planned_trial(space, tmp_path, "trial-0000", {"train.lr_generator": 1e-3})
     assert len(planned.commands) == 1
-    told = finalists.logged(space, {"d_accuracy_real": 0.3, "d_accuracy_fake": 0.9, "frechet_x_2k_heldout": 9.0})
+    told = trials.logged(space, {"d_accuracy_real": 0.3, "d_accuracy_fake": 0.9, "frechet_x_2k_heldout": 9.0})
     assert told == pytest.approx(0.1)
 
 
@@ -238,15 +225,15 @@ def test_going_on_makes_only_the_missing_trials(file: Path, pretended: list[str]
     assert len(pretended) == 2
     four = trials_only(out, out, trials=4)
     assert pretended[2:] == ["trial-0002", "trial-0003"] and four.trials[:2] == two.trials
-    points = [json.dumps(row["settings"]) for row in four.trials]
+    points = [json.dumps(row.settings) for row in four.trials]
     assert len(set(points)) == 4, "resuming must not draw the first points again"
     at_once = trials_only(file, tmp_path / "other", trials=4)
-    assert [row["settings"] for row in at_once.trials] == [row["settings"] for row in four.trials]
+    assert [row.settings for row in at_once.trials] == [row.settings for row in four.trials]
     other_seed = trials_only(file, tmp_path / "seed", trials=1, seed=5)
-    assert other_seed.trials[0]["settings"] != four.trials[0]["settings"]
+    assert other_seed.trials[0].settings != four.trials[0].settings
     with (out / "trials.csv").open(newline="", encoding="utf-8") as lines:
         table = list(csv.DictReader(lines))
-    assert [float(row["value"]) for row in table] == [row["settings"]["train.lr_generator"] for row in four.trials]
+    assert [float(row["value"]) for row in table] == [row.settings["train.lr_generator"] for row in four.trials]
     assert len(optuna.load_study(study_name="little", storage=f"sqlite:///{out / 'optuna.db'}").trials) == 4
 
 
@@ -295,7 +282,7 @@ def test_a_folder_s_name_is_no_part_of_a_url(file: Path, pretended: list[str], t
     assert sorted(path.name for path in inside.iterdir()) == sorted(names)
     for name in names:
         assert (inside / name / "optuna.db").is_file(), name
-    rates = [trials_only(inside / name, inside / name).trials[0]["settings"]["train.lr_generator"] for name in names]
+    rates = [trials_only(inside / name, inside / name).trials[0].settings["train.lr_generator"] for name in names]
     assert len(set(rates)) == len(names) == len(pretended)
     with pytest.raises(UsageError, match=r"'1/x\.db' is none"):
         trials_only(file, tmp_path / "other", storage=f"sqlite:///{tmp_path}/lr?1/x.db")
@@ -323,10 +310,10 @@ def test_workers_share_a_storage(storage: str, file: Path, pretended: list[str],
         thread.join(60)
     assert not failed
     done = [row for row in trials_only(tmp_path / "b", tmp_path / "b", trials=7, storage=url).trials]
-    kept = [row for row in done if row["state"] == "finished"]
-    assert len(kept) == 7 and len({row["value"] for row in kept}) == 7
+    kept = [row for row in done if row.state == "finished"]
+    assert len(kept) == 7 and len({row.value for row in kept}) == 7
     assert len(pretended) == len(set(pretended)) == 7
-    assert {row["state"] for row in done} <= {"finished", "queued again"}
+    assert {row.state for row in done} <= {"finished", "queued again"}
     with pytest.raises(UsageError, match="name it again with --storage"):
         trials_only(tmp_path / "b", tmp_path / "b")
 
@@ -334,9 +321,9 @@ def test_workers_share_a_storage(storage: str, file: Path, pretended: list[str],
 def test_failures_are_kept_and_the_search_goes_on(file: Path, pretended: list[str], tmp_path: Path) -> None:
     text = HEAD + "[space]\nnetwork.z_dim = { choices = [8, 13] }\n" + RATES
     found = trials_only(written(tmp_path, text), tmp_path / "out", trials=8)
-    states = {row["settings"]["network.z_dim"]: row["state"] for row in found.trials}
+    states = {row.settings["network.z_dim"]: row.state for row in found.trials}
     assert states == {8: "finished", 13: "failed"} and len(found.trials) == 8
-    assert {row["reason"] for row in found.trials if row["state"] == "failed"} == {"it exploded"}
+    assert {row.reason for row in found.trials if row.state == "failed"} == {"it exploded"}
     with pytest.raises(ModisteError, match="no trial of the search little finished: it exploded"):
         trials_only(written(tmp_path, text.replace("8, 13", "13, 13")), tmp_path / "bad", trials=1)
 
@@ -344,8 +331,8 @@ def test_failures_are_kept_and_the_search_goes_on(file: Path, pretended: list[st
 def test_a_point_is_trained_once(file: Path, pretended: list[str], tmp_path: Path) -> None:
     text = HEAD + "[space]\n" + WIDTHS
     found = trials_only(written(tmp_path, text), tmp_path / "out", trials=6)
-    assert len(pretended) == 2 and [row["state"] for row in found.trials] == ["finished"] * 6
-    assert sum("the same point as" in row["reason"] for row in found.trials) == 4
+    assert len(pretended) == 2 and [row.state for row in found.trials] == ["finished"] * 6
+    assert sum("the same point as" in row.reason for row in found.trials) == 4
     assert "only 2 points" in spaces.load(written(tmp_path, text)).warnings[0]
     assert len(finalists.finalists(found.space.model_copy(update={"finalists": spaces.Finalists()}), found.trials)) == 2
 
@@ -364,16 +351,16 @@ def test_a_worker_without_signs_of_life(
     gone.set_user_attr("beat", 5)
     monkeypatch.setattr(trials, "GRACE_SECONDS", 0.3)
     found = trials_only(file, tmp_path / "a", trials=2, storage=url)
-    assert [row["state"] for row in found.trials] == ["finished", "queued again", "finished"]
-    assert found.trials[2]["folder"] == "runs/trial-0001" == f"runs/{pretended[-1]}"
-    assert found.trials[2]["settings"]["train.lr_generator"] == gone.params["train.lr_generator"]
-    assert "no sign of life" in found.trials[1]["reason"]
+    assert [row.state for row in found.trials] == ["finished", "queued again", "finished"]
+    assert found.trials[2].folder == "runs/trial-0001" == f"runs/{pretended[-1]}"
+    assert found.trials[2].settings["train.lr_generator"] == gone.params["train.lr_generator"]
+    assert "no sign of life" in found.trials[1].reason
 
 
-def points(of: search.SearchFolder) -> list[tuple[object, ...]]:
+def points(of: SearchResult) -> list[tuple[object, ...]]:
     """What came of the trials asked for, in whatever order they were made."""
-    rows = [row for row in of.trials if row["state"] != "queued again"]
-    return sorted((row["state"], row["value"], *row["settings"].values()) for row in rows)
+    rows = [row for row in of.trials if row.state != "queued again"]
+    return sorted((row.state, row.value, *row.settings.values()) for row in rows)
 
 
 @pytest.mark.parametrize(("sampler", "done"), [("random", 0), ("random", 2), ("tpe", 11)])
@@ -385,7 +372,7 @@ def test_a_search_killed_anywhere_tries_the_undisturbed_points(
     whole, out = trials_only(file, tmp_path / "whole", **asked), tmp_path / "killed"
     if done:
         trials_only(file, out, **{**asked, "trials": done})
-    started = search._open(*search.resolve_search(file, out, finalists={"count": 0}, **asked), None, QUIET)
+    started = opened(file, out, finalists={"count": 0}, **asked)
     started.study.ask()  # killed before it says who makes it
     trials_only(file, out, **{**asked, "trials": done + 1})
     half = started.study.ask()  # killed with half of its point chosen
@@ -397,7 +384,7 @@ def test_a_search_killed_anywhere_tries_the_undisturbed_points(
     (out / "workers/idle").touch()  # of a worker that was killed between two trials
     found = trials_only(file, out, **asked)
     assert points(found) == points(whole) and not list((out / "workers").iterdir())
-    assert sum(row["state"] == "queued again" for row in found.trials) == 2
+    assert sum(row.state == "queued again" for row in found.trials) == 2
 
 
 def test_a_point_is_queued_again_once_wherever_its_worker_is_killed(
@@ -406,13 +393,11 @@ def test_a_point_is_queued_again_once_wherever_its_worker_is_killed(
     """Here between queueing it and marking the trial that it comes from."""
     monkeypatch.setattr(trials, "GRACE_SECONDS", 0.1)
     whole = trials_only(file, tmp_path / "whole", trials=3)
-    started = search._open(
-        *search.resolve_search(file, tmp_path / "out", trials=3, finalists={"count": 0}), None, QUIET
-    )
+    started = opened(file, tmp_path / "out", trials=3, finalists={"count": 0})
     started.study.ask()
     with monkeypatch.context() as patch:
         patch.setattr(trials, "_end", lambda *_, **__: None)
-        trials._queue_again(started, started.trials[0], "its worker was killed")
+        trials._queue_again(started, started.read_trials()[0], "its worker was killed")
     found = trials_only(file, tmp_path / "out", trials=3)
     assert points(found) == points(whole) and len(found.trials) == 4
 
@@ -423,14 +408,12 @@ def test_a_full_disk_is_no_fault_of_the_point(
     whole = trials_only(file, tmp_path / "whole", trials=3)
     trials_only(file, tmp_path / "out", trials=1)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            trials, "_train", lambda mine, trial, planned, _: ("no", trials.TrialMonitor(mine, trial, planned))
-        )
+        patch.setattr(trials, "_train", lambda *call: (JobResult("failed", "no"), trials.TrialMonitor(*call[:3])))
         patch.setattr(trials.files, "has_room", lambda _: False)
         with pytest.raises(ModisteError, match=r"no room on the disk of .*out \(no\); make room"):
             trials_only(file, tmp_path / "out", trials=3)
     found = trials_only(file, tmp_path / "out", trials=3)
-    assert points(found) == points(whole) and "failed" not in {row["state"] for row in found.trials}
+    assert points(found) == points(whole) and "failed" not in {row.state for row in found.trials}
 
 
 def test_what_a_database_cannot_do_is_a_sentence(
@@ -449,18 +432,18 @@ def test_what_a_database_cannot_do_is_a_sentence(
 def test_an_interrupted_trial_is_left_for_the_next_worker(
     file: Path, pretended: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(mine: Any, trial: Any, planned: Any, stopped: Any) -> tuple[str, trials.TrialMonitor]:
+    def interrupted(worker: Any, trial: Any, planned: Any, stopped: Any) -> tuple[JobResult, trials.TrialMonitor]:
         os.kill(os.getpid(), signal.SIGINT)
         until(stopped)
-        return runner.INTERRUPTED, trials.TrialMonitor(mine, trial, planned)
+        return JobResult("interrupted"), trials.TrialMonitor(worker, trial, planned)
 
     with monkeypatch.context() as patch:
         patch.setattr(trials, "_train", interrupted)
         first = go(file, tmp_path / "out")
-    assert not first.finished and [row["state"] for row in first.trials] == ["queued again", "waiting"]
+    assert not first.finished and [row.state for row in first.trials] == ["queued again", "waiting"]
     found = trials_only(file, tmp_path / "out", trials=1)
-    assert [row["state"] for row in found.trials] == ["queued again", "finished"] and pretended == ["trial-0000"]
-    assert found.trials[1]["settings"] == first.trials[0]["settings"]
+    assert [row.state for row in found.trials] == ["queued again", "finished"] and pretended == ["trial-0000"]
+    assert found.trials[1].settings == first.trials[0].settings
 
 
 def test_the_command_line(
@@ -482,7 +465,7 @@ def test_the_command_line(
     assert found["finished"] and found["best"] is None and len(found["trials"]) == 3
     cli.app(["search", str(out), "--finalists", "0"], standalone_mode=False)
     printed = capsys.readouterr().out
-    assert "trial-0002" in printed and "no finalists were asked for" in printed and len(pretended) == 3
+    assert "trial-0002" in printed and "there are no finalists" in printed and len(pretended) == 3
 
     def gone(name: str) -> None:
         raise ImportError(name)
@@ -493,19 +476,19 @@ def test_the_command_line(
 
 
 def test_points_that_kill_are_given_up(file: Path, pretended: list[str], tmp_path: Path) -> None:
-    started = search._open(*search.resolve_search(file, tmp_path / "out"), None, QUIET)
+    started = opened(file, tmp_path / "out")
     for _ in range(trials.MOST_RETRIES + 1):
         started.study.ask()
-        trials._queue_again(started, started.trials[-1], "its worker was killed")
-    assert [trials.counts(trial) for trial in started.trials] == [False] * trials.MOST_RETRIES + [True]
-    assert started.trials[-1].user_attrs["reason"] == "its worker was killed 4 times"
+        trials._queue_again(started, started.read_trials()[-1], "its worker was killed")
+    assert [trials.counts(trial) for trial in started.read_trials()] == [False] * trials.MOST_RETRIES + [True]
+    assert started.read_trials()[-1].user_attrs["reason"] == "its worker was killed 4 times"
     assert trials._end(started, 0, reason="again") is False, "an ended trial stays as it is"
 
 
 def test_tree_parzen_goes_where_it_is_good(file: Path, pretended: list[str], tmp_path: Path) -> None:
     text = HEAD.replace("random", "tpe") + f"[space]\n{RATES}"
     found = trials_only(written(tmp_path, text), tmp_path / "out", trials=24)
-    rates = [row["value"] for row in found.trials]
+    rates = [row.value for row in found.trials]
     assert sum(rates[14:]) / 10 < sum(rates[:10]) / 10 / 2, "the score is the rate, and low is better"
 
 
@@ -561,10 +544,10 @@ def test_a_killed_worker(file: Path, here: list[str], tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     found = trials_only(out, out)
-    assert [row["state"] for row in found.trials] == ["queued again", "finished", "finished"]
-    assert found.trials[0]["reason"] == "its worker was killed"
-    assert found.trials[1]["settings"] == found.trials[0]["settings"]
-    assert [row["folder"] for row in found.trials] == ["runs/trial-0000", "runs/trial-0000", "runs/trial-0002"]
+    assert [row.state for row in found.trials] == ["queued again", "finished", "finished"]
+    assert found.trials[0].reason == "its worker was killed"
+    assert found.trials[1].settings == found.trials[0].settings
+    assert [row.folder for row in found.trials] == ["runs/trial-0000", "runs/trial-0000", "runs/trial-0002"]
     assert sorted(path.name for path in (out / "runs").iterdir()) == ["trial-0000", "trial-0002"]
 
 
@@ -580,7 +563,7 @@ def test_a_bad_trial_is_pruned_at_a_tick(file: Path, tmp_path: Path, monkeypatch
     out = tmp_path / "out"
     text = file.read_text(encoding="utf-8").replace("about", 'pruner = "median"\nset.evaluate.every_images = 80\nabout')
     monkeypatch.setattr(trials, "UNPRUNED_TRIALS", 1)
-    started = search._open(*search.resolve_search(written(tmp_path, text), out, budget="200000 images"), None, QUIET)
+    started = opened(written(tmp_path, text), out, budget="200000 images")
     point = {"train.lr_generator": 1e-3, "network.generator_widths.1": 4}
     axes = {
         "train.lr_generator": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True),
@@ -592,8 +575,8 @@ def test_a_bad_trial_is_pruned_at_a_tick(file: Path, tmp_path: Path, monkeypatch
     )
     trial = started.study.ask()
     trials.run_trial(started, trial, lambda: False)
-    row = search._row(started, started.trials[1])
-    assert row["state"] == "pruned" and "worse than the median after 80 images" in row["reason"]
+    row = started.read_rows()[1]
+    assert row.state == "pruned" and "worse than the median after 80 images" in row.reason
     manifest = runs.Run(out / "runs/trial-0001").read_manifest()
     assert manifest.status == "interrupted" and 80 <= manifest.images < 200_000
 
@@ -601,58 +584,66 @@ def test_a_bad_trial_is_pruned_at_a_tick(file: Path, tmp_path: Path, monkeypatch
 # the finalists
 
 
-def chosen(space: Space, table: dict[str, dict[int, float | None]], trained: list[dict[str, Any]]) -> tuple[str, str]:
-    """The finalist that is taken by these Fréchet distances."""
+Scores = dict[str, dict[int, float | None]]
+
+
+def chosen(space: Space, table: Scores, costs: dict[str, float]) -> tuple[str, str]:
+    """The finalist that is chosen by these Fréchet distances, where the trials have these costs."""
     score = "frechet_garment_40_heldout"
     rows = [
-        {**dict.fromkeys(results.COLUMNS), "configuration": name, "seed": seed, "score": score, "value": value,
-         "status": "finished", "real": 0.04, "trivial": 112.0, "better": "lower", "uncertainty": 0.1}
-        if value is not None
-        else {**dict.fromkeys(results.COLUMNS), "configuration": name, "seed": seed, "status": "failed"}
-        for name, runs_of in table.items()
-        for seed, value in runs_of.items()
+        StudyRow("final", name, seed, status="failed")
+        if value is None
+        else StudyRow(
+            "final", name, seed, status="finished", score=score, value=value, uncertainty=0.1, real=0.04, trivial=112.0,
+            better="lower",
+        )
+        for name, seeds in table.items()
+        for seed, value in seeds.items()
     ]  # fmt: skip
-    decision = conclusions.Decision(score, table, space.better, None, space.scale)
-    return finalists.choose(space, decision, conclusions.of(rows, decision), trained)
+    deciding = conclusions.DecidingScore(score, table, space.better, None, space.scale)
+    trained = [
+        TrialRow(k, name, "finished", score, 1.0, None, "", "", 1, 1.0, cost, cost, {})
+        for k, (name, cost) in enumerate(costs.items())
+    ]
+    return finalists.choose(space, deciding, conclusions.conclude(rows, deciding), trained)
 
 
 def test_which_finalist_is_taken(file: Path) -> None:
     space: Space = spaces.load(file)
     space = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=3)})
-    rows = [{"name": name, "gflop_per_image": cost} for name, cost in (("a", 3.0), ("b", 1.0))]
-    clear: dict[str, dict[int, float | None]] = {"a": {1: 1.0, 2: 1.01, 3: 1.02}, "b": {1: 2.0, 2: 2.02, 3: 2.01}}
-    best, sentence = chosen(space, clear, rows)
+    costs = {"a": 3.0, "b": 1.0}
+    clear: Scores = {"a": {1: 1.0, 2: 1.01, 3: 1.02}, "b": {1: 2.0, 2: 2.02, 3: 2.01}}
+    best, sentence = chosen(space, clear, costs)
     assert best == "a" and "better than every other finalist" in sentence
-    noisy: dict[str, dict[int, float | None]] = {"a": {1: 1.0, 2: 2.0, 3: 3.0}, "b": {1: 2.0, 2: 3.1, 3: 1.2}}
-    best, sentence = chosen(space, noisy, rows)
+    noisy: Scores = {"a": {1: 1.0, 2: 2.0, 3: 3.0}, "b": {1: 2.0, 2: 3.1, 3: 1.2}}
+    best, sentence = chosen(space, noisy, costs)
     assert best == "b" and "cannot be told apart" in sentence and "cheapest" in sentence
-    even = [{**row, "gflop_per_image": 1.0} for row in rows]
-    assert chosen(space, noisy, even)[0] == "a"
-    shaky: dict[str, dict[int, float | None]] = {"a": noisy["a"], "b": {1: 1.0, 2: None, 3: None}}
-    best, sentence = chosen(space, shaky, rows)  # b is cheaper, and failed
+    assert chosen(space, noisy, {"a": 1.0, "b": 1.0})[0] == "a"
+    shaky: Scores = {"a": noisy["a"], "b": {1: 1.0, 2: None, 3: None}}
+    best, sentence = chosen(space, shaky, costs)  # b is cheaper, and failed
     assert best == "a" and "b failed with 2 of its seeds" in sentence and "failed least" in sentence
-    half: dict[str, dict[int, float | None]] = {"a": {1: None, 2: None, 3: None}, "b": noisy["b"]}
-    assert chosen(space, half, rows) == ("b", "b is taken: all others failed")
-    seven: dict[str, dict[int, float | None]] = {
+    half: Scores = {"a": {1: None, 2: None, 3: None}, "b": noisy["b"]}
+    assert chosen(space, half, costs) == ("b", "b is taken: all others failed")
+    seven: Scores = {
         "a": {1: 2.0, 2: 2.0, 3: 2.0, 4: 2.02, 5: 2.0, 6: 2.0, 7: 2.0},
         "b": {1: 1.0, 2: 1.005, 3: 1.003, 4: None, 5: None, 6: None, 7: None},
     }
     told = "a is taken as the first in rank, where failed runs come last: b is better but failed with 4 of its seeds"
-    assert chosen(space, seven, rows) == ("a", told)
+    assert chosen(space, seven, costs) == ("a", told)
     one = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=1)})
-    single: dict[str, dict[int, float | None]] = {"a": {1: 1.0}, "b": {1: 2.0}}
-    best, sentence = chosen(one, single, rows)
+    single: Scores = {"a": {1: 1.0}, "b": {1: 2.0}}
+    best, sentence = chosen(one, single, costs)
     assert best == "a" and "no verdict is possible" in sentence
     two = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=2)})
-    best, sentence = chosen(two, {"a": {1: 1.0, 2: 1.001}, "b": {1: 20.0, 2: 20.1}}, rows)
+    best, sentence = chosen(two, {"a": {1: 1.0, 2: 1.001}, "b": {1: 20.0, 2: 20.1}}, costs)
     assert best == "a" and "first of two seeds" in sentence and "best" not in sentence
 
 
 def test_finalists_that_learned_nothing_have_no_best(file: Path) -> None:
     space = spaces.load(file).model_copy(update={"finalists": spaces.Finalists(count=2, seeds=3)})
-    trained = [{"name": name, "gflop_per_image": 1.0} for name in "ab"]
-    table: dict[str, dict[int, float | None]] = {"a": {1: 97.0, 2: 97.1, 3: 97.2}, "b": {1: 110.0, 2: 110.1, 3: 110.2}}
-    best, sentence = chosen(space, table, trained)
+    costs = {"a": 1.0, "b": 1.0}
+    table: Scores = {"a": {1: 97.0, 2: 97.1, 3: 97.2}, "b": {1: 110.0, 2: 110.1, 3: 110.2}}
+    best, sentence = chosen(space, table, costs)
     assert best == "a" and "none is the best, since nothing has been learned yet" in sentence
-    learned: dict[str, dict[int, float | None]] = {**table, "a": {1: 7.0, 2: 7.1, 3: 7.2}}
-    assert "is the best by frechet_garment_40_heldout" in chosen(space, learned, trained)[1]
+    learned: Scores = {**table, "a": {1: 7.0, 2: 7.1, 3: 7.2}}
+    assert "is the best by frechet_garment_40_heldout" in chosen(space, learned, costs)[1]

@@ -120,7 +120,7 @@ def run_experiment(
         progress.log(console, f"warning: {note}")
     jobs = options.jobs
     if options.ray in (None, "local"):
-        jobs = studies.at_a_time(jobs, planned.processes, console)
+        jobs = studies.jobs_at_a_time(jobs, planned.processes, console)
     failed: dict[str, str] = {}
     with _locked(planned), environment.interruptible() as stopped:
         plan.write(planned)
@@ -129,16 +129,13 @@ def run_experiment(
             progress.log(console, f"{reused} of {len(planned.measurements)} measurements are finished already")
         work = [_job(planned, one) for one in todo]
         with progress_reporter(console, path.name, todo, settings) as (poll, report_end):
-            if options.ray:
-                results = runner.on_ray(options.ray, work, jobs, stopped, poll)
-            else:
-                results = runner.locally(work, jobs, stopped, poll)
-            for number, reason in results:
-                if reason == runner.INTERRUPTED:
+            run_jobs = functools.partial(runner.run_on_ray, options.ray) if options.ray else runner.run_locally
+            for number, result in run_jobs(work, jobs, stopped, poll):
+                if result.status == "interrupted":
                     continue
-                if reason:
-                    failed[todo[number].name] = reason
-                report_end(todo[number], f"failed: {reason}" if reason else "done")
+                if result.status == "failed":
+                    failed[todo[number].name] = result.reason
+                report_end(todo[number], f"failed: {result.reason}" if result.reason else "done")
         if rows := Experiment(path).read_rows():
             report.write(path, settings, rows)
     if failed:

@@ -1,10 +1,10 @@
 """Searches: trials of a space, chosen by Optuna, each trained by a process of its own; the best trained over seeds.
 
-    searches/NAME/space.toml     the resolved space; `modiste search searches/NAME` goes on with it
+    searches/NAME/space.toml     the resolved space; `modiste search searches/NAME` continues it
                   recipes/       a copy of the recipe file, where it is not a shipped one
-                  optuna.db      Optuna's memory (SQLite), unless --storage names another; optuna-dashboard opens it
+                  optuna.db      Optuna's storage (SQLite), unless --storage names another; optuna-dashboard opens it
                   runs/          a run folder per trial, numbered as Optuna numbers them
-                  logs/          what the commands said
+                  logs/          the output of the commands
                   finalists/     the study of the best trials over seeds, named by their numbers
                   trials.csv     one row per trial
                   best.toml      the best recipe, ready for `modiste train`
@@ -14,12 +14,10 @@ Any number of these processes may work on one storage, in one folder or in sever
 
 from __future__ import annotations
 
-import csv
-import io
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -31,80 +29,127 @@ from rich.console import Console
 
 from modiste import environment, files, progress
 from modiste.errors import ModisteError, UsageError
+from modiste.experiments import results, study_config
 from modiste.experiments.folder import ExperimentFolder, RecipeCopy, recipe_copies
 from modiste.experiments.search import finalists, spaces, trials
 from modiste.experiments.search.finalists import FinalistsResult
 from modiste.experiments.search.spaces import Space
-from modiste.experiments.search.trials import Search
+from modiste.experiments.search.trials import Search, TrialRow
 
 STARTED = ("optuna.db", "optuna.db-journal")
 """Files that an interrupted start leaves in the folder, beside those with a known text."""
 
 LEAST_DATABASE = 2**18
-"""Bytes of the database of a search of a few trials."""
-
-Row = dict[str, Any]
+"""Size in bytes of the database of a search of a few trials."""
 
 
 @dataclass(frozen=True)
-class SearchFolder:
-    """What a search came to."""
+class SearchResult:
+    """The trials of a search, and its finalists."""
 
     path: Path
     space: Space
-    trials: list[Row]
-    """name, number, state, value, score, reason, settings, images, seconds, gflop; in the order of their numbers."""
+    trials: list[TrialRow]
     finished: bool
-    final: FinalistsResult | None = None
-    """The finalists, verdicts and the best recipe; None while trials or finalists are missing."""
+    finalists: FinalistsResult | None = None
+    """None while trials or finalists are missing."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a call of `modiste search` changes in a space; None leaves the space's own."""
+
+    trials: int | None = None
+    """How many trials in all; finished ones count."""
+    seed: int | None = None
+    """Fixes which trials are made, and is their training seed."""
+    budget: str | None = None
+    """The length of a trial: 5min, 3 epochs or 60000 images."""
+    finalists: int | None = None
+    """How many of the best trials are trained over seeds."""
+    seeds: int | None = None
+    """How many training seeds each finalist has."""
+    finalist_budget: str | None = None
+    """The length of a finalist's run."""
+    overrides: Mapping[str, Any] | None = None
+    """Changes of every run by dotted key."""
+    storage: str | None = None
+    """An Optuna URL or a file NAME.journal; default is optuna.db in the folder."""
+
+    def changes(self) -> dict[str, Any]:
+        """The keys of a space that are given."""
+        seeds = None if self.seeds is None else study_config.checked_count(self.seeds)
+        finalists = {"count": self.finalists, "seeds": seeds, "budget": self.finalist_budget}
+        top = {"trials": self.trials, "seed": self.seed, "budget": self.budget, "set": dict(self.overrides or {})}
+        return {**top, "finalists": finalists}
 
 
 def search(
     what: Space | str | Path,
     out: str | Path | None = None,
     *,
+    trials: int | None = None,
+    seed: int | None = None,
+    budget: str | None = None,
+    finalists: int | None = None,
+    seeds: int | None = None,
+    finalist_budget: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
     storage: str | None = None,
     console: Console | None = None,
-    **changes: Any,
-) -> SearchFolder:
-    """Carry out a search, go on with the one in the folder, or help other workers on the same storage.
+) -> SearchResult:
+    """Carry out a search, continue the one in the folder, or help other workers on the same storage.
 
-    `what` is a shipped space's name, a TOML file, a Space, or the folder of a search. `storage` is an Optuna URL or a
-    file NAME.journal; default is optuna.db in the folder. `changes` replace keys of the space, as trials=50.
+    `what` is a shipped space's name, a TOML file, a Space, or the folder of a search. `trials` is their number in all,
+    `finalists` the number of the best that are trained over `seeds` seeds; `budget` and `finalist_budget` are lengths
+    of runs (5min, 3 epochs, 60000 images), `overrides` changes every run. `storage` is an Optuna URL or a file
+    NAME.journal; default is optuna.db in the folder.
+
+    >>> found = search("noronha", trials=20)  # doctest: +SKIP
+    >>> found.finalists.recipe  # doctest: +SKIP
+    PosixPath('searches/noronha/best.toml')
     """
-    console = console or progress.console()
-    space, path = resolve_search(what, out, **changes)
+    options = SearchOptions(trials, seed, budget, finalists, seeds, finalist_budget, overrides, storage)
+    space, path = resolve_search(what, out, options)
+    return run_search(space, path, options.storage, console or progress.console())
+
+
+def run_search(space: Space, path: Path, storage: str | None, console: Console) -> SearchResult:
+    """Carry out the resolved search in that folder, or continue it there."""
+    folder = ExperimentFolder(path, "search")
     for sentence in space.warnings:
         progress.log(console, f"warning: {sentence}")
     for note in () if (path / "space.toml").is_file() else trials.check_data(space):
         progress.log(console, f"warning: {note}")
-    with _storage_named(path):
-        started = _open(space, path, storage, console)
-        with _worker(started) as mine, environment.interruptible() as stopped:
-            trials.run_trials(mine, stopped)
-            over = not stopped()
-        rows = [_row(started, trial) for trial in started.trials]
+    with _storage_errors(path):
+        started = _open(space, folder, storage, console)
+        with _worker(started) as worker, environment.interruptible() as stopped:
+            trials.run_trials(worker, stopped)
+            interrupted = stopped()
+        rows = started.read_rows()
     space = started.space
-    if not over:
-        return SearchFolder(path, space, rows, finished=False)
-    with ExperimentFolder(path, "search").step("finals"):  # whoever comes second finds everything done
+    if interrupted:
+        return SearchResult(path, space, rows, finished=False)
+    with folder.step("finals"):  # a second worker finds everything done
         files.write_text(path / "trials.csv", _table(rows))
-        if not any(row["state"] == "finished" for row in rows):
-            reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
+        if not any(row.state == "finished" for row in rows):
+            reasons = dict.fromkeys(row.reason for row in rows if row.reason)
             raise ModisteError(f"no trial of the search {space.name} finished: {'; '.join(reasons) or 'all pruned'}")
         if not space.finalists.count:
-            return SearchFolder(path, space, rows, finished=True)
-        final = finalists.decide(space, path, rows, console)
-    return SearchFolder(path, space, rows, final is not None, final)
+            return SearchResult(path, space, rows, finished=True)
+        final = finalists.compare_finalists(space, path, rows, console)
+    return SearchResult(path, space, rows, final is not None, final)
 
 
-def resolve_search(what: Space | str | Path, out: str | Path | None = None, **changes: Any) -> tuple[Space, Path]:
+def resolve_search(
+    what: Space | str | Path, out: str | Path | None = None, options: SearchOptions = SearchOptions()
+) -> tuple[Space, Path]:
     """The space with its changes, and the folder: `out`, the one it was read from, or searches/NAME."""
-    asked = what if isinstance(what, Space) else spaces.load(what)
+    space = what if isinstance(what, Space) else spaces.load(what)
     if out is None and not isinstance(what, Space) and what not in spaces.shipped() and Path(what).is_dir():
         out = what
-    path = Path("searches") / asked.name if out is None else Path(out)
-    return spaces.revise(asked, **changes), path
+    path = Path("searches") / space.name if out is None else Path(out)
+    return spaces.revise(space, **options.changes()), path
 
 
 # --- the storage
@@ -120,9 +165,10 @@ def _optuna() -> Any:
 
 
 @progress.stage("opening the search")
-def _open(space: Space, path: Path, url: str | None, console: Console) -> Search:
+def _open(space: Space, folder: ExperimentFolder, url: str | None, console: Console) -> Search:
     """The search in that folder and storage, made if it is not there; UsageError if another one is."""
-    optuna, own, folder = _optuna(), path / "optuna.db", ExperimentFolder(path, "search")
+    path = folder.path
+    optuna, own = _optuna(), path / "optuna.db"
     _refuse_others(folder, space)
     if url is None and not own.is_file() and (path / "space.toml").is_file():
         raise UsageError(f"{path} has no optuna.db, as its storage is elsewhere; name it again with --storage")
@@ -191,14 +237,14 @@ def _studies_in(file: Path) -> set[str]:
 
 
 def _url(database: Path) -> str:
-    """The URL of an SQLite file, whatever signs its path has: around SQLite's own URI, which only SQLite unquotes."""
+    """The URL of an SQLite file whatever characters its path has: it wraps a URI that only SQLite unquotes."""
     inner = database.absolute().as_uri()
     url = import_module("sqlalchemy").URL.create("sqlite", database=inner, query={"uri": "true"})
     return str(url.render_as_string(hide_password=False))
 
 
 def _check_room(path: Path) -> None:
-    """ModisteError where the folder's disk is full, of which a database says that it cannot be opened."""
+    """ModisteError where the folder's disk is full; a database would say that it cannot be opened."""
     with files.errors_name_place(path / "optuna.db"), tempfile.TemporaryFile(dir=path) as file:
         file.write(bytes(LEAST_DATABASE))
 
@@ -216,7 +262,7 @@ def _storage(optuna: Any, url: str) -> Any:
             return optuna.storages.JournalStorage(backend)
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else {}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except Exception as error:  # of whatever database; its message may hold a password
+    except Exception as error:  # of any database; its message may hold a password
         raise UsageError(
             f"the storage of kind {url.partition(':')[0]!r} cannot be opened ({type(error).__name__}); give a URL such "
             "as sqlite:///search.db or mysql://user:password@host/base, or a file NAME.journal"
@@ -224,24 +270,24 @@ def _storage(optuna: Any, url: str) -> Any:
 
 
 @contextmanager
-def _storage_named(path: Path) -> Iterator[None]:
-    """A sentence for what a database says that cannot write or be reached any more; its message may hold a password."""
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turns errors of the storage into a ModisteError without their message, which may hold a password."""
     try:
         yield
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("optuna", "sqlalchemy", "sqlite3"):
             raise
         origin = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None)
-        said = str(origin) if type(origin).__module__ == "sqlite3" else type(error).__name__
+        reason = str(origin) if type(origin).__module__ == "sqlite3" else type(error).__name__
         raise ModisteError(
-            f"the storage of the search in {path} cannot be used ({said}); see that its disk has room and that it can "
-            "be reached, and search again: it goes on"
+            f"the storage of the search in {path} cannot be used ({reason}); see that its disk has room and that "
+            "it can be reached, and search again: it goes on"
         ) from None
 
 
 @contextmanager
 def _worker(started: Search) -> Iterator[Search]:
-    """This worker under a name of its own, with a lock that the operating system releases when it dies."""
+    """The search with a new worker name, and a lock that the operating system releases when the process dies."""
     name = uuid.uuid4().hex[:12]
     place = started.path / "workers" / name
     with files.errors_name_place(place):
@@ -253,46 +299,16 @@ def _worker(started: Search) -> Iterator[Search]:
 
 
 def _sweep(started: Search, own: Path) -> None:
-    """Remove the locks of workers that were killed, but for those by which a running trial is taken back."""
-    running = {str(trial.user_attrs.get("worker")) for trial in started.trials if trial.state.name == "RUNNING"}
+    """Remove the locks of workers that were killed, except those of running trials, which are queued again by them."""
+    running = {str(trial.user_attrs.get("worker")) for trial in started.read_trials() if trial.state.name == "RUNNING"}
     for place in own.parent.iterdir():
         if place != own and place.name not in running:
             with suppress(filelock.Timeout, OSError), filelock.FileLock(place).acquire(timeout=0):
                 place.unlink(missing_ok=True)
 
 
-# --- what came of it
-
-STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
-
-
-def _row(of: Search, trial: Any) -> Row:
-    """A trial as plain values."""
-    facts = trial.user_attrs
-    texts = {
-        key: {trials.category(value): value for value in axis.choices or ()} for key, axis in of.space.space.items()
-    }
-    point = {key: texts[key].get(value, value) for key, value in trial.params.items()}
-    known = ("images", "seconds", "gflop", "gflop_per_image")
-    return {
-        "number": trial.number,
-        "name": f"trial-{trial.number:04d}",
-        "state": "queued again" if not trials.counts(trial) else STATES[trial.state.name],
-        "score": facts.get("score"),
-        "value": trial.value if trial.state.name == "COMPLETE" else None,
-        "uncertainty": facts.get("uncertainty"),
-        "reason": facts.get("reason", ""),
-        "folder": f"runs/{trials.folder(trial)}",
-        **{key: facts.get(key) for key in known},
-        "settings": {key: point[key] for key in of.space.space if key in point},
-    }
-
-
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[TrialRow]) -> str:
     """The trials as CSV, a column per setting."""
-    flat = [{**{key: value for key, value in row.items() if key != "settings"}, **row["settings"]} for row in rows]
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
-    table.writeheader()
-    table.writerows(flat)
-    return text.getvalue()
+    trees = [row.to_json() for row in rows]
+    flat = [{**{key: value for key, value in tree.items() if key != "settings"}, **tree["settings"]} for tree in trees]
+    return results.as_csv(flat, list(dict.fromkeys(key for tree in flat for key in tree)))

@@ -1,7 +1,7 @@
-"""Space files: which settings of a recipe a search may change, by what it is led, and how long it may take.
+"""Space files: which settings of a recipe a search may change, by which score, and for how long.
 
-Trials and finalists train on the `fit` part of the data and are judged on the held-out part. The test images play no
-part, so that a score of the best recipe on them stays a score on unseen images.
+Trials and finalists train on the `fit` part of the data and are evaluated on the held-out part. The test images are
+not used, so that a score of the best recipe on them stays a score on unseen images.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ WARNING = (
     "discriminator, and the quality of the images is not in it; prefer objective = \"frechet\""
 )  # fmt: skip
 FIXED = ("seed", "name", "about", "source", "train.threads", "data", "evaluate")
-"""Keys and sections that no trial may change: what is judged, and by what, is the same for all."""
+"""Keys and sections that no trial may change: data and evaluation are the same for all."""
 PROSE = {"name", "about", "source", "seed"}
-"""Keys of the recipe by which no two searches differ."""
+"""Keys of the recipe that do not make another search."""
 
 
 class Axis(Section):
@@ -46,7 +46,7 @@ class Axis(Section):
     high: int | float | None = None
     """The greatest value."""
     log: bool = False
-    """Whether it is the ratio of two values that counts, as with learning rates."""
+    """Whether ratios of values matter and not differences, as with learning rates."""
     step: int | float | None = None
     """Only low, low + step, ...; none = every value."""
 
@@ -86,7 +86,7 @@ class Axis(Section):
 
     @property
     def words(self) -> str:
-        """The axis as a reader would write it."""
+        """The axis in words, for a table."""
         if self.choices is not None:
             return ", ".join(study_config.literal(value) for value in self.choices)
         step = f" in steps of {self.step}" if self.step else ""
@@ -107,7 +107,7 @@ def _axes(tree: Any) -> Any:
 
 
 class Finalists(Section):
-    """The best trials, trained anew over seeds before one of them is called the best."""
+    """The best trials, trained again over seeds before one of them is called the best."""
 
     count: Annotated[int, Field(ge=0, le=100)] = 3
     """How many; 0 = none, the search ends with its trials."""
@@ -125,12 +125,12 @@ class HeldOut(Section):
 
 
 class Space(Section):
-    """What is searched, how, and by which score."""
+    """The settings of a search."""
 
     name: Name = "unnamed"
     """Short name; also the default folder of the search."""
     about: str = ""
-    """One sentence on what is looked for."""
+    """One sentence on what is searched for."""
     source: str = ""
     """The publication or idea it follows."""
     recipe: str
@@ -146,7 +146,7 @@ class Space(Section):
     budget: str | None = None
     """The length of every trial: 5min, 3 epochs or 60000 images; none = as the recipe says."""
     sampler: Literal["random", "tpe"] = "tpe"
-    """Where the next trial is tried: anywhere, or where the ones so far promise most (tree-structured Parzen)."""
+    """How trials are chosen: at random, or by a tree-structured Parzen estimator of the trials so far."""
     pruner: Literal["none", "median"] = "none"
     """median: end a trial that is worse than the median of those before it at the same point."""
     objective: str = "frechet"
@@ -175,7 +175,7 @@ class Space(Section):
 
     @property
     def warnings(self) -> list[str]:
-        """What a careful reader should know about this search, in sentences."""
+        """Warnings about this search, in sentences."""
         found = [WARNING] if self.objective == DISCRIMINATOR else []
         if self.trials > self.settings_count:
             found.append(f"the space has only {self.settings_count:,.0f} points, so some trials will repeat others")
@@ -208,16 +208,16 @@ def revise(space: Space, place: str = "modiste search", **changes: Any) -> Space
     """The space with the keys replaced that are not None, and checked anew; `set` is added to what is set."""
     tree = space.model_dump(exclude_unset=True)
     given = {key: value for key, value in changes.items() if value is not None}
-    said = given.get("set", {})
-    given["set"] = {**space.set, **said}
-    given["trial_set"] = {key: value for key, value in space.trial_set.items() if key not in said}
+    changes_given = given.get("set", {})
+    given["set"] = {**space.set, **changes_given}
+    given["trial_set"] = {key: value for key, value in space.trial_set.items() if key not in changes_given}
     finalists = {key: value for key, value in given.pop("finalists", {}).items() if value is not None}
     given["finalists"] = {**tree.get("finalists", {}), **finalists}
     return build({**tree, **given}, place)
 
 
 def _check(space: Space, place: str) -> None:
-    """UsageError for what only recipe and scores together can tell."""
+    """UsageError where the space does not fit its recipe or the scores."""
     known = [*MEANINGS, DISCRIMINATOR]
     if space.objective not in known:
         raise UsageError(
@@ -297,12 +297,12 @@ def identity(space: Space) -> dict[str, Any]:
 
 
 def begun_as(space: Space, before: Mapping[str, Any]) -> Space:
-    """The space whose trials read images and hold them out as those of the search with that identity do."""
+    """The space with the way of reading and holding out images of the search with that identity."""
     return revise(space, set=resume.data_changes(base_recipe(space), _recipe_in(before)))
 
 
 def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity of a search that an older version began, with the keys that recipes have since as it meant them."""
+    """The identity of a search of an older version, with newer keys of recipes set to what that version did."""
     recipe = _recipe_in(before).model_dump(mode="json", exclude=PROSE)
     return {**before, "recipe": json.loads(json.dumps(recipe))}
 
