@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from modiste.evaluation import records
 from modiste.experiments import statistics
-from modiste.experiments.student import t_quantile
+from modiste.experiments.statistics import t_quantile
 from modiste.metrics.transforms import Scale
 
 Floats = NDArray[np.float64]

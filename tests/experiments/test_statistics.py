@@ -13,7 +13,8 @@ import pytest
 import scipy.stats
 
 from modiste.errors import ModisteError
-from modiste.experiments import conclusions, statistics, student
+from modiste.experiments import conclusions, statistics
+from modiste.experiments.ranks import rank_table
 from modiste.metrics import transforms
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -47,16 +48,16 @@ def test_an_interval_of_few_pairs_is_never_reversed() -> None:
 @pytest.mark.parametrize("freedom", [1, 2, 3.7, 9, 60, 999])
 def test_t_agrees_with_scipy(freedom: float) -> None:
     for t in (0.0, 0.01, 0.7, 2.0, 4.3, 30.0, 1e4):
-        assert student.t_two_sided(-t, freedom) == pytest.approx(2 * scipy.stats.t.sf(t, freedom), rel=1e-9)
+        assert statistics.t_two_sided(-t, freedom) == pytest.approx(2 * scipy.stats.t.sf(t, freedom), rel=1e-9)
     for probability in (0.5, 0.6, 0.975, 0.9999):
         expected = scipy.stats.t.ppf(probability, freedom)
-        assert student.t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert statistics.t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_t_in_closed_form() -> None:
-    assert student.t_two_sided(1.0, 1) == pytest.approx(0.5, rel=1e-12)  # Cauchy: quartiles at 1
-    assert student.t_two_sided(3.0, 2) == pytest.approx(1 - 3 / math.sqrt(11), rel=1e-12)
-    assert student.t_quantile(0.975, 1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-11)
+    assert statistics.t_two_sided(1.0, 1) == pytest.approx(0.5, rel=1e-12)  # Cauchy: quartiles at 1
+    assert statistics.t_two_sided(3.0, 2) == pytest.approx(1 - 3 / math.sqrt(11), rel=1e-12)
+    assert statistics.t_quantile(0.975, 1) == pytest.approx(math.tan(0.475 * math.pi), rel=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_t_in_closed_form() -> None:
 def test_power_is_the_noncentral_t(effect: float, count: int, level: float) -> None:
     critical = scipy.stats.t.ppf(1 - level / 2, count - 1)
     expected = scipy.stats.nct.sf(critical, count - 1, effect * math.sqrt(count))
-    assert student.t_power(effect, count, level) == pytest.approx(expected, abs=1e-4)
+    assert statistics.t_power(effect, count, level) == pytest.approx(expected, abs=1e-4)
 
 
 # --- one configuration
@@ -156,7 +157,7 @@ def test_a_value_that_the_scale_does_not_know_leaves_all_of_the_score_as_it_is()
     assert statistics.summary([0.0, 1.0, 5.0], "log") == statistics.summary([0.0, 1.0, 5.0])
     study = {"a": runs(1.0, 1.1, 1.3), "b": runs(2.0, 2.5, 2.2), "zero": runs(0.0, 0.1, 0.2)}
     assert statistics.verdicts(study, better="lower", scale="log") == statistics.verdicts(study, better="lower")
-    assert statistics.ranks(study, better="lower", scale="log") == statistics.ranks(study, better="lower")
+    assert rank_table(study, better="lower", scale="log") == rank_table(study, better="lower")
     without = {name: study[name] for name in ("a", "b")}
     assert statistics.verdicts(without, better="lower", scale="log")[0].difference.scale == "log"
 
@@ -281,7 +282,7 @@ def test_logarithms_are_compared_as_scipy_compares_them() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)), rel=1e-9)
     assert found.means == pytest.approx((scipy.stats.gmean(SWIFT), scipy.stats.gmean(ROH)))
     factor = scipy.stats.gmean(ROH) / scipy.stats.gmean(SWIFT)
-    assert found.told == pytest.approx((factor, *np.exp(oracle.confidence_interval(0.95))))
+    assert found.shown == pytest.approx((factor, *np.exp(oracle.confidence_interval(0.95))))
     apart = statistics.compare(runs(*SWIFT), dict(enumerate(ROH, start=5)), better="lower", scale="log")
     oracle = scipy.stats.ttest_ind(np.log(ROH), np.log(SWIFT), equal_var=False)
     assert apart.test == "Welch" and apart.p_value == pytest.approx(oracle.pvalue, rel=1e-9)
@@ -297,13 +298,13 @@ def test_shares_are_compared_as_angles_and_told_as_shares() -> None:
     angles = [np.arcsin(np.sqrt(values)) for values in (first, second)]
     assert found.p_value == pytest.approx(scipy.stats.ttest_rel(*angles).pvalue, rel=1e-9)
     shares = [math.sin(angle.mean()) ** 2 for angle in angles]
-    assert found.means == pytest.approx(shares) and found.told == (pytest.approx(shares[0] - shares[1]), None, None)
+    assert found.means == pytest.approx(shares) and found.shown == (pytest.approx(shares[0] - shares[1]), None, None)
     worse = statistics.compare(runs(*second), runs(*first), better="higher", scale="share")
-    assert worse.told[0] == -found.told[0]  # type: ignore[operator]
+    assert worse.shown[0] == -found.shown[0]  # type: ignore[operator]
     lower = statistics.compare(runs(*second), runs(*first), better="lower", scale="share")
-    assert lower.told == found.told
+    assert lower.shown == found.shown
     never = statistics.compare(runs(0.0, 0.0, 0.0), runs(1.0, 1.0, 1.0), better="higher", scale="share")
-    assert (never.told, never.p_value) == ((-1.0, None, None), 0.25)
+    assert (never.shown, never.p_value) == ((-1.0, None, None), 0.25)
 
 
 @pytest.mark.parametrize("seeds", [3, 9])
@@ -316,8 +317,8 @@ def test_no_verdict_hangs_on_the_unit_of_a_distance(better: str, seeds: int) -> 
     assert len({verdict.word for verdict in one}) > 1
     assert [verdict.p_value for verdict in one] == pytest.approx([verdict.p_value for verdict in other], rel=1e-6)
     for first, second in zip(one, other, strict=True):
-        assert first.difference.told == pytest.approx(second.difference.told)
-    ranked = [statistics.ranks(each, better=better, scale="log") for each in (small, large)]
+        assert first.difference.shown == pytest.approx(second.difference.shown)
+    ranked = [rank_table(each, better=better, scale="log") for each in (small, large)]
     assert [(row.name, row.groups) for row in ranked[0]] == [(row.name, row.groups) for row in ranked[1]]
     swapped = statistics.compare(runs(*SWIFT), runs(*ROH), better="higher", scale="log")
     assert swapped.mean == -statistics.compare(runs(*SWIFT), runs(*ROH), better="lower", scale="log").mean  # type: ignore[operator]
@@ -426,7 +427,7 @@ def test_the_seeds_that_are_needed_are_the_fewest_with_that_power() -> None:
     needed = statistics.seeds_needed(found, 0.01)
     assert needed is not None and found.mean is not None and found.deviation is not None
     effect = found.mean / found.deviation
-    assert student.t_power(effect, needed, 0.01) >= 0.8 > student.t_power(effect, needed - 1, 0.01)
+    assert statistics.t_power(effect, needed, 0.01) >= 0.8 > statistics.t_power(effect, needed - 1, 0.01)
 
 
 def test_the_seeds_that_are_needed_allow_for_the_other_open_pairs() -> None:
@@ -440,11 +441,11 @@ def test_the_seeds_that_are_needed_allow_for_the_other_open_pairs() -> None:
 
 def test_ranks_and_groups() -> None:
     study = {"far": runs(9.0, 9.2, 9.1), "near": runs(1.1, 1.2, 1.0), "other": runs(1.0, 1.4, 1.05), "one": {0: 5.0}}
-    rows = statistics.ranks({name: study[name] for name in ("far", "near", "other")}, better="lower")
+    rows = rank_table({name: study[name] for name in ("far", "near", "other")}, better="lower")
     assert [row.name for row in rows] == ["near", "other", "far"]
     assert [row.mean_rank for row in rows] == pytest.approx([4 / 3, 5 / 3, 3])
     assert [row.groups for row in rows] == [(1,), (1,), (2,)]
-    rows = statistics.ranks(study, better="lower")  # only seed 0 was tried by all; `one` is in nobody's way
+    rows = rank_table(study, better="lower")  # only seed 0 was tried by all; `one` is in nobody's way
     assert [(row.name, row.mean_rank) for row in rows] == [("other", 1), ("near", 2), ("one", 3), ("far", 4)]
     assert [row.groups for row in rows] == [(1,), (1,), (1, 2), (2,)]
 
@@ -466,7 +467,7 @@ def test_groups_overlap_where_the_middle_cannot_be_told_from_either_end() -> Non
 
 def test_failed_runs_come_last_in_the_ranks() -> None:
     study = {"a": runs(1.0, None, float("nan")), "b": runs(2.0, 2.0, 3.0), "c": runs(2.0, None, 2.5), "idle": {}}
-    rows = statistics.ranks(study, better="lower")
+    rows = rank_table(study, better="lower")
     found = {row.name: (row.mean_rank, row.failed) for row in rows}
     assert found == {
         "a": (pytest.approx((1 + 2.5 + 3) / 3), (1, 2)),
@@ -475,8 +476,8 @@ def test_failed_runs_come_last_in_the_ranks() -> None:
         "idle": (None, ()),
     }
     assert rows[-1].name == "idle" and rows[-1].summary.count == 0
-    assert statistics.ranks({}, better="lower") == []
-    apart = statistics.ranks({"a": {0: 3.0, 1: 3.1}, "b": {2: 1.0, 3: 1.1}}, better="lower")
+    assert rank_table({}, better="lower") == []
+    apart = rank_table({"a": {0: 3.0, 1: 3.1}, "b": {2: 1.0, 3: 1.1}}, better="lower")
     assert [(row.name, row.mean_rank) for row in apart] == [("b", None), ("a", None)]
 
 

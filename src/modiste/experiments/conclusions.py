@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from modiste.evaluation import records
 from modiste.experiments import results, statistics
+from modiste.experiments.ranks import Rank, rank_table
 from modiste.experiments.results import StudyRow
-from modiste.experiments.statistics import Difference, Rank, Table, Verdict
+from modiste.experiments.statistics import Difference, Table, Verdict
 from modiste.metrics import baselines, metric_names, transforms
 from modiste.metrics.metric_names import MetricName
 from modiste.metrics.transforms import Scale
@@ -233,7 +234,7 @@ def _other_scores(verdict: Verdict, others: Sequence[DecidingScore]) -> list[Oth
 
 def ranks(deciding: DecidingScore, conclusions: Conclusions) -> list[Rank]:
     """The rank table whose groups are split by the study's verdicts and by no others."""
-    return statistics.ranks(
+    return rank_table(
         deciding.table, better=deciding.better, target=deciding.target, scale=deciding.scale, pairs=conclusions.verdicts
     )
 
@@ -346,7 +347,7 @@ def verdict_sentence(verdict: Verdict, score: str = "") -> str:
         return f"no verdict is possible on {one} and {two}{by_score}{reason}; train at least three seeds of each"
     if verdict.reason == "nothing learned":
         return f"no verdict on {one} and {two}{by_score}: nothing has been learned yet ({values}); use a longer budget"
-    mean, low, high = (difference if (difference.mean or 0.0) >= 0 else _reversed(difference)).told
+    mean, low, high = (difference if (difference.mean or 0.0) >= 0 else _reversed(difference)).shown
     span = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
     kind = "factor" if difference.scale == "log" else "difference"
     facts = f"{values}, {kind} {number(mean or 0.0)}"
@@ -391,7 +392,7 @@ def _numbers(difference: Difference) -> Callable[[float], str]:
         return lambda value: _digits(value, digits)
     if difference.scale == "share":
         spread *= max(transforms.slope(transforms.forward(mean or 0.0, "share"), "share") for mean in difference.means)
-    size = spread or abs(difference.told[0] or 0.0)
+    size = spread or abs(difference.shown[0] or 0.0)
     places = min(8, max(0, 1 - math.floor(math.log10(size)))) if size else 3
     return lambda value: f"{value:,.{places}f}"
 

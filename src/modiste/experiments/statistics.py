@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.errors import ModisteError
-from modiste.experiments.student import t_power, t_quantile, t_two_sided
 from modiste.metrics import transforms
 from modiste.metrics.transforms import Scale
 
@@ -31,7 +30,7 @@ Table = Mapping[str, Runs]
 Reason = Literal["", "no run", "one seed", "two seeds", "nothing learned"]
 
 CONFIDENCE = 0.95
-POWER = 0.8  # what "likely" means in a sentence
+POWER = 0.8  # "likely" in a sentence
 MOST_SEEDS = 100
 FEWEST_SEEDS = 3  # two differences have no spread that could be seen to be wrong
 LEAP = (2 / 3, 4 / 3)  # of a difference: a gap between runs of one configuration that is as wide as that
@@ -51,7 +50,7 @@ METHOD = (
     "all pairs are corrected together by Holm's method; intervals of differences are 95 %, each for itself. Fréchet "
     "distances are averaged and tested as logarithms, since their spread grows with their size: means are geometric, "
     "and two of them differ by a factor. Shares are averaged and tested as angles asin √p, so that no interval leaves "
-    "0 to 1; their differences are told without an interval. Other scores, and differences from real images, are "
+    "0 to 1; their differences are given without an interval. Other scores, and differences from real images, are "
     "tested as they are; so is a score with a value that has no logarithm, as a distance of 0. Failed runs are left "
     "out of means and tests and come last in the ranks."
 )
@@ -76,7 +75,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the first is than the second, positive when it is better, on the scale (`told`: in words)."""
+    """How much better the first is than the second, positive when it is better, on the scale."""
 
     mean: float | None
     low: float | None
@@ -98,7 +97,7 @@ class Difference:
     """That of mean, interval and deviation: `plain` in the score's units, `log` a logarithm of a factor."""
 
     @property
-    def told(self) -> tuple[float | None, float | None, float | None]:
+    def shown(self) -> tuple[float | None, float | None, float | None]:
         """For a reader: a factor with its interval (log), a difference of shares (no interval), or as it is (plain)."""
         first, second = self.means
         if self.scale == "share":
@@ -112,16 +111,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one score says of a pair's first: `better`, `worse`, `cannot be told apart` or `no verdict possible`."""
+    """The verdict on a pair by one score; `word` is about the first of the two."""
 
     first: str
     second: str
     word: str
+    """`better`, `worse`, `cannot be told apart` or `no verdict possible`."""
     difference: Difference
     p_value: float | None = None
     """After Holm's correction over all pairs of the table."""
     seeds_needed: int | None = None
-    """Where nothing is decided: seeds that would likely settle it; None when 100 would not."""
+    """Where nothing is decided: seeds that would likely decide it; None when 100 would not."""
     reason: Reason = ""
     """Why no verdict is possible."""
     leaping: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class Verdict:
     tests: int = 1
     """Pairs whose p values were corrected together."""
     target: float | None = None
-    """What the means are distances to; None for scores that are compared as they are."""
+    """The value to which the means are distances; None for scores that are compared as they are."""
 
     @property
     def decided(self) -> bool:
@@ -140,19 +140,6 @@ class Verdict:
     def winner(self) -> str:
         """The better one; empty where nothing is decided."""
         return {"better": self.first, "worse": self.second}.get(self.word, "")
-
-
-@dataclass(frozen=True)
-class Rank:
-    """One configuration's row of the rank table."""
-
-    name: str
-    mean_rank: float | None
-    """1 is best; over the seeds that all configurations tried, failed runs last; None without such a seed."""
-    summary: Summary
-    groups: tuple[int, ...]
-    """Two configurations that share a number cannot be told apart."""
-    failed: tuple[int, ...]
 
 
 # --- one configuration
@@ -196,6 +183,38 @@ def _deviation(values: NDArray[np.float64], scale: Scale) -> float:
     return deviation if deviation > ROUNDING * transforms.rounding(values, scale) else 0.0
 
 
+# --- Student's t
+
+
+def t_two_sided(t: float, freedom: float) -> float:
+    """P(|T| >= |t|) of Student's t."""
+    from scipy import special
+
+    return float(2 * special.stdtr(freedom, -abs(t)))
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """The t with P(T <= t) = probability."""
+    from scipy import special
+
+    return float(special.stdtrit(freedom, probability))
+
+
+def t_power(effect: float, count: int, level: float) -> float:
+    """The chance that a paired t test at that two-sided level finds an effect (mean over deviation) in its direction.
+
+    With S² = χ²/f the T is (Z + effect √n) / S, so the chance is the mean of Φ(effect √n - t S) over S; scipy's
+    noncentral t does not end where the effect is very large.
+    """
+    from scipy import special
+
+    freedom = count - 1
+    critical, shift = t_quantile(1 - level / 2, freedom), effect * math.sqrt(count)
+    grid = (np.arange(300) + 0.5) / 300 * (1 + 8 / math.sqrt(freedom))
+    weights = np.exp((freedom - 1) * np.log(grid) - freedom / 2 * (grid**2 - 1))
+    return float(weights @ special.ndtr(shift - critical * grid) / weights.sum())
+
+
 # --- two configurations
 
 
@@ -219,8 +238,8 @@ def compare(
     own, Welch's test of all values (Welch 1947).
     Differences without any spread have no t value; their p value is the least that permuting could give.
     """
-    scale = _fitting(scale, better, (first, second))
-    one, other = (_oriented(runs, better, target, scale) for runs in (first, second))
+    scale = fitting_scale(scale, better, (first, second))
+    one, other = (oriented(runs, better, target, scale) for runs in (first, second))
     common = sorted(one.keys() & other.keys())
     fewer = min(len(one), len(other))
     if len(common) < 2 <= fewer or len(common) < FEWEST_SEEDS <= fewer:
@@ -251,19 +270,19 @@ def compare(
 
 def unanimous(first: Runs, second: Runs, *, better: str, target: float | None = None) -> int:
     """1 where the first is better at every seed that both have, -1 where the second is; 0 else, or without any."""
-    one, other = (_oriented(runs, better, target, "plain") for runs in (first, second))
+    one, other = (oriented(runs, better, target, "plain") for runs in (first, second))
     signs = {(one[seed] > other[seed]) - (one[seed] < other[seed]) for seed in one.keys() & other.keys()}
     return signs.pop() if len(signs) == 1 else 0
 
 
-def _fitting(scale: Scale, better: str, table: Iterable[Runs]) -> Scale:
+def fitting_scale(scale: Scale, better: str, table: Iterable[Runs]) -> Scale:
     """The scale on which all of these runs are compared: distances to a target have none."""
     return (
         "plain" if better == "near" else transforms.usable(scale, [value for runs in table for value in runs.values()])
     )
 
 
-def _oriented(runs: Runs, better: str, target: float | None, scale: Scale) -> dict[int, float]:
+def oriented(runs: Runs, better: str, target: float | None, scale: Scale) -> dict[int, float]:
     """The finished runs on the scale, turned so that higher is better."""
     known = {seed: float(value) for seed, value in runs.items() if value is not None and math.isfinite(value)}
     if better in ("higher", "lower"):
@@ -339,9 +358,9 @@ def verdicts(
     of which one is off, 30 % by 3 seeds and 98 % by 5. Four distances that grow by factors of three and vary by 20 %:
     79 % by 3 seeds as logarithms, 44 % as they are.
     """
-    scale = _fitting(scale, better, table.values())
+    scale = fitting_scale(scale, better, table.values())
     couples = list(itertools.combinations(table, 2))
-    oriented = {name: _oriented(runs, better, target, scale) for name, runs in table.items()}
+    oriented = {name: oriented(runs, better, target, scale) for name, runs in table.items()}
     testable = math.comb(sum(len(known) >= FEWEST_SEEDS for known in oriented.values()), 2)
     level = alpha / max(1, testable)
     found: dict[tuple[str, str], Difference] = {}
@@ -360,7 +379,7 @@ def verdicts(
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
     short = sum(_reason(difference) == "two seeds" for difference in found.values())
     undecided = short + sum(p > alpha for p in adjusted.values())
-    said = []
+    results = []
     for couple, difference in found.items():
         p_value, reason = adjusted.get(couple), _reason(difference)
         if p_value is None:
@@ -373,8 +392,8 @@ def verdicts(
         if reason == "two seeds" or word == "cannot be told apart":
             needed = seeds_needed(difference, alpha / undecided, exactly=bool(leaps[couple]))
         near = target if better == "near" else None
-        said.append(Verdict(*couple, word, difference, p_value, needed, reason, leaps[couple], len(raw), near))
-    return said
+        results.append(Verdict(*couple, word, difference, p_value, needed, reason, leaps[couple], len(raw), near))
+    return results
 
 
 def _reason(difference: Difference) -> Reason:
@@ -439,62 +458,3 @@ def seeds_needed(difference: Difference, level: float, *, exactly: bool = False)
         middle = (below + enough) // 2
         below, enough = (below, middle) if t_power(effect, middle, level) >= POWER else (middle, enough)
     return enough
-
-
-# --- ranks
-
-
-def ranks(
-    table: Table,
-    *,
-    better: str,
-    target: float | None = None,
-    scale: Scale = "plain",
-    alpha: float = 0.05,
-    pairs: Sequence[Verdict] | None = None,
-) -> list[Rank]:
-    """The configurations from best to worst by mean rank over seeds, with groups that cannot be told apart.
-
-    Ties share the mean of their ranks, and so do failed runs at the end. Only seeds that every configuration with
-    any run has tried are ranked. The groups are the largest sets without a verdict in them (Piepho 2004); the verdicts
-    are `pairs` where they are given, else those of this table.
-    """
-    fitting = _fitting(scale, better, table.values())
-    oriented = {name: _oriented(runs, better, target, fitting) for name, runs in table.items()}
-    tried = [set(runs) for runs in table.values() if runs]
-    seeds = sorted(set.intersection(*tried)) if tried else []
-    places: dict[str, list[float]] = {name: [] for name in table}
-    for seed in seeds:
-        values = {name: oriented[name].get(seed, -math.inf) for name, runs in table.items() if runs}
-        for name, value in values.items():
-            ahead = sum(other > value for other in values.values())
-            level = sum(other == value for other in values.values())
-            places[name].append(ahead + (level + 1) / 2)
-    means = {name: sum(ranked) / len(ranked) if ranked else None for name, ranked in places.items()}
-
-    def order(name: str) -> tuple[float, float]:
-        known = list(oriented[name].values())
-        rank = means[name]
-        return math.inf if rank is None else rank, -sum(known) / len(known) if known else math.inf
-
-    names = sorted(table, key=order)
-    if pairs is None:
-        pairs = verdicts(table, better=better, target=target, scale=scale, alpha=alpha)
-    groups = _groups(names, pairs)
-    every = transforms.usable(scale, [value for runs in table.values() for value in runs.values()])
-    rows = []
-    for name in names:
-        failed = tuple(sorted(set(table[name]) - set(oriented[name])))
-        rows.append(Rank(name, means[name], summary(table[name].values(), every), groups[name], failed))
-    return rows
-
-
-def _groups(names: Sequence[str], pairs: Sequence[Verdict]) -> dict[str, tuple[int, ...]]:
-    """Numbers of the groups that each name is in: split at every verdict, then drop sets within others."""
-    sets = [frozenset(names)]
-    for pair in pairs:
-        if pair.decided:
-            split = {part for held in sets for part in ({held - {pair.first}, held - {pair.second}})}
-            sets = [part for part in split if not any(part < other for other in split)]
-    sets.sort(key=lambda held: sorted(names.index(name) for name in held))
-    return {name: tuple(number for number, held in enumerate(sets, 1) if name in held) for name in names}
