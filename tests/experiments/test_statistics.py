@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from modiste.errors import ModisteError
-from modiste.experiments import conclusions, statistics
+from modiste.experiments import conclusions, ranks, statistics
 from modiste.experiments.ranks import rank_table
 from modiste.metrics import transforms
 
@@ -461,7 +461,7 @@ def test_groups_overlap_where_the_middle_cannot_be_told_from_either_end() -> Non
         verdict(one, two, "better" if (one, two) in decided else "cannot be told apart")
         for one, two in itertools.combinations(names, 2)
     ]
-    groups = statistics._groups(names, pairs)
+    groups = ranks._groups(names, pairs)
     assert groups == {"a": (1,), "b": (1, 2), "c": (2, 3), "d": (3,)}
 
 

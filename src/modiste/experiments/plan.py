@@ -211,9 +211,10 @@ class Plan:
         lines = [f"no {name} here" for name in old.configurations if name not in self.configurations]
         lines += [f"{name} is new" for name in self.configurations if name not in old.configurations]
         for name in old.configurations.keys() & self.configurations.keys():
-            trees = (old.configurations[name], self.configurations[name])
-            lines += [f"{name}: {line}" for line in
-                      config.differences(*(config.build(config.with_older_defaults(tree), name) for tree in trees))]  # fmt: skip
+            before, now = (
+                config.build(config.with_older_defaults(plan.configurations[name]), name) for plan in (old, self)
+            )
+            lines += [f"{name}: {change}" for change in config.differences(before, now)]
         for key, value in self.evaluate.items():
             if old.evaluate.get(key) != value:
                 lines.append(f"evaluate.{key}: {old.evaluate.get(key)} -> {value}")
