@@ -41,7 +41,7 @@ def rank_table(
     are `pairs` where they are given, else those of this table.
     """
     fitting = statistics.fitting_scale(scale, better, table.values())
-    oriented = {name: statistics.oriented(runs, better, target, fitting) for name, runs in table.items()}
+    oriented = {name: statistics.orient(runs, better, target, fitting) for name, runs in table.items()}
     tried = [set(runs) for runs in table.values() if runs]
     seeds = sorted(set.intersection(*tried)) if tried else []
     places: dict[str, list[float]] = {name: [] for name in table}

@@ -239,7 +239,7 @@ def compare(
     Differences without any spread have no t value; their p value is the least that permuting could give.
     """
     scale = fitting_scale(scale, better, (first, second))
-    one, other = (oriented(runs, better, target, scale) for runs in (first, second))
+    one, other = (orient(runs, better, target, scale) for runs in (first, second))
     common = sorted(one.keys() & other.keys())
     fewer = min(len(one), len(other))
     if len(common) < 2 <= fewer or len(common) < FEWEST_SEEDS <= fewer:
@@ -270,7 +270,7 @@ def compare(
 
 def unanimous(first: Runs, second: Runs, *, better: str, target: float | None = None) -> int:
     """1 where the first is better at every seed that both have, -1 where the second is; 0 else, or without any."""
-    one, other = (oriented(runs, better, target, "plain") for runs in (first, second))
+    one, other = (orient(runs, better, target, "plain") for runs in (first, second))
     signs = {(one[seed] > other[seed]) - (one[seed] < other[seed]) for seed in one.keys() & other.keys()}
     return signs.pop() if len(signs) == 1 else 0
 
@@ -282,7 +282,7 @@ def fitting_scale(scale: Scale, better: str, table: Iterable[Runs]) -> Scale:
     )
 
 
-def oriented(runs: Runs, better: str, target: float | None, scale: Scale) -> dict[int, float]:
+def orient(runs: Runs, better: str, target: float | None, scale: Scale) -> dict[int, float]:
     """The finished runs on the scale, turned so that higher is better."""
     known = {seed: float(value) for seed, value in runs.items() if value is not None and math.isfinite(value)}
     if better in ("higher", "lower"):
@@ -360,7 +360,7 @@ def verdicts(
     """
     scale = fitting_scale(scale, better, table.values())
     couples = list(itertools.combinations(table, 2))
-    oriented = {name: oriented(runs, better, target, scale) for name, runs in table.items()}
+    oriented = {name: orient(runs, better, target, scale) for name, runs in table.items()}
     testable = math.comb(sum(len(known) >= FEWEST_SEEDS for known in oriented.values()), 2)
     level = alpha / max(1, testable)
     found: dict[tuple[str, str], Difference] = {}

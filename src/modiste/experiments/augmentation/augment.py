@@ -249,7 +249,7 @@ def progress_reporter(
 
         def poll() -> None:
             nonlocal last_poll
-            if time.monotonic() - last_poll >= monitor.LOOK_SECONDS:
+            if time.monotonic() - last_poll >= monitor.READ_SECONDS:
                 last_poll = time.monotonic()
                 done = share()
                 reporter.update(done, name, lambda: f"{name}: {state()}, {done:.0%}")

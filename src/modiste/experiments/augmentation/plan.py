@@ -147,7 +147,7 @@ def resolve(what: str | Path, out: str | Path | None, options: AugmentOptions) -
     classes = subsets.rare_classes(rare, images) if rare else ()
     given.setdefault("budgets", ("all",) if run else usual_budgets(images, classes))
     given.setdefault("flip", images.class_names == CLASS_NAMES)
-    together = studies.at_a_time(options.jobs, _processes(run, recipe))
+    together = studies.jobs_at_a_time(options.jobs, _processes(run, recipe))
     given["threads"] = before.threads if before else max(1, environment.cores() // together)
     settings = experiment.build({"data": dataset.model_dump(), "rare": classes, **given})
     if settings.keep < LEAST_KEPT and not before:
