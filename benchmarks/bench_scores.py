@@ -69,7 +69,7 @@ def timed(jobs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], dict[st
 
 def ours(real: dict[str, np.ndarray], fake: dict[str, np.ndarray], size: int) -> dict[str, Any]:
     """Modiste's suite."""
-    from modiste.metrics import functional
+    from modiste.metrics import functional, manifold
 
     x, y = real["vectors"], fake["vectors"]
     classes = {"reference_labels": real["labels"], "generated_labels": fake["labels"]}
@@ -81,20 +81,20 @@ def ours(real: dict[str, np.ndarray], fake: dict[str, np.ndarray], size: int) ->
             "frechet infinite": lambda: functional.frechet_infinite(functional.moments(x), y),
             "kernel": lambda: functional.kernel_distance(x, y, subset_size=size),
             "inception style": lambda: functional.inception_style(fake["logits"]),
-            "precision, recall, density, coverage": lambda: functional.manifold_scores(x, y),
+            "precision, recall, density, coverage": lambda: manifold.manifold_scores(x, y),
             "class frechet": lambda: functional.class_frechet(reference=x, generated=y, classes=CLASSES, **classes),
             "label agreement": lambda: functional.label_agreement(predicted, fake["labels"], CLASSES),
             "class balance": lambda: functional.class_balance(predicted, CLASSES),
-            "two-sample 1-NN": lambda: functional.two_sample_1nn(x, y),
+            "two-sample 1-NN": lambda: manifold.two_sample_1nn(x, y),
         }
     )
     peak = peak_mb()
-    manifold = functional.manifold_scores(x, y, k_precision=5)  # not timed: for the comparison of values
+    in_balls = manifold.manifold_scores(x, y, k_precision=5)  # not timed: for the comparison of values
     values = {
         "Fréchet distance": found["frechet"].value,
         "kernel distance": found["kernel"].value,
         "inception score": found["inception style"].value,
-        **{f"{name}, k = 5": score.value for name, score in manifold.items()},
+        **{f"{name}, k = 5": score.value for name, score in in_balls.items()},
     }
     errors = {"kernel distance": found["kernel"].uncertainty, "inception score": found["inception style"].uncertainty}
     return {"seconds": seconds, "values": values, "errors": errors, "peak_mb": peak, "base_mb": base}

@@ -22,7 +22,7 @@ from modiste.data.sets import open_data
 from modiste.errors import UsageError
 from modiste.evaluation import audit, audit_picture, records
 from modiste.evaluation.audit import FEWER, MORE, copies, disparity, manifold_by_class, of_frequencies
-from modiste.metrics import functional
+from modiste.metrics import manifold
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.plotting import figures
 from modiste.provenance import metadata
@@ -85,7 +85,7 @@ def test_a_class_with_missing_modes_has_the_lowest_coverage(random: np.random.Ge
     labels, flat, generated = np.repeat(np.arange(4), 60), real.reshape(-1, 3), np.concatenate(made)
     found = manifold_by_class(flat, labels, generated, groups, classes=5)
     precision, coverage = found["precision_k3"], found["coverage_k5"]
-    expected = functional.manifold_scores(real[1], made[1])
+    expected = manifold.manifold_scores(real[1], made[1])
     assert coverage[1] == expected["coverage"] and precision[1] == expected["precision"]
     assert coverage[0] is not None and coverage[0].value > 0.9 > 0.6 > coverage[1].value > 0.3
     radii = nearest(real[2], real[2], 5, exclude_self=True).distances[:, 4]

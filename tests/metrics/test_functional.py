@@ -6,12 +6,10 @@ comment says why. All comparisons are to 1e-6 relative unless it says otherwise.
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -21,34 +19,13 @@ import scipy.linalg
 import scipy.stats
 import torch
 
-from modiste.data import toy
 from modiste.errors import ModisteError
-from modiste.metrics import features, functional
+from modiste.metrics import functional, manifold
 from modiste.metrics.functional import Moments, Score
-from modiste.networks.build import Shape
 
 
 def draws(count: int, width: int = 8, seed: int = 0, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
     return np.random.default_rng(seed).normal(shift, scale, (count, width))
-
-
-@pytest.fixture(scope="module")
-def garments() -> dict[str, np.ndarray]:
-    """Features of toy garments, of others, and of the others with noise, by the network with random weights."""
-    extractor = features.random_network(Shape(channels=1, size=28))
-    real, fake = toy.draw(300), toy.draw(300, seed=1)
-    noise = np.random.default_rng(0).normal(0, 20, fake.pixels.shape)
-    spoilt = (fake.pixels + noise).clip(0, 255).astype(np.uint8)
-    sets = {"real": real.pixels, "fake": fake.pixels, "spoilt": spoilt}
-    return {name: extractor.examine(pixels).vectors for name, pixels in sets.items()}
-
-
-@pytest.fixture(scope="module")
-def rivals() -> Iterator[ModuleType]:
-    """torchmetrics, torch-fidelity and prdc, as the benchmark imports them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-        yield importlib.import_module("rivals")
 
 
 BUFFERED = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
@@ -308,134 +285,6 @@ def test_discriminator_accuracy() -> None:
     assert [score.value for score in functional.discriminator_accuracy([0.6], [0.6], boundary=0.5)] == [1, 0]
 
 
-# --- neighbours
-
-
-def test_manifold_scores_against_prdc(
-    rivals: ModuleType, garments: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
-) -> None:
-    # prdc's balls exclude their edge and ours include it, which matters only for equal distances; there are none here.
-    for real, fake in [*kinds(garments), (draws(200), draws(350, seed=1, scale=0.7))]:
-        found = functional.manifold_scores(real, fake, k_precision=3, k_density=5)
-        three, five = rivals.compute_prdc(real, fake, 3), rivals.compute_prdc(real, fake, 5)
-        for name in ("precision", "recall"):
-            assert found[name].value == pytest.approx(three[name], rel=1e-6)
-        for name in ("density", "coverage"):
-            assert found[name].value == pytest.approx(five[name], rel=1e-6)
-    assert "Num real" in capsys.readouterr().out
-
-
-def test_manifold_scores_against_torch_fidelity(rivals: ModuleType, garments: dict[str, np.ndarray]) -> None:
-    for real, fake in kinds(garments):
-        found = functional.manifold_scores(real, fake)
-        pair = (torch.from_numpy(fake), torch.from_numpy(real))
-        precision, recall = rivals.fidelity_prc.calculate_precision_recall_full(*pair, neighborhood=3)
-        assert found["precision"].value == pytest.approx(precision, rel=1e-6)
-        assert found["recall"].value == pytest.approx(recall, rel=1e-6)
-
-
-def test_manifold_scores_by_hand() -> None:
-    # On a line, k = 1: reference balls 0 ± 1, 1 ± 1, 10 ± 9; generated balls 2 ± 1, 3 ± 1, 30 ± 27
-    found = functional.manifold_scores([[0.0], [1.0], [10.0]], [[2.0], [3.0], [30.0]], k_precision=1, k_density=1)
-    assert {name: score.value for name, score in found.items()} == {
-        "precision": pytest.approx(2 / 3),  # 2 (on the edge of 1 ± 1), 3 (in 10 ± 9)
-        "recall": pytest.approx(2 / 3),  # 1 (on the edge of 2 ± 1), 10
-        "density": pytest.approx(3 / 3),  # 2 in two balls, 3 in one
-        "coverage": pytest.approx(2 / 3),
-    }
-
-
-def brute_force(real: np.ndarray, fake: np.ndarray, k_precision: int, k_density: int) -> dict[str, float]:
-    """The four shares by their definitions, from whole squared distances."""
-
-    def squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return ((a[:, None] - b[None]) ** 2).sum(-1)
-
-    def edges(a: np.ndarray, k: int) -> np.ndarray:
-        return np.sort(squared(a, a) + np.diag(np.full(len(a), np.inf)), 1)[:, k - 1]
-
-    apart = squared(real, fake)
-    inside = apart <= edges(real, k_density)[:, None]
-    return {
-        "precision": (apart <= edges(real, k_precision)[:, None]).any(0).mean(),
-        "recall": (apart <= edges(fake, k_precision)[None]).any(1).mean(),
-        "density": inside.sum() / k_density / len(fake),
-        "coverage": inside.any(1).mean(),
-    }
-
-
-def grid(count: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 6, (count, 3)).astype(float)
-
-
-FAR = np.array([[1e5, 0.0, 0.0]])
-HARD_SETS = {
-    "points of a grid, whose distances are equal": (grid(60, 0), grid(50, 1)),
-    "a far point in each set, beside which float32 sees no distances": (
-        np.concatenate([grid(60, 0), FAR]),
-        np.concatenate([grid(50, 1), -FAR]),
-    ),
-    "generated images in a heap within many balls": (grid(60, 0), grid(300, 1) / 1024 + 2),
-    "reference images in a heap": (grid(300, 0) / 1024 + 2, grid(50, 1)),
-}
-
-
-@pytest.mark.parametrize("name", HARD_SETS)
-@pytest.mark.parametrize("neighbours", [(3, 5), (5, 2)])
-@pytest.mark.parametrize("many", [0, 1000])
-def test_manifold_scores_of_hard_sets_are_brute_force(
-    name: str, neighbours: tuple[int, int], many: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(functional, "MANY", many)
-    found = functional.manifold_scores(*HARD_SETS[name], k_precision=neighbours[0], k_density=neighbours[1])
-    assert {key: score.value for key, score in found.items()} == pytest.approx(
-        brute_force(*HARD_SETS[name], *neighbours), rel=1e-12
-    )
-
-
-@pytest.mark.parametrize("rows", [7, 500])
-def test_slices_do_not_change_manifold_scores(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = draws(60), draws(50, seed=1)
-    expected = functional.manifold_scores(x, y)
-    monkeypatch.setattr(functional, "ROWS", rows)
-    assert functional.manifold_scores(x, y) == expected
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e5])
-def test_manifold_scores_of_identical_sets(offset: float) -> None:
-    x = draws(123, 20) + offset
-    found = functional.manifold_scores(x, x)
-    assert found["precision"].value == found["recall"].value == found["coverage"].value == 1
-    assert found["density"].value == pytest.approx(6 / 5)  # itself and the five neighbours, edge included
-
-
-def test_manifold_scores_of_far_and_of_constant_sets() -> None:
-    x = draws(50)
-    apart = functional.manifold_scores(x, draws(50, seed=1) + 100)
-    assert all(score.value == 0 for score in apart.values())
-    flat = np.full((20, 3), 7.1)
-    same, other = functional.manifold_scores(flat, flat[:10]), functional.manifold_scores(flat, flat[:10] + 1e-3)
-    assert same["precision"].value == same["recall"].value == same["coverage"].value == 1
-    assert all(score.value == 0 for score in other.values())
-
-
-def test_equal_draws_are_covered_as_expected() -> None:
-    found = functional.manifold_scores(draws(2000, 5), draws(2000, 5, 1))
-    assert found["coverage"].value == pytest.approx(1 - 2**-5, abs=0.012)
-    assert found["density"].value == pytest.approx(1, abs=0.05)
-
-
-def test_two_sample_1nn() -> None:
-    x = draws(300)
-    same = functional.two_sample_1nn(x, draws(400, seed=1))
-    assert abs(same.value - 0.5) < 4 * (same.uncertainty or 0) and same.details["each"] == 300
-    assert functional.two_sample_1nn(x, draws(300, seed=1) + 50).value == 1
-    assert functional.two_sample_1nn(x, x).value == 0  # each image is its copy's nearest neighbour
-    flat = functional.two_sample_1nn(np.zeros((100, 3)), np.zeros((100, 3)))
-    assert flat.value == pytest.approx(0.5, abs=0.1)  # decided by the order, which is random
-    assert functional.two_sample_1nn(x, x, most=20).details["each"] == 20
-
-
 # --- the edges
 
 
@@ -445,8 +294,8 @@ def every_score() -> dict[str, Callable[[np.ndarray, np.ndarray], Score]]:
     def by_class(real: np.ndarray, fake: np.ndarray) -> Score:
         return functional.class_frechet(real, np.zeros(len(real), int), fake, np.zeros(len(fake), int), classes=1)
 
-    manifold = {
-        name: lambda real, fake, name=name: functional.manifold_scores(real, fake)[name]
+    of_manifold = {
+        name: lambda real, fake, name=name: manifold.manifold_scores(real, fake)[name]
         for name in ("precision", "recall", "density", "coverage")
     }
     return {
@@ -454,8 +303,8 @@ def every_score() -> dict[str, Callable[[np.ndarray, np.ndarray], Score]]:
         "infinite": lambda real, fake: functional.frechet_infinite(functional.moments(real), fake),
         "class": by_class,
         "kernel": functional.kernel_distance,
-        "1nn": functional.two_sample_1nn,
-        **manifold,
+        "1nn": manifold.two_sample_1nn,
+        **of_manifold,
     }
 
 
@@ -512,7 +361,7 @@ def test_the_seed_matters_and_nothing_else_does() -> None:
     for score in (
         lambda seed: functional.frechet_infinite(functional.moments(x), y, seed=seed).value,
         lambda seed: functional.kernel_distance(x, y, seed=seed, subset_size=30, subsets=5).value,
-        lambda seed: functional.two_sample_1nn(x, y, seed=seed, most=20).value,
+        lambda seed: manifold.two_sample_1nn(x, y, seed=seed, most=20).value,
         lambda seed: functional.inception_style(x, seed=seed).value,
     ):
         torch.manual_seed(0)

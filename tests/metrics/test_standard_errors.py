@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from modiste.metrics import functional, standard_errors
+from modiste.metrics import functional, manifold, standard_errors
 from modiste.metrics.functional import Score
 
 MEANS = np.array([[0.0, 0.0, 0.0, 0.0], [3.0, 0.0, 1.0, 0.0], [0.0, 4.0, 0.0, -1.0]])
@@ -34,9 +34,9 @@ SCORES: dict[str, Callable[[Array, Array, Array | None], Score]] = {
     "frechet": lambda x, labels, strata: functional.frechet_score(REAL, x, strata=strata),
     "kernel": lambda x, labels, strata: functional.kernel_distance(REAL, x, subsets=20, subset_size=200, strata=strata),
     "class_frechet": lambda x, labels, strata: functional.class_frechet(REAL, REAL_LABELS, x, labels, classes=3),
-    "recall": lambda x, labels, strata: functional.manifold_scores(REAL, x, strata=strata)["recall"],
-    "coverage": lambda x, labels, strata: functional.manifold_scores(REAL, x, strata=strata)["coverage"],
-    "density": lambda x, labels, strata: functional.manifold_scores(REAL, x, strata=strata)["density"],
+    "recall": lambda x, labels, strata: manifold.manifold_scores(REAL, x, strata=strata)["recall"],
+    "coverage": lambda x, labels, strata: manifold.manifold_scores(REAL, x, strata=strata)["coverage"],
+    "density": lambda x, labels, strata: manifold.manifold_scores(REAL, x, strata=strata)["density"],
     "class_balance": agreement,
 }
 
@@ -88,12 +88,12 @@ def test_left_out_is_the_score_without_the_group(count: int, monkeypatch: pytest
     seen: list[Array] = []
     genuine = standard_errors.of_left_out
     monkeypatch.setattr(standard_errors, "of_left_out", lambda values: seen.append(values) or genuine(values))
-    whole = functional.manifold_scores(REAL, x, k_precision=3, k_density=5, strata=labels)
+    whole = manifold.manifold_scores(REAL, x, k_precision=3, k_density=5, strata=labels)
     groups = standard_errors.groups(count, labels)
     assert np.bincount(groups).max() - np.bincount(groups).min() <= 1
     recall, coverage = seen
     for group in range(min(standard_errors.GROUPS, count)):
-        without = functional.manifold_scores(REAL, x[groups != group], k_precision=3, k_density=5)
+        without = manifold.manifold_scores(REAL, x[groups != group], k_precision=3, k_density=5)
         assert recall[group] == pytest.approx(without["recall"].value, abs=1e-9)
         assert coverage[group] == pytest.approx(without["coverage"].value, abs=1e-9)
     assert whole["recall"].uncertainty == genuine(recall) > 0

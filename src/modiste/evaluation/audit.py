@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from modiste import cache
 from modiste.data.images import Images, content_digest
 from modiste.errors import UsageError
-from modiste.metrics import features, functional, memorisation, suite
+from modiste.metrics import features, functional, manifold, memorisation, suite
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.functional import Score
 from modiste.metrics.nearest_neighbours import (
@@ -90,7 +90,7 @@ def manifold_by_class(
 ) -> dict[str, list[Score | None]]:
     """Precision (k = 3) and coverage (k = 5) of each class among the real images of that class alone, 0 to 1 each.
 
-    As `functional.manifold_scores` (Kynkäänniemi et al. 2019, eq. 1; Naeem et al. 2020, eq. 4), class by class;
+    As `manifold.manifold_scores` (Kynkäänniemi et al. 2019, eq. 1; Naeem et al. 2020, eq. 4), class by class;
     `groups` [N] are the classes of the generated images. None where a class has too few images: 6 real
     ones are needed, and for precision 6 generated ones. The coverage of a class that is never made is 0.
     """
@@ -106,7 +106,7 @@ def _manifold(real: NDArray[Any], fake: NDArray[Any]) -> tuple[Score | None, Sco
     if len(real) <= K_COVERAGE:
         return None, None
     if len(fake) > K_COVERAGE:
-        both = functional.manifold_scores(real, fake, k_precision=K_PRECISION, k_density=K_COVERAGE)
+        both = manifold.manifold_scores(real, fake, k_precision=K_PRECISION, k_density=K_COVERAGE)
         return both["precision"], both["coverage"]
     if not len(fake):
         return None, functional.share_score(0, len(real))

@@ -1,7 +1,7 @@
-"""Feature extractors under one contract, and a cache on disk for what is computed from real images.
+"""Feature extractors with one interface, and the cache on disk of real images' features.
 
 An extractor turns pixels uint8 [N, C, H, W] into feature vectors, and logits where it is a classifier. Everything that
-could change its numbers (weights, input size, filter, layer) is in its facts, which every score's protocol repeats.
+changes its numbers (weights, input size, filter, layer) is in its facts, which are part of every score's protocol.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
 RANDOM_CHUNK = 250
 
-TAKEN = (*judges.SHIPPED, "random", "inception", "infinite")
-"""Words that mean something else in the names of scores than a judge of one's own."""
+RESERVED = (*judges.SHIPPED, "random", "inception", "infinite")
+"""Words that have another meaning in the names of scores than a user's own judge."""
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -55,19 +55,19 @@ class Features:
 
 @dataclass(frozen=True)
 class Extractor:
-    """Something that looks at images: `examine` takes pixels uint8 [N, channels, size, size]."""
+    """A feature extractor: `examine` takes pixels uint8 [N, channels, size, size]."""
 
     name: str
-    """The word that stands for it in the names of scores: garment, second, random, inception."""
+    """Its name in the names of scores: garment, second, random, inception."""
     shape: Shape
     """Channels and side in pixels of the images it takes; images of another size are resized, grey is repeated."""
     fingerprint: str
-    """16 hexadecimal digits over everything that its numbers depend on."""
+    """A hash of 16 hexadecimal digits of everything that its numbers depend on."""
     facts: Mapping[str, Any]
-    """What the protocol says of it."""
+    """Its description in the protocol."""
     examine: Callable[[Pixels], Features]
     warning: str = ""
-    """A sentence for the user, where its numbers mean little."""
+    """A sentence for the user where its features are poor, else ""."""
     is_inception: bool = False
     """Whether it is Inception-v3, in whose features the field measures more than the Fréchet distance."""
 
@@ -92,7 +92,7 @@ def from_judge(judge: Judge, name: str) -> Extractor:
 
 
 def primary_extractor(dataset: Data) -> Extractor:
-    """What scores on this data set are named after: the judge trained on it, or the random network if there is none."""
+    """The first extractor for this data set: the judge trained on it, or the random network if there is none."""
     judge = judges.for_data(dataset)
     if judge is None:
         heldout = open_data(dataset, part="heldout")
@@ -102,16 +102,16 @@ def primary_extractor(dataset: Data) -> Extractor:
 
 
 def slug(text: str) -> str:
-    """Text as one lower-case word for the name of a score: letters, digits and hyphens, and no word that is taken."""
+    """Text as one lower-case word for the name of a score: letters, digits and hyphens, and no reserved word."""
     found = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "judge"
-    return f"own-{found}" if found in TAKEN else found
+    return f"own-{found}" if found in RESERVED else found
 
 
 def random_network(shape: Shape, seed: int = 0) -> Extractor:
     """A convolutional network with random weights, which no label and no training has touched (Naeem et al. 2020, §5).
 
     Five 3 x 3 convolutions with orthogonal rows, leaky ReLU, average pooling between them; features are means and
-    deviations over positions of the last maps. It prefers no class, so that what only pleases the judge shows.
+    deviations over positions of the last maps. It prefers no class, which shows gains that only the judge sees.
     """
     channels = (shape.channels, 16, 32, 32, 64, RANDOM_FEATURES // 2)
     random = np.random.Generator(np.random.PCG64(seed))
@@ -168,7 +168,7 @@ def fit_pixels(pixels: Pixels, shape: Shape) -> Pixels:
 
 
 def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Features:
-    """The features of these images; `cached` keeps them on disk by content, for real images that will come again."""
+    """The features of these images; `cached` keeps them on disk by content, for real images that are used again."""
     if not cached:
         return extractor.examine(fit_pixels(images.pixels, extractor.shape))
     key = f"{CACHE_FORMAT} {extractor.fingerprint} {content_digest(images)}"

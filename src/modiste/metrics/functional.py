@@ -1,8 +1,8 @@
-"""How near two sets of images are: pure functions of feature matrices [images, features], and of logits and labels.
+"""The distance between two sets of images: pure functions of feature matrices [images, features], logits and labels.
 
-Every score says its range, which direction is better, and the paper and equation that it follows. Matrices are worked
-through in slices of rows, so that no image-by-image matrix is ever whole in memory; sums are float64. Every random
-choice comes from a seed: same features, same numbers.
+Each docstring gives the score's range, the direction that is better, and the paper and equation. Matrices are processed
+in slices of rows, so that no image-by-image matrix is held whole; sums are float64. Every random choice comes from a
+seed: the same features give the same numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from modiste.errors import ModisteError
 from modiste.metrics import standard_errors
 from modiste.metrics.nearest_neighbours import (
     BASE_ROWS,
-    SPARE,
     Labels,
     Matrix,
     Vector,
@@ -28,21 +27,17 @@ from modiste.metrics.nearest_neighbours import (
     checked_labels,
     checked_pair,
     checked_vector,
-    nearest,
-    rounding,
     tensor,
     width_sentence,
 )
 
-ROWS = 250  # rows of a slice; 250 x 10,000 in float64 is 20 MB
-MANY = 50  # neighbours per row from which on a whole product is quicker than one by one
 KERNEL_ROWS = 100  # 100 x 1,000 stay in the processor's cache
-_, INFINITE, KERNEL, SPLITS, TWO_SAMPLE = range(0x5C0, 0x5C5)  # keep the random streams apart
+INFINITE, KERNEL, SPLITS = range(0x5C1, 0x5C4)  # keep the random streams apart
 
 
 @dataclass(frozen=True)
 class Score:
-    """A number, one standard error where the field has one, and whatever else the computation found (JSON values)."""
+    """A number, its standard error where the field has one, and further results of the computation (JSON values)."""
 
     value: float
     uncertainty: float | None = None
@@ -51,7 +46,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Moments:
-    """What the Fréchet distance keeps of a set: mean [D], unbiased covariance [D, D], and the number of images."""
+    """The moments of a set for the Fréchet distance: mean [D], unbiased covariance [D, D], and the number of images."""
 
     mean: Vector
     covariance: Matrix
@@ -299,16 +294,16 @@ def inception_style(logits: ArrayLike, *, splits: int = 10, seed: int = 0) -> Sc
 
 
 def label_agreement(predicted: ArrayLike, labels: ArrayLike, classes: int) -> Score:
-    """The share of images in which the judge sees the class that was asked for: 0 to 1, higher is better.
+    """The share of images in which the judge sees the requested class: 0 to 1, higher is better.
 
     GAN-test of Shmelkov et al. 2018, section 3. High under collapse, too: a value above the judge's accuracy on real
-    images means easy images, not better ones. `confusion` has asked classes as rows and predicted ones as columns.
+    images means easy images, not better ones. `confusion` has requested classes as rows and predicted ones as columns.
     """
-    asked = checked_labels(labels, classes, None, "the labels")
-    seen = checked_labels(predicted, classes, len(asked), "the predicted labels")
-    confusion = np.bincount(asked * classes + seen, minlength=classes * classes).reshape(classes, classes)
+    requested = checked_labels(labels, classes, None, "the labels")
+    seen = checked_labels(predicted, classes, len(requested), "the predicted labels")
+    confusion = np.bincount(requested * classes + seen, minlength=classes * classes).reshape(classes, classes)
     per_class = [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(confusion)]
-    score = share_score(int(np.trace(confusion)), len(asked))
+    score = share_score(int(np.trace(confusion)), len(requested))
     return Score(score.value, score.uncertainty, {"confusion": confusion.tolist(), "per_class": per_class})
 
 
@@ -319,7 +314,7 @@ def class_balance(
 
     ½ Σ |f - p|, lower is better; by default all shares are equal. N fair draws are not exactly like p:
     `expected_if_fair` is what they give on average (normal approximation). The uncertainty is the delta method's, which
-    holds well above that value; by `strata`, the classes asked for, if these were in fixed shares.
+    holds well above that value; by `strata`, the requested classes, if these were in fixed shares.
     """
     seen = checked_labels(predicted, classes, None, "the predicted labels")
     shares = np.bincount(seen, minlength=classes) / len(seen)
@@ -341,107 +336,13 @@ def discriminator_accuracy(
 ) -> tuple[Score, Score]:
     """The shares of real images above and of generated ones below the boundary: 0 to 1 each, one half is ideal.
 
-    At the game's equilibrium the discriminator guesses (Goodfellow et al. 2014, proposition 2). Ties count half.
+    At the optimum the discriminator can only guess (Goodfellow et al. 2014, proposition 2). Ties count half.
     """
     scores = []
     for logits, sign, name in ((logits_real, 1, "the real logits"), (logits_fake, -1, "the generated logits")):
         values = sign * (checked_vector(logits, name) - boundary)
         scores.append(share_score(float(np.sum(values > 0) + np.sum(values == 0) / 2), len(values)))
     return scores[0], scores[1]
-
-
-# --- neighbours
-
-
-def manifold_scores(
-    reference: ArrayLike,
-    generated: ArrayLike,
-    *,
-    k_precision: int = 3,
-    k_density: int = 5,
-    strata: Labels | None = None,
-) -> dict[str, Score]:
-    """Precision, recall, density and coverage of the manifolds made of balls that reach to the k-th neighbour.
-
-    precision: share of generated images in the balls of reference ones, 0 to 1; recall: the reverse (Kynkäänniemi et
-    al. 2019, eq. 1-2). density: mean number of reference balls about a generated image / k, 0 and up, 1 is usual;
-    coverage: share of reference balls with a generated image in them, 0 to 1 (Naeem et al. 2020, eq. 3-4). Higher is
-    better. Perfect generators do not reach 1: two draws of equal count have an expected coverage of 1 - 2^-k, .969 at
-    k = 5, and no fixed precision; compare with real against real. A ball includes its edge (eq. 1), so identical sets
-    have precision, recall and coverage 1 and density (k + 1) / k. Standard errors are over generated images: binomial
-    for precision, of the mean for density; of recall and coverage, where one image matters for many others, by leaving
-    out groups of them, each with its share of the `strata` in which they were made.
-    """
-    most = max(k_precision, k_density)
-    real, fake = checked_pair(reference, generated, least=most + 1)
-    centre = real.mean(axis=0, dtype=np.float64)
-    x, y = tensor(real - centre), tensor(fake - centre)
-    x_norms, y_norms = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
-    real_radii = _squared_radii(nearest(real, real, most, exclude_self=True).distances, x_norms)
-    near = nearest(fake, fake, min(k_precision + SPARE, len(fake) - 1), exclude_self=True)
-    fake_radii = _squared_radii(near.distances[:, :k_precision], y_norms)
-    left_out = standard_errors.LeftOut(near, k_precision, standard_errors.groups(len(fake), strata), len(real))
-    x, y = torch.cat([x, torch.ones_like(x_norms)], 1), torch.cat([y.mul_(-2), y_norms], 1)
-    longest = y_norms.max().sqrt() + fake_radii.max().sqrt()
-    unsure = rounding(torch.float32, x.shape[1]) * (x_norms.sqrt() + real_radii[:, -1:].sqrt() + longest) ** 2
-    rough_x, rough_y, rough_radii = x.float(), y.float(), fake_radii[:, -1].float()
-    precise, balls = np.zeros(len(y), bool), np.zeros(len(y), np.int64)
-    covered, recalled = np.zeros(len(x), bool), np.zeros(len(x), bool)
-    for start in range(0, len(x), ROWS):
-        part = slice(start, start + ROWS)
-        block = rough_x[part] @ rough_y.T  # squared distances less x_norms
-        edges = real_radii[part] - x_norms[part]
-        row, column, lengths = _pairs(x[part], y, block, edges[:, -1:] + unsure[part])
-        depth = (lengths[:, None] <= edges.numpy()[row]).T
-        precise[column[depth[k_precision - 1]]] = True
-        balls += np.bincount(column[depth[k_density - 1]], minlength=len(y))
-        covered[start + row[depth[k_density - 1]]] = True
-        left_out.cover(start + row[depth[k_density - 1]], column[depth[k_density - 1]])
-        left_out.recall(start, block, x_norms[part], rough_radii)
-        outside = block.sub_(rough_radii).amin(1).double() + x_norms[part, 0]
-        close = (outside.abs() <= unsure[part, 0]).nonzero().flatten()
-        outside[close] = (x[part][close] @ y.T - fake_radii[:, -1]).amin(1) + x_norms[part, 0][close]
-        recalled[part] = (outside <= 0).numpy()
-    density = balls / k_density
-    error = float(density.std(ddof=1)) / math.sqrt(len(y))
-    return {
-        "precision": share_score(int(precise.sum()), len(y), {"k": k_precision}),
-        "recall": Score(float(recalled.mean()), left_out.recall_error, {"k": k_precision}),
-        "density": Score(float(density.mean()), error, {"k": k_density}),
-        "coverage": Score(float(covered.mean()), left_out.coverage_error, {"k": k_density}),
-    }
-
-
-def _pairs(x: torch.Tensor, y: torch.Tensor, block: torch.Tensor, edges: torch.Tensor) -> tuple[Labels, Labels, Vector]:
-    """Rows and columns of the block (x @ y.T in float32) up to the edge of the row, and their products in float64."""
-    pairs = np.flatnonzero(block.numpy() <= edges.float().numpy())
-    row, column = np.divmod(pairs, len(y))
-    if len(pairs) > MANY * len(x):
-        return row, column, (x @ y.T).numpy().ravel()[pairs]
-    return row, column, np.einsum("pd,pd->p", x.numpy()[row], y.numpy()[column])
-
-
-def _squared_radii(radii: NDArray[np.float64], norms: torch.Tensor) -> torch.Tensor:
-    """Squared distances [N, k] to the nearest others, larger by what rounding may take from a point on the edge."""
-    found = torch.from_numpy(radii)
-    return found**2 + 1e-13 * (norms.sqrt() + found) ** 2
-
-
-def two_sample_1nn(reference: ArrayLike, generated: ArrayLike, *, seed: int = 0, most: int = 5000) -> Score:
-    """Leave-one-out accuracy of telling the two sets apart by the nearest neighbour: 0 to 1, one half is ideal.
-
-    Lopez-Paz and Oquab 2017, section 3; Xu et al. 2018, section 3. 1: the sets are apart; towards 0: generated images
-    are copies of reference ones. Equal counts (at most `most` a side) by a random choice; equal distances are decided
-    by a random order. `reference` and `generated` in the details are the accuracies on the two kinds.
-    """
-    real, fake = checked_pair(reference, generated, least=2)
-    random, count = random_stream(seed, TWO_SAMPLE), min(len(real), len(fake), most)
-    both = np.concatenate([part[random.permutation(len(part))[:count]] for part in (real, fake)])
-    order = random.permutation(2 * count)
-    kind = order >= count
-    right = kind[nearest(both[order], both[order], exclude_self=True).indices[:, 0]] == kind
-    details = {"reference": float(right[~kind].mean()), "generated": float(right[kind].mean()), "each": count}
-    return share_score(int(right.sum()), 2 * count, details)
 
 
 # --- what scores are made with
@@ -454,5 +355,5 @@ def share_score(hits: float, count: int, details: Mapping[str, Any] | None = Non
 
 
 def random_stream(seed: int, purpose: int) -> np.random.Generator:
-    """Random numbers that depend on the seed and on what they are for."""
+    """Random numbers that depend on the seed and on their purpose."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, purpose])))

@@ -1,7 +1,7 @@
 """Inception-v3 features, for the protocols of the literature (FID, KID, IS), where its weights are on this machine.
 
 The network is torch-fidelity's port of the TensorFlow graph of 2015-12-05, from which the published scores come. Its
-weights are never downloaded here and are read as data only. With any other weights the extractor has another name.
+weights are never downloaded here and are read as data only. With other weights the extractor has another name.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def extractor(size: int, weights: Path | None = None) -> Extractor:
     """
     if size < SMALLEST_SIDE:
         raise UsageError(f"images of {size} pixels are too small for Inception; give {SMALLEST_SIDE} or more")
-    path = _found(weights)
+    path = _weights_file(weights)
     library = _torch_fidelity()
     state, sha = _read(path)
     network = _network(library, state, path)
@@ -79,8 +79,8 @@ def extractor(size: int, weights: Path | None = None) -> Extractor:
     return Extractor(name, Shape(3, size, LOGITS), fingerprint, facts, examine, is_inception=True)
 
 
-def _found(weights: Path | None) -> Path:
-    """The file with the weights; ModisteError says where to get one."""
+def _weights_file(weights: Path | None) -> Path:
+    """The file with the weights; ModisteError with the address of one if there is none."""
     if weights is not None:
         if not weights.is_file():
             raise UsageError(f"{weights} is no file; give the path of {FILE_NAMES[0]}, which {ADDRESS} has")
@@ -120,7 +120,7 @@ def _network(library: ModuleType, state: dict[str, Tensor], path: Path) -> nn.Mo
 
 
 def _torch_fidelity() -> ModuleType:
-    """A copy of torch-fidelity's Inception module that is ours alone.
+    """A private copy of torch-fidelity's Inception module.
 
     Importing the package would import torchvision, which this network does not need and which fails where it was built
     for another torch. So the module is imported below a package without content, and no trace of it is left.
@@ -129,7 +129,7 @@ def _torch_fidelity() -> ModuleType:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise ModisteError("Inception features need torch-fidelity; install it with pip install 'modiste[inception]'")
-    others = _taken_out(package)
+    others = _remove_modules(package)
     bare = ModuleType(package)
     bare.__path__ = list(spec.submodule_search_locations)
     sys.modules[package] = bare
@@ -139,11 +139,11 @@ def _torch_fidelity() -> ModuleType:
         raise ModisteError(f"torch-fidelity cannot be used ({_first_line(error)}); install it with "
                            "pip install 'modiste[inception]'") from None  # fmt: skip
     finally:
-        _taken_out(package)
+        _remove_modules(package)
         sys.modules.update(others)
 
 
-def _taken_out(package: str) -> dict[str, ModuleType]:
+def _remove_modules(package: str) -> dict[str, ModuleType]:
     names = [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
     return {name: sys.modules.pop(name) for name in names}
 

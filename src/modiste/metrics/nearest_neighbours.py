@@ -1,4 +1,4 @@
-"""Feature matrices [images, features] as scores take them: checked, and their rows' nearest neighbours."""
+"""Checks of feature matrices [images, features], and the nearest neighbours of their rows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modiste.errors import ModisteError
 
 QUERY_ROWS = 250  # rows of a slice of queries, and of the base: 10 MB in float32
 BASE_ROWS = 10_000
-LANES = 16  # a row of distances is first looked through in so many lanes at once
+LANES = 16  # a row of distances is first searched in this many parts at once
 EXACT_ROWS = 250
-SPARE = 8  # candidates beyond k that a search in float32 hands on to the exact one
+SPARE = 8  # candidates beyond k that the search in float32 passes to the exact one
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -62,7 +62,7 @@ def nearest(queries: ArrayLike, base: ArrayLike, k: int = 1, *, exclude_self: bo
 def _candidates(
     points: NDArray[Any], others: NDArray[Any], rows: Labels, count: int, exclude_self: bool, dtype: torch.dtype
 ) -> tuple[Labels, Vector]:
-    """Rows [len(rows), count] that seem nearest, and the squared distance within which none was overlooked."""
+    """The rows [len(rows), count] that seem nearest, and the squared distance within which none is missed."""
     centre = others.mean(axis=0, dtype=np.float64)
     wanted = tensor(points[rows] - centre).to(dtype)
     own, places = (wanted * wanted).sum(1), torch.from_numpy(rows)
@@ -126,7 +126,7 @@ def _exact(points: NDArray[Any], others: NDArray[Any], rows: Labels, candidates:
 
 
 def checked(features: ArrayLike, name: str, least: int = 1) -> NDArray[Any]:
-    """The matrix [at least `least` rows, at least one column] of finite numbers that it must be."""
+    """The features as a matrix of finite numbers with at least `least` rows and a column; ModisteError otherwise."""
     matrix = np.asarray(features)
     if matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind not in "fiub":
         raise ModisteError(f"{name} must be a matrix [images, features] of numbers, not {matrix.dtype} {matrix.shape}")
@@ -141,7 +141,7 @@ def checked(features: ArrayLike, name: str, least: int = 1) -> NDArray[Any]:
 
 
 def checked_pair(reference: ArrayLike, generated: ArrayLike, least: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both matrices, of equal width."""
+    """Both matrices, checked and of equal width."""
     real = checked(reference, "the reference features", least)
     fake = checked(generated, "the generated features", least)
     if real.shape[1] != fake.shape[1]:
@@ -150,7 +150,7 @@ def checked_pair(reference: ArrayLike, generated: ArrayLike, least: int) -> tupl
 
 
 def checked_vector(values: ArrayLike, name: str) -> Vector:
-    """The finite numbers [N], at least one, that it must be; of a matrix [N, k] the first column."""
+    """The values as finite numbers [N], at least one; of a matrix [N, k] the first column."""
     array = np.asarray(values)
     return checked(array if array.ndim == 2 else array.reshape(-1, 1), name)[:, 0].astype(np.float64)
 
@@ -173,7 +173,7 @@ def tensor(matrix: NDArray[Any]) -> torch.Tensor:
 
 
 def width_sentence(reference: int, generated: int) -> str:
-    """What to say of two matrices that come from different extractors."""
+    """The error of two matrices that come from different extractors."""
     return (
         f"the reference has {reference} features per image and the generated set {generated}; "
         "take both from the same extractor"

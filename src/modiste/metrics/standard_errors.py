@@ -1,7 +1,7 @@
-"""Standard errors over images: of a mean, of whatever is a mean to first order, and of what is none, by leaving out.
+"""Standard errors over images: of means, of scores that are means to first order, and of others by the jackknife.
 
-Images that were made class by class, so many of each, vary less than images drawn at random: what differs between
-classes does not add to the error. `strata` are then their classes [N]; None, where chance chose them.
+Images generated class by class, in fixed numbers, vary less than images drawn at random: differences between classes
+do not add to the error. `strata` are then their classes [N]; None for images drawn at random.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from modiste.metrics.nearest_neighbours import Labels, NearestNeighbours, Vector
 
 METHOD = 2
-"""Changes whenever standard errors are estimated in another way; those of real images are kept under it."""
+"""The version of these estimates, part of the cache key of scores; raise it with every change."""
 GROUPS = 10
 
 
@@ -39,7 +39,7 @@ def of_mean(influence: Vector, strata: Labels | None = None) -> float:
 
 
 def groups(count: int, strata: Labels | None = None) -> Labels:
-    """To which of GROUPS (or fewer) groups each image [N] belongs; every group has its share of every stratum."""
+    """The number of the group of each image [N], of GROUPS or fewer; every group has its share of every stratum."""
     order = np.arange(count) if strata is None else np.argsort(strata, kind="stable")
     found = np.empty(count, np.int64)
     found[order] = np.arange(count) % min(GROUPS, count)
@@ -47,15 +47,15 @@ def groups(count: int, strata: Labels | None = None) -> Labels:
 
 
 def of_left_out(values: NDArray[np.float64]) -> float:
-    """The standard error by a score's values [G] without each group (grouped jackknife, Shao and Wu 1989)."""
+    """The standard error from a score's values [G] without each group (grouped jackknife, Shao and Wu 1989)."""
     count, apart = len(values), values - values[0]  # from one of them, so that equal values have no spread
     return math.sqrt((count - 1) / count * float(((apart - apart.mean()) ** 2).sum()))
 
 
 class LeftOut:
-    """Which reference images [N] are recalled and covered without each group of generated ones; distances in float32.
+    """The jackknife of recall and coverage over groups of generated images; distances in float32.
 
-    Without some images, balls of others reach farther: to the k-th neighbour among those that are left.
+    Without some images, the balls of others reach farther: to the k-th neighbour among those that are left.
     """
 
     def __init__(self, near: NearestNeighbours, k: int, groups: Labels, count: int) -> None:

@@ -19,7 +19,7 @@ from modiste import cache
 from modiste.data.classes import class_counts, label_of
 from modiste.data.images import Images, content_digest
 from modiste.errors import ModisteError
-from modiste.metrics import features, functional, memorisation
+from modiste.metrics import features, functional, manifold, memorisation
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
@@ -176,10 +176,10 @@ def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
     yield name("kernel"), lambda: functional.kernel_distance(real, made, seed=seed, strata=strata)
     if logits is not None:
         yield name("inception_style", part=""), lambda: functional.inception_style(logits)
-    manifold = cache_once(lambda: functional.manifold_scores(real, made, strata=strata))
+    all_four = cache_once(lambda: manifold.manifold_scores(real, made, strata=strata))
     for key, neighbours in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
-        yield name(f"{key}_k{neighbours}"), partial(lambda key: manifold()[key], key)
-    yield name("two_sample_1nn", count=None), lambda: functional.two_sample_1nn(real, made, seed=seed)
+        yield name(f"{key}_k{neighbours}"), partial(lambda key: all_four()[key], key)
+    yield name("two_sample_1nn", count=None), lambda: manifold.two_sample_1nn(real, made, seed=seed)
 
 
 def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:

@@ -13,7 +13,7 @@ from modiste.data import inspection
 from modiste.data.images import Images, content_digest, describe_images
 from modiste.data.sets import has_test, open_data
 from modiste.errors import ModisteError
-from modiste.metrics import features, functional
+from modiste.metrics import features, manifold
 from modiste.plotting import charts, tiles
 from modiste.provenance import metadata
 from modiste.reports import pictures
@@ -291,7 +291,7 @@ def cloud_section(comparison: Comparison, gaze: GalleryInputs, say: Say) -> Sect
 
 
 def _neighbour_right(eyes: ReportFeatures, seen: RunFeatures) -> float:
-    return functional.two_sample_1nn(eyes.seen.vectors, seen.seen.vectors).value
+    return manifold.two_sample_1nn(eyes.seen.vectors, seen.seen.vectors).value
 
 
 def _recorded(comparison: Comparison, name: str) -> str:

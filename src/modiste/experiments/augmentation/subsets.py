@@ -1,4 +1,4 @@
-"""Which images an augmentation experiment may see: label budgets, the subset of each seed, and test images apart.
+"""The images of an augmentation experiment: label budgets, the subset of each seed, and separate test images.
 
 The subset of a seed is drawn class by class, so that a budget keeps the classes' shares; those of one seed are nested
 (its 100 images are among its 300; of close budgets an image or two may not be), which makes learning curves smoother.
@@ -22,7 +22,7 @@ from modiste.errors import ModisteError, UsageError
 Budget = int | Literal["all"]
 
 BUDGETS = (100, 300, 1000, 5000)
-"""Those below the size of the data, and all, unless others are asked for."""
+"""The default: those below the size of the data, and all."""
 RARE_SHARE = 0.1
 FOLDS = 5
 SUBSET, FOLD = 0x5AB5E7, 0xF01D  # keep these uses of a seed apart from all other random streams
@@ -37,7 +37,7 @@ class Parts:
 
 
 def open_parts(dataset: Data) -> Parts:
-    """The images that labels may be taken from, and the real ones to test on, which nothing else gets to see.
+    """The images that labels may be taken from, and the real ones to test on, which nothing else uses.
 
     That is the published test split. Data without one are tested on their held-out tenth where `dataset.split` is fit;
     else every seed holds out another fifth of each class, so that five seeds make a cross-validation.
@@ -60,11 +60,11 @@ def open_parts(dataset: Data) -> Parts:
                 f"give at least {FOLDS} of each class, or test images"
             )
         return Parts(images, None)
-    return Parts(images, _alike(open_data(dataset, part=part), images))
+    return Parts(images, _matching(open_data(dataset, part=part), images))
 
 
-def _alike(test: Images, images: Images) -> Images:
-    """The test images with the training images' classes; an error sentence where they do not fit."""
+def _matching(test: Images, images: Images) -> Images:
+    """The test images with the training images' classes; an error where they do not fit."""
     if test.labels is None:
         raise UsageError(f"{test.name} has no labels, and accuracy needs them; add them")
     if test.class_names != images.class_names[: len(test.class_names)]:
@@ -101,27 +101,27 @@ def choose(images: Images, budget: Budget, seed: int, rare: Sequence[int] = ()) 
     labels = _labels(images)
     weights = np.bincount(labels, minlength=len(images.class_names)).astype(np.float64)
     weights[list(rare)] *= RARE_SHARE
-    there = np.floor(weights + 1e-9).astype(int)
-    total = int(there.sum())
+    available = np.floor(weights + 1e-9).astype(int)
+    total = int(available.sum())
     if isinstance(budget, int) and budget > total:
         raise UsageError(
             f"a budget of {budget:,} labels is larger than the {total:,} images of {images.name} to choose from"
             f"{' with classes made rare' if rare else ''}; ask for at most {total} with --budgets"
         )
-    if not there.all():
-        name, has = images.class_names[int(np.argmin(there))], int((labels == int(np.argmin(there))).sum())
+    if not available.all():
+        name, has = images.class_names[int(np.argmin(available))], int((labels == int(np.argmin(available))).sum())
         raise UsageError(f"of the {has} images of the class {name!r} a tenth is none; leave it out of --rare")
-    quota = there if budget == "all" else _quotas(weights, budget)
+    quota = available if budget == "all" else _quotas(weights, budget)
     if not quota.all():
         name = images.class_names[int(np.argmin(quota))]
         raise UsageError(
             f"with {int(quota.sum())} labels the class {name!r} is left with no image; "
             f"ask for at least {int(np.ceil(weights.sum() / weights.min()))} with --budgets"
         )
-    chosen = [
+    parts = [
         _shuffled(np.flatnonzero(labels == label), SUBSET, seed, label)[:count] for label, count in enumerate(quota)
     ]
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate(parts))
 
 
 def _quotas(weights: NDArray[np.float64], total: int) -> NDArray[np.int64]:
@@ -149,10 +149,10 @@ def balanced(images: Images) -> Images:
 
 def rare_classes(words: Sequence[str], images: Images) -> tuple[int, ...]:
     """The sorted numbers of the classes of these names or numbers; UsageError where they are all classes."""
-    found = {class_number(word, images.class_names, images.name) for word in words}
-    if len(found) == len(images.class_names):
+    numbers = {class_number(word, images.class_names, images.name) for word in words}
+    if len(numbers) == len(images.class_names):
         raise UsageError("every class was named as rare; leave at least one as it is")
-    return tuple(sorted(found))
+    return tuple(sorted(numbers))
 
 
 def _labels(images: Images) -> NDArray[np.int64]:
