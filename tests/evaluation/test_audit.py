@@ -249,7 +249,7 @@ def test_what_an_audit_needs(closet: Path, closet_judge: Path, tmp_path: Path) -
     images = toy.draw(150, 16, 71)
     bare = save(tmp_path / "bare.npz", images, labelled=False)
     unknown = save(tmp_path / "unknown.npz", images)
-    with pytest.raises(UsageError, match=r"looks at classes, and bare .* has none"):
+    with pytest.raises(UsageError, match=r"needs classes, and bare .* has none"):
         modiste.evaluate(unknown, count=60, data_name=str(bare), reference="heldout", audit=True)
     with pytest.raises(UsageError, match=r"needs a judge, and none was trained on unknown .*`modiste judge train"):
         modiste.evaluate(unknown, count=60, data_name=str(unknown), reference="heldout", audit=True)

@@ -227,7 +227,7 @@ def test_colour_and_larger_images_are_fitted_and_said(closet: Path, tmp_path: Pa
     assert not any("colour" in warning for warning in record.warnings)  # there is none to lose
     tinted = grey.pixels.repeat(3, axis=1) // np.array([1, 2, 1], np.uint8)[:, None, None]
     record = measured(save(tmp_path / "tinted.npz", tinted, grey.labels), closet)
-    assert "tinted has images in colour and closet test grey ones: they are measured as grey ones, and nothing" in str(
+    assert "tinted has images in colour and closet test grey ones: they are measured as grey ones, and no score" in str(
         record.warnings
     )
 

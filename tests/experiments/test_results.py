@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -41,3 +42,11 @@ def test_the_table_opens_in_pandas(study_file: Path, here: list[str], tmp_path: 
     table = pandas.read_csv(out / "records.csv")
     assert len(table) == len(results.read(out)) and table["value"].dtype == float and table["seed"].dtype == int
     assert len(pandas.read_json(out / "records.jsonl", lines=True)) == len(table)
+
+
+def test_a_table_of_the_last_version_has_todays_columns(tmp_path: Path) -> None:
+    older = {"study": "s", "configuration": "a", "seed": 0, "status": "finished", "score": "frechet_a_10_test",
+             "value": 2.0, "floor": 0.5, "ceiling": 90.0, "better": "lower"}  # fmt: skip
+    (tmp_path / "records.jsonl").write_text(json.dumps(older) + "\n")
+    (read,) = results.read(tmp_path)
+    assert (read.score, read.value, read.real, read.trivial) == ("frechet_a_10_test", 2.0, 0.5, 90.0)

@@ -185,7 +185,7 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
     assert {Path(file).stem for file in files if file.endswith(".pdf")} == drawn
     titles = [section.title for section in written.report.sections]
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == titles
-    (scores,) = [block.splitlines() for block in text.split("\n\n") if block.startswith("| score | value")]
+    (scores,) = [block.splitlines() for block in text.split("\n\n") if block.startswith("| score | generated")]
     assert len(scores) > 15 and len({len(re.findall(r"(?<!\\)\|", line)) for line in scores}) == 1
 
 

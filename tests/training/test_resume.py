@@ -229,7 +229,7 @@ def test_a_run_that_held_out_the_last_images_goes_on_so(tiny: config.Recipe, clo
     whole = modiste.train(tiny, tmp_path / "whole", overrides={**own, "data.heldout": "last", "train.images": 320})
     assert_same(content(longer), content(whole))
     measured = modiste.evaluate(longer, count=40, reference="heldout")
-    assert measured["protocol"]["reference"]["data"] == "closet heldout last-10%"
+    assert measured.protocol.reference.data == "closet heldout last-10%"
     anew = modiste.train(tiny, tmp_path / "run", overrides=own, fresh=True)
     assert anew.read_recipe().data.heldout == "drawn" and anew.read_manifest().data.name.startswith(
         "closet fit drawn-90%"

@@ -54,7 +54,7 @@ ALL_KNOWN = "the judge learned from every real image outside of the reference, s
 def check(reference: Reference) -> None:
     """UsageError unless the reference has classes and a judge that knows them."""
     if reference.images.labels is None:
-        raise UsageError(f"an audit looks at classes, and {reference.images.name} has none; give labelled data")
+        raise UsageError(f"an audit needs classes, and {reference.images.name} has none; give labelled data")
     if reference.classes == 0:
         raise UsageError(
             f"an audit needs a judge, and none was trained on {reference.images.name}; "

@@ -35,7 +35,7 @@ def opener() -> OpenPart:
 
 
 def named(origin: Origin, data_name: str | None) -> Data:
-    """The data set to judge against by its name, without reading its images."""
+    """The data set to compare with by its name, without reading its images."""
     used = origin.run.read_recipe().data if origin.run else Data(**{"name": DEFAULT, **(origin.data or {})})
     if data_name is not None:
         return used.model_copy(update={"name": resolved_name(data_name)})
@@ -45,7 +45,7 @@ def named(origin: Origin, data_name: str | None) -> Data:
 
 
 def dataset_of(origin: Origin, data_name: str | None) -> tuple[Data, str]:
-    """The whole data set to judge against; and why copies of training images cannot be looked for in it, if so."""
+    """The data set to compare with, uncut; and why copies of its training images cannot be recognised, if so."""
     own = named(origin, data_name)
     if origin.run is None:
         return native_data(own), ""

@@ -91,7 +91,7 @@ def open_source(what: str | Path, options: EvaluateOptions, *, like: Images | No
     A generator makes `count` images from the seeds seed * count, seed * count + 1, ..., so that different `seed`s never
     share a noise; each of its classes comes as often as in `like`, the images that it is compared with, and in turn
     where that has none. From a file or folder with more than `count` images so many are drawn without replacement, the
-    same share of each class where there are labels; `seed` chooses which. One with fewer is used whole, with a warning.
+    same share of each class where there are labels; `seed` chooses which. One with fewer gives all, with a warning.
     """
     count, seed = options.count, options.seed
     if count < 1 or seed < 0:
@@ -116,7 +116,7 @@ def _seeds(options: EvaluateOptions) -> range:
 
 
 def unevenness(source: Source, classes: str, real: Images) -> list[str]:
-    """A sentence where the classes come in other shares than in the reference, by the words of `shares`."""
+    """A warning where the classes come in other shares than in the reference; `classes` is in the words of `shares`."""
     if classes in (IN_EQUAL_SHARES, AS_IN_REFERENCE):
         return []
     return [f"the classes of {source.name} come otherwise than in {real.name} ({classes}), which is part of every "
@@ -124,25 +124,25 @@ def unevenness(source: Source, classes: str, real: Images) -> list[str]:
 
 
 def unlike(source: Source, real: Images, named: bool) -> list[str]:
-    """A sentence where images look like those of another data set than the reference, or lack or lose its colours.
+    """A warning where images seem to imitate another data set than the reference, or lack or lose its colours.
 
     UsageError for colour against grey where no data set was named. A run, and an ONNX model that says what it learned
     from, need no sentence for another size.
     """
-    made, here = source.images.pixels, real.pixels
+    made, reference = source.images.pixels, real.pixels
     if named or "data" in source.facts:
-        if _coloured(made) and here.shape[1] == 1:
+        if _coloured(made) and reference.shape[1] == 1:
             return [f"{source.name} has images in colour and {real.name} grey ones: they are measured as grey ones, "
-                    "and nothing is said of their colours"]  # fmt: skip
-        if made.shape[1] == 1 and here.shape[1] == 3:
+                    "and no score is of their colours"]  # fmt: skip
+        if made.shape[1] == 1 and reference.shape[1] == 3:
             return [f"{source.name} has grey images and {real.name} images in colour, which they are measured against"]
         return []
-    if made.shape[1:] == here.shape[1:]:
+    if made.shape[1:] == reference.shape[1:]:
         return []
-    looks, there = f"{source.name} has {_kind(made)} images", f"{real.name}, {_kind(here)}"
-    if made.shape[1] > here.shape[1]:
-        raise UsageError(f"{looks}, which are not of the kind of {there}; name the data set they imitate with --data")
-    return [f"{looks} and is measured against {there}; if they imitate another data set, name it with --data"]
+    own, other = f"{source.name} has {_kind(made)} images", f"{real.name}, {_kind(reference)}"
+    if made.shape[1] > reference.shape[1]:
+        raise UsageError(f"{own}, which are not of the kind of {other}; name the data set they imitate with --data")
+    return [f"{own} and is measured against {other}; if they imitate another data set, name it with --data"]
 
 
 def _coloured(pixels: Pixels) -> bool:
@@ -350,7 +350,7 @@ def _lossy_format(file: Path) -> str | None:
 
 
 def _suspicions(images: Images) -> list[str]:
-    """Warnings about what was not read, brightness that looks changed, and a shape that will be."""
+    """Warnings about files that were not read, a changed brightness, and images that are not square."""
     warnings = list_warnings(images)
     height, width = images.pixels.shape[2:]
     if height != width:

@@ -31,7 +31,7 @@ Named = Iterator[tuple[MetricName, Callable[[], Score]]]
 Group = Callable[[Images, Mapping[str, Features], "Reference"], Named]
 
 EDITION = 2
-"""Raised when a score of the same name is computed in another way, so that values kept on disk are not taken for it."""
+"""Raised when a score is computed otherwise under the same name, so that older values on disk are not used for it."""
 
 
 @dataclass(frozen=True)

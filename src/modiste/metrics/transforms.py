@@ -1,10 +1,10 @@
-"""The scale on which a score is averaged and compared over training seeds, and the way back to its own units.
+"""The scale on which a score is averaged and compared over training seeds, and its inverse.
 
 `log`: positive scores whose spread grows with their size. The mean is the geometric one and two means differ by a
 factor (Bland and Altman 1996, BMJ 312:1079 and 312:1153; Keene 1995: choose it beforehand, not by the data).
-`share`: shares of images. The mean is taken of the angles asin √p (Bartlett 1947, Biometrics 3:39), which exist at
-exactly 0 and 1 and need not know the count behind a share. Nothing is told in angles, so two means have a difference of
-shares and no interval of it: only logarithms give one that can be read (Bland and Altman).
+`share`: shares of images. The mean is that of the angles asin √p (Bartlett 1947, Biometrics 3:39), which exist at
+exactly 0 and 1 and do not depend on the count behind a share. Nothing is reported in angles, so the difference of two
+means is one of shares, without an interval: only logarithms give a readable one (Bland and Altman).
 `plain`: everything else.
 
 The logit is usually preferred to the angle (Warton and Hui 2011), but at 0 it needs that count, and there one image
@@ -25,14 +25,14 @@ Scale = Literal["log", "share", "plain"]
 MEANS: dict[Scale, str] = {"log": "geometric", "share": "of angles asin √p", "plain": "arithmetic"}
 """Which mean is taken on a scale, in a word."""
 
-HUGE = 700.0  # the exponent of a factor beyond which nothing is told apart any more, and exp overflows soon
+HUGE = 700.0  # exp overflows soon beyond it, and larger factors are all alike
 
 
 def usable(scale: Scale, values: Iterable[float | None]) -> Scale:
     """The scale, or `plain` where it does not hold one of the values: 0 and less (log), below 0 or above 1 (share).
 
-    To be asked once for all values that are seen together, so that one table never has two scales; None and NaN are
-    failed runs and have no say.
+    Call it once for all values of one table, so that no table has two scales. None and NaN are failed runs and do not
+    count.
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
     fits = {"log": lambda value: value > 0, "share": lambda value: 0 <= value <= 1, "plain": lambda value: True}[scale]
