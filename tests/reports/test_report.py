@@ -105,10 +105,10 @@ def study_of(made: Path, folder: Path, effects: dict[str, tuple[float, ...]], fa
             shutil.copytree(made, copy)
             record = records.read(copy / "metrics.json")
             scores = dict(record.scores)
-            for name, score in scores.items():
-                if score.kind.startswith("frechet"):  # so short a training has learned nothing; let these have
-                    scores[name] = replace(score, value=0.05 * score.trivial * factor)
-                rows.append({**row, "score": name, "value": scores[name].value, "better": score.better})
+            for full, score in record.scores.items():
+                if score.kind in ("frechet", "frechet_infinite"):  # after so short a training nothing is learned
+                    scores[full] = replace(score, value=0.05 * score.trivial * factor)
+                rows.append({**row, "score": full, "value": scores[full].value, "better": score.better})
             records.write(copy / "metrics.json", replace(record, scores=scores))
     safe_files.write_text(folder / "records.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return folder
