@@ -16,14 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from modiste import cli, runs
-from modiste.config import Data
+from modiste.config import Data, Recipe
 from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError
 from modiste.experiments import runner
 from modiste.experiments.runner import Job, JobResult
+from modiste.training import setup
+from modiste.training.distributed import ProcessGroup
+from modiste.training.step import METER, Batch, State, StepFunctions, make_step_functions
 
 TIMES = ("seconds", "images_per_second")
 
@@ -37,6 +41,27 @@ def content(run: runs.Run) -> dict[str, Any]:
     grids = {grid.name: grid.read_bytes() for grid in run.list_grids()}
     generators = {file.name: file.read_bytes() for file in run.path.glob("*.safetensors")}
     return {"state": state, "log": log, "grids": grids, "generators": generators}
+
+
+def set_up(
+    recipe: Recipe, device: str = "cpu", precision: str = "float32"
+) -> tuple[State, StepFunctions, Callable[[int], list[Batch]]]:
+    """What a step of this recipe needs, on one process."""
+    dataset, group = open_data(recipe.data), ProcessGroup()
+    shape = setup.image_shape(recipe, dataset)
+    state = setup.make_state(recipe, shape, device)
+    functions = make_step_functions(recipe, state, group, device, precision)
+    return state, functions, setup.batches(recipe, dataset, shape, group, device)
+
+
+def sums(state: State) -> dict[str, float]:
+    """The meter's sums by name."""
+    return {term.name: value for term, value in zip(METER, state.meter.tolist(), strict=True)}
+
+
+def weights(module: nn.Module) -> Tensor:
+    """All parameters of a network as one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
 
 
 def assert_same(one: Any, other: Any, place: str = "run") -> None:

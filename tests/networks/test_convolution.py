@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import set_up, sums
 from torch import Tensor, nn
 
 import modiste
 from modiste import config, runs, schema
-from modiste.data.sets import open_data
 from modiste.networks.convolution import Conv2d, ConvTranspose2d, DoublingConv2d, HalvingConv2d, weight_gradient
-from modiste.training import setup
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import METER, make_step_functions, step
+from modiste.training.step import step
 
 LAYERS = [
     (Conv2d(5, 7, 4, 2, 1), nn.Conv2d(5, 7, 4, 2, 1), (3, 5, 8, 8)),
@@ -105,14 +104,11 @@ def test_every_recipe_trains_in_bfloat16_as_in_float32(name: str) -> None:
     """One step of each recipe's own networks: the same losses up to bfloat16's three digits."""
     changes = {"data.name": "toy", "data.count": 64, "train.batch_size": 4, "train.discriminator_steps": 1}
     recipe = config.override(config.load(name), changes)
-    dataset = open_data(recipe.data)
     losses = []
     for precision in ("float32", "bfloat16"):
-        state = setup.make_state(recipe, setup.image_shape(recipe, dataset), "cpu")
-        functions = make_step_functions(recipe, state, ProcessGroup(), "cpu", precision)
-        batch_at = setup.batches(recipe, dataset, setup.image_shape(recipe, dataset), ProcessGroup(), "cpu")
+        state, functions, batch_at = set_up(recipe, precision=precision)
         step(state, functions, ProcessGroup(), batch_at)
-        meter = {term.name: value for term, value in zip(METER, state.meter.tolist(), strict=True)}
+        meter = sums(state)
         losses.append([meter[key] for key in ("loss_d", "loss_g", "gradient_norm_d", "gradient_norm_g")])
     assert losses[1] == pytest.approx(losses[0], rel=0.1, abs=0.02)
 

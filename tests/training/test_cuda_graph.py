@@ -8,26 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from support import set_up
 from torch import Tensor
 
 import modiste
 from modiste import config, runs, schema
 from modiste.config import Recipe
-from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.training import cuda_graph, setup, trainer
+from modiste.training import cuda_graph, trainer
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import Batch, State, StepFunctions, make_step_functions, step
+from modiste.training.step import Batch, State, make_step_functions, step
 
 TOY: dict[str, Any] = {"data.name": "toy", "data.count": 64, "train.batch_size": 8, "train.images": 4000}
-
-
-def assembled(recipe: Recipe, device: str) -> tuple[State, StepFunctions, Any]:
-    dataset, group = open_data(recipe.data), ProcessGroup()
-    shape = setup.image_shape(recipe, dataset)
-    state = setup.make_state(recipe, shape, device)
-    functions = make_step_functions(recipe, state, group, device, "float32")
-    return state, functions, setup.batches(recipe, dataset, shape, group, device)
 
 
 def weights(state: State) -> dict[str, Tensor]:
@@ -37,7 +29,7 @@ def weights(state: State) -> dict[str, Tensor]:
 
 def test_numbers_may_be_tensors() -> None:
     recipe = config.override(config.load("swift"), TOY)
-    (plain, functions, batch_at), (other, _, _) = assembled(recipe, "cpu"), assembled(recipe, "cpu")
+    (plain, functions, batch_at), (other, _, _) = set_up(recipe), set_up(recipe)
     their_rules = make_step_functions(recipe, other, ProcessGroup(), "cpu", "float32")
     by_tensors = replace(
         their_rules,
@@ -100,7 +92,7 @@ def test_a_captured_step_does_what_the_step_does(
     wanted = config.override(config.load(recipe), TOY | {"train.discriminator_steps": 1} | changes)
     if not cuda_graph.can_capture(wanted, ProcessGroup(), "cuda"):
         pytest.skip(f"{recipe} is not captured")
-    (plain, functions, batch_at), (other, their_rules, _) = assembled(wanted, "cuda"), assembled(wanted, "cuda")
+    (plain, functions, batch_at), (other, their_rules, _) = set_up(wanted, "cuda"), set_up(wanted, "cuda")
     advance = cuda_graph.captured(other, their_rules, ProcessGroup(), batch_at)
     before = weights(plain)["g." + next(iter(plain.generator.state_dict()))].clone()
     for _ in range(cuda_graph.EAGER_STEPS + 3):
@@ -146,7 +138,7 @@ def test_a_capture_that_fails_says_what_to_do() -> None:
 @pytest.mark.gpu
 def test_several_updates_of_the_discriminator_are_captured_too() -> None:
     recipe = config.override(config.load("swift"), TOY | {"train.discriminator_steps": 3, "train.accumulate": 2})
-    state, functions, batch_at = assembled(recipe, "cuda")
+    state, functions, batch_at = set_up(recipe, "cuda")
     advance = cuda_graph.captured(state, functions, ProcessGroup(), batch_at)
     for _ in range(6):
         advance()
@@ -162,7 +154,7 @@ def test_a_captured_run_goes_on_after_an_interruption_and_on_the_processor(tmp_p
     modiste.train("swift", tmp_path / "run", overrides=changes(160, "cuda"))
     run = modiste.train("swift", tmp_path / "run", overrides=changes(320, "cuda"), extend=True)
     assert run.read_manifest().status == "finished" and run.read_manifest().images == 320
-    state, functions, batch_at = assembled(config.override(config.load("swift"), changes(400, "cpu")), "cpu")
+    state, functions, batch_at = set_up(config.override(config.load("swift"), changes(400, "cpu")), "cpu")
     saved, _ = runs.load_state(run)
     assert saved is not None
     trainer.restore(state, saved, ProcessGroup())

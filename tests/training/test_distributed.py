@@ -152,3 +152,7 @@ def test_a_process_that_ends_early_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         distributed.join_group(distributed.ProcessGroup(0, 2), "cpu", lambda folder: ["train", "nobody"]),
     ):
         pass
+
+
+def test_one_process_agrees_with_itself() -> None:
+    assert distributed.any_of([True, False], distributed.ProcessGroup()) == [True, False]

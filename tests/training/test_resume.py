@@ -16,14 +16,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support import assert_same, content
 
 import modiste
 from modiste import config, environment, runs
+from modiste.config import Recipe
 from modiste.data import toy
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, UsageError
 from modiste.metrics import classifier_training
 from modiste.training import trainer
 
@@ -288,3 +291,61 @@ def test_a_run_whose_states_are_gone_is_not_begun_anew(tiny: config.Recipe, tmp_
     with pytest.raises(ModisteError, match=r"saved states of .* are gone"):
         modiste.train(tiny, run.path, extend=True)
     assert len(run.read_log()) == 1 and (run.path / "generator.safetensors").read_bytes() == weights
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_with_the_same_pixels(tiny: Recipe, tmp_path: Path) -> None:
+    """By the folder, by the same command, and by a study's; another fit that was asked for is refused."""
+    folder, random = tmp_path / "photos", np.random.default_rng(0)
+    for k in range(64):
+        (folder / str(k % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 24), np.uint8)).save(folder / str(k % 2) / f"{k}.png")
+    own = {"data.name": str(folder), "data.count": None, "train.images": 96}
+    run = modiste.train(tiny, tmp_path / "run", overrides={**own, "data.fit": "stretch"})
+    now = modiste.train(tiny, tmp_path / "now", overrides=own)
+    assert now.read_recipe().data.fit == "crop" and now.read_manifest().data.digest != run.read_manifest().data.digest
+    (note,) = (note for note in now.read_manifest().data.notes if "not square" in note)
+    assert "64 of 64 images are not square (24 x 16 pixels) and were cut to their middle" in note
+    written = (run.path / "recipe.toml").read_text()
+    (run.path / "recipe.toml").write_text(
+        written.replace('fit = "stretch"\n', "").replace('background = "black"\n', "")
+    )
+    assert run.read_recipe().data.fit == "stretch"
+    for what, more in ((str(run.path), {"train.images": 128}), (tiny, {**own, "train.images": 160})):
+        assert modiste.train(what, run.path, overrides=more, extend=True).read_manifest().images == more["train.images"]
+    with pytest.raises(UsageError, match=r"data.fit: stretch -> crop"):
+        modiste.train(tiny, run.path, overrides={**own, "data.fit": "crop"})
+
+
+def test_a_run_is_not_called_finished_while_its_recipe_wants_more(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = modiste.train(tiny, tmp_path / "run")
+    longer = config.override(tiny, {"train.images": 400})
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(config, "to_toml", killed)  # of the longer recipe, when the manifest is written already
+        with pytest.raises(KeyboardInterrupt):
+            modiste.train(longer, run.path, extend=True)
+    assert run.read_recipe().train.images == 320 and run.read_manifest().status == "running"
+    assert modiste.train(longer, run.path, extend=True).read_manifest().images == 400
+
+
+def test_the_manifest_tells_where_a_run_stood_when_it_went_on(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer, seen = config.override(tiny, {"train.images": 400}), []
+    run = modiste.train(tiny, tmp_path / "run")
+    loop = trainer.loop
+
+    def watched(session: trainer.Session, *rest: Any) -> str:
+        seen.append(session.run.read_manifest())
+        return loop(session, *rest)
+
+    monkeypatch.setattr(trainer, "loop", watched)
+    modiste.train(longer, run.path, extend=True)
+    ((status, images, seconds),) = [(one.status, one.images, one.seconds) for one in seen]
+    assert (status, images) == ("running", 320) and seconds >= run.read_log()[3]["seconds"]
+    assert run.read_manifest().images == 400 and run.read_manifest().seconds == run.read_log()[-1]["seconds"]

@@ -9,15 +9,26 @@ from typing import Any
 
 import pytest
 import torch
-from support import assert_same, content
+from support import assert_same, content, set_up, sums, weights
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import modiste
 from modiste import config
-from modiste.config import Recipe
+from modiste.config import Recipe, Train
 from modiste.networks.build import Shape
-from modiste.training import setup
-from modiste.training.step import backward_by_class, backward_of_mean, clip_weights
+from modiste.training import setup, trainer
+from modiste.training.distributed import ProcessGroup
+from modiste.training.step import (
+    backward_by_class,
+    backward_of_mean,
+    clip_weights,
+    ema_decay,
+    learning_rates,
+    step,
+    unchecked,
+    update_ema,
+)  # fmt: skip
 
 LABELS = torch.tensor([0, 0, 0, 2])
 
@@ -106,7 +117,6 @@ def test_every_term_trains_stays_finite_and_resumes_bit_for_bit(term: str, tiny:
 
 def stopped_at(recipe: Recipe, out: Path, images: int) -> None:
     """Train until a step after so many images, as if somebody had pressed Ctrl-C there."""
-    from modiste.training import trainer
 
     loop = trainer.loop
 
@@ -131,3 +141,111 @@ def test_weights_are_clipped_after_the_last_step(tiny: Recipe, tmp_path: Path) -
     state = content(run)["state"]["discriminator"]
     weights = [tensor for name, tensor in state.items() if name.endswith(("weight", "bias"))]
     assert weights and max(float(weight.abs().max()) for weight in weights) <= 0.01 + 1e-9
+
+
+def test_one_step_is_the_textbook_step(tiny: Recipe) -> None:
+    """The update against the same written out by hand: BCE with targets, Adam, the same fakes for both networks."""
+    state, functions, batch_at = set_up(tiny)
+    by_hand, _, _ = set_up(tiny)
+    (batch,) = batch_at(0)
+    step(state, functions, ProcessGroup(), batch_at)
+
+    adam_g = torch.optim.Adam(by_hand.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    adam_d = torch.optim.Adam(by_hand.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    bce, ones, zeros = nn.functional.binary_cross_entropy_with_logits, torch.ones(16), torch.zeros(16)
+    fake = by_hand.generator(batch.noise, batch.labels)
+    loss_d = bce(by_hand.discriminator(batch.real, batch.labels), ones)
+    loss_d = loss_d + bce(by_hand.discriminator(fake.detach(), batch.labels), zeros)
+    loss_d.backward()
+    adam_d.step()
+    loss_g = bce(by_hand.discriminator(fake, batch.labels), ones)
+    adam_g.zero_grad()
+    loss_g.backward()
+    adam_g.step()
+
+    assert torch.allclose(weights(state.discriminator), weights(by_hand.discriminator), atol=1e-6)
+    assert torch.allclose(weights(state.generator), weights(by_hand.generator), atol=1e-6)
+    meter = sums(state)
+    assert meter["loss_d"] == pytest.approx(loss_d.item(), rel=1e-5)
+    assert meter["loss_g"] == pytest.approx(loss_g.item(), rel=1e-5)
+    assert state.images == 16 and meter["updates_d"] == meter["updates_g"] == 1
+
+
+def test_accumulated_parts_make_the_same_update(tiny_free: Recipe) -> None:
+    whole, functions, batch_at = set_up(tiny_free)
+    step(whole, functions, ProcessGroup(), batch_at)
+    parted, functions, batch_at = set_up(config.override(tiny_free, {"train.accumulate": 4}))
+    assert len(batch_at(0)) == 4
+    step(parted, functions, ProcessGroup(), batch_at)
+    for one, other in ((whole.generator, parted.generator), (whole.discriminator, parted.discriminator)):
+        assert torch.allclose(weights(one), weights(other), atol=1e-6)
+    assert torch.allclose(whole.meter, parted.meter, rtol=1e-4)
+
+
+def test_several_discriminator_steps_count_their_images(tiny: Recipe) -> None:
+    state, functions, batch_at = set_up(config.override(tiny, {"train.discriminator_steps": 3}))
+    step(state, functions, ProcessGroup(), batch_at)
+    meter = sums(state)
+    assert state.images == 48 and meter["updates_d"] == 3 and meter["updates_g"] == 1
+
+
+def test_the_average_follows_its_half_life_and_its_ramp() -> None:
+    steady = Train(batch_size=50, ema_halflife_images=100, ema_ramp=0)
+    assert ema_decay(steady, 10_000) == pytest.approx(0.5**0.5)
+    ramped = Train(batch_size=50, ema_halflife_images=1e9, ema_ramp=0.1)
+    assert ema_decay(ramped, 1000) == pytest.approx(0.5**0.5)
+    ema, generator = nn.Linear(1, 1), nn.Linear(1, 1)
+    nn.init.constant_(ema.weight, 0.0)
+    nn.init.constant_(generator.weight, 1.0)
+    for _ in range(4):
+        update_ema(ema, generator, ema_decay(steady, 10_000))
+    assert ema.weight.item() == pytest.approx(1 - 0.25)
+
+
+def test_the_average_takes_running_statistics_along() -> None:
+    ema, generator = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    generator.running_mean.fill_(4.0)
+    generator.num_batches_tracked.fill_(9)
+    update_ema(ema, generator, 0.75)
+    assert ema.running_mean.tolist() == [1.0, 1.0] and ema.num_batches_tracked.item() == 9
+
+
+def test_learning_rates_follow_their_schedule() -> None:
+    train = Train(images=1000, batch_size=10, lr_generator=1.0, lr_discriminator=2.0, lr_schedule="linear")
+    assert learning_rates(train, 0) == (1.0, 2.0)
+    assert learning_rates(train, 250) == (0.75, 1.5)
+    cosine = train.model_copy(update={"lr_schedule": "cosine"})
+    assert learning_rates(cosine, 500) == pytest.approx((0.5, 1.0))
+    warm = train.model_copy(update={"lr_schedule": "constant", "lr_warmup_images": 100})
+    assert learning_rates(warm, 40) == pytest.approx((0.5, 1.0))
+    assert learning_rates(warm, 500) == (1.0, 2.0)
+
+
+WAITS = ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::masked_select", "aten::_unique2")
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes a processor wait for a GPU: numbers, and shapes that depend on numbers."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert func.name() not in WAITS, func.name()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network.conditioning": "projection", "network.discriminator_norm": "spectral", "loss.adversarial": "hinge"},
+        {"network.conditioning": "auxiliary", "loss.gradient_penalty_weight": 10.0, "loss.dragan_weight": 1.0},
+        {"loss.r1_gamma": 1.0, "loss.r2_gamma": 1.0, "loss.top_k_share": 0.5, "loss.weight_clip": 0.1},
+        {"augment.policy": ["color", "flip", "translation", "cutout"], "augment.adapt_target": 0.6},
+        {"augment.policy": ["translation"], "loss.balanced_consistency_weight": 10.0, "train.discriminator_steps": 2},
+        {"train.optimizer": "rmsprop", "loss.consistency_weight": 2.0, "network.dropout": 0.1, "train.accumulate": 2},
+    ],
+)
+def test_no_step_makes_the_processor_wait_for_a_gpu(changes: dict[str, object], tiny: Recipe) -> None:
+    state, functions, batch_at = set_up(config.override(tiny, changes))
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoWaiting():
+        step(state, functions, ProcessGroup(), batch_at)  # as on the processor, where a look costs nothing
+    with NoWaiting():
+        step(state, replace(functions, check=unchecked), ProcessGroup(), batch_at)
