@@ -23,7 +23,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,14 +127,12 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json; what is not known is left out, but for the end and the commit."""
-        tree = _shallow(self)
-        tree = {key: value for key, value in tree.items() if value is not None or key in ("end", "git_commit")}
-        tree["data"] = _shallow(self.data)
+        tree = asdict(self)
+        tree |= tree.pop("other")
+        tree["data"] |= tree["data"].pop("other")
         if self.best:
             tree["best"] = {"images": self.best.images, self.best.score: self.best.value}
-        if self.pretrained:
-            tree["pretrained"] = _shallow(self.pretrained)
-        return tree
+        return {key: value for key, value in tree.items() if value is not None or key in ("end", "git_commit")}
 
 
 def _split(kind: type, tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -142,13 +140,6 @@ def _split(kind: type, tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     names = {one.name for one in fields(kind)} - {"other"}
     known = {key: value for key, value in tree.items() if key in names}
     return known, {key: value for key, value in tree.items() if key not in names}
-
-
-def _shallow(record: Any) -> dict[str, Any]:
-    """The fields of a dataclass as a JSON object, with its other entries."""
-    tree = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "other"}
-    tree = {key: list(value) if isinstance(value, tuple) else value for key, value in tree.items()}
-    return {**tree, **getattr(record, "other", {})}
 
 
 @dataclass(frozen=True)

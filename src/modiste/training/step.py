@@ -115,7 +115,6 @@ def make_step_functions(
     augmented = partial(_augment, augment.policy, state) if augment.policy else _unchanged
     shown = _unchanged if loss.balanced_consistency_weight else augmented  # bCR: the loss sees images without it
     has_batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in state.discriminator.modules())
-    both_logits = separate_passes if has_batch_norm else one_pass
     by_class = partial(backward_by_class, state.discriminator, loss.group_clip)
     top = partial(losses.mean_of_top, loss.top_k_share, loss.top_k_images)
     after = [partial(clip_weights, loss.weight_clip)] if loss.weight_clip else []
@@ -123,7 +122,7 @@ def make_step_functions(
     return StepFunctions(
         generator=compiled(state.generator),
         discriminator=lambda images, labels: discriminator(shown(images), labels),
-        both_logits=partial(both_logits, discriminator, shown),
+        both_logits=partial(both_logits, discriminator, shown, has_batch_norm),
         loss=losses.adversarial(loss, recipe.network.conditioning == "auxiliary"),
         penalty=penalties.make_penalty(loss, state.discriminator, augmented, train.batch_size),
         backward=by_class if loss.group_clip else backward_of_mean,
@@ -232,25 +231,20 @@ def update_ema(ema: nn.Module, generator: nn.Module, decay: float | Tensor) -> N
             old.copy_(new)
 
 
-def separate_passes(
+def both_logits(
     discriminator: Callable[..., Tensor],
     shown: Callable[[Tensor], Tensor],
+    separately: bool,
     real: Tensor,
     fake: Tensor,
     labels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits of real and fake images, each with statistics of their own in batch norm (Radford et al. 2016)."""
-    return discriminator(shown(real), labels), discriminator(shown(fake), labels)
+    """Logits of real and of fake images.
 
-
-def one_pass(
-    discriminator: Callable[..., Tensor],
-    shown: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    labels: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """The same for a discriminator without batch norm, for which one pass is cheaper."""
+    With batch norm each needs statistics of its own (Radford et al. 2016); without it one pass over both is cheaper.
+    """
+    if separately:
+        return discriminator(shown(real), labels), discriminator(shown(fake), labels)
     twice = None if labels is None else torch.cat([labels, labels])
     real_logits, fake_logits = discriminator(shown(torch.cat([real.to(fake.dtype), fake])), twice).chunk(2)
     return real_logits, fake_logits

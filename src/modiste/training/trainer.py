@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,7 @@ def train(
             torch.backends.cudnn.benchmark = True
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
-        try:
+        with _failure_recorded(runs.Run(path), group):
             session, state = _prepare(recipe, dataset, opened, group, stop)
             if group.is_main:
                 names = dataset.class_names if session.shape.classes else ()
@@ -140,18 +140,25 @@ def train(
             if follow and group.is_main:
                 watcher = watcher.and_also(stack.enter_context(follow(session.run)))
             status = loop(session, state, watcher)
-        except (ModisteError, MemoryError, RuntimeError) as error:
-            failure = _as_sentence(error, runs.Run(path))
-            if group.is_main:
-                reason = str(failure or f"{type(error).__name__}: {error}")
-                runs.update_manifest(runs.Run(path), status="failed", end=environment.utc_now(), reason=reason)
-            if failure is None:
-                raise
-            raise failure from None
         if group.is_main:
             _finish(session, state, status)
         distributed.barrier(group)
         return session.run
+
+
+@contextmanager
+def _failure_recorded(run: runs.Run, group: ProcessGroup) -> Iterator[None]:
+    """Write the reason of a failure into the manifest, and word it for the user where no traceback is needed."""
+    try:
+        yield
+    except (ModisteError, MemoryError, RuntimeError) as error:
+        failure = _as_sentence(error, run)
+        if group.is_main:
+            reason = str(failure or f"{type(error).__name__}: {error}")
+            runs.update_manifest(run, status="failed", end=environment.utc_now(), reason=reason)
+        if failure is None:
+            raise
+        raise failure from None
 
 
 def _as_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
