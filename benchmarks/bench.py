@@ -98,7 +98,7 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
                 bar.step(images, seconds)
                 times.append((time.perf_counter(), time.process_time()))
 
-            watch = callbacks.Callbacks(note, bar.tick, bar.say)
+            watch = callbacks.Callbacks(note, bar.tick, bar.log)
             trainer.loop(session, state, watch)
             (wall, processor), (wall_end, processor_end) = times[0], times[-1]
             tick_wall, tick_processor = time.perf_counter(), time.process_time()

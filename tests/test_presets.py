@@ -16,7 +16,7 @@ PUBLISHED = {
 }
 
 BASELINES = {
-    # name: (game, optimiser, learning rates of generator and discriminator, betas, batch, critic updates per update,
+    # name: (loss, optimiser, learning rates of generator and discriminator, betas, batch, critic updates per update,
     #        conditioning, what else the paper's method is), as in the papers or the authors' code that each file names
     "wgan": ("wasserstein", "rmsprop", 5e-5, 5e-5, None, 64, 5, "none", {"loss.weight_clip": 0.01}),
     "wgan-gp": ("wasserstein", "adam", 1e-4, 1e-4, (0.0, 0.9), 64, 5, "none",
@@ -77,10 +77,10 @@ def test_published_settings(name):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_settings_of_the_papers(name):
-    game, optimizer, lr_generator, lr_discriminator, betas, batch, updates, conditioning, rest = BASELINES[name]
+    loss, optimizer, lr_generator, lr_discriminator, betas, batch, updates, conditioning, rest = BASELINES[name]
     recipe = config.load(name)
     train = recipe.train
-    assert (recipe.loss.adversarial, train.optimizer, train.batch_size) == (game, optimizer, batch)
+    assert (recipe.loss.adversarial, train.optimizer, train.batch_size) == (loss, optimizer, batch)
     assert (train.lr_generator, train.lr_discriminator) == (lr_generator, lr_discriminator)
     assert betas in (None, (train.beta1, train.beta2))
     assert (train.discriminator_steps, recipe.network.conditioning) == (updates, conditioning)

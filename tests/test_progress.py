@@ -155,6 +155,6 @@ def test_a_stage_that_lasts_is_said_once_and_a_short_one_is_not(
     with progress.heartbeat("modiste dance"):
         time.sleep(0.2)
     assert capsys.readouterr().err == "modiste dance: preparing\n"
-    with progress.stage("nobody asked to be told"):
+    with progress.stage("without a heartbeat"):
         time.sleep(0.1)
     assert capsys.readouterr().err == ""

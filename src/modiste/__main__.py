@@ -1,8 +1,7 @@
 """`python -m modiste`, which torchrun starts as `torchrun --nproc-per-node K -m modiste train ...`.
 
-Other processes of Modiste run this file by its path (`launch.py`). Either way Python puts a folder first in which it
-looks for modules, the working folder or this one; neither is to stand in for Python's own, so nothing is imported
-before it is taken away.
+Other processes of Modiste run this file by its path (`subprocesses.py`). Either way Python first searches a folder for
+modules, the working folder or this one, whose files could hide Python's own; so it is removed before any import.
 """
 
 from __future__ import annotations

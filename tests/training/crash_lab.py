@@ -54,7 +54,7 @@ def train() -> None:
 
 
 def train_and_die_in_write(which: int) -> Callable[[], None]:
-    """Training that kills itself half-way through its which-th atomic write."""
+    """Training that kills itself half-way through the atomic write of this number."""
 
     def work() -> None:
         count = 0

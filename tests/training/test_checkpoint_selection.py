@@ -1,4 +1,4 @@
-"""Choosing a checkpoint: when it is looked at, which one wins, and that a better generator gets a lower score."""
+"""Checkpoint selection: when it is due, which checkpoint is best, and that a better generator gets a lower score."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from modiste.training import checkpoint_selection
 from modiste.training.checkpoint_selection import Selector
 
 
-class Playing(nn.Module):
-    """A generator that shows given images in turn, whatever noise it gets, and counts the noise and labels it saw."""
+class FixedImages(nn.Module):
+    """A generator that returns given images in turn and records its noise and labels."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_the_best_is_the_least_and_the_first_among_equals() -> None:
     assert checkpoint_selection.best([*log, other]) == ("frechet_mine_2k_heldout", other)
 
 
-def test_a_recipe_may_want_none(recipe: Recipe) -> None:
+def test_a_recipe_may_have_no_selection(recipe: Recipe) -> None:
     assert (
         checkpoint_selection.make_selector(config.override(recipe, {"evaluate.every_images": 0}), Shape(1, 16, 10))
         is None
@@ -79,9 +79,9 @@ def test_the_score_falls_as_images_get_better(recipe: Recipe, closet_judge: Path
     assert selector is not None and selector.name == "frechet_closet_60_heldout" and selector.every_images == 100
     real = toy.draw(200, 16, 99).pixels
     half = np.where(np.arange(200)[:, None, None, None] % 2 == 0, real, noise())
-    values = [selector.score(Playing(pixels)) for pixels in (real, half, noise())]
+    values = [selector.score(FixedImages(pixels)) for pixels in (real, half, noise())]
     assert 0 <= values[0] < values[1] < values[2]
-    assert selector.score(Playing(real)) == values[0]
+    assert selector.score(FixedImages(real)) == values[0]
 
 
 def test_the_network_decides_where_there_is_no_judge(tiny: Recipe, tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_the_network_decides_where_there_is_no_judge(tiny: Recipe, tmp_path: Pat
     bare = config.override(bare, {"evaluate.every_images": 100, "evaluate.count": 1000, "network.conditioning": "none"})
     selector = checkpoint_selection.make_selector(bare, Shape(1, 16))
     assert selector is not None and selector.name == "frechet_random_1k_heldout"
-    playing = Playing(toy.draw(200, 16, 99).pixels)
-    assert selector.score(playing) < selector.score(Playing(noise())) and not len(playing.labels)
+    generator = FixedImages(toy.draw(200, 16, 99).pixels)
+    assert selector.score(generator) < selector.score(FixedImages(noise())) and not len(generator.labels)
 
 
 def test_generated_images_of_another_size_are_fitted(recipe: Recipe, closet_judge: Path) -> None:
     small = checkpoint_selection.make_selector(config.override(recipe, {"data.resize": 8}), Shape(1, 8, 10))
     assert small is not None
-    found = [small.score(Playing(pixels)) for pixels in (toy.draw(60, 8, 99).pixels, noise()[:, :, :8, :8])]
+    found = [small.score(FixedImages(pixels)) for pixels in (toy.draw(60, 8, 99).pixels, noise()[:, :, :8, :8])]
     assert found[0] < found[1]
 
 
@@ -108,25 +108,27 @@ def test_classes_come_as_often_as_among_the_held_out_images(recipe: Recipe, tmp_
     np.savez(tmp_path / "uneven.npz", images=few.pixels, labels=few.labels)
     uneven = config.override(recipe, {"data.name": str(tmp_path / "uneven.npz")})
     seen = {}
-    for way in ("drawn", "last"):
-        selector = checkpoint_selection.make_selector(config.override(uneven, {"data.heldout": way}), Shape(1, 16, 2))
+    for heldout in ("drawn", "last"):
+        selector = checkpoint_selection.make_selector(
+            config.override(uneven, {"data.heldout": heldout}), Shape(1, 16, 2)
+        )
         assert selector is not None
-        playing = Playing(noise())
-        selector.score(playing)
-        seen[way] = np.bincount(playing.labels[:60].long()).tolist()
+        generator = FixedImages(noise())
+        selector.score(generator)
+        seen[heldout] = np.bincount(generator.labels[:60].long()).tolist()
     assert seen == {"drawn": [48, 12], "last": [30, 30]}  # of 4 and 1 held out; older runs go on in turn
 
 
 def test_its_noise_is_its_own_and_classes_take_turns(recipe: Recipe) -> None:
     selector = checkpoint_selection.make_selector(recipe, Shape(1, 16, 10))
     assert selector is not None
-    playing = Playing(noise())
-    selector.score(playing)
+    generator = FixedImages(noise())
+    selector.score(generator)
     expected = checkpoint_selection.generators.seed_noise(
         range(checkpoint_selection.FIRST_SEED, checkpoint_selection.FIRST_SEED + 60), 8
     )
-    assert torch.equal(playing.noise[:60], expected)
-    assert playing.labels[:60].tolist() == [k % 10 for k in range(60)]
+    assert torch.equal(generator.noise[:60], expected)
+    assert generator.labels[:60].tolist() == [k % 10 for k in range(60)]
     evaluated = checkpoint_selection.generators.seed_noise(
         range(60), 8
     )  # what `modiste evaluate --count 60` starts from

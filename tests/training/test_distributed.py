@@ -134,7 +134,7 @@ def test_sigterm_while_they_meet_leaves_no_process_behind(tmp_path: Path) -> Non
         "    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
         "    return other\n"
         "start, distributed.subprocess.Popen = distributed.subprocess.Popen, started\n"
-        "with distributed.joined(distributed.Team(0, 2), 'cpu', lambda folder: []):\n"
+        "with distributed.join_group(distributed.ProcessGroup(0, 2), 'cpu', lambda folder: []):\n"
         "    print('met')\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -14,12 +14,12 @@ def cross_entropy(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target), reduction="none")
 
 
-@pytest.mark.parametrize("game", ["nonsaturating", "minimax"])
+@pytest.mark.parametrize("name", ["nonsaturating", "minimax"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_games_match_torch(game, smoothing):
-    pair = adversarial(config.Loss(adversarial=game, label_smoothing=smoothing))
+def test_cross_entropy_losses_match_torch(name, smoothing):
+    loss = adversarial(config.Loss(adversarial=name, label_smoothing=smoothing))
     expected = cross_entropy(real, 1 - smoothing) + cross_entropy(fake, 0.0)
-    torch.testing.assert_close(pair.discriminator(real, fake), expected)
+    torch.testing.assert_close(loss.discriminator(real, fake), expected)
 
 
 def test_smoothing_leaves_the_generator_alone():
@@ -29,9 +29,9 @@ def test_smoothing_leaves_the_generator_alone():
 
 def test_smoothed_optimum_is_the_smoothed_target():
     logits = torch.zeros(1, requires_grad=True)
-    pair = adversarial(config.Loss(label_smoothing=0.1))
+    loss = adversarial(config.Loss(label_smoothing=0.1))
     optimum = torch.log(torch.tensor([0.9 / 0.1]))
-    pair.discriminator(optimum + logits, torch.zeros(1)).sum().backward()
+    loss.discriminator(optimum + logits, torch.zeros(1)).sum().backward()
     assert logits.grad.abs() < 1e-6
 
 
@@ -43,7 +43,7 @@ def test_minimax_is_a_zero_sum_game():
 
 
 @pytest.mark.parametrize(
-    "game, r, f, of_discriminator, of_generator",
+    "name, r, f, of_discriminator, of_generator",
     [
         ("least-squares", 3.0, -1.0, 2.5, 2.0),
         ("least-squares", 1.0, 0.0, 0.0, 0.5),
@@ -52,24 +52,24 @@ def test_minimax_is_a_zero_sum_game():
         ("wasserstein", 3.0, -1.0, -4.0, 1.0),
     ],
 )
-def test_other_games_by_hand(game, r, f, of_discriminator, of_generator):
-    pair = adversarial(config.Loss(adversarial=game))
-    assert pair.discriminator(torch.tensor([r]), torch.tensor([f])).item() == of_discriminator
-    assert pair.generator(torch.tensor([r]), torch.tensor([f])).item() == of_generator
+def test_other_losses_by_hand(name, r, f, of_discriminator, of_generator):
+    loss = adversarial(config.Loss(adversarial=name))
+    assert loss.discriminator(torch.tensor([r]), torch.tensor([f])).item() == of_discriminator
+    assert loss.generator(torch.tensor([r]), torch.tensor([f])).item() == of_generator
 
 
-def test_the_relativistic_game_compares_row_with_row():
-    pair = ADVERSARIAL["relativistic"]
+def test_the_relativistic_loss_compares_row_with_row():
+    loss = ADVERSARIAL["relativistic"]
     r, f = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
-    torch.testing.assert_close(pair.discriminator(r, f), torch.log1p(torch.exp(f - r)))
-    torch.testing.assert_close(pair.generator(r, f), torch.log1p(torch.exp(r - f)))
-    shifted = pair.discriminator(r + 100, f + 100)  # only differences count
-    torch.testing.assert_close(shifted, pair.discriminator(r, f))
+    torch.testing.assert_close(loss.discriminator(r, f), torch.log1p(torch.exp(f - r)))
+    torch.testing.assert_close(loss.generator(r, f), torch.log1p(torch.exp(r - f)))
+    shifted = loss.discriminator(r + 100, f + 100)  # only differences count
+    torch.testing.assert_close(shifted, loss.discriminator(r, f))
 
 
 def test_the_boundary_of_an_accuracy_lies_between_the_targets():
     r, f = torch.tensor([3.0, 5.0]), torch.tensor([1.0, -1.0])
-    boundaries = {game: pair.boundary(r, f).unique().item() for game, pair in ADVERSARIAL.items()}
+    boundaries = {name: loss.boundary(r, f).unique().item() for name, loss in ADVERSARIAL.items()}
     assert boundaries == {
         "nonsaturating": 0.0,
         "minimax": 0.0,
@@ -80,24 +80,24 @@ def test_the_boundary_of_an_accuracy_lies_between_the_targets():
     }
 
 
-@pytest.mark.parametrize("game", ADVERSARIAL)
-def test_terms_are_per_image_and_push_the_right_way(game):
-    pair = ADVERSARIAL[game]
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_terms_are_per_image_and_push_in_the_right_direction(name):
+    loss = ADVERSARIAL[name]
     r, f = (torch.tensor([0.1, -0.2, 0.3]).requires_grad_(True) for _ in "rf")
-    term = pair.discriminator(r, f)
-    assert term.shape == pair.generator(r, f).shape == (3,)
+    term = loss.discriminator(r, f)
+    assert term.shape == loss.generator(r, f).shape == (3,)
     up, down = torch.autograd.grad(term.sum(), (r, f))
     assert (up < 0).all()  # a step against the gradient raises real logits
     assert (down[f > 0] > 0).all()  # and lowers fake ones
-    (generator_up,) = torch.autograd.grad(pair.generator(r, f).sum(), f)
+    (generator_up,) = torch.autograd.grad(loss.generator(r, f).sum(), f)
     assert (generator_up < 0).all()
 
 
-@pytest.mark.parametrize("game", ADVERSARIAL)
-def test_extreme_logits_stay_finite(game):
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_extreme_logits_stay_finite(name):
     extreme = torch.tensor([-1e4, 1e4])
-    assert ADVERSARIAL[game].discriminator(extreme, -extreme).isfinite().all()
-    assert ADVERSARIAL[game].generator(extreme, -extreme).isfinite().all()
+    assert ADVERSARIAL[name].discriminator(extreme, -extreme).isfinite().all()
+    assert ADVERSARIAL[name].generator(extreme, -extreme).isfinite().all()
 
 
 def test_smoothing_without_cross_entropy_is_refused():
@@ -106,14 +106,14 @@ def test_smoothing_without_cross_entropy_is_refused():
 
 
 def test_an_auxiliary_classifier_adds_the_labels_log_probability():
-    pair = adversarial(config.Loss(adversarial="hinge", class_weight=2.0), auxiliary=True)
+    loss = adversarial(config.Loss(adversarial="hinge", class_weight=2.0), auxiliary=True)
     r, f = torch.tensor([[0.25, -0.5]]), torch.tensor([[0.5, -3.0]])
-    assert pair.discriminator(r, f).item() == 2.25 + 2 * 3.5
-    assert pair.generator(r, f).item() == -0.5 + 2 * 3
-    assert pair.boundary(r, f).item() == 0
+    assert loss.discriminator(r, f).item() == 2.25 + 2 * 3.5
+    assert loss.generator(r, f).item() == -0.5 + 2 * 3
+    assert loss.boundary(r, f).item() == 0
 
 
-def test_a_game_of_pairs_is_right_about_a_pair_wherever_the_logits_of_its_class_lie():
+def test_a_loss_of_pairs_is_right_about_a_pair_wherever_the_logits_of_its_class_lie():
     far_apart = torch.tensor([0.0, 100.0, -50.0, 7.0])
     r, f = far_apart + torch.tensor([1.0, 1.0, 1.0, -1.0]), far_apart
     torch.testing.assert_close(accuracies(ADVERSARIAL["relativistic"], r, f), torch.tensor([0.75, 0.75]))
@@ -122,9 +122,9 @@ def test_a_game_of_pairs_is_right_about_a_pair_wherever_the_logits_of_its_class_
 
 def test_accuracies_leave_the_class_column_aside():
     r, f = torch.tensor([1.0, -1.0, 2.0, 3.0]), torch.tensor([-1.0, 1.0, 1.0, 1.0])
-    pair, with_classes = (adversarial(config.Loss(), auxiliary) for auxiliary in (False, True))
+    loss, with_classes = (adversarial(config.Loss(), auxiliary) for auxiliary in (False, True))
     expected = torch.tensor([0.75, 0.25])
-    torch.testing.assert_close(accuracies(pair, r, f), expected)
+    torch.testing.assert_close(accuracies(loss, r, f), expected)
     columns = torch.stack([r, -100 + r], dim=1), torch.stack([f, 100 + f], dim=1)
     torch.testing.assert_close(accuracies(with_classes, *columns), expected)
 

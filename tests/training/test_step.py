@@ -1,4 +1,4 @@
-"""The pieces that recipes put into the step, alone and inside a training that is interrupted and resumed."""
+"""The step and its functions, alone and in a training that is interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_every_term_trains_stays_finite_and_resumes_bit_for_bit(term: str, tiny:
 
 
 def stopped_at(recipe: Recipe, out: Path, images: int) -> None:
-    """Train until a step after so many images, as if somebody had pressed Ctrl-C there."""
+    """Train until a step after so many images, as if Ctrl-C were pressed there."""
 
     loop = trainer.loop
 

@@ -89,15 +89,15 @@ def test_memory_that_runs_out_is_one_sentence(tiny: Recipe, tmp_path: Path, monk
             modiste.train(tiny, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr(cuda_graph, "step", lambda *_: torch.ones(2) @ torch.ones(3))
-        with pytest.raises(RuntimeError, match="size"):  # for whoever has to mend it
+        with pytest.raises(RuntimeError, match="size"):  # with its traceback
             modiste.train(tiny, tmp_path / "run")
     assert modiste.train(tiny, tmp_path / "run", overrides={}).read_manifest().status == "finished"
 
 
-@pytest.mark.parametrize("game", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"])
-def test_every_game_trains_in_both_precisions(game: str, tiny: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"])
+def test_every_loss_trains_in_both_precisions(name: str, tiny: Recipe, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
-        changes = {"loss.adversarial": game, "train.images": 80, "train.precision": precision, "loss.r1_gamma": 0.1}
+        changes = {"loss.adversarial": name, "train.images": 80, "train.precision": precision, "loss.r1_gamma": 0.1}
         run = modiste.train(tiny, tmp_path / precision, overrides=changes)
         record = run.read_log()[-1]
         assert all(math.isfinite(value) for value in record.values()) and record["penalty"] > 0
@@ -122,7 +122,7 @@ def test_a_budget_shorter_than_the_first_grid_buys_a_step(
     assert run.read_log() and run.read_log()[-1]["images"] >= 16 and (run.path / "generator.safetensors").is_file()
 
 
-def test_the_manifest_tells_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -> None:
+def test_the_manifest_records_how_the_run_was_made(tiny: Recipe, tmp_path: Path) -> None:
     manifest = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 16}).read_manifest()
     assert manifest.recipe_hash == config.content_hash(runs.open_run(tmp_path / "run").read_recipe())
     assert manifest.data.digest == content_digest(open_data(tiny.data)) and manifest.data.count == 64
@@ -201,7 +201,7 @@ def test_the_best_generator_is_kept_beside_the_last(
     assert not np.array_equal(*(modiste.load(run, checkpoint).sample(2) for checkpoint in ("best", "last")))
 
 
-def test_the_best_is_looked_for_after_so_many_images_and_at_the_end(
+def test_the_score_is_taken_after_so_many_images_and_at_the_end(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = [3.0, 2.0, 9.0]
@@ -210,7 +210,7 @@ def test_the_best_is_looked_for_after_so_many_images_and_at_the_end(
     assert [record["images"] for record in log if "frechet_any_heldout" in record] == [160, 320, 400] and not values
 
 
-def test_the_last_is_judged_where_a_budget_ends_within_a_tick(
+def test_the_last_tick_of_a_budget_carries_the_score(
     tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = trainer.save
@@ -231,7 +231,7 @@ def test_the_last_is_judged_where_a_budget_ends_within_a_tick(
 
 
 @pytest.mark.parametrize("function", ["save_state", "save_generator"])
-def test_the_generator_kept_is_the_one_the_log_tells_of_wherever_a_training_is_killed(
+def test_the_generator_kept_belongs_to_the_best_record_wherever_a_training_is_killed(
     function: str, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after 160 images, before the state is saved or before the best is kept; what follows is not repeated."""
@@ -286,7 +286,7 @@ def test_scores_by_another_judge_are_not_compared(
     assert (run.path / "best.safetensors").read_bytes() != before
 
 
-def test_a_training_judges_itself_by_held_out_images(tiny: Recipe, tmp_path: Path, closet: Path) -> None:
+def test_a_training_is_scored_on_held_out_images(tiny: Recipe, tmp_path: Path, closet: Path) -> None:
     judged = {"data.name": str(closet), "evaluate.every_images": 160, "evaluate.count": 20}
     run = modiste.train(tiny, tmp_path / "run", overrides=judged)
     (name,) = [key for key in run.read_log()[1] if key.endswith("_heldout")]
@@ -318,7 +318,7 @@ def test_a_tick_reads_no_log(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.M
     assert logs_read(320) == logs_read(32)
 
 
-def test_what_is_told_of_a_long_log_does_not_grow() -> None:
+def test_the_summary_of_a_long_log_does_not_grow() -> None:
     log = trainer.LogSummary()
     record = {"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0, "gradient_norm_g": 1.0}
     signs = [log.add({**record, "images": images, "frechet_a_heldout": 5.0 + images}) for images in range(50_000)]

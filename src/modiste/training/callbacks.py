@@ -30,7 +30,7 @@ class Callbacks:
     """After every step: images shown and seconds trained so far."""
     tick: Listener = _nothing
     """After every tick: the log's new record."""
-    say: Callable[[str], None] = _nothing
+    log: Callable[[str], None] = _nothing
     """A sentence for the user."""
 
     def and_also(self, tick: Listener) -> Callbacks:

@@ -243,7 +243,7 @@ def tick(session: Session, state: State, clock: Clock, watcher: Callbacks, last:
         runs.append_log(run, record)
         watcher.tick(record)
         for sign in session.log.add(record):
-            watcher.say(f"note: {sign}")
+            watcher.log(f"note: {sign}")
     save(session, state, clock)
     keep_best(session, state)
     clock.tick_start, clock.tick_images = clock.seconds, state.images
