@@ -117,9 +117,8 @@ def export_pretrained(
     evaluate the new folder, and export it again, by default into itself, to have its scores in the card. Spectral
     norms are worked out once and stored as plain weights. An earlier such folder is replaced, any other is refused.
     """
-    safe_files.recover_folder(
-        run.path if isinstance(run, runs.Run) else Path(run)
-    )  # which may have been exported into itself
+    # An export of a run into itself may have been killed.
+    safe_files.recover_folder(run.path if isinstance(run, runs.Run) else Path(run))
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
     in_itself = run.is_pretrained() and not run.shipped
     out = (run.path if in_itself else run.outputs / runs.PRETRAINED) if out is None else Path(out)
