@@ -15,6 +15,7 @@ from modiste.config import Recipe
 from modiste.data import toy
 from modiste.data.images import to_unit
 from modiste.networks.build import Shape
+from modiste.runs import BestCheckpoint
 from modiste.training import checkpoint_selection
 from modiste.training.checkpoint_selection import Selector
 
@@ -61,10 +62,11 @@ def test_the_best_is_the_least_and_the_first_among_equals() -> None:
     assert checkpoint_selection.best(log) is None and checkpoint_selection.best([]) is None
     for record, value in zip(log[1:], (5.0, 3.0, 3.0, 4.0), strict=True):
         record[name] = value
-    assert checkpoint_selection.best(log) == (name, log[2])
-    assert checkpoint_selection.best([*log, {"images": 55, name: math.nan}]) == (name, log[2])
+    least = BestCheckpoint(30, name, 3.0)
+    assert checkpoint_selection.best(log) == least
+    assert checkpoint_selection.best([*log, {"images": 55, name: math.nan}]) == least
     other = {"images": 60, "frechet_mine_2k_heldout": 8.0}  # after a judge was trained: another measure
-    assert checkpoint_selection.best([*log, other]) == ("frechet_mine_2k_heldout", other)
+    assert checkpoint_selection.best([*log, other]) == BestCheckpoint(60, "frechet_mine_2k_heldout", 8.0)
 
 
 def test_a_recipe_may_have_no_selection(recipe: Recipe) -> None:

@@ -325,4 +325,4 @@ def test_the_summary_of_a_long_log_does_not_grow() -> None:
     assert [len(new) for new in signs[: diagnostics.PATIENCE_TICKS]] == [0] * (diagnostics.PATIENCE_TICKS - 1) + [1]
     assert not any(signs[diagnostics.PATIENCE_TICKS :])
     assert len(log.history.recent) == diagnostics.PATIENCE_TICKS and log.history.recent[-1]["images"] == 49_999
-    assert log.best is not None and log.best[1]["images"] == 0
+    assert log.best is not None and log.best.images == 0

@@ -21,6 +21,7 @@ from modiste.errors import UsageError
 from modiste.metrics import features, functional, metric_names
 from modiste.metrics.metric_names import MetricName
 from modiste.networks.build import Shape
+from modiste.runs import BestCheckpoint
 from modiste.sampling import generators
 
 FIRST_SEED = 10**9  # image seeds that neither samples nor evaluations use
@@ -76,21 +77,17 @@ def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
     return Selector(str(name), settings.every_images, score)
 
 
-Best = tuple[str, Mapping[str, Any]]
-"""The name of a held-out score and the record of the log where it is lowest."""
-
-
-def best(records: Iterable[Mapping[str, Any]]) -> Best | None:
-    """The best record of a run's log by its held-out score; None if there is no such score."""
+def best(records: Iterable[Mapping[str, Any]]) -> BestCheckpoint | None:
+    """The checkpoint of the log with the lowest held-out score; None if there is no such score."""
     return functools.reduce(better, records, None)
 
 
-def better(before: Best | None, record: Mapping[str, Any]) -> Best | None:
-    """The better of the best so far and the log's next record.
+def better(before: BestCheckpoint | None, record: Mapping[str, Any]) -> BestCheckpoint | None:
+    """The better of the best checkpoint so far and the log's next record.
 
     A run resumed after a judge was trained has scores of two names, which cannot be compared: the newer one counts.
     """
     name = metric_names.heldout_score(record)
-    if name is None or (before is not None and before[0] == name and not record[name] < before[1][name]):
+    if name is None or (before is not None and before.score == name and not record[name] < before.value):
         return before
-    return name, record
+    return BestCheckpoint(record["images"], name, record[name])

@@ -70,7 +70,7 @@ def open_folder(
         notes.append(
             f"all {images:,} images of this training were shown already, so there is nothing left of it; {more}"
         )
-    if damaged and (best := checkpoint_selection.best(run.read_log())) and best[1]["images"] > images:
+    if damaged and (best := checkpoint_selection.best(run.read_log())) and best.images > images:
         (path / "best.safetensors").unlink(missing_ok=True)  # it belongs to the damaged state
     runs.rewind(run, images)
     # The manifest first, so that no run counts as finished that its recipe wants longer, wherever this is killed.

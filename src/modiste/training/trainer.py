@@ -52,7 +52,7 @@ class LogSummary:
     """What ticks need to know of the log, so that none has to read it."""
 
     history: diagnostics.History = field(default_factory=diagnostics.History)
-    best: checkpoint_selection.Best | None = None
+    best: runs.BestCheckpoint | None = None
 
     @property
     def last(self) -> Mapping[str, Any] | None:
@@ -290,7 +290,7 @@ def keep_best(session: Session, state: State) -> None:
     the record that the log calls best, wherever the training was killed.
     """
     best = session.log.best
-    if session.group.is_main and best is not None and best[1]["images"] == state.images:
+    if session.group.is_main and best is not None and best.images == state.images:
         runs.save_generator(session.run, state.ema, "best")
 
 
@@ -368,12 +368,10 @@ def _prepare(
 
 
 def _finish(session: Session, state: State, status: runs.Status) -> None:
-    run, last, best = session.run, session.log.last, session.log.best
+    run, last = session.run, session.log.last
     grids.write_animation(run)
     facts: dict[str, Any] = {"images": state.images, "peak_memory_bytes": peak_memory_bytes()}
     facts["seconds"] = last["seconds"] if last and status == "finished" else round(state.seconds, 3)
-    if best:
-        name, record = best
-        kept = (run.path / "best.safetensors").is_file()
-        facts["best"] = runs.BestCheckpoint(record["images"], name, record[name]) if kept else None
+    if session.log.best:
+        facts["best"] = session.log.best if (run.path / "best.safetensors").is_file() else None
     runs.update_manifest(run, status=status, end=environment.utc_now(), **facts)
