@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from modiste.config import Recipe
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.training import setup
 
 
-def make_step(recipe: Recipe, shape: Shape, real: Tensor, precision: str) -> Callable[[], None]:
+def make_step(recipe: Recipe, shape: ImageShape, real: Tensor, precision: str) -> Callable[[], None]:
     """A function that does one step of an unconditional non-saturating DCGAN on these images [N, C, H, W]."""
     state = setup.make_state(recipe, shape, "cpu")
     generator, discriminator = state.generator.train(), state.discriminator.train()

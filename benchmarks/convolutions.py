@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from modiste import config
 from modiste.networks import convolution, double_backward
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ImageShape
 from modiste.training import penalties
 
 WAYS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {
@@ -47,7 +48,7 @@ def main() -> None:
 
 def _ratios(name: str, count: int, plainly: Callable[[], Any]) -> list[float]:
     recipe = config.load(name)
-    shape = Shape(1, 28, 0 if recipe.network.conditioning == "none" else 10)
+    shape = ImageShape(1, 28, 0 if recipe.network.conditioning == "none" else 10)
     networks = build_generator(recipe.network, shape), build_discriminator(recipe.network, shape)
     generator, discriminator = (network.to(memory_format=torch.channels_last) for network in networks)  # type: ignore[call-overload]
     labels = torch.arange(count) % 10 if shape.classes else None

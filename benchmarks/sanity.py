@@ -27,7 +27,7 @@ from modiste.data.sets import open_data
 from modiste.evaluation import records
 from modiste.metrics import features, judge, suite
 from modiste.metrics.metric_names import MetricName
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.plotting import figures
 
 COUNT = 5_000
@@ -103,7 +103,7 @@ def reference(count: int) -> tuple[suite.Reference, Images]:
     dataset = config.Data()
     test, heldout, fit = (open_data(dataset, part=part) for part in ("test", "heldout", "fit"))
     extractors = [features.from_judge(judge.load(name), name) for name in judge.SHIPPED]
-    extractors.append(features.random_network(Shape(1, 28)))
+    extractors.append(features.random_network(ImageShape(1, 28)))
     whole = suite.make_reference(test, "test", extractors, train=fit, unseen=test, count=count)
     return whole, heldout.select(slice(count))
 

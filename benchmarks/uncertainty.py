@@ -34,7 +34,7 @@ from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
 from modiste.metrics.nearest_neighbours import NearestNeighbours, nearest
 from modiste.metrics.suite import Memory, Reference
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 
 Say = Callable[[str], None]
@@ -46,7 +46,7 @@ TRIVIAL_IMAGES = 1_000
 def extractors() -> list[Extractor]:
     """The judge, the second judge and the random network, as an evaluation has them."""
     found = [features.from_judge(judge.load(name), name) for name in judge.SHIPPED]
-    return [*found, features.random_network(Shape(1, 28))]
+    return [*found, features.random_network(ImageShape(1, 28))]
 
 
 def once(extractor: Extractor, known: Sequence[Images], say: Say) -> Extractor:
@@ -144,7 +144,7 @@ def false_alarms(draws: int, count: int, of_train: int, of_reference: int, say: 
         test.class_names, "unseen",
     )  # fmt: skip
     chosen = [once(extractor, [pool, train], say) for extractor in extractors()]
-    judge_of, shape = chosen[0], Shape(1, 28)
+    judge_of, shape = chosen[0], ImageShape(1, 28)
     learned = features.extract(judge_of, train)
     say("distances")
     own = nearest(learned.vectors, learned.vectors, exclude_self=True).distances[:, 0]
@@ -268,7 +268,7 @@ def copies(base: str, count: int, say: Say) -> Iterator[Row]:
     test, heldout, fit = (open_data(dataset, part=name) for name in ("test", "heldout", "fit"))
     chosen = extractors()
     whole = metric_suite.make_reference(test, "test", chosen, train=fit, unseen=test, count=count)
-    memory, shape = whole.memory, Shape(1, 28)
+    memory, shape = whole.memory, ImageShape(1, 28)
     assert memory is not None
     say("real images")
     of_real = metric_suite.measure(part(heldout, slice(count)), replace(whole, memory=None)).scores

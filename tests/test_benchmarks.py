@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from modiste import config
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ImageShape
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -31,7 +32,7 @@ def test_the_tutorial_has_the_networks_of_diaz_a() -> None:
     script, network, shape = (
         benchmark("tutorial_dcgan"),
         config.load("diaz-a").network,
-        Shape(channels=1, size=32),
+        ImageShape(channels=1, size=32),
     )
     for theirs, ours in (
         (script.make_generator(), build_generator(network, shape)),

@@ -1,7 +1,8 @@
 import pytest
 
 from modiste import config, schema
-from modiste.networks.build import FAMILIES, Shape, build_discriminator, build_generator
+from modiste.networks.build import FAMILIES, build_discriminator, build_generator
+from modiste.networks.layers import ImageShape
 from modiste.networks.summary import training_flops
 
 PUBLISHED = {
@@ -40,7 +41,7 @@ BASELINES = {
 
 
 def shape_of(recipe):
-    return Shape(1, recipe.data.resize or 28, 10)
+    return ImageShape(1, recipe.data.resize or 28, 10)
 
 
 @pytest.mark.parametrize("name", schema.shipped())
@@ -106,7 +107,7 @@ def test_cost_of_diaz_a_by_hand():
     generator = [100 * 256 * 16, 256 * 128 * 16 * 16, 128 * 64 * 16 * 64, 64 * 16 * 256]
     discriminator = [64 * 16 * 256, 64 * 128 * 16 * 64, 128 * 256 * 16 * 16, 256 * 16]
     parts = 3 * sum(generator) - generator[0] + 8 * sum(discriminator) - 2 * discriminator[0]
-    assert training_flops(config.load("diaz-a"), Shape(1, 32, 10)) == 2 * parts
+    assert training_flops(config.load("diaz-a"), ImageShape(1, 32, 10)) == 2 * parts
 
 
 def test_r1_costs_by_its_frequency_and_generator_updates_by_theirs():
@@ -114,7 +115,7 @@ def test_r1_costs_by_its_frequency_and_generator_updates_by_theirs():
         "network": {"conditioning": "projection", "discriminator_norm": "spectral"},
         "loss": {"r1_gamma": 1.0, "penalty_every": 1},
     }
-    recipe, shape = config.build(tree, "here"), Shape(1, 32, 10)
+    recipe, shape = config.build(tree, "here"), ImageShape(1, 32, 10)
 
     def cost(changes):
         return training_flops(config.override(recipe, changes), shape)

@@ -14,7 +14,8 @@ import torch
 from modiste import environment, files, runs
 from modiste.config import Network, Recipe
 from modiste.errors import ModisteError, UsageError
-from modiste.networks.build import Shape, build_generator
+from modiste.networks.build import build_generator
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators as trained_generators
 
 
@@ -104,7 +105,7 @@ def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_generator_round_trip(tmp_path: Path) -> None:
-    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), Shape(1, 16, 0)
+    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), ImageShape(1, 16, 0)
     generator = build_generator(network, shape).eval()
     with pytest.raises(UsageError, match=r"has no generator\.safetensors yet"):
         trained_generators.load_network(run.path)
@@ -120,7 +121,7 @@ def test_generator_round_trip(tmp_path: Path) -> None:
 
 
 def test_every_checkpoint_of_a_folder_can_be_loaded(tmp_path: Path) -> None:
-    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), Shape(1, 16, 0)
+    run, network, shape = make(tmp_path / "run"), Network(z_dim=8, generator_widths=(8, 4)), ImageShape(1, 16, 0)
     generators = [build_generator(network, shape).eval() for _ in range(4)]
     trained_generators.describe_network(run, network, shape, ())
     runs.save_generator(run, generators[0])

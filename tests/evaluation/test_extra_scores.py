@@ -20,7 +20,7 @@ from modiste.data.sets import open_data
 from modiste.errors import UsageError
 from modiste.evaluation import extra_scores, records, references, sources
 from modiste.metrics import classifier_training
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
 
@@ -55,7 +55,7 @@ def test_the_discriminator_is_asked_as_it_was_trained(run: Path) -> None:
     state, _ = runs.load_state(runs.open_run(run))
     assert state is not None
     recipe = runs.open_run(run).read_recipe()
-    discriminator = build_discriminator(recipe.network, Shape(1, 16, 10))
+    discriminator = build_discriminator(recipe.network, ImageShape(1, 16, 10))
     discriminator.load_state_dict(state["discriminator"])
     test = open_data(recipe.data, part="test")
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from modiste.data.images import Images, to_unit
 from modiste.errors import UsageError
 from modiste.evaluation import audit_tables, records, references, score_tables, sources
 from modiste.metrics import metric_names
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -166,7 +166,7 @@ def uneven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
         evaluate=config.Evaluate(every_images=0),
     )
     run = modiste.train(recipe, tmp_path / "perfect")
-    shape = Shape(1, 16, 2)
+    shape = ImageShape(1, 16, 2)
     perfect = generators.TrainedGenerator(Perfect(unseen), shape, learned.class_names, "perfect")
     monkeypatch.setattr(generators, "load", lambda *_: perfect)
     return run.path, place

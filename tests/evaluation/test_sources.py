@@ -18,7 +18,8 @@ from modiste.evaluation import sources
 from modiste.evaluation.class_matching import match_labels
 from modiste.evaluation.options import EvaluateOptions
 from modiste.evaluation.sources import open_source
-from modiste.networks.build import Shape, build_generator
+from modiste.networks.build import build_generator
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators, writers
 
 NAMES = ("T-shirt/top", "Trouser", "Ankle boot")
@@ -28,7 +29,7 @@ def make_run(path: Path, recipe: Recipe, *, status: str = "finished") -> runs.Ru
     """A run folder with three different generators: the last one, the best one, and one in a state."""
     run = runs.create_run(path, recipe, runs.Manifest(data=runs.DataFacts("toy train", "d" * 64)))
     runs.update_manifest(run, status=status, best=runs.BestCheckpoint(40, "frechet", 1.0))
-    generators.describe_network(run, recipe.network, Shape(1, 16, 3), NAMES)
+    generators.describe_network(run, recipe.network, ImageShape(1, 16, 3), NAMES)
     for name, seed in (("generator", 0), ("best", 1)):
         runs.save_generator(run, generator_of(recipe, seed), name)
     runs.append_log(run, {"images": 80})
@@ -43,11 +44,11 @@ def make_run(path: Path, recipe: Recipe, *, status: str = "finished") -> runs.Ru
 
 def generator_of(recipe: Recipe, seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return build_generator(recipe.network, Shape(1, 16, 3)).eval()
+    return build_generator(recipe.network, ImageShape(1, 16, 3)).eval()
 
 
 def expected(recipe: Recipe, seed: int, seeds: range) -> Images:
-    generator = generators.TrainedGenerator(generator_of(recipe, seed), Shape(1, 16, 3), NAMES, "expected")
+    generator = generators.TrainedGenerator(generator_of(recipe, seed), ImageShape(1, 16, 3), NAMES, "expected")
     return generator.sample_set(seeds=seeds)
 
 

@@ -18,7 +18,8 @@ from modiste.experiments import plan, studies, study_config
 from modiste.experiments.folder import ExperimentFolder
 from modiste.experiments.search import spaces
 from modiste.experiments.studies import StudyOptions
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ImageShape
 from modiste.training import losses, setup
 
 
@@ -164,7 +165,7 @@ def test_shipped_studies_can_be_built(name: str) -> None:
         seen.add(config.content_hash(recipe))
         with torch.device("meta"):
             classes = 0 if recipe.network.conditioning == "none" else 10
-            shape = Shape(1, recipe.data.resize or 28, classes)
+            shape = ImageShape(1, recipe.data.resize or 28, classes)
             build_generator(recipe.network, shape)
             build_discriminator(recipe.network, shape)
     assert len(seen) == len(found), "two configurations are the same"

@@ -30,8 +30,8 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import model as exported_model
-from modiste.networks.build import Shape, build_generator
-from modiste.networks.layers import SelfAttention
+from modiste.networks.build import build_generator
+from modiste.networks.layers import ImageShape, SelfAttention
 from modiste.sampling import generators
 from modiste.training import trainer
 
@@ -54,7 +54,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
 }
 
 
-def generator_of(settings: dict[str, Any], shape: Shape) -> torch.nn.Module:
+def generator_of(settings: dict[str, Any], shape: ImageShape) -> torch.nn.Module:
     """A generator as after some training: statistics that were moved, attention and blocks that have a share."""
     torch.manual_seed(0)
     generator = build_generator(Network(**{**SMALL, **settings}), shape)
@@ -77,7 +77,7 @@ def generator_of(settings: dict[str, Any], shape: Shape) -> torch.nn.Module:
 )
 def test_every_family_gives_the_same_images_in_any_number(settings: dict[str, Any]) -> None:
     conditional = settings.get("conditioning", "none") != "none"
-    shape = Shape(3, SIDE, 3 if conditional else 0)
+    shape = ImageShape(3, SIDE, 3 if conditional else 0)
     generator = generator_of(settings, shape)
     before = {key: tensor.clone() for key, tensor in generator.state_dict().items()}
     session = onnxruntime.InferenceSession(
@@ -97,7 +97,7 @@ def test_every_family_gives_the_same_images_in_any_number(settings: dict[str, An
 
 
 def test_spectral_norms_are_stored_as_plain_weights() -> None:
-    shape = Shape(1, SIDE)
+    shape = ImageShape(1, SIDE)
     plain, spectral = (
         exported_model.to_onnx(generator_of({"generator_spectral": on}, shape), shape, Z) for on in (False, True)
     )

@@ -27,7 +27,8 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import model
-from modiste.networks.build import Shape, build_generator
+from modiste.networks.build import build_generator
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 from modiste.training import trainer
 
@@ -156,7 +157,7 @@ def test_weights_of_another_shape_or_number_are_refused(packed: Path) -> None:
 
 def test_a_generator_of_more_than_a_million_weights_stays_below_three_megabytes() -> None:
     network = Network(family="slim", conditioning="projection", generator_widths=(224, 128, 96))
-    generator = build_generator(network, Shape(1, 28, 10))
+    generator = build_generator(network, ImageShape(1, 28, 10))
     numbers = sum(parameter.numel() for parameter in generator.parameters())
     assert numbers > 1_000_000 and len(model.halved(generator, "x")) < numbers / 1_400_000 * 3_000_000
 

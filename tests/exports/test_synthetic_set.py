@@ -28,7 +28,7 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import synthetic_set
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.provenance import c2pa, verify
 from modiste.sampling import generators, writers
 from modiste.training import trainer
@@ -90,7 +90,7 @@ def train() -> np.ndarray:
 
 def originals_of(train: np.ndarray, threshold: float) -> synthetic_set.Originals:
     rows = train.reshape(len(train), -1).astype(np.float32) / np.float32(255)
-    return synthetic_set.Originals(rows, Shape(1, 6), threshold, "unseen", 100, 0.01)
+    return synthetic_set.Originals(rows, ImageShape(1, 6), threshold, "unseen", 100, 0.01)
 
 
 def test_copies_are_replaced_by_further_seeds_of_their_class(
@@ -368,7 +368,7 @@ def test_wrong_use_is_a_sentence_and_leaves_nothing(
 def test_classes_that_a_format_cannot_hold_are_refused_before_anything_is_made(
     kind: str, names: tuple[str, ...], said: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shape = Shape(1, 16, len(names))
+    shape = ImageShape(1, 16, len(names))
     monkeypatch.setattr(
         generators, "load", lambda *_: generators.TrainedGenerator(torch.nn.Identity(), shape, names, "it")
     )

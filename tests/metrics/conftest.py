@@ -12,13 +12,13 @@ import pytest
 
 from modiste.data import toy
 from modiste.metrics import features
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 
 @pytest.fixture(scope="module")
 def garments() -> dict[str, np.ndarray]:
     """Features of toy garments, of others, and of the others with noise, by the network with random weights."""
-    extractor = features.random_network(Shape(channels=1, size=28))
+    extractor = features.random_network(ImageShape(channels=1, size=28))
     real, fake = toy.draw(300), toy.draw(300, seed=1)
     noise = np.random.default_rng(0).normal(0, 20, fake.pixels.shape)
     spoilt = (fake.pixels + noise).clip(0, 255).astype(np.uint8)

@@ -18,7 +18,7 @@ from modiste.data import toy
 from modiste.data.images import Images
 from modiste.metrics import features, judge
 from modiste.metrics.features import Extractor, Features
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ class Counting:
 
     def __init__(self, fingerprint: str = "c0ffee", logits: bool = False) -> None:
         self.calls, self.logits = 0, logits
-        self.extractor = Extractor("counting", Shape(1, 8), fingerprint, {}, self.examine)
+        self.extractor = Extractor("counting", ImageShape(1, 8), fingerprint, {}, self.examine)
 
     def examine(self, pixels: np.ndarray) -> Features:
         self.calls += 1
@@ -55,24 +55,25 @@ def test_words_that_are_taken_are_not_taken_again() -> None:
 
 def test_fitting_repeats_grey_averages_colour_and_resizes() -> None:
     grey = some().pixels
-    assert features.fit_pixels(grey, Shape(1, 8)) is grey
-    colour = features.fit_pixels(grey, Shape(3, 8))
+    assert features.fit_pixels(grey, ImageShape(1, 8)) is grey
+    colour = features.fit_pixels(grey, ImageShape(3, 8))
     assert colour.shape == (6, 3, 8, 8) and all(np.array_equal(colour[:, k], grey[:, 0]) for k in range(3))
-    assert np.array_equal(features.fit_pixels(colour, Shape(1, 8)), grey)
+    assert np.array_equal(features.fit_pixels(colour, ImageShape(1, 8)), grey)
     flags = np.zeros((3, 3, 8, 8), np.uint8)
     for k in range(3):
         flags[k, k] = 255
-    dim = features.fit_pixels(flags, Shape(1, 8))
+    dim = features.fit_pixels(flags, ImageShape(1, 8))
     assert dim.dtype == np.uint8 and dim[:, 0, 0, 0].tolist() == [76, 150, 29]  # of 255, as Pillow's mode L
-    large = features.fit_pixels(np.full((2, 3, 4, 4), 77, np.uint8), Shape(1, 8))
+    large = features.fit_pixels(np.full((2, 3, 4, 4), 77, np.uint8), ImageShape(1, 8))
     assert large.shape == (2, 1, 8, 8) and (large == 77).all()
 
 
 def test_the_random_network_is_the_same_everywhere() -> None:
-    network = features.random_network(Shape(1, 28))
+    network = features.random_network(ImageShape(1, 28))
     assert network.fingerprint == "6fb394afd5b07dd5"
     others = [
-        features.random_network(*how).fingerprint for how in ((Shape(3, 28),), (Shape(1, 16),), (Shape(1, 28), 1))
+        features.random_network(*how).fingerprint
+        for how in ((ImageShape(3, 28),), (ImageShape(1, 16),), (ImageShape(1, 28), 1))
     ]
     assert len({network.fingerprint, *others}) == 4
     assert network.facts["hash"] == network.fingerprint and network.facts["input"] == [1, 28, 28]
@@ -80,19 +81,19 @@ def test_the_random_network_is_the_same_everywhere() -> None:
 
 
 def test_random_features_are_finite_alive_and_of_a_size() -> None:
-    network, garments = features.random_network(Shape(1, 28)), toy.draw(300).pixels
+    network, garments = features.random_network(ImageShape(1, 28)), toy.draw(300).pixels
     found = network.examine(garments)
     assert found.logits is None and len(found) == 300
     vectors = found.vectors
     assert vectors.shape == (300, 128) and vectors.dtype == np.float32 and np.isfinite(vectors).all()
     assert (vectors.std(0) > 0.01).all() and vectors.std(0).max() < 10 and np.abs(vectors).max() < 10
     np.testing.assert_allclose(network.examine(garments[290:]).vectors, vectors[290:], rtol=1e-5, atol=1e-6)
-    again = features.random_network(Shape(1, 28)).examine(garments).vectors
+    again = features.random_network(ImageShape(1, 28)).examine(garments).vectors
     assert np.array_equal(again, vectors)
 
 
 def test_random_features_tell_structure_apart() -> None:
-    network = features.random_network(Shape(1, 16))
+    network = features.random_network(ImageShape(1, 16))
     one, other = (network.examine(toy.draw(200, 16, seed).pixels).vectors.mean(0) for seed in (1, 2))
     noise = network.examine(np.random.default_rng(0).integers(0, 256, (200, 1, 16, 16), np.uint8)).vectors.mean(0)
     assert np.linalg.norm(one - noise) > 10 * np.linalg.norm(one - other)
@@ -115,7 +116,7 @@ def test_a_judge_as_extractor(closet_judge: Path) -> None:
 def test_scores_are_named_after_the_judge_or_the_random_network(closet: Path, closet_judge: Path) -> None:
     settings = Data(name=str(closet))
     nothing = features.primary_extractor(settings)  # in this test's cache
-    assert nothing.name == "random" and nothing.shape == Shape(1, 16)
+    assert nothing.name == "random" and nothing.shape == ImageShape(1, 16)
     place = judge.cache_path(judge.load(closet_judge).card.data.digest, "residual")
     place.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".safetensors", ".json"):

@@ -20,12 +20,12 @@ from modiste.metrics.features import Extractor
 from modiste.metrics.metric_names import MEANINGS, MetricName
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.metrics.suite import Reference
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 
 @pytest.fixture(scope="module")
 def extractors(closet_judge: Path) -> tuple[Extractor, ...]:
-    return features.from_judge(judge.load(closet_judge), "closet"), features.random_network(Shape(1, 16))
+    return features.from_judge(judge.load(closet_judge), "closet"), features.random_network(ImageShape(1, 16))
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_distances_are_kept_for_each_number_of_channels() -> None:
     colour = replace(fresh(), pixels=np.random.default_rng(0).integers(0, 256, (200, 3, 16, 16), np.uint8))
     train, unseen = colour.select(slice(150)), colour.select(slice(150, 200))
     for channels in (3, 1):
-        shape = Shape(channels, 16)
+        shape = ImageShape(channels, 16)
         expected = nearest(suite.flat(unseen, shape), suite.flat(train, shape)).distances[:, 0]
         np.testing.assert_array_equal(suite.unseen_to_train(train, unseen, shape), expected)
 

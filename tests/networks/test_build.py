@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from modiste import config
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.dense_dcgan import SameConv2d, SameConvTranspose2d
-from modiste.networks.layers import ConditionalBatchNorm, initialise, join_maps, join_vector
+from modiste.networks.layers import ConditionalBatchNorm, ImageShape, initialise, join_maps, join_vector
 from modiste.networks.summary import flops_per_image, layer_table, parameter_count
 from modiste.training import losses, penalties
 
@@ -36,7 +36,7 @@ def small(family, conditioning="none", generator_norm="batch", discriminator_nor
         dropout=0.3 if family == "dense-dcgan" else 0.0,
         **changes,
     )
-    return network, Shape(1, SIZES[family], 10)
+    return network, ImageShape(1, SIZES[family], 10)
 
 
 def pair_of(network, shape, seed=0):
@@ -54,7 +54,7 @@ def test_networks_compile_into_one_graph(name):
     """A break in it would cost more than compilation saves."""
     network = config.load(name).network
     for module, first in zip(
-        pair_of(network, Shape(1, 28, 10)), (torch.randn(2, 64), torch.randn(2, 1, 28, 28)), strict=True
+        pair_of(network, ImageShape(1, 28, 10)), (torch.randn(2, 64), torch.randn(2, 1, 28, 28)), strict=True
     ):
         found = torch._dynamo.explain(module)(first, torch.arange(2))
         assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
@@ -150,7 +150,7 @@ def test_conditional_networks_need_labels(conditioning):
     network, shape = small("dcgan", conditioning)
     for build in (build_generator, build_discriminator):
         with pytest.raises(UsageError, match="needs labels"):
-            build(network, Shape(1, 32, 0))
+            build(network, ImageShape(1, 32, 0))
     generator, discriminator = pair_of(network, shape)
     with pytest.raises(UsageError, match="without labels"):
         generator(torch.randn(2, 6), None)
@@ -200,18 +200,18 @@ def test_sizes_that_do_not_fit_are_refused_with_a_remedy(family, size, widths):
     network = Network(family=family, generator_widths=widths, discriminator_widths=widths)
     for build in (build_generator, build_discriminator):
         with pytest.raises(UsageError, match=r"set data\.resize to|give . widths for"):
-            build(network, Shape(1, size, 0))
+            build(network, ImageShape(1, size, 0))
 
 
 def test_a_dcgan_of_28_pixels_has_two_widths_and_may_have_colours():
     network = Network(generator_widths=(8, 6), discriminator_widths=(6, 8), z_dim=5)
-    generator, discriminator = pair_of(network, Shape(3, 28, 0))
+    generator, discriminator = pair_of(network, ImageShape(3, 28, 0))
     images = generator(torch.randn(2, 5), None)
     assert images.shape == (2, 3, 28, 28) and discriminator(images, None).shape == (2,)
 
 
 def test_noronhas_published_summary():
-    recipe, shape = config.load("noronha"), Shape(1, 28, 10)
+    recipe, shape = config.load("noronha"), ImageShape(1, 28, 10)
     generator, discriminator = pair_of(recipe.network, shape)
     rows = layer_table(generator, torch.randn(2, 100))
     assert [(row.output_shape, row.parameters) for row in rows] == [
@@ -245,7 +245,7 @@ def test_noronhas_published_summary():
 
 def test_diaz_parameters_by_hand():
     recipe = config.load("diaz-a")
-    generator, discriminator = pair_of(recipe.network, Shape(1, 32, 10))
+    generator, discriminator = pair_of(recipe.network, ImageShape(1, 32, 10))
     convolutions = 16 * (100 * 256 + 256 * 128 + 128 * 64 + 64 * 1)
     assert parameter_count(generator) == convolutions + 2 * (256 + 128 + 64)
     convolutions = 16 * (1 * 64 + 64 * 128 + 128 * 256 + 256 * 1)
@@ -254,7 +254,7 @@ def test_diaz_parameters_by_hand():
 
 def test_bare_naich_sides_and_channels():
     recipe = config.load("bare-naich")
-    generator, discriminator = pair_of(recipe.network, Shape(1, 28, 10))
+    generator, discriminator = pair_of(recipe.network, ImageShape(1, 28, 10))
     noise, labels = inputs(recipe.network, 2)
     rows = layer_table(generator, noise, labels)
     made = [row.output_shape for row in rows if row.layer == "ConvTranspose2d"]
@@ -282,7 +282,7 @@ def test_layer_table_leaves_the_module_as_it_was():
 
 def test_forward_cost_by_hand():
     network = Network(family="dense-dcgan", z_dim=10, generator_widths=(4, 3), discriminator_widths=(2,))
-    generator, discriminator = flops_per_image(network, Shape(1, 28, 0))
+    generator, discriminator = flops_per_image(network, ImageShape(1, 28, 0))
     dense, first, second = 10 * 4 * 49, 4 * 3 * 25 * 49, 3 * 1 * 25 * 196
     assert generator == 2 * (dense + first + second)
     assert discriminator == 2 * (2 * 25 * 196 + 2 * 196)
@@ -369,7 +369,7 @@ def test_same_transposed_convolution_is_the_transpose(stride):
 
 def test_a_sigmoid_output_covers_the_same_pixels_as_tanh():
     network = Network(family="dense-dcgan", generator_widths=(8, 6), discriminator_widths=(4,), output="sigmoid")
-    generator, _ = pair_of(network, Shape(1, 28, 0))
+    generator, _ = pair_of(network, ImageShape(1, 28, 0))
     generator.eval()
     noise = torch.randn(3, 100)
     torch.testing.assert_close(generator(noise, None), torch.tanh(generator.layers[:-1](noise) / 2), atol=1e-6, rtol=0)

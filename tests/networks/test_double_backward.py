@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from modiste import config, schema
 from modiste.networks import double_backward, summary
-from modiste.networks.build import Shape, build_discriminator
+from modiste.networks.build import build_discriminator
 from modiste.networks.convolution import Conv2d, HalvingConv2d
 from modiste.networks.double_backward import LeakyReLU, ReLU
+from modiste.networks.layers import ImageShape
 from modiste.training import losses, penalties
 
 LAYERS = {
@@ -48,7 +49,7 @@ def test_penalties_and_their_gradients_are_pytorchs(
     module = make().double().to(memory_format=layout)
     images = torch.randn(3, 2, 8, 8, dtype=torch.float64).to(memory_format=layout)
     found = penalty_and_gradients(module, images)
-    monkeypatch.setattr(double_backward, "wanted", lambda: False)
+    monkeypatch.setattr(double_backward, "is_active", lambda: False)
     for one, other in zip(found, penalty_and_gradients(module, images), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
     assert found[0] > 0 and found[1].abs().sum() > 0
@@ -59,13 +60,13 @@ def test_every_discriminator_pays_what_it_paid(name: str, monkeypatch: pytest.Mo
     network = config.load(name).network
     size = 32 if network.family == "dcgan" else 28
     torch.manual_seed(0)
-    module = build_discriminator(network, Shape(1, size, 10)).double()
+    module = build_discriminator(network, ImageShape(1, size, 10)).double()
     images, labels = torch.randn(4, 1, size, size, dtype=torch.float64), torch.arange(4)
     for call in (penalties.zero_centred, penalties.one_centred):
         paid = []
-        for way in (double_backward.wanted, lambda: False):
+        for way in (double_backward.is_active, lambda: False):
             with monkeypatch.context() as patch:
-                patch.setattr(double_backward, "wanted", way)
+                patch.setattr(double_backward, "is_active", way)
                 patch.setattr(penalties, "slope", slope_in_double)
                 one = copy.deepcopy(module)
                 torch.manual_seed(1)  # for dropout
@@ -88,7 +89,7 @@ def slope_in_double(discriminator: nn.Module, images: Tensor, labels: Tensor | N
 @pytest.mark.parametrize(("name", "penalties_on"), [("wgan-gp", 1), ("dragan", 1), ("r3gan-small", 2)])
 def test_a_penalty_costs_four_passes(name: str, penalties_on: int) -> None:
     """Forward, back to the image, and back through that in both ways: no zeros through the forward pass."""
-    recipe, shape = config.load(name), Shape(1, 28, 10)
+    recipe, shape = config.load(name), ImageShape(1, 28, 10)
     off = {"loss.r1_gamma": 0, "loss.r2_gamma": 0, "loss.gradient_penalty_weight": 0, "loss.dragan_weight": 0}
     cost = summary.training_flops(recipe, shape) - summary.training_flops(config.override(recipe, off), shape)
     once = summary.flops_per_image(recipe.network, shape)[1]
@@ -97,11 +98,11 @@ def test_a_penalty_costs_four_passes(name: str, penalties_on: int) -> None:
 
 def test_outside_of_penalties_layers_are_pytorchs() -> None:
     maps = torch.randn(2, 2, 4, 4)
-    assert not double_backward.wanted()
+    assert not double_backward.is_active()
     assert torch.equal(LeakyReLU(0.2)(maps), nn.functional.leaky_relu(maps, 0.2))
     with pytest.raises(ZeroDivisionError), double_backward.for_gradient_penalties():
-        assert double_backward.wanted()
+        assert double_backward.is_active()
         assert torch.equal(LeakyReLU(0.2)(maps), nn.functional.leaky_relu(maps, 0.2))
         assert torch.equal(ReLU()(maps), nn.functional.relu(maps))
         raise ZeroDivisionError
-    assert not double_backward.wanted()
+    assert not double_backward.is_active()

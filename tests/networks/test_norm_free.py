@@ -6,9 +6,9 @@ from torch.nn import functional as F
 from modiste import config
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape, build_discriminator, build_generator
-from modiste.networks.layers import WEIGHTED
-from modiste.networks.norm_free import Basis, Block, Resample, drawn
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import WEIGHTED, ImageShape
+from modiste.networks.norm_free import Basis, Block, Resample, with_he_weights
 from modiste.networks.summary import layer_table, parameter_count, training_flops
 
 
@@ -34,7 +34,7 @@ def pair_of(network, shape, *, filled=True):
     generator, discriminator = build_generator(network, shape), build_discriminator(network, shape)
     if filled and network.discriminator_norm == "none":
         for block in blocks_of(generator, discriminator):
-            drawn(block.contract)
+            with_he_weights(block.contract)
     return generator, discriminator
 
 
@@ -46,7 +46,7 @@ def inputs(shape, count=4):
 @pytest.mark.parametrize("size, widths", [(28, (12, 8, 6)), (32, (8, 8, 6, 6)), (64, (8, 8, 6, 6, 4))])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sizes_channels_and_conditioning(conditioning, size, widths, channels):
-    shape = Shape(channels, size, 0 if conditioning == "none" else 10)
+    shape = ImageShape(channels, size, 0 if conditioning == "none" else 10)
     network = norm_free(conditioning, generator_widths=widths, discriminator_widths=widths[::-1])
     generator, discriminator = pair_of(network, shape)
     noise, labels = inputs(shape)
@@ -63,20 +63,20 @@ def test_sizes_channels_and_conditioning(conditioning, size, widths, channels):
 @pytest.mark.parametrize("widths, start", [((8,), 32), ((8, 8), 16), ((8, 8, 8, 4, 4, 4), 1)])
 def test_any_number_of_widths_that_halves_the_side(widths, start):
     network = norm_free(generator_widths=widths, discriminator_widths=widths[::-1])
-    generator, discriminator = pair_of(network, Shape(1, 32))
+    generator, discriminator = pair_of(network, ImageShape(1, 32))
     images = generator(torch.randn(2, 6))
     assert images.shape == (2, 1, 32, 32) and discriminator(images).shape == (2,)
     assert generator.basis.maps.shape == discriminator.basis.maps.shape == (8, start, start)
 
 
 def test_every_block_starts_as_the_identity():
-    networks = pair_of(norm_free(), Shape(1, 28), filled=False)
+    networks = pair_of(norm_free(), ImageShape(1, 28), filled=False)
     blocks = blocks_of(*networks)
     assert len(blocks) == 6
     for block in blocks:
         maps = torch.randn(2, block.expand.in_channels, 5, 5)
         assert torch.equal(block(maps), maps)
-        drawn(block.contract)
+        with_he_weights(block.contract)
         assert not torch.allclose(block(maps), maps)
 
 
@@ -85,7 +85,7 @@ def test_twelve_blocks_keep_the_variance_of_maps_and_gradients(slope):
     torch.manual_seed(0)
     stack = nn.Sequential(*[Block(32, slope, blocks=12) for _ in range(12)])
     for block in stack:
-        drawn(block.contract)  # as large as it may become: with zeros there would be nothing to see
+        with_he_weights(block.contract)  # as large as it may become: with zeros there would be nothing to see
     maps = torch.randn(2, 32, 10, 10, requires_grad=True)
     after = stack(maps)
     direction = torch.randn_like(after)
@@ -125,22 +125,22 @@ def test_parameters_are_counted_by_hand():
         return width * inner + inner + group * 9 * inner + inner + inner * width
 
     network = norm_free("projection", generator_widths=(16, 12, 12), discriminator_widths=(4, 16, 24))
-    generator, discriminator = pair_of(network, Shape(3, 28, 10))
+    generator, discriminator = pair_of(network, ImageShape(3, 28, 10))
     scales, pixels = (6 + 10) * 16, 12 * 3 + 3
     expected = scales + 16 * 7 * 7 + block(16, 16) + 16 * 12 + 2 * block(12, 12) + pixels
     assert parameter_count(generator) == expected
     of_blocks = block(4, 8) + block(16, 16) + block(24, 16)
     expected = 3 * 4 + of_blocks + 4 * 16 + 16 * 24 + 24 * 7 * 7 + 24 + 10 * 24
     assert parameter_count(discriminator) == expected
-    rows = layer_table(generator, *inputs(Shape(3, 28, 10)))
+    rows = layer_table(generator, *inputs(ImageShape(3, 28, 10)))
     assert sum(row.parameters for row in rows) == parameter_count(generator)
-    assert training_flops(config.Recipe(network=network), Shape(3, 28, 10)) > 0  # on the device without numbers
+    assert training_flops(config.Recipe(network=network), ImageShape(3, 28, 10)) > 0  # on the device without numbers
 
 
 def test_spectral_norm_holds_for_every_layer_with_weights():
     network = norm_free("projection", discriminator_norm="spectral", generator_spectral=True)
-    generator, discriminator = pair_of(network, Shape(1, 28, 10))
-    noise, labels = inputs(Shape(1, 28, 10))
+    generator, discriminator = pair_of(network, ImageShape(1, 28, 10))
+    noise, labels = inputs(ImageShape(1, 28, 10))
     logits = discriminator(generator(noise, labels), labels)
     assert logits.isfinite().all()
     weights = [layer.weight for layer in discriminator.modules() if isinstance(layer, (*WEIGHTED, nn.Embedding))]
@@ -156,7 +156,7 @@ def test_spectral_norm_holds_for_every_layer_with_weights():
 
 @pytest.mark.parametrize("norm", ["none", "spectral"])
 def test_a_penalty_on_the_gradient_reaches_every_weight_before_the_logit(norm):
-    shape = Shape(1, 28, 10)
+    shape = ImageShape(1, 28, 10)
     _, discriminator = pair_of(norm_free("projection", discriminator_norm=norm), shape)
     real = torch.rand(4, 1, 28, 28, requires_grad=True)
     (gradient,) = torch.autograd.grad(discriminator(real, torch.arange(4)).sum(), real, create_graph=True)
@@ -168,7 +168,7 @@ def test_a_penalty_on_the_gradient_reaches_every_weight_before_the_logit(norm):
 
 @pytest.mark.parametrize("conditioning", ["one-hot", "projection", "auxiliary"])
 def test_both_networks_listen_to_the_label(conditioning):
-    shape = Shape(1, 28, 10)
+    shape = ImageShape(1, 28, 10)
     generator, discriminator = pair_of(norm_free(conditioning), shape)
     noise, labels = inputs(shape)
     with torch.no_grad():
@@ -178,7 +178,7 @@ def test_both_networks_listen_to_the_label(conditioning):
 
 
 def test_images_do_not_sway_each_other():
-    shape = Shape(1, 28, 10)
+    shape = ImageShape(1, 28, 10)
     generator, discriminator = (module.eval() for module in pair_of(norm_free("projection"), shape))
     noise, labels = inputs(shape)
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_images_do_not_sway_each_other():
 
 @pytest.mark.parametrize("norm", ["none", "spectral"])
 def test_bfloat16_and_channels_last_agree_with_float32(norm):
-    shape = Shape(1, 28, 10)
+    shape = ImageShape(1, 28, 10)
     generator, discriminator = (
         module.eval() for module in pair_of(norm_free("projection", discriminator_norm=norm), shape)
     )
@@ -212,7 +212,7 @@ def test_bfloat16_and_channels_last_agree_with_float32(norm):
 
 
 def test_the_state_holds_parameters_only():
-    generator, discriminator = pair_of(norm_free("projection"), Shape(1, 28, 10))
+    generator, discriminator = pair_of(norm_free("projection"), ImageShape(1, 28, 10))
     for module in (generator, discriminator):
         assert set(module.state_dict()) == {name for name, _ in module.named_parameters()}
 
@@ -229,7 +229,7 @@ def test_the_state_holds_parameters_only():
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])
 def test_a_setting_without_a_part_for_it_is_a_sentence(build, change, message):
     with pytest.raises(UsageError, match=message):
-        build(norm_free(**change), Shape(1, 28))
+        build(norm_free(**change), ImageShape(1, 28))
 
 
 @pytest.mark.parametrize("size, remedy", [(28, "give 3 widths or fewer"), (27, "give 1 width, or")])
@@ -237,4 +237,4 @@ def test_a_side_that_cannot_be_halved_is_a_sentence(size, remedy):
     message = f"widths has 4 widths, but {size} pixels cannot be halved 3 times between them; {remedy}.*multiple of 8$"
     for build, key in ((build_generator, "generator_widths"), (build_discriminator, "discriminator_widths")):
         with pytest.raises(UsageError, match=message):
-            build(norm_free(**{key: (8, 8, 8, 8)}), Shape(1, size))
+            build(norm_free(**{key: (8, 8, 8, 8)}), ImageShape(1, size))

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from modiste import config
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape, build_discriminator, build_generator
-from modiste.networks.layers import ConditionalBatchNorm, SelfAttention
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ConditionalBatchNorm, ImageShape, SelfAttention
 from modiste.networks.residual import down_block, first_block, up_block
 from modiste.networks.summary import flops_per_image, layer_table, parameter_count, training_flops
 
@@ -57,7 +57,7 @@ def assert_gradients_reach_everything(*modules):
 @pytest.mark.parametrize("size", [28, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sizes_channels_and_conditioning(conditioning, size, channels):
-    shape = Shape(channels, size, 0 if conditioning == "none" else 10)
+    shape = ImageShape(channels, size, 0 if conditioning == "none" else 10)
     network = residual(size, conditioning, attention=(SHARED_SIDES[size],))
     generator, discriminator, images, logits = outcome(network, shape)
     assert images.shape == (4, channels, size, size) and images.abs().max() <= 1
@@ -69,7 +69,7 @@ def test_sizes_channels_and_conditioning(conditioning, size, channels):
 @pytest.mark.parametrize("norms", [("batch", "batch"), ("none", "none"), ("none", "spectral")])
 def test_norms_dropout_and_slopes(norms):
     network = residual(28, "one-hot", norms, dropout=0.1, leaky_slope=0.0, generator_slope=0.1)
-    generator, discriminator, images, logits = outcome(network, Shape(1, 28, 3))
+    generator, discriminator, images, logits = outcome(network, ImageShape(1, 28, 3))
     assert images.shape == (4, 1, 28, 28) and logits.shape == (4,)
     (logits * torch.tensor([1.0, -2, 3, -1])).sum().backward()
     assert_gradients_reach_everything(generator, discriminator)
@@ -82,7 +82,7 @@ def test_norms_dropout_and_slopes(norms):
 def test_sngans_generator_for_cifar_10_has_its_parameters():
     network = Network(family="residual", z_dim=128, generator_widths=(256,) * 3, discriminator_widths=(128,) * 4)
     with torch.device("meta"):
-        generator = build_generator(network, Shape(3, 32))
+        generator = build_generator(network, ImageShape(3, 32))
     dense = 128 * 4 * 4 * 256 + 4 * 4 * 256
     block = 2 * (9 * 256 * 256 + 256) + (256 * 256 + 256) + 2 * 2 * 256  # convolutions, shortcut, two batch norms
     published = dense + 3 * block + 2 * 256 + (9 * 256 * 3 + 3)
@@ -103,7 +103,7 @@ def test_sngans_discriminator_for_cifar_10_has_its_parameters():
         leaky_slope=0.0,
     )
     with torch.device("meta"):
-        discriminator = build_discriminator(network, Shape(3, 32))
+        discriminator = build_discriminator(network, ImageShape(3, 32))
     wide, shortcut = 9 * 128 * 128 + 128, 128 * 128 + 128
     first = (9 * 3 * 128 + 128) + wide + (3 * 128 + 128)
     published = first + (2 * wide + shortcut) + 2 * (2 * wide) + 128
@@ -124,7 +124,7 @@ def test_sngans_discriminator_for_cifar_10_has_its_parameters():
 def test_sides_of_the_discriminators_maps(size, sides):
     network = Network(family="residual", generator_widths=(4,), discriminator_widths=(4,) * 4)
     with torch.device("meta"):
-        discriminator, features = build_discriminator(network, Shape(1, size)), torch.empty(2, 1, size, size)
+        discriminator, features = build_discriminator(network, ImageShape(1, size)), torch.empty(2, 1, size, size)
         for block, side in zip(discriminator.layers, sides, strict=False):
             features = block(features)
             assert features.shape == (2, 4, side, side)
@@ -185,7 +185,7 @@ def test_attention_is_the_written_out_sum(side):
 
 def test_attention_follows_one_block_of_its_side_in_each_network():
     network = residual(32, "none", discriminator_widths=(6, 16, 8, 8), attention=(8, 16))
-    generator, discriminator = pair_of(network, Shape(1, 32))
+    generator, discriminator = pair_of(network, ImageShape(1, 32))
     kinds = [type(layer).__name__ for layer in generator.blocks]
     assert kinds == ["Unflatten", "Residual", "SelfAttention", "Residual", "SelfAttention", "Residual"]
     kinds = [type(layer).__name__ for layer in discriminator.layers]
@@ -199,17 +199,17 @@ def test_attention_at_a_side_that_does_not_exist_is_a_sentence(side):
     network = residual(32, "none", attention=(16, side))
     for build in (build_generator, build_discriminator):
         with pytest.raises(UsageError, match=rf"the side {side}, .* choose 8 or 16, or set network\.attention = \[\]"):
-            build(network, Shape(1, 32))
+            build(network, ImageShape(1, 32))
 
 
 def test_a_side_that_cannot_be_halved_is_a_sentence():
     with pytest.raises(UsageError, match="generator_widths has 3 widths, but 28 pixels cannot be halved 3 times"):
-        build_generator(residual(28, generator_widths=(8, 8, 8)), Shape(1, 28, 10))
+        build_generator(residual(28, generator_widths=(8, 8, 8)), ImageShape(1, 28, 10))
 
 
 @pytest.mark.parametrize("conditioning", ["one-hot", "projection", "auxiliary"])
 def test_both_networks_listen_to_the_label(conditioning):
-    generator, discriminator, images, _ = outcome(residual(28, conditioning), Shape(1, 28, 10))
+    generator, discriminator, images, _ = outcome(residual(28, conditioning), ImageShape(1, 28, 10))
     noise = torch.randn(4, 6)
     generator.eval(), discriminator.eval()
     for module in generator.modules():
@@ -223,12 +223,12 @@ def test_both_networks_listen_to_the_label(conditioning):
 
 def test_projection_without_batch_norm_is_refused():
     with pytest.raises(UsageError, match="generator_norm"):
-        build_generator(residual(28, norms=("none", "spectral")), Shape(1, 28, 10))
+        build_generator(residual(28, norms=("none", "spectral")), ImageShape(1, 28, 10))
 
 
 @pytest.mark.parametrize("discriminator_norm", ["batch", "spectral"])
 def test_state_round_trip_and_independence_within_a_batch(discriminator_norm):
-    network, shape = residual(28, norms=("batch", discriminator_norm), attention=(14,)), Shape(1, 28, 10)
+    network, shape = residual(28, norms=("batch", discriminator_norm), attention=(14,)), ImageShape(1, 28, 10)
     generator, discriminator, _, _ = outcome(network, shape)
     others = pair_of(network, shape, seed=1)
     for module, other in zip((generator, discriminator), others, strict=True):
@@ -246,7 +246,7 @@ def test_state_round_trip_and_independence_within_a_batch(discriminator_norm):
 
 def test_bfloat16_and_channels_last_agree_with_float32():
     network = residual(28, attention=(14,))
-    generator, discriminator = (module.eval() for module in pair_of(network, Shape(1, 28, 10)))
+    generator, discriminator = (module.eval() for module in pair_of(network, ImageShape(1, 28, 10)))
     noise, labels = torch.randn(4, 6), torch.arange(4)
     images = generator(noise, labels)
     logits = discriminator(images, labels)
@@ -264,7 +264,7 @@ def test_bfloat16_and_channels_last_agree_with_float32():
 
 def test_attention_bears_a_gradient_penalty():
     network = residual(28, attention=(14,))
-    _, discriminator = pair_of(network, Shape(1, 28, 10))
+    _, discriminator = pair_of(network, ImageShape(1, 28, 10))
     images, labels = torch.rand(4, 1, 28, 28) * 2 - 1, torch.arange(4)
     images.requires_grad_(True)
     (slope,) = torch.autograd.grad(discriminator(images, labels).sum(), images, create_graph=True)
@@ -276,7 +276,7 @@ def test_attention_bears_a_gradient_penalty():
 def test_costs_are_counted():
     network, shape = (
         residual(28, "none", attention=(14,), generator_widths=(4, 2), discriminator_widths=(2,)),
-        Shape(1, 28),
+        ImageShape(1, 28),
     )
     generator, discriminator = flops_per_image(network, shape)
     dense = 6 * 4 * 49

@@ -4,8 +4,8 @@ import torch
 from modiste import config
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape, build_discriminator, build_generator
-from modiste.networks.layers import ConditionalBatchNorm
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ConditionalBatchNorm, ImageShape
 from modiste.networks.summary import parameter_count, training_flops
 
 
@@ -33,7 +33,7 @@ def outcome(network, shape, count=4):
 @pytest.mark.parametrize("size", [28, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sizes_channels_and_conditioning(conditioning, size, channels):
-    shape = Shape(channels, size, 0 if conditioning == "none" else 10)
+    shape = ImageShape(channels, size, 0 if conditioning == "none" else 10)
     generator, discriminator, images, logits = outcome(slim(conditioning), shape)
     assert images.shape == (4, channels, size, size) and images.abs().max() <= 1 and logits.shape == (4,)
     logits.sum().backward()
@@ -46,13 +46,13 @@ def test_sizes_channels_and_conditioning(conditioning, size, channels):
 @pytest.mark.parametrize("widths", [(8,), (8, 6), (8, 8, 6, 4)])
 def test_norms_and_numbers_of_widths(norms, widths):
     network = slim("one-hot", norms, generator_widths=widths, discriminator_widths=widths, dropout=0.1)
-    _, _, images, logits = outcome(network, Shape(1, 32, 3))
+    _, _, images, logits = outcome(network, ImageShape(1, 32, 3))
     assert images.shape == (4, 1, 32, 32) and logits.shape == (4,)
 
 
 @pytest.mark.parametrize("conditioning", ["one-hot", "projection"])
 def test_both_networks_listen_to_the_label(conditioning):
-    generator, discriminator, images, _ = outcome(slim(conditioning), Shape(1, 28, 10))
+    generator, discriminator, images, _ = outcome(slim(conditioning), ImageShape(1, 28, 10))
     noise = torch.randn(4, 6)
     generator.eval(), discriminator.eval()
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_both_networks_listen_to_the_label(conditioning):
 
 def test_images_do_not_sway_each_others_logits():
     # The trainer judges real and generated images in one pass; only a network without batch statistics allows it.
-    _, discriminator, images, _ = outcome(slim(), Shape(1, 28, 10))
+    _, discriminator, images, _ = outcome(slim(), ImageShape(1, 28, 10))
     discriminator.eval()
     labels = torch.arange(4)
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_images_do_not_sway_each_others_logits():
 
 
 def test_logits_are_summed_in_full_precision():
-    _, discriminator, images, _ = outcome(slim(), Shape(1, 28, 10))
+    _, discriminator, images, _ = outcome(slim(), ImageShape(1, 28, 10))
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert discriminator(images, torch.arange(4)).dtype == torch.float32
 
@@ -83,21 +83,21 @@ def test_logits_are_summed_in_full_precision():
 def test_a_side_that_cannot_be_halved_is_a_sentence():
     said = "generator_widths has 4 widths, but 28 pixels cannot be halved 3 times; give 1 or 2 or 3 of them"
     with pytest.raises(UsageError, match=said):
-        build_generator(slim(generator_widths=(8, 8, 8, 8)), Shape(1, 28, 10))
+        build_generator(slim(generator_widths=(8, 8, 8, 8)), ImageShape(1, 28, 10))
 
 
 def test_swift_is_small():
     recipe = config.load("swift")
-    shape = Shape(1, 28, 10)
+    shape = ImageShape(1, 28, 10)
     generator = build_generator(recipe.network, shape)
     assert recipe.data.split == "fit" and recipe.network.conditioning == "projection"
     assert parameter_count(generator) < 1e6  # so that a trained one can be shipped
-    assert training_flops(recipe, shape) < training_flops(config.load("diaz-a"), Shape(1, 32, 10)) / 3
+    assert training_flops(recipe, shape) < training_flops(config.load("diaz-a"), ImageShape(1, 32, 10)) / 3
 
 
 def test_each_class_may_have_directions_of_its_own():
     """With identities it is the network without; then one class's matrix moves the images of this class alone."""
-    plain, shape = slim(), Shape(1, 28, 10)
+    plain, shape = slim(), ImageShape(1, 28, 10)
     torch.manual_seed(0)
     before = build_generator(plain, shape).eval()
     after = build_generator(slim(class_noise=True), shape).eval()
@@ -116,7 +116,7 @@ def test_each_class_may_have_directions_of_its_own():
 
 def test_the_last_batch_norm_may_have_gains_per_class():
     """Fresh it is the network without; then one class's gain moves the images of this class alone."""
-    shape = Shape(1, 28, 10)
+    shape = ImageShape(1, 28, 10)
     torch.manual_seed(0)
     before = build_generator(slim(), shape).eval()
     torch.manual_seed(0)
@@ -135,15 +135,15 @@ def test_the_last_batch_norm_may_have_gains_per_class():
 
 def test_gains_per_class_need_this_family_and_a_batch_norm_and_are_left_out_without_labels():
     with pytest.raises(UsageError, match=r"network\.class_gains has a meaning in the slim family only"):
-        build_generator(slim(class_gains=True).model_copy(update={"family": "dcgan"}), Shape(1, 28, 10))
+        build_generator(slim(class_gains=True).model_copy(update={"family": "dcgan"}), ImageShape(1, 28, 10))
     with pytest.raises(UsageError, match=r"network\.class_gains are those of a batch norm.*'none'"):
-        build_generator(slim(class_gains=True, norms=("none", "spectral")), Shape(1, 28, 10))
-    unlabelled = build_generator(slim("none", class_gains=True), Shape(1, 28))
+        build_generator(slim(class_gains=True, norms=("none", "spectral")), ImageShape(1, 28, 10))
+    unlabelled = build_generator(slim("none", class_gains=True), ImageShape(1, 28))
     assert unlabelled(torch.randn(2, 6)).shape == (2, 1, 28, 28)
 
 
 def test_noise_by_class_is_for_this_family_and_left_out_without_labels():
     with pytest.raises(UsageError, match=r"network\.class_noise has a meaning in the slim family only"):
-        build_generator(slim(class_noise=True).model_copy(update={"family": "dcgan"}), Shape(1, 28, 10))
-    unlabelled = build_generator(slim("none", class_noise=True), Shape(1, 28))
+        build_generator(slim(class_noise=True).model_copy(update={"family": "dcgan"}), ImageShape(1, 28, 10))
+    unlabelled = build_generator(slim("none", class_noise=True), ImageShape(1, 28))
     assert unlabelled.class_noise is None and unlabelled(torch.randn(2, 6)).shape == (2, 1, 28, 28)

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from modiste.config import Network
 from modiste.data.images import Images
 from modiste.errors import ModisteError, UsageError
-from modiste.networks.build import Shape, build_generator
+from modiste.networks.build import build_generator
+from modiste.networks.layers import ImageShape
 from modiste.runs import Run
 from modiste.sampling import generators, writers
 from modiste.sampling.generators import TrainedGenerator
@@ -22,7 +23,7 @@ NAMES = ("T-shirt/top", "Trouser", "Sneaker")
 
 def make(conditioning: str = "one-hot") -> TrainedGenerator:
     torch.manual_seed(0)
-    shape = Shape(1, 16, 3 if conditioning != "none" else 0)
+    shape = ImageShape(1, 16, 3 if conditioning != "none" else 0)
     network = Network(z_dim=8, generator_widths=(8, 4), conditioning=conditioning)  # type: ignore[arg-type]
     generator = build_generator(network, shape)
     return TrainedGenerator(generator.eval(), shape, NAMES if shape.classes else (), "test")
@@ -88,7 +89,7 @@ def test_standing_statistics_are_the_means_over_generated_batches(conditioning: 
 
 def test_standing_statistics_change_nothing_but_statistics() -> None:
     network = Network(z_dim=8, generator_widths=(8, 4), generator_spectral=True)
-    generator = build_generator(network, Shape(1, 16)).eval()
+    generator = build_generator(network, ImageShape(1, 16)).eval()
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     assert any(name.endswith(".u") for name in before)  # of a spectral norm
     generators.collect_statistics(generator, 0, "it")
@@ -102,7 +103,7 @@ def test_standing_statistics_change_nothing_but_statistics() -> None:
 
 
 def test_without_batch_norm_there_are_no_standing_statistics() -> None:
-    network = build_generator(Network(z_dim=8, generator_widths=(8, 4), generator_norm="none"), Shape(1, 16))
+    network = build_generator(Network(z_dim=8, generator_widths=(8, 4), generator_norm="none"), ImageShape(1, 16))
     with pytest.raises(UsageError, match="it has no batch norm"):
         generators.collect_statistics(network, 0, "it")
 

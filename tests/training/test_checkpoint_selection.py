@@ -14,7 +14,7 @@ from modiste import config
 from modiste.config import Recipe
 from modiste.data import toy
 from modiste.data.images import to_unit
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.runs import BestCheckpoint
 from modiste.training import checkpoint_selection
 from modiste.training.checkpoint_selection import Selector
@@ -71,13 +71,13 @@ def test_the_best_is_the_least_and_the_first_among_equals() -> None:
 
 def test_a_recipe_may_have_no_selection(recipe: Recipe) -> None:
     assert (
-        checkpoint_selection.make_selector(config.override(recipe, {"evaluate.every_images": 0}), Shape(1, 16, 10))
+        checkpoint_selection.make_selector(config.override(recipe, {"evaluate.every_images": 0}), ImageShape(1, 16, 10))
         is None
     )
 
 
 def test_the_score_falls_as_images_get_better(recipe: Recipe, closet_judge: Path) -> None:
-    selector = checkpoint_selection.make_selector(recipe, Shape(1, 16, 10))
+    selector = checkpoint_selection.make_selector(recipe, ImageShape(1, 16, 10))
     assert selector is not None and selector.name == "frechet_closet_60_heldout" and selector.every_images == 100
     real = toy.draw(200, 16, 99).pixels
     half = np.where(np.arange(200)[:, None, None, None] % 2 == 0, real, noise())
@@ -90,14 +90,14 @@ def test_the_network_decides_where_there_is_no_judge(tiny: Recipe, tmp_path: Pat
     np.savez(tmp_path / "bare.npz", images=toy.draw(100, 16, 5).pixels)
     bare = config.override(tiny, {"data.name": str(tmp_path / "bare.npz"), "data.count": None, "data.resize": None})
     bare = config.override(bare, {"evaluate.every_images": 100, "evaluate.count": 1000, "network.conditioning": "none"})
-    selector = checkpoint_selection.make_selector(bare, Shape(1, 16))
+    selector = checkpoint_selection.make_selector(bare, ImageShape(1, 16))
     assert selector is not None and selector.name == "frechet_random_1k_heldout"
     generator = FixedImages(toy.draw(200, 16, 99).pixels)
     assert selector.score(generator) < selector.score(FixedImages(noise())) and not len(generator.labels)
 
 
 def test_generated_images_of_another_size_are_fitted(recipe: Recipe, closet_judge: Path) -> None:
-    small = checkpoint_selection.make_selector(config.override(recipe, {"data.resize": 8}), Shape(1, 8, 10))
+    small = checkpoint_selection.make_selector(config.override(recipe, {"data.resize": 8}), ImageShape(1, 8, 10))
     assert small is not None
     found = [small.score(FixedImages(pixels)) for pixels in (toy.draw(60, 8, 99).pixels, noise()[:, :, :8, :8])]
     assert found[0] < found[1]
@@ -112,7 +112,7 @@ def test_classes_come_as_often_as_among_the_held_out_images(recipe: Recipe, tmp_
     seen = {}
     for heldout in ("drawn", "last"):
         selector = checkpoint_selection.make_selector(
-            config.override(uneven, {"data.heldout": heldout}), Shape(1, 16, 2)
+            config.override(uneven, {"data.heldout": heldout}), ImageShape(1, 16, 2)
         )
         assert selector is not None
         generator = FixedImages(noise())
@@ -122,7 +122,7 @@ def test_classes_come_as_often_as_among_the_held_out_images(recipe: Recipe, tmp_
 
 
 def test_its_noise_is_its_own_and_classes_take_turns(recipe: Recipe) -> None:
-    selector = checkpoint_selection.make_selector(recipe, Shape(1, 16, 10))
+    selector = checkpoint_selection.make_selector(recipe, ImageShape(1, 16, 10))
     assert selector is not None
     generator = FixedImages(noise())
     selector.score(generator)

@@ -15,7 +15,7 @@ from modiste import config, runs
 from modiste.config import Recipe
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 from modiste.training import setup
 from modiste.training.distributed import ProcessGroup
@@ -153,7 +153,7 @@ def unlabelled(folder: Path) -> str:
 
 
 def test_networks_of_a_seed_are_always_the_same(tiny: Recipe) -> None:
-    shape = Shape(1, 16, 10)
+    shape = ImageShape(1, 16, 10)
     one, other = setup.make_state(tiny, shape, "cpu"), setup.make_state(tiny, shape, "cpu")
     assert torch.equal(weights(one.generator), weights(other.generator))
     seeded = setup.make_state(config.override(tiny, {"seed": 1}), shape, "cpu")

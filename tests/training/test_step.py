@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import modiste
 from modiste import config
 from modiste.config import Recipe, Train
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.training import setup, trainer
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import (
@@ -76,7 +76,7 @@ def test_the_mean_is_the_plain_gradient() -> None:
 
 def test_clipped_weights_lie_in_their_box(tiny: Recipe) -> None:
     recipe = config.override(tiny, {"network.conditioning": "none"})
-    state = setup.make_state(recipe, Shape(1, 16), "cpu")
+    state = setup.make_state(recipe, ImageShape(1, 16), "cpu")
     before = [parameter.detach().clone() for parameter in state.discriminator.parameters()]
     clip_weights(0.01, state, torch.zeros(()))
     for old, new in zip(before, state.discriminator.parameters(), strict=True):

@@ -17,7 +17,7 @@ from modiste.config import Recipe
 from modiste.data.images import content_digest
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 from modiste.training import checkpoint_selection, cuda_graph, diagnostics, trainer
 from modiste.training import step as algorithm
@@ -294,7 +294,7 @@ def test_a_training_is_scored_on_held_out_images(tiny: Recipe, tmp_path: Path, c
     best = run.read_manifest().best
     assert best is not None and best.score == name
     assert best.value == min(record[name] for record in run.read_log() if name in record)
-    selector = checkpoint_selection.make_selector(run.read_recipe(), Shape(1, 16, 10))
+    selector = checkpoint_selection.make_selector(run.read_recipe(), ImageShape(1, 16, 10))
     assert selector is not None and selector.name == name
     generator, _, _ = generators.load_network(run.path, "best.safetensors")
     assert selector.score(generator) == pytest.approx(best.value, rel=1e-6)

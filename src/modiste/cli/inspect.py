@@ -16,7 +16,7 @@ from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
     from modiste.config import Recipe
-    from modiste.networks.build import Shape
+    from modiste.networks.layers import ImageShape
 
 app = typer.Typer()
 recipes_app = typer.Typer(invoke_without_command=True)
@@ -166,11 +166,11 @@ def _parts(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _shape_without_data(recipe: Recipe) -> Shape:
+def _shape_without_data(recipe: Recipe) -> ImageShape:
     """The image shape of the recipe's data set as published: grey, 28 pixels unless resized, ten classes."""
-    from modiste.networks.build import Shape
+    from modiste.networks.layers import ImageShape
 
-    return Shape(1, recipe.data.resize or 28, 10 if recipe.network.conditioning != "none" else 0)
+    return ImageShape(1, recipe.data.resize or 28, 10 if recipe.network.conditioning != "none" else 0)
 
 
 @recipes_app.command("show")

@@ -27,7 +27,7 @@ from modiste.metrics.features import Extractor
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
 from modiste.metrics.suite import Reference
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.provenance import metadata
 from modiste.sampling import generators
 
@@ -151,7 +151,7 @@ def extractors_for(
     dataset: Data, real: Images, judge: Path | None, inception: bool | Path
 ) -> tuple[list[Extractor], dict[MetricName, str]]:
     """The judge first, then every other extractor there is; and why scores in Inception's features are missing."""
-    shape = Shape(*real.pixels.shape[1:3])
+    shape = ImageShape(*real.pixels.shape[1:3])
     random = features.random_network(shape)
     first = _own_judge(judge, real) if judge else features.primary_extractor(dataset)
     chosen = [first]

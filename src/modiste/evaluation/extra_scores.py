@@ -23,7 +23,8 @@ from modiste.evaluation.sources import Source
 from modiste.metrics import classifier_training, features, functional, metric_names
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
-from modiste.networks.build import Shape, build_discriminator
+from modiste.networks.build import build_discriminator
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 from modiste.training import losses
 
@@ -58,7 +59,7 @@ def discriminator(
     if (conditional and real.labels is None) or real.pixels.shape[1:] != generated.pixels.shape[1:]:
         raise ModisteError(f"the run's discriminator knows images of other classes, colours or sizes than {real.name}")
     _, channels, size, _ = generated.pixels.shape
-    network = build_discriminator(recipe.network, Shape(channels, size, len(generated.class_names)))
+    network = build_discriminator(recipe.network, ImageShape(channels, size, len(generated.class_names)))
     network.load_state_dict(saved["discriminator"])
     network.eval()
 
@@ -96,7 +97,7 @@ def classifier(source: Source, images: Images, dataset: Data, say: Say, open_par
         say(f"sampling {len(real):,} images to learn from")
         more = source.more(range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real)))
         generated, _ = class_matching.match_labels(more, real.class_names)
-    fitted = features.fit_pixels(generated.pixels, Shape(*real.pixels.shape[1:3]))
+    fitted = features.fit_pixels(generated.pixels, ImageShape(*real.pixels.shape[1:3]))
     real = first_images(real, len(generated))
     chosen = drawn_subset(len(generated), generated.labels, len(real), seed=0)
     generated = replace(generated, pixels=fitted).select(chosen)

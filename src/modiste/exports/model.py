@@ -38,7 +38,7 @@ from modiste.data.images import to_pixels
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records, score_tables, sources
 from modiste.exports.cards import published_recipe
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.paths import last_part, without_paths
 from modiste.sampling import generators, grids, onnx_models
 
@@ -174,7 +174,7 @@ def halved(generator: nn.Module, place: str) -> bytes:
 
 
 @progress.stage("writing the ONNX model")
-def to_onnx(generator: nn.Module, shape: Shape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
+def to_onnx(generator: nn.Module, shape: ImageShape, z_dim: int, metadata: Mapping[str, str] | None = None) -> bytes:
     """An ONNX model of a generator in eval mode: noise [N, z_dim] and, for `shape.classes`, labels [N] to images.
 
     The number of images N is free. Spectral norms are worked out once and stored as plain weights.

@@ -22,7 +22,7 @@ from modiste.evaluation import score_tables
 from modiste.exports import model
 from modiste.metrics import memorisation, suite
 from modiste.metrics.nearest_neighbours import nearest
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.provenance import c2pa, metadata
 from modiste.provenance import watermark as watermarks
 from modiste.sampling import generators, writers
@@ -58,7 +58,7 @@ class Originals(NamedTuple):
 
     rows: NDArray[np.float32]
     """Their pixels [M, D], black 0, white 1, at the generator's shape."""
-    shape: Shape
+    shape: ImageShape
     threshold: float
     """The Euclidean distance up to which an image is a near-duplicate."""
     heldout: str
@@ -173,7 +173,7 @@ def _turns(order: Order, trained: generators.TrainedGenerator) -> int:
 # near-duplicates
 
 
-def _originals(run: runs.Run, shape: Shape, order: Order, say: Say) -> tuple[Originals | None, str]:
+def _originals(run: runs.Run, shape: ImageShape, order: Order, say: Say) -> tuple[Originals | None, str]:
     """The training images, or none and why near-duplicates of them are not searched for."""
     if order.keep_duplicates:
         return None, "they were to be kept"

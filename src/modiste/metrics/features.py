@@ -29,7 +29,7 @@ from modiste.data.images import Images, content_digest, resized, to_unit
 from modiste.data.sets import open_data
 from modiste.metrics import judge as judges
 from modiste.metrics.judge import Judge
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
@@ -59,7 +59,7 @@ class Extractor:
 
     name: str
     """Its name in the names of scores: garment, second, random, inception."""
-    shape: Shape
+    shape: ImageShape
     """Channels and side in pixels of the images it takes; images of another size are resized, grey is repeated."""
     fingerprint: str
     """A hash of 16 hexadecimal digits of everything that its numbers depend on."""
@@ -96,7 +96,7 @@ def primary_extractor(dataset: Data) -> Extractor:
     judge = judges.for_data(dataset)
     if judge is None:
         heldout = open_data(dataset, part="heldout")
-        return random_network(Shape(*heldout.pixels.shape[1:3]))
+        return random_network(ImageShape(*heldout.pixels.shape[1:3]))
     shipped = next((name for name in judges.SHIPPED if judges.load(name).fingerprint == judge.fingerprint), "")
     return from_judge(judge, shipped or slug(Path(dataset.name).stem))
 
@@ -107,7 +107,7 @@ def slug(text: str) -> str:
     return f"own-{found}" if found in RESERVED else found
 
 
-def random_network(shape: Shape, seed: int = 0) -> Extractor:
+def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
     """A convolutional network with random weights, which no label and no training has touched (Naeem et al. 2020, §5).
 
     Five 3 x 3 convolutions with orthogonal rows, leaky ReLU, average pooling between them; features are means and
@@ -150,11 +150,11 @@ def random_network(shape: Shape, seed: int = 0) -> Extractor:
     return Extractor("random", shape, fingerprint, facts, examine)
 
 
-def _input_facts(shape: Shape) -> dict[str, Any]:
+def _input_facts(shape: ImageShape) -> dict[str, Any]:
     return {"input": [shape.channels, shape.size, shape.size], "resize": f"{RESIZE_FILTER}, antialiased, to uint8"}
 
 
-def fit_pixels(pixels: Pixels, shape: Shape) -> Pixels:
+def fit_pixels(pixels: Pixels, shape: ImageShape) -> Pixels:
     """Pixels as an extractor of that shape takes them: resized where they differ, grey repeated or colour averaged."""
     if pixels.shape[2:] != (shape.size, shape.size):
         pixels = resized(pixels, shape.size, RESIZE_FILTER)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from modiste.errors import ModisteError, UsageError
 from modiste.metrics.features import Extractor, Features, Pixels
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 FEATURES, LOGITS = 2048, 1008
 PUBLISHED_HASH = "6726825d"  # how the SHA-256 of the published weights begins, also the end of their file names
@@ -76,7 +76,7 @@ def extractor(size: int, weights: Path | None = None) -> Extractor:
     }
     fingerprint = hashlib.sha256(f"inception 1 {sha} {size} {version}".encode()).hexdigest()[:16]
     name = "inception" if published else "inception-other"
-    return Extractor(name, Shape(3, size, LOGITS), fingerprint, facts, examine, is_inception=True)
+    return Extractor(name, ImageShape(3, size, LOGITS), fingerprint, facts, examine, is_inception=True)
 
 
 def _weights_file(weights: Path | None) -> Path:

@@ -29,8 +29,8 @@ from modiste.data.images import Images, content_digest
 from modiste.data.sets import Part, check_varied, has_test, list_warnings, native_data, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.metrics import classifier_training
-from modiste.networks.build import Shape
 from modiste.networks.classifier import FEATURES, Classifier
+from modiste.networks.layers import ImageShape
 
 WEAK_SKILL = 1 / 3  # of the way from naming the most frequent class to never being wrong
 SHIPPED = {"garment": "garment", "second": "garment-second"}
@@ -69,7 +69,7 @@ class JudgeCard:
     """What is known of a judge, as stored in JSON beside its weights."""
 
     kind: Kind
-    shape: Shape
+    shape: ImageShape
     class_names: tuple[str, ...]
     parameters: int
     features: int
@@ -96,7 +96,7 @@ class JudgeCard:
         """The card that `to_json` wrote; KeyError or TypeError for anything else."""
         return JudgeCard(
             tree["kind"],
-            Shape(**tree["shape"]),
+            ImageShape(**tree["shape"]),
             tuple(tree["class_names"]),
             tree["parameters"],
             tree["features"],
@@ -116,7 +116,7 @@ class Judge:
     card: JudgeCard
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> ImageShape:
         """Channels, side and number of classes of the images it knows."""
         return self.card.shape
 
@@ -220,7 +220,7 @@ def _store(network: Classifier, kind: Kind, dataset: Data, fit: Images, training
     opened = {part: open_data(dataset, part=part) for part in parts}
     card = JudgeCard(
         kind=kind,
-        shape=Shape(fit.pixels.shape[1], fit.pixels.shape[2], len(fit.class_names)),
+        shape=ImageShape(fit.pixels.shape[1], fit.pixels.shape[2], len(fit.class_names)),
         class_names=fit.class_names,
         parameters=sum(p.numel() for p in network.parameters()),
         features=FEATURES,

@@ -24,7 +24,7 @@ from modiste.metrics.features import Extractor, Features
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
 from modiste.metrics.nearest_neighbours import nearest
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 
 Say = Callable[[str], None]
 Named = Iterator[tuple[MetricName, Callable[[], Score]]]
@@ -105,7 +105,7 @@ def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
     return Memory(train, train_features, unseen, unseen_features, unseen_distances, train_distances)
 
 
-def unseen_to_train(train: Images, unseen: Images, shape: Shape) -> NDArray[np.float64]:
+def unseen_to_train(train: Images, unseen: Images, shape: ImageShape) -> NDArray[np.float64]:
     """Distances [N] of unseen real images to their nearest training image, in pixels of that shape; kept on disk."""
     key = {
         "train": content_digest(train),
@@ -116,7 +116,7 @@ def unseen_to_train(train: Images, unseen: Images, shape: Shape) -> NDArray[np.f
     return cache.cached_array(key, lambda: nearest(flat(unseen, shape), flat(train, shape)).distances[:, 0])
 
 
-def flat(images: Images, shape: Shape) -> NDArray[np.float32]:
+def flat(images: Images, shape: ImageShape) -> NDArray[np.float32]:
     """Pixels as rows of brightness in [0, 1], brought to that shape."""
     pixels = features.fit_pixels(images.pixels, shape)
     return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)

@@ -1,4 +1,4 @@
-"""Generators and discriminators: one file per family, both networks together, read from top to bottom.
+"""Generators and discriminators by the name of their family: one file per family holds both networks.
 
 A family file has two classes, `Generator(network, shape)` and `Discriminator(network, shape)`:
 
@@ -9,50 +9,44 @@ A family file has two classes, `Generator(network, shape)` and `Discriminator(ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable
 
 from torch import nn
 
 from modiste.config import Network
 from modiste.errors import UsageError
+from modiste.networks import dcgan, dense_dcgan, norm_free, residual, slim
+from modiste.networks.layers import ImageShape, normalise_spectrally
 
-FAMILIES = {
-    "dcgan": "modiste.networks.dcgan",
-    "conditional-dcgan": "modiste.networks.dcgan",
-    "dense-dcgan": "modiste.networks.dense_dcgan",
-    "slim": "modiste.networks.slim",
-    "residual": "modiste.networks.residual",
-    "norm-free": "modiste.networks.norm_free",
+Constructor = Callable[[Network, ImageShape], nn.Module]
+
+FAMILIES: dict[str, tuple[Constructor, Constructor]] = {
+    "dcgan": (dcgan.Generator, dcgan.Discriminator),
+    "conditional-dcgan": (dcgan.Generator, dcgan.Discriminator),
+    "dense-dcgan": (dense_dcgan.Generator, dense_dcgan.Discriminator),
+    "slim": (slim.Generator, slim.Discriminator),
+    "residual": (residual.Generator, residual.Discriminator),
+    "norm-free": (norm_free.Generator, norm_free.Discriminator),
 }
+"""Generator and discriminator by the value of network.family."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a network must know of the data: channels, side in pixels, number of classes (0 = no labels)."""
-
-    channels: int
-    size: int
-    classes: int = 0
-
-
-def build_generator(network: Network, shape: Shape) -> nn.Module:
+def build_generator(network: Network, shape: ImageShape) -> nn.Module:
     """The generator of that family with fresh weights, in the default dtype and on the default device."""
-    _check_conditioning(network, shape)
-    generator: nn.Module = import_module(FAMILIES[network.family]).Generator(network, shape)
+    _check_settings(network, shape)
+    generator = FAMILIES[network.family][0](network, shape)
     if network.generator_spectral:
-        import_module("modiste.networks.layers").normalise_spectrally(generator)
+        normalise_spectrally(generator)
     return generator
 
 
-def build_discriminator(network: Network, shape: Shape) -> nn.Module:
+def build_discriminator(network: Network, shape: ImageShape) -> nn.Module:
     """The discriminator of that family with fresh weights, in the default dtype and on the default device."""
-    _check_conditioning(network, shape)
-    discriminator: nn.Module = import_module(FAMILIES[network.family]).Discriminator(network, shape)
-    return discriminator
+    _check_settings(network, shape)
+    return FAMILIES[network.family][1](network, shape)
 
 
-def _check_conditioning(network: Network, shape: Shape) -> None:
+def _check_settings(network: Network, shape: ImageShape) -> None:
     if network.attention and network.family != "residual":
         raise UsageError(
             f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "

@@ -1,11 +1,10 @@
-"""Convolutions that cost less on a processor than PyTorch's, with the same weights and, up to rounding, the same maps.
+"""Convolutions that are faster on a processor than PyTorch's, with the same weights and, up to rounding, the same maps.
 
-Weight gradients by matrix products are for processors with bfloat16 matrix instructions.
-
-oneDNN's own bfloat16 kernel for them is slow for wide 4 x 4 layers, and its threads wait for each other without giving
-way: on a machine that does anything else it becomes 10 to 50 times slower, and a training with it up to 30 times. One
-product over unfolded patches is faster for `diaz-a` and never stands still. A process with one thread has nothing to
-wait for, and oneDNN's kernel for 3 x 3 is the faster one there (docs/performance.md).
+On processors with bfloat16 matrix instructions weight gradients are matrix products. oneDNN's own bfloat16 kernel for
+them is slow for wide 4 x 4 layers, and its threads wait for each other without yielding: on a machine with other work
+it becomes 10 to 50 times slower, and a training with it up to 30 times. One product over unfolded patches is faster for
+`diaz-a` and never blocks. A process with one thread does not wait, and there oneDNN's kernel for 3 x 3 is faster
+(docs/performance.md).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Conv2d(nn.Conv2d):
     """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if double_backward.wanted():
+        if double_backward.is_active():
             return double_backward.convolve(input, self.weight, self.bias, self.stride, self.padding, self.groups)
         if not _under_autocast(input) or self.groups > 1 or _suits_onednn(self):
             return super().forward(input)
@@ -43,9 +42,9 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 class DoublingConv2d(Conv2d):
     """A 3 x 3 convolution of the map with every position repeated, [N, C, H, W] -> [N, O, 2 H, 2 W].
 
-    A row of the result sees two rows of the input only, one of them through the sum of two rows of the kernel. So it
-    is a transposed 4 x 4 convolution at stride 2 of the map as it came, with 16 products per position instead of 36;
-    training in float32 on a processor takes that way. Sampling and exports keep the plain one.
+    A row of the result depends on only two rows of the input, on one of them by the sum of two rows of the kernel. So
+    it is a transposed 4 x 4 convolution at stride 2 of the map itself, with 16 products per position instead of 36,
+    which training in float32 on a processor uses. Sampling and exports keep the plain form.
     """
 
     def __init__(self, channels: int, width: int, bias: bool = True) -> None:
@@ -61,7 +60,7 @@ class DoublingConv2d(Conv2d):
 class HalvingConv2d(Conv2d):
     """Means over 2 x 2 positions of a 3 x 3 convolution, [N, C, 2 H, 2 W] -> [N, O, H, W].
 
-    The transpose of `DoublingConv2d`, but for a factor: training in float32 on a processor takes it for a 4 x 4
+    The transpose of `DoublingConv2d`, up to a factor: training in float32 on a processor computes it as a 4 x 4
     convolution at stride 2.
     """
 
@@ -71,14 +70,14 @@ class HalvingConv2d(Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if self.training and _in_float32(input):
             kernel = four_from_three(self.weight) / 4
-            if double_backward.wanted():
+            if double_backward.is_active():
                 return double_backward.convolve(input, kernel, self.bias, (2, 2), (1, 1), 1)
             return F.conv2d(input, kernel, self.bias, stride=2, padding=1)
         return F.avg_pool2d(super().forward(input), 2)
 
 
 def four_from_three(kernel: Tensor) -> Tensor:
-    """[O, C, 4, 4] from [O, C, 3, 3]: the sum of the kernel's four places in a window one larger."""
+    """[O, C, 4, 4] from [O, C, 3, 3]: the sum of the kernel at its four places in a window one larger."""
     return sum(
         (F.pad(kernel, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)), kernel.new_zeros(())
     )
@@ -89,7 +88,7 @@ def _in_float32(input: Tensor) -> bool:
 
 
 def _under_autocast(input: Tensor) -> bool:
-    """Not for penalties and sampling (float32, differentiable twice), nor for the compiler with its own kernels."""
+    """Whether autocast is on; penalties and sampling use float32, and the compiler has kernels of its own."""
     return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 

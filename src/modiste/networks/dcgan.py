@@ -1,6 +1,6 @@
 """DCGAN (Radford et al. 2016, section 3 and figure 1): stages of transposed and of strided convolutions.
 
-Two families differ in nothing but their stages. `dcgan` doubles and halves sides exactly: for 32 x 32 pixels
+Two families differ only in their stages. `dcgan` doubles and halves sides exactly: for 32 x 32 pixels
 and widths (256, 128, 64) the generator goes 1 -> 4 -> 8 -> 16 -> 32, and the discriminator back; 28 x 28
 takes two widths (first side 7). `conditional-dcgan` needs no such multiple: see its unpadded stages.
 """
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, ConvTranspose2d
 from modiste.networks.layers import (
+    ImageShape,
     Stack,
     class_head,
     generator_norm,
@@ -42,9 +42,9 @@ class Stage(NamedTuple):
     bias: bool
 
 
-def generator_stages(network: Network, shape: Shape) -> list[Stage]:
+def generator_stages(network: Network, shape: ImageShape) -> list[Stage]:
     """A start x start map from the noise, then doubled by 4 x 4 kernels; no biases beside batch norm."""
-    start = halved(shape.size, network.generator_widths, "generator_widths")
+    start = side_after_halvings(shape.size, network.generator_widths, "generator_widths")
     norm = network.generator_norm == "batch"
     first, *further = network.generator_widths
     return [
@@ -54,9 +54,9 @@ def generator_stages(network: Network, shape: Shape) -> list[Stage]:
     ]
 
 
-def discriminator_stages(network: Network, shape: Shape) -> list[Stage]:
+def discriminator_stages(network: Network, shape: ImageShape) -> list[Stage]:
     """Halved by 4 x 4 kernels, then one kernel of the remaining side; no batch norm on the image's stage."""
-    remaining = halved(shape.size, network.discriminator_widths, "discriminator_widths")
+    remaining = side_after_halvings(shape.size, network.discriminator_widths, "discriminator_widths")
     norm = network.discriminator_norm == "batch"
     first, *further = network.discriminator_widths
     return [
@@ -66,7 +66,7 @@ def discriminator_stages(network: Network, shape: Shape) -> list[Stage]:
     ]
 
 
-def unpadded_generator_stages(network: Network, shape: Shape) -> list[Stage]:
+def unpadded_generator_stages(network: Network, shape: ImageShape) -> list[Stage]:
     """3 x 3 kernels, then one of 4 x 4, all at stride 2: sides 1 -> 3 -> 7 -> 15 -> 32 for three widths.
 
     The last stage's padding crops that to the image, by 2 pixels per side for 28 x 28.
@@ -85,7 +85,7 @@ def unpadded_generator_stages(network: Network, shape: Shape) -> list[Stage]:
     ]
 
 
-def unpadded_discriminator_stages(network: Network, shape: Shape) -> list[Stage]:
+def unpadded_discriminator_stages(network: Network, shape: ImageShape) -> list[Stage]:
     """4 x 4 kernels, the first at stride 1, batch norm on all but the logit: 28 -> 25 -> 11 -> 4 -> 1."""
     norm = network.discriminator_norm == "batch"
     first, *further = network.discriminator_widths
@@ -113,7 +113,7 @@ STAGES = {
 class Generator(nn.Module):
     """The stages as transposed convolutions with ReLU; the last one ends in tanh or sigmoid."""
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         self.z_dim = network.z_dim
         self.joined = joined_to_noise(network, shape.classes)
@@ -137,7 +137,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The stages as convolutions with leaky ReLU; the last one gives the logit."""
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         self.joined = joined_to_image(network, shape.classes)
         *hidden, last = STAGES[network.family][1](network, shape)
@@ -163,9 +163,11 @@ class Discriminator(nn.Module):
         return self.head(self.logit(features).flatten(), features, labels)
 
 
-def halved(size: int, widths: tuple[int, ...], key: str, halvings: Callable[[int], int] = int) -> int:
-    """The side in pixels after so many halvings for a number of widths (as many), or a UsageError that says how many
-    widths fit."""
+def side_after_halvings(size: int, widths: tuple[int, ...], key: str, halvings: Callable[[int], int] = int) -> int:
+    """The side in pixels after `halvings(number of widths)` halvings, by default one per width.
+
+    UsageError where the size cannot be halved so often; it says which numbers of widths fit.
+    """
     times = halvings(len(widths))
     multiple = 1 << times
     if size % multiple == 0:

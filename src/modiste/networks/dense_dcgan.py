@@ -1,4 +1,4 @@
-"""The pair of Keras tutorials: a dense layer reshaped to a map, then 5 x 5 kernels with "same" padding.
+"""The DCGAN of Keras tutorials: a dense layer reshaped to a map, then 5 x 5 kernels with "same" padding.
 
 For 28 x 28 pixels and generator widths (128, 128, 32) the dense layer makes a map of 128 x 7 x 7. Transposed
 convolutions follow, one per further width and one to the image; the last two of them double the side. In the
@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, ConvTranspose2d
-from modiste.networks.dcgan import halved
+from modiste.networks.dcgan import side_after_halvings
 from modiste.networks.layers import (
+    ImageShape,
     Stack,
     class_head,
     generator_norm,
@@ -66,7 +66,7 @@ def same_padding(stride: int) -> tuple[int, int]:
 class Generator(nn.Module):
     """Dense, reshape, transposed convolutions; no biases beside batch norm."""
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         self.z_dim = network.z_dim
         self.joined = joined_to_noise(network, shape.classes)
@@ -106,10 +106,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Strided convolutions with biases, leaky ReLU and dropout, then one dense logit."""
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         self.joined = joined_to_image(network, shape.classes)
-        side = halved(shape.size, network.discriminator_widths, "discriminator_widths")
+        side = side_after_halvings(shape.size, network.discriminator_widths, "discriminator_widths")
         channels = shape.channels + self.joined
         layers: list[nn.Module] = []
         for index, width in enumerate(network.discriminator_widths):

@@ -1,10 +1,10 @@
-"""Layers for gradient penalties: their gradient by the image can be differentiated again without waste.
+"""Layers for gradient penalties: their gradient by the image can be differentiated again efficiently.
 
-A penalty on ||grad_x D(x)|| differentiates a backward pass. PyTorch does that to a convolution's backward pass by
-convolutions whose kernels are whole maps (28 x 28), for each group of channels alone, and to a rectifier's by sending
-zeros all the way back through the forward pass. Here the gradient by the image is a transposed convolution, whose own
-backward pass is made of ordinary kernels, and a rectifier is a product with slopes that count as constants, which they
-are wherever there is a slope. The numbers are the same; docs/performance.md has what it saves.
+A penalty on ||grad_x D(x)|| differentiates a backward pass. PyTorch does so by convolutions whose
+kernels are whole maps (28 x 28), for each group of channels alone, and by sending zeros back through the whole forward
+pass of every rectifier. Here the gradient by the image is a transposed convolution, whose own backward
+pass uses ordinary kernels, and a rectifier is a product with slopes that count as constants, which they are wherever
+there is a slope. The numbers are the same; docs/performance.md says what it saves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _depth = [0]  # of the contexts around
 
 @contextmanager
 def for_gradient_penalties() -> Iterator[None]:
-    """Inside, layers are made for `create_graph`, which then gives gradients by images only, never by weights."""
+    """Forward passes for `create_graph`, which then gives gradients by images only, never by weights."""
     _depth[0] += 1
     try:
         yield
@@ -30,8 +30,8 @@ def for_gradient_penalties() -> Iterator[None]:
         _depth[0] -= 1
 
 
-def wanted() -> bool:
-    """Whether a pass is one of a gradient penalty."""
+def is_active() -> bool:
+    """Whether this forward pass is one of a gradient penalty."""
     return _depth[0] > 0
 
 
@@ -77,14 +77,14 @@ class ReLU(nn.ReLU):
     """PyTorch's, but for gradient penalties."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return input * (input > 0) if wanted() else super().forward(input)
+        return input * (input > 0) if is_active() else super().forward(input)
 
 
 class LeakyReLU(nn.LeakyReLU):
     """PyTorch's, but for gradient penalties."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not wanted():
+        if not is_active():
             return super().forward(input)
         values = input.detach()
         return input * torch.full_like(values, self.negative_slope).masked_fill(values > 0, 1.0)

@@ -1,10 +1,11 @@
-"""Parts that several families share: conditioning, normalisation, output and initial weights."""
+"""Layers that several families share: conditioning, normalisation, output, and their initial weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,15 @@ from modiste.networks.convolution import Conv2d
 from modiste.networks.double_backward import LeakyReLU, ReLU
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What a network must know of the images: channels, side in pixels, number of classes (0 without labels)."""
+
+    channels: int
+    size: int
+    classes: int = 0
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -37,11 +47,11 @@ class ConditionalBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(features))
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        labels = given(labels)
+        labels = require_labels(labels)
         normal = F.batch_norm(
             features, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps
         )
-        gain, bias = rows_of(self.gain, labels), rows_of(self.bias, labels)
+        gain, bias = rows_at(self.gain, labels), rows_at(self.bias, labels)
         per_image = (*gain.shape, *[1] * (features.ndim - 2))  # [N, F] or [N, F, 1, 1]
         gain, bias = gain.view(per_image), bias.view(per_image)
         return torch.addcmul(bias.to(normal.dtype), normal, gain.to(normal.dtype))
@@ -50,8 +60,8 @@ class ConditionalBatchNorm(nn.Module):
 class ClassNoise(nn.Module):
     """Noise [N, Z] times a matrix [Z, Z] of its class, which starts as the identity.
 
-    A label that only joins the noise moves all images of its class alike, and what varies in a class is then chosen
-    from directions that all classes share; with a matrix each class has its own.
+    A label beside the noise shifts all images of its class alike, so that the variation within a class comes from
+    directions that all classes share; with a matrix each class has directions of its own.
     """
 
     def __init__(self, z_dim: int, classes: int) -> None:
@@ -59,11 +69,11 @@ class ClassNoise(nn.Module):
         self.maps = nn.Parameter(torch.eye(z_dim).repeat(classes, 1, 1))
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        return (rows_of(self.maps, given(labels)) @ noise[:, :, None])[:, :, 0]
+        return (rows_at(self.maps, require_labels(labels)) @ noise[:, :, None])[:, :, 0]
 
 
 class Stack(nn.Sequential):
-    """Layers in order, of which the conditional batch norms are also handed the labels."""
+    """Layers in order; conditional batch norms also get the labels."""
 
     def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
         for layer in self:
@@ -72,7 +82,7 @@ class Stack(nn.Sequential):
 
 
 class ProjectionHead(nn.Module):
-    """The logit with the label's share <embed(y), sum over positions of h> (Miyato & Koyama 2018, figure 1d).
+    """The logit plus the label's term <embed(y), sum over positions of h> (Miyato & Koyama 2018, figure 1d).
 
     The embedding starts small whatever `network.init` says: with unit normal entries the sum over positions
     would give first logits in the tens. Spectral norm, where there is one, brings its largest singular value to 1.
@@ -85,8 +95,8 @@ class ProjectionHead(nn.Module):
 
     def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
         """[N] from logits [N], feature maps [N, F, H, W] and labels [N]."""
-        shares: Tensor = (self.embed(given(labels)) * features.sum((2, 3))).sum(1)
-        return logits + shares
+        terms: Tensor = (self.embed(require_labels(labels)) * features.sum((2, 3))).sum(1)
+        return logits + terms
 
 
 class AuxiliaryHead(nn.Module):
@@ -99,27 +109,36 @@ class AuxiliaryHead(nn.Module):
     def forward(self, logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
         """[N, 2] from logits [N], feature maps [N, F, H, W] and labels [N]."""
         scores = F.log_softmax(self.classify(features.mean((2, 3))).float(), dim=1)
-        return torch.stack([logits, scores.gather(1, given(labels)[:, None])[:, 0].to(logits.dtype)], dim=1)
+        return torch.stack([logits, scores.gather(1, require_labels(labels)[:, None])[:, 0].to(logits.dtype)], dim=1)
 
 
 def logit_alone(logits: Tensor, features: Tensor, labels: Tensor | None) -> Tensor:
-    """The logit as it is, for discriminators that meet the label at their input or not at all."""
+    """The unchanged logit, for discriminators that get the label at their input or not at all."""
     return logits
 
 
 def class_head(network: Network, features: int, classes: int) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    """What a discriminator does with the label at its end: head(logits [N], features [N, F, H, W], labels)."""
+    """The last layer of a discriminator, which uses the label: head(logits [N], features [N, F, H, W], labels)."""
     if network.conditioning == "projection":
         return ProjectionHead(features, classes)
     return AuxiliaryHead(features, classes) if network.conditioning == "auxiliary" else logit_alone
 
 
+def pooled_logits(features: Tensor, layer: nn.Linear) -> Tensor:
+    """Logits [N]: a linear layer on the sum over positions of features [N, F, H, W] in float32.
+
+    The product is written out, since autocast would round sums and logits to three digits in nn.Linear.
+    """
+    logits = (features.sum((2, 3)) * layer.weight).sum(1)
+    return logits if layer.bias is None else logits + layer.bias
+
+
 class SelfAttention(nn.Module):
     """gamma o + x, where o at one position mixes values of all positions (Zhang et al. 2019, equations 1 to 3).
 
-    As in its authors' code keys and values keep the largest of 2 x 2 positions, and values have half of the channels.
-    Gamma starts at 0, with which the layer gives back its input. Written out, since the kernels for fused attention
-    cannot be differentiated twice, which gradient penalties need.
+    As in its authors' code, keys and values are pooled to the maxima of 2 x 2 positions, and values have half of the
+    channels. Gamma starts at 0, so that the layer starts as the identity. The products are written out, since the
+    kernels for fused attention cannot be differentiated twice, which gradient penalties need.
     """
 
     def __init__(self, features: int) -> None:
@@ -144,23 +163,23 @@ class SelfAttention(nn.Module):
 
 
 class ScaledSigmoid(nn.Sigmoid):
-    """A sigmoid's [0, 1] brought to the same pixels as tanh's: 2 sigmoid(x) - 1, in [-1, 1]."""
+    """2 sigmoid(x) - 1: a sigmoid with the range of tanh, [-1, 1]."""
 
     def forward(self, input: Tensor) -> Tensor:
         return 2 * super().forward(input) - 1
 
 
-def given(labels: Tensor | None) -> Tensor:
-    """The labels, or a sentence when a conditional network is called without them."""
+def require_labels(labels: Tensor | None) -> Tensor:
+    """The labels; UsageError where a conditional network is called without them."""
     if labels is None:
         raise UsageError("this network is conditional and was called without labels; give one class per image")
     return labels
 
 
-def rows_of(table: Tensor, labels: Tensor) -> Tensor:
-    """[N, ...]: the rows of a table of parameters [classes, ...] that the labels [N] name.
+def rows_at(table: Tensor, labels: Tensor) -> Tensor:
+    """The rows [N, ...] of a table of parameters [classes, ...] at the labels [N].
 
-    Not `table[labels]`, whose gradient several threads add up in no fixed order, so that two equal trainings differ.
+    Not `table[labels]`, whose gradient several threads sum up in no fixed order, so that two equal trainings differ.
     """
     return F.embedding(labels, table.flatten(1)).view(-1, *table.shape[1:])
 
@@ -169,7 +188,7 @@ def one_hot(labels: Tensor | None, classes: int, like: Tensor) -> Tensor:
     """[N, classes] of zeros and ones in `like`'s dtype."""
     # A comparison, since F.one_hot checks the range of its input and makes a GPU wait for the answer.
     numbers = torch.arange(classes, device=like.device)
-    return (given(labels)[:, None] == numbers).to(like.dtype)
+    return (require_labels(labels)[:, None] == numbers).to(like.dtype)
 
 
 def join_vector(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:
@@ -178,9 +197,9 @@ def join_vector(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:
 
 
 def join_scaled(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:
-    """[N, Z + classes]: noise beside one-hot labels times the root of their number; just noise for classes 0.
+    """[N, Z + classes]: noise beside one-hot labels times the root of the number of classes; just noise for classes 0.
 
-    As long a vector for the class as for so many numbers of noise, or it would be lost among them at first.
+    The label's part is then as long as so many numbers of noise, so that it counts from the start.
     """
     if not classes:
         return noise
@@ -196,12 +215,12 @@ def join_maps(images: Tensor, labels: Tensor | None, classes: int) -> Tensor:
 
 
 def joined_to_noise(network: Network, classes: int) -> int:
-    """How many one-hot inputs a generator has beside its noise, where projection uses conditional batch norm."""
+    """The number of one-hot inputs beside a generator's noise; projection uses conditional batch norm instead."""
     return classes if network.conditioning in ("one-hot", "auxiliary") else 0
 
 
 def joined_to_image(network: Network, classes: int) -> int:
-    """How many one-hot maps a discriminator has beside its image."""
+    """The number of one-hot maps beside a discriminator's image."""
     return classes if network.conditioning == "one-hot" else 0
 
 
@@ -214,7 +233,7 @@ def generator_norm(
     eps: float = 1e-5,
     momentum: float = 0.1,
 ) -> list[nn.Module]:
-    """No or one layer, the generator's normalisation; `flat` for features [N, F] without positions."""
+    """The generator's normalisation, one layer or none; `flat` for features [N, F] without positions."""
     if network.generator_norm == "none":
         if network.conditioning == "projection":
             raise UsageError(
@@ -238,7 +257,7 @@ def output_activation(network: Network) -> nn.Module:
 
 
 def initialise(module: nn.Module, init: str) -> None:
-    """Draws the initial weights in place; every choice but torch's own default also sets biases to zero.
+    """Draw the initial weights in place; every choice but torch's own default also sets biases to zero.
 
     normal: deviation 0.02, batch-norm gains around 1 (Radford et al. 2016, section 4); glorot: uniform
     (Glorot & Bengio 2010, eq. 16), Keras' default; orthogonal: Saxe et al. 2014.
@@ -301,7 +320,7 @@ class SpectralNorm(nn.Module):
 
 
 def normalise_spectrally(module: nn.Module) -> None:
-    """Puts spectral norm on every convolution, dense layer and embedding in place; call it after `initialise`."""
+    """Put spectral norm on every convolution, dense layer and embedding in place; to be called after `initialise`."""
     for layer in list(module.modules()):
         if isinstance(layer, (*WEIGHTED, nn.Embedding)):
             transposed = isinstance(layer, nn.ConvTranspose2d)

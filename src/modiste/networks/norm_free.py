@@ -1,8 +1,8 @@
-"""Norm-free: residual networks without normalisation, after R3GAN (Huang et al. 2024, section 3), for 28 to 64 pixels.
+"""Residual networks without normalisation, after R3GAN (Huang et al. 2024, section 3), for 28 to 64 pixels.
 
-One block serves both networks, and one is the other's mirror image: the generator scales a learned basis of maps by a
-linear function of the noise, then blocks and doublings alternate up to the picture; the discriminator goes from the
-picture down, weighs the last maps with a basis of its own and sums them. For 28 x 28 pixels and three widths the sides
+Both networks use one kind of block, and each is the mirror image of the other: the generator scales a learned basis of
+maps by a linear function of the noise, then blocks and doublings alternate up to the image; the discriminator goes the
+other way, weights the last maps with a basis of its own and sums them. For 28 x 28 pixels and three widths the sides
 are 7, 14, 28. The last activation (tanh or sigmoid) is not R3GAN's, whose images are not bounded.
 """
 
@@ -19,9 +19,9 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d
 from modiste.networks.layers import (
+    ImageShape,
     SpectralNorm,
     class_head,
     join_maps,
@@ -29,6 +29,7 @@ from modiste.networks.layers import (
     joined_to_image,
     normalise_spectrally,
     output_activation,
+    pooled_logits,
     rectifier,
 )
 
@@ -55,9 +56,9 @@ class Block(nn.Module):
         inner = EXPANSION * width
         group = max(size for size in range(1, LARGEST_GROUP + 1) if inner % size == 0)
         gain = nn.init.calculate_gain("leaky_relu", slope) * blocks**-0.25
-        self.expand = drawn(Conv2d(width, inner, 1), gain)
-        self.mix = drawn(Conv2d(inner, inner, 3, padding=1, groups=inner // group), gain)
-        self.contract = drawn(Conv2d(inner, width, 1, bias=False), 1 if spectral else 0)
+        self.expand = with_he_weights(Conv2d(width, inner, 1), gain)
+        self.mix = with_he_weights(Conv2d(inner, inner, 3, padding=1, groups=inner // group), gain)
+        self.contract = with_he_weights(Conv2d(inner, width, 1, bias=False), 1 if spectral else 0)
         self.rectify = rectifier(slope)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -104,21 +105,21 @@ class Basis(nn.Module):
 class Generator(nn.Module):
     """A basis scaled by noise and class, a block for each width, twice the side between them, then the pixels."""
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         refuse_unused_keys(network)
         self.z_dim = network.z_dim
         self.classes = 0 if network.conditioning == "none" else shape.classes
         widths, slope, spectral = network.generator_widths, network.generator_slope, network.generator_spectral
         side = smallest_side(shape.size, widths, "generator_widths")
-        self.scales = drawn(nn.Linear(network.z_dim + self.classes, widths[0], bias=False))
+        self.scales = with_he_weights(nn.Linear(network.z_dim + self.classes, widths[0], bias=False))
         self.basis = Basis(widths[0], side, deviation=1)
         layers: list[nn.Module] = [Block(widths[0], slope, len(widths), spectral)]
         for width, following in pairwise(widths):
-            layers += [*changed_width(width, following), Resample(side, up=True)]
+            layers += [*width_change(width, following), Resample(side, up=True)]
             layers.append(Block(following, slope, len(widths), spectral))
             side *= 2
-        pixels = drawn(Conv2d(widths[-1], shape.channels, 1))
+        pixels = with_he_weights(Conv2d(widths[-1], shape.channels, 1))
         self.layers = nn.Sequential(*layers, pixels, output_activation(network))
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -128,12 +129,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """The picture's channels, a block for each width, half the side between them, weighted sums, then the logit.
+    """A 1 x 1 convolution, a block for each width, half the side between them, weighted sums, then the logit.
 
-    The logit has no bias, which a game between real and generated logits cannot see; the blocks' biases can make one.
+    The logit has no bias, since a loss of the difference of real and generated logits does not depend on it.
     """
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         refuse_unused_keys(network)
         widths, slope = network.discriminator_widths, network.leaky_slope
@@ -141,15 +142,15 @@ class Discriminator(nn.Module):
         smallest_side(shape.size, widths, "discriminator_widths")
         self.joined = joined_to_image(network, shape.classes)
         side = shape.size
-        layers: list[nn.Module] = [drawn(Conv2d(shape.channels + self.joined, widths[0], 1, bias=False))]
+        layers: list[nn.Module] = [with_he_weights(Conv2d(shape.channels + self.joined, widths[0], 1, bias=False))]
         layers.append(Block(widths[0], slope, len(widths), spectral))
         for width, following in pairwise(widths):
             side //= 2
-            layers += [Resample(side, up=False), *changed_width(width, following)]
+            layers += [Resample(side, up=False), *width_change(width, following)]
             layers.append(Block(following, slope, len(widths), spectral))
         self.layers = nn.Sequential(*layers)
         self.basis = Basis(widths[-1], side, deviation=1 / side)
-        self.logit = drawn(nn.Linear(widths[-1], 1, bias=False))
+        self.logit = with_he_weights(nn.Linear(widths[-1], 1, bias=False))
         self.head = class_head(network, widths[-1], shape.classes)
         if spectral:
             normalise_spectrally(self)
@@ -158,12 +159,10 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         maps = self.layers(join_maps(images, labels, self.joined)).float()
         features = self.basis(maps).sum((2, 3), keepdim=True)
-        # Written out, since autocast would round the logits to three digits in nn.Linear.
-        logits = (features.flatten(1) * self.logit.weight).sum(1)
-        return self.head(logits, features, labels)
+        return self.head(pooled_logits(features, self.logit), features, labels)
 
 
-def drawn(layer: Layer, gain: float = 1.0) -> Layer:
+def with_he_weights(layer: Layer, gain: float = 1.0) -> Layer:
     """The layer with weights of deviation gain / sqrt(inputs) and zero biases (He et al. 2015, eq. 10)."""
     nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
@@ -171,9 +170,9 @@ def drawn(layer: Layer, gain: float = 1.0) -> Layer:
     return layer
 
 
-def changed_width(width: int, following: int) -> list[nn.Module]:
+def width_change(width: int, following: int) -> list[nn.Module]:
     """No layer, or a 1 x 1 convolution where the number of channels changes."""
-    return [] if width == following else [drawn(Conv2d(width, following, 1, bias=False))]
+    return [] if width == following else [with_he_weights(Conv2d(width, following, 1, bias=False))]
 
 
 def smallest_side(size: int, widths: tuple[int, ...], key: str) -> int:
@@ -191,7 +190,7 @@ def smallest_side(size: int, widths: tuple[int, ...], key: str) -> int:
 
 
 def refuse_unused_keys(network: Network) -> None:
-    """Raises a UsageError for a setting that this family has no part for."""
+    """UsageError for a setting that means nothing in this family."""
     for key, allowed, reason in (
         ("generator_norm", ("none",), "which has no normalisation"),
         ("discriminator_norm", ("none", "spectral"), "which has no normalisation of activations"),

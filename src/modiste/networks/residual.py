@@ -1,6 +1,6 @@
 """Residual networks: SNGAN (Miyato et al. 2018, table 4), and self-attention from SAGAN (Zhang et al. 2019).
 
-A block adds two convolutions behind normalised activations to a shortcut without any. Generator widths (256, 256, 256),
+A block adds two convolutions of normalised activations to a shortcut without any. Generator widths (256, 256, 256),
 discriminator widths (128, 128, 128, 128), slope 0 and spectral norm are SNGAN's networks for CIFAR-10. Where a block
 changes the number of channels, its first convolution does, as in BigGAN (Brock et al. 2019, appendix B).
 """
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.errors import UsageError
-from modiste.networks.build import Shape
 from modiste.networks.convolution import Conv2d, DoublingConv2d, HalvingConv2d
-from modiste.networks.dcgan import halved
+from modiste.networks.dcgan import side_after_halvings
 from modiste.networks.layers import (
+    ImageShape,
     SelfAttention,
     Stack,
     class_head,
@@ -26,6 +26,7 @@ from modiste.networks.layers import (
     joined_to_noise,
     normalise_spectrally,
     output_activation,
+    pooled_logits,
     rectifier,
 )
 
@@ -33,7 +34,7 @@ SMALLEST = 8  # pixels: the side below which no discriminator block goes
 
 
 class Residual(nn.Module):
-    """The sum of two ways through a block; conditional batch norms may lie on the first."""
+    """The sum of a branch, which may have conditional batch norms, and a shortcut."""
 
     def __init__(self, branch: list[nn.Module], shortcut: list[nn.Module]) -> None:
         super().__init__()
@@ -49,16 +50,16 @@ class Generator(nn.Module):
     """A dense layer to a map of the first width, one block per width that doubles its side, then the pixels.
 
     For projection the blocks have conditional batch norm, the pixels a common one (as in SNGAN and BigGAN). No biases
-    in blocks with batch norm: every way from there to the pixels ends in one, which takes them out again (but for the
-    small share of self-attention's weights that they would have).
+    in blocks with batch norm: every path from there to the pixels ends in one, which removes them again (except
+    for their small effect on self-attention's weights).
     """
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         self.z_dim = network.z_dim
         self.joined = joined_to_noise(network, shape.classes)
         channels = network.generator_widths[0]
-        start = halved(shape.size, network.generator_widths, "generator_widths")
+        start = side_after_halvings(shape.size, network.generator_widths, "generator_widths")
         self.dense = nn.Linear(self.z_dim + self.joined, channels * start * start)
         blocks: list[nn.Module] = [nn.Unflatten(1, (channels, start, start))]
         attended = attention_sides(network, shape.size)
@@ -92,7 +93,7 @@ class Discriminator(nn.Module):
     with its convolution, the image being no activation. Batch norm, if any, is before all further activations.
     """
 
-    def __init__(self, network: Network, shape: Shape) -> None:
+    def __init__(self, network: Network, shape: ImageShape) -> None:
         super().__init__()
         self.joined = joined_to_image(network, shape.classes)
         channels, side = shape.channels + self.joined, shape.size
@@ -114,9 +115,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined)).float()
-        # Written out, since autocast would round the sums and their logits to three digits in nn.Linear.
-        logits = (features.sum((2, 3)) * self.logit.weight).sum(1) + self.logit.bias
-        return self.head(logits, features, labels)
+        return self.head(pooled_logits(features, self.logit), features, labels)
 
 
 def up_block(network: Network, channels: int, width: int, classes: int) -> Residual:
@@ -145,7 +144,7 @@ def first_block(network: Network, channels: int, width: int, halve: bool) -> Res
             rectifier(network.leaky_slope),
             last_in_branch(width, bias, halve),
         ],
-        [*means(halve), Conv2d(channels, width, 1, bias=bias)],
+        [*mean_pooling(halve), Conv2d(channels, width, 1, bias=bias)],
     )
 
 
@@ -160,7 +159,7 @@ def down_block(network: Network, channels: int, width: int, halve: bool) -> Resi
             last_in_branch(width, bias, halve),
         ],
         # SNGAN takes the means behind the convolution: the same numbers for four times the work.
-        [*means(halve), Conv2d(channels, width, 1, bias=bias)] if halve or channels != width else [],
+        [*mean_pooling(halve), Conv2d(channels, width, 1, bias=bias)] if halve or channels != width else [],
     )
 
 
@@ -169,7 +168,7 @@ def last_in_branch(width: int, bias: bool, halve: bool) -> nn.Module:
     return HalvingConv2d(width, width, bias) if halve else Conv2d(width, width, 3, padding=1, bias=bias)
 
 
-def means(halve: bool) -> list[nn.Module]:
+def mean_pooling(halve: bool) -> list[nn.Module]:
     """A shortcut's mean pooling over 2 x 2 positions, where the block halves the side."""
     return [nn.AvgPool2d(2)] if halve else []
 

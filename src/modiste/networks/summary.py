@@ -1,4 +1,4 @@
-"""What a network is made of and what it costs: layer tables, parameter counts, floating-point operations."""
+"""The layers of networks and what they cost: layer tables, parameter counts, floating-point operations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from modiste.config import Network, Recipe
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.double_backward import for_gradient_penalties
+from modiste.networks.layers import ImageShape
 
 BATCH = 2  # operations are counted for so many images and divided; batch norm needs two
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One layer: its class name, its output without the batch dimension, its parameters."""
 
     layer: str
@@ -27,18 +28,18 @@ class Row:
     parameters: int
 
 
-def layer_table(module: nn.Module, *inputs: Tensor | None) -> list[Row]:
+def layer_table(module: nn.Module, *inputs: Tensor | None) -> list[LayerRow]:
     """A row per layer in the order of a forward pass on `inputs`.
 
     Parameters are counted as Keras counts them: batch norm's running mean and variance are among them, the
     vectors of spectral norm's power iteration are not. Done in evaluation mode, so the module stays as it is.
     """
-    rows: list[Row] = []
+    rows: list[LayerRow] = []
 
     def record(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         statistics = (buffer for name, buffer in layer.named_buffers() if name.startswith("running_"))
         count = sum(tensor.numel() for tensor in chain(layer.parameters(), statistics))
-        rows.append(Row(_class_name(layer), tuple(output.shape[1:]), count))
+        rows.append(LayerRow(_class_name(layer), tuple(output.shape[1:]), count))
 
     training = module.training
     hooks = [layer.register_forward_hook(record) for layer in _leaves(module)]
@@ -62,12 +63,12 @@ def _class_name(layer: nn.Module) -> str:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """How many numbers training changes."""
+    """The number of trained parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def flops_per_image(network: Network, shape: Shape) -> tuple[float, float]:
-    """Operations (2 per multiply-add, convolutions and matrix products) to make and to judge one image."""
+def flops_per_image(network: Network, shape: ImageShape) -> tuple[float, float]:
+    """Operations of generator and discriminator per image: 2 per multiply-add in convolutions and matrix products."""
     generator, discriminator, noise, images, labels = _weightless(network, shape)
     with torch.no_grad():
         return (
@@ -76,15 +77,15 @@ def flops_per_image(network: Network, shape: Shape) -> tuple[float, float]:
         )
 
 
-def training_flops(recipe: Recipe, shape: Shape) -> float:
+def training_flops(recipe: Recipe, shape: ImageShape) -> float:
     """Operations per real image shown, counted while one step of the loop runs without weights.
 
-    Each discriminator update makes images, judges real and made ones and goes back through itself. The
-    generator update judges the last made images again and goes back through both networks, but not into the
-    discriminator's weights. Gradient penalties count by their frequency; consistency terms and gradient
-    accumulation, which makes images twice, are left out.
+    A discriminator update generates images, passes real and generated ones through the discriminator, and goes back
+    through it. The generator update passes the last generated images again and goes back through both networks, but
+    not into the discriminator's weights. Gradient penalties count by their frequency; consistency terms and gradient
+    accumulation, which generates images twice, are left out.
     """
-    # Norms cost next to nothing, and spectral norm's way into a layer is too much for the counter's bookkeeping.
+    # Norms cost next to nothing, and the counter cannot follow spectral norm into a layer.
     network = recipe.network.model_copy(update={"discriminator_norm": "none"})
     generator, discriminator, noise, images, labels = _weightless(network, shape)
     turns = recipe.train.discriminator_steps
@@ -99,7 +100,7 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
         discriminator.requires_grad_(True)
 
     def penalty() -> None:
-        real = images.detach().requires_grad_(True).clone()  # the counter's hooks do not bear a leaf here
+        real = images.detach().requires_grad_(True).clone()  # the counter's hooks fail on a leaf here
         with for_gradient_penalties():
             logits = discriminator(real, labels)
         (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
@@ -111,7 +112,7 @@ def training_flops(recipe: Recipe, shape: Shape) -> float:
     return total / BATCH
 
 
-def tables(network: Network, shape: Shape) -> dict[str, list[Row]]:
+def tables(network: Network, shape: ImageShape) -> dict[str, list[LayerRow]]:
     """The layer tables of a generator and its discriminator."""
     generator, discriminator, noise, images, labels = _weightless(network, shape)
     return {
@@ -120,7 +121,7 @@ def tables(network: Network, shape: Shape) -> dict[str, list[Row]]:
     }
 
 
-def _weightless(network: Network, shape: Shape) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
+def _weightless(network: Network, shape: ImageShape) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
     """Both networks and their inputs on the meta device, which computes shapes only."""
     with torch.device("meta"):
         labels = torch.zeros(BATCH, dtype=torch.int64) if shape.classes else None

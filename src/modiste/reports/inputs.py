@@ -21,7 +21,7 @@ from modiste.experiments.statistics import Summary
 from modiste.metrics import metric_names
 from modiste.metrics.transforms import Scale
 from modiste.networks import summary
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.runs import Run
 
 
@@ -235,11 +235,11 @@ def gflop_per_image(run: Run) -> float:
     return summary.training_flops(run.read_recipe(), trained_shape(run)) / 1e9
 
 
-def trained_shape(run: Run) -> Shape:
+def trained_shape(run: Run) -> ImageShape:
     """Channels, side and classes of the images that the run's networks are built for."""
     facts, recipe = run.read_manifest().data, run.read_recipe()
     classes = len(facts.classes) if recipe.network.conditioning != "none" else 0
-    return Shape(facts.channels, facts.size[0], classes)
+    return ImageShape(facts.channels, facts.size[0], classes)
 
 
 def command_of(run: Run) -> str:

@@ -119,7 +119,7 @@ def network_section(comparison: Comparison) -> Section | None:
     return Section("networks", "The networks, layer by layer", folds)
 
 
-def _layers(who: str, rows: Sequence[summary.Row], side: int) -> Table:
+def _layers(who: str, rows: Sequence[summary.LayerRow], side: int) -> Table:
     body = [[row.layer, " x ".join(map(str, row.output_shape)), f"{row.parameters:,}"] for row in rows]
     total = ["total", "", f"{sum(row.parameters for row in rows):,}"]
     return Table(["layer", "output shape", "parameters"], [*body, total], f"{who}, images of {side} x {side} pixels")

@@ -23,8 +23,8 @@ from modiste import config, files, progress, runs
 from modiste.data.classes import class_number, label_of
 from modiste.data.images import Images, Pixels, to_pixels
 from modiste.errors import ModisteError, UsageError
-from modiste.networks.build import Shape, build_generator
-from modiste.networks.layers import ConditionalBatchNorm
+from modiste.networks.build import build_generator
+from modiste.networks.layers import ConditionalBatchNorm, ImageShape
 
 CHUNK = 64
 """Images that a generator makes at once, whatever their number."""
@@ -40,7 +40,7 @@ class TrainedGenerator:
     """A generator and what its images are; `load` makes one."""
 
     network: nn.Module
-    shape: Shape
+    shape: ImageShape
     class_names: tuple[str, ...]
     source: str
 
@@ -237,13 +237,13 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def describe_network(run: runs.Run, network: config.Network, shape: Shape, class_names: tuple[str, ...]) -> None:
+def describe_network(run: runs.Run, network: config.Network, shape: ImageShape, class_names: tuple[str, ...]) -> None:
     """Write generator.json: the network's settings, its image shape and the names of its classes."""
     description = {"network": network.model_dump(mode="json"), "shape": asdict(shape), "class_names": list(class_names)}
     files.write_json(run.path / "generator.json", description)
 
 
-def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, Shape, tuple[str, ...]]:
+def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, ImageShape, tuple[str, ...]]:
     """A folder's generator in eval mode, its image shape and the names of its classes.
 
     `weights` is a file of the folder: generator.safetensors, best.safetensors, or a state such as
@@ -261,7 +261,7 @@ def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[
     description = folder / "generator.json"
     tree = runs._read_json(description)
     try:
-        shape, class_names = Shape(**tree["shape"]), tuple(map(str, tree["class_names"]))
+        shape, class_names = ImageShape(**tree["shape"]), tuple(map(str, tree["class_names"]))
         network = config.Network(**tree["network"])
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -20,7 +20,7 @@ from modiste.data.sets import native_data, open_data
 from modiste.errors import UsageError
 from modiste.metrics import features, functional, metric_names
 from modiste.metrics.metric_names import MetricName
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.runs import BestCheckpoint
 from modiste.sampling import generators
 
@@ -40,7 +40,7 @@ class Selector:
         return images // self.every_images > images_before // self.every_images
 
 
-def make_selector(recipe: Recipe, shape: Shape) -> Selector | None:
+def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
     """The Fréchet distance to the held-out images in the judge's features; None if the recipe asks for no selection.
 
     Classes are as frequent as in the held-out images. Where no judge was trained on the data set, a random network

@@ -19,7 +19,8 @@ from modiste.data.sets import check_varied, list_notes, open_data, resolved_name
 from modiste.data.subsets import batch_indices
 from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ImageShape
 from modiste.training import distributed, resume
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
@@ -30,7 +31,7 @@ def processes_of(recipe: Recipe) -> int:
     return distributed.plan_group(choose_device(recipe.train.device), recipe.train.processes).size
 
 
-def make_state(recipe: Recipe, shape: Shape, device: str) -> State:
+def make_state(recipe: Recipe, shape: ImageShape, device: str) -> State:
     """New networks and optimisers; the weights depend on the recipe's seed alone."""
     train = recipe.train
     torch.manual_seed(seed_for(recipe.seed, "weights"))
@@ -59,7 +60,7 @@ def _layout(train: config.Train) -> torch.memory_format:
 
 
 def batches(
-    recipe: Recipe, dataset: Images, shape: Shape, group: ProcessGroup, device: str
+    recipe: Recipe, dataset: Images, shape: ImageShape, group: ProcessGroup, device: str
 ) -> Callable[[int], list[Batch]]:
     """A function from a position (images shown) to this rank's parts of the batch there.
 
@@ -170,11 +171,11 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
         build_discriminator(recipe.network, shape)
 
 
-def image_shape(recipe: Recipe, dataset: Images) -> Shape:
+def image_shape(recipe: Recipe, dataset: Images) -> ImageShape:
     """Channels, side and classes that the networks are built for; no classes without conditioning."""
     _, channels, _, size = dataset.pixels.shape
     conditional = recipe.network.conditioning != "none"
-    return Shape(channels, size, len(dataset.class_names) if conditional and dataset.labels is not None else 0)
+    return ImageShape(channels, size, len(dataset.class_names) if conditional and dataset.labels is not None else 0)
 
 
 def resolve_run(

@@ -33,7 +33,7 @@ from modiste.config import Recipe
 from modiste.data.images import Images
 from modiste.environment import interruptible, peak_memory_bytes
 from modiste.errors import ModisteError, is_out_of_memory
-from modiste.networks.build import Shape
+from modiste.networks.layers import ImageShape
 from modiste.sampling import generators, grids
 from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, resume, setup
 from modiste.training.callbacks import Callbacks, Listener
@@ -72,7 +72,7 @@ class Session:
     recipe: Recipe
     run: runs.Run
     dataset_size: int
-    shape: Shape
+    shape: ImageShape
     group: ProcessGroup
     advance: Callable[[], None]
     """Takes one step; it holds the state that the loop is given."""

@@ -33,7 +33,8 @@ from modiste.experiments.search import finalists, search, spaces, trials
 from modiste.experiments.search.search import SearchResult
 from modiste.experiments.search.spaces import Space
 from modiste.experiments.search.trials import TrialRow
-from modiste.networks.build import Shape, build_discriminator, build_generator
+from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.layers import ImageShape
 
 optuna = pytest.importorskip("optuna")
 
@@ -107,7 +108,7 @@ def test_shipped_spaces_can_be_built_at_every_corner(name: str) -> None:
         point = {key: axis.extremes[corner] for key, axis in space.space.items()}
         recipe = config.override(base, spaces.placed(base, point))
         with torch.device("meta"):
-            shape = Shape(1, 28, 0 if recipe.network.conditioning == "none" else 10)
+            shape = ImageShape(1, 28, 0 if recipe.network.conditioning == "none" else 10)
             build_generator(recipe.network, shape)
             build_discriminator(recipe.network, shape)
 
