@@ -212,6 +212,12 @@ def test_shipped_judges_keep_their_promises(name: str) -> None:
     assert (SHIPPED / f"{judge.SHIPPED[name]}.safetensors").stat().st_size <= 1_000_000
 
 
+@pytest.mark.parametrize("name", ["garment", "second"])
+def test_a_card_is_read_and_written_without_loss(name: str) -> None:
+    text = (SHIPPED / f"{judge.SHIPPED[name]}.json").read_text(encoding="utf-8")
+    assert json.dumps(judge.JudgeCard.from_json(json.loads(text)).to_json()) == json.dumps(json.loads(text))
+
+
 def test_the_two_shipped_judges_are_of_different_kinds() -> None:
     first, second = judge.load("garment"), judge.load("second")
     assert first.card.kind != second.card.kind

@@ -139,7 +139,7 @@ def test_equal_draws_are_covered_as_expected() -> None:
 def test_two_sample_1nn() -> None:
     x = draws(300)
     same = manifold.two_sample_1nn(x, draws(400, seed=1))
-    assert abs(same.value - 0.5) < 4 * (same.uncertainty or 0) and same.details["each"] == 300
+    assert same.uncertainty is not None and abs(same.value - 0.5) < 4 * same.uncertainty and same.details["each"] == 300
     assert manifold.two_sample_1nn(x, draws(300, seed=1) + 50).value == 1
     assert manifold.two_sample_1nn(x, x).value == 0  # each image is its copy's nearest neighbour
     flat = manifold.two_sample_1nn(np.zeros((100, 3)), np.zeros((100, 3)))
