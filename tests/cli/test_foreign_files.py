@@ -15,7 +15,7 @@ from PIL import Image
 from modiste import config, files, runs
 from modiste.config import Recipe
 from modiste.exports import model
-from modiste.metrics import judge, suite
+from modiste.metrics import classifier_training, suite
 from modiste.provenance import metadata
 from modiste.reports import report
 from modiste.sampling import generators, grids, writers
@@ -99,8 +99,9 @@ def work(bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def idle(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that takes long may begin."""
     assert work.is_dir()
-    for where, what in ((trainer, "loop"), (judge, "learn"), (suite, "measure"), (generators, "generate"),
-                        (model, "to_onnx"), (model, "halved"), (report, "build")):  # fmt: skip
+    for where, what in ((trainer, "loop"), (classifier_training, "train_classifier"), (suite, "measure"),
+                        (generators, "generate"), (model, "to_onnx"), (model, "halved"),
+                        (report, "build")):  # fmt: skip
         monkeypatch.setattr(where, what, lambda *_, **__: pytest.fail("work was begun"))
 
 
