@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID
 
 from modiste import progress, runs
 from modiste.errors import ModisteError
 from modiste.experiments import results
 from modiste.experiments.plan import RunSpec
 
-LINE_SECONDS = 60.0
 READ_SECONDS = 2.0
 START_SECONDS = 5.0
 """For a process to start and to open the images."""
@@ -124,10 +122,8 @@ class StudyReporter:
     Between them a bar in a terminal, a line per minute elsewhere.
     """
 
-    def __init__(
-        self, console: Console, name: str, planned: Sequence[RunSpec], todo: Sequence[RunSpec], jobs: int
-    ) -> None:
-        self.console, self.name, self.total, self.jobs = console, name, len(planned), jobs
+    def __init__(self, name: str, planned: Sequence[RunSpec], todo: Sequence[RunSpec], jobs: int) -> None:
+        self.name, self.total, self.jobs = name, len(planned), jobs
         self.open_runs = {run.name: run for run in todo}
         self.progress = {run.name: study_progress(run) for run in todo}
         self.reported: dict[str, Stage] = {run.name: "waiting" for run in todo}
@@ -135,8 +131,8 @@ class StudyReporter:
         """When each run began the stage that was reported last."""
         self.evaluations: list[float] = []
         """Seconds of those that have ended."""
-        self.last_read = self.last_line = time.monotonic()
-        self.bar: tuple[Progress, TaskID] | None = None
+        self.last_read = time.monotonic()
+        self.output: progress.Reporter
 
     def share(self) -> float:
         """How much of the study is done, 0 to 1."""
@@ -169,33 +165,25 @@ class StudyReporter:
             if stage not in (self.reported[name], "waiting"):
                 self.reported[name], self.since[name] = stage, time.monotonic()
                 doing = "training" if stage == "training" else "trained; judging its images"
-                progress.log(self.console, f"{name}: {doing}")
-        if self.bar:
-            bar, task = self.bar
-            bar.update(task, completed=self.share(), description=f"{self.name}: {self.text()}")
-        elif now - self.last_line >= LINE_SECONDS:
-            self.last_line = now
-            progress.log(self.console, f"{self.name}: {self.text()}")
+                self.output.log(f"{name}: {doing}")
+        self.output.update(self.share(), f"{self.name}: {self.text()}")
 
     def end(self, run: RunSpec, text: str) -> None:
         """Report the end of a run with its result in words."""
         self.open_runs.pop(run.name, None)
         if self.reported.get(run.name) == "judging":
             self.evaluations.append(time.monotonic() - self.since[run.name])
-        progress.log(self.console, f"{run.name}: {text}  ({self.text()})")
+        self.output.log(f"{run.name}: {text}  ({self.text()})")
 
 
 @contextmanager
 def progress_reporter(
     console: Console, name: str, planned: Sequence[RunSpec], todo: Sequence[RunSpec], jobs: int
 ) -> Iterator[StudyReporter]:
-    """The reporter of a study of the planned runs, of which some are left to do, with its bar in a terminal."""
-    reporter = StudyReporter(console, name, planned, todo, jobs)
-    if not todo or not console.is_terminal:
-        if todo:
-            progress.log(console, f"{name}: {reporter.text()}")
-        yield reporter
-        return
-    with progress.bar(console, BarColumn()) as bar:
-        reporter.bar = bar, bar.add_task(f"{name}: {reporter.text()}", total=1.0)
-        yield reporter
+    """The reporter of a study of the planned runs, of which some are left to do."""
+    study = StudyReporter(name, planned, todo, jobs)
+    begin = f"{name}: {study.text()}"
+    with progress.reporter(console, begin, live=bool(todo)) as study.output:
+        if todo and not study.output.is_live:
+            study.output.log(begin)
+        yield study

@@ -1,4 +1,4 @@
-"""Searches: what a space says, which trials are made by whom, what is pruned, retried and kept, and what is best."""
+"""Searches: which trials are made by whom, what is pruned, queued again and kept."""
 
 from __future__ import annotations
 
@@ -19,65 +19,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
+from small_space import HEAD, RATES, WIDTHS, written
 
 from modiste import cli, config, runs
-from modiste.config import Recipe
 from modiste.errors import ModisteError, UsageError
-from modiste.experiments import conclusions
 from modiste.experiments.folder import ExperimentFolder
-from modiste.experiments.results import StudyRow
 from modiste.experiments.runner import JobResult
 from modiste.experiments.search import finalists, search, spaces, trials
 from modiste.experiments.search.search import SearchResult
 from modiste.experiments.search.spaces import Space
-from modiste.experiments.search.trials import TrialRow
-from modiste.networks.build import build_discriminator, build_generator
-from modiste.networks.layers import ImageShape
 
 optuna = pytest.importorskip("optuna")
 
 QUIET = Console(quiet=True)
-RATES = '"train.lr_generator" = { low = 1e-4, high = 1e-2, log = true }'
-WIDTHS = '"network.generator_widths.1" = { choices = [4, 6] }'
-
-
-@pytest.fixture
-def file(tiny: Recipe, closet: Path, tmp_path: Path) -> Path:
-    """A space of learning rates and widths around a recipe file beside it; three trials of ten updates."""
-    recipe = config.override(tiny, {"data.name": str(closet), "data.resize": None, "train.images": 160})
-    (tmp_path / "tiny.toml").write_text(config.to_toml(recipe), encoding="utf-8")
-    return written(tmp_path, f"{HEAD}trials = 3\nfinalists = {{ count = 1, seeds = 2 }}\n[space]\n{RATES}\n{WIDTHS}\n")
-
-
-HEAD = 'about = "A little search."\nrecipe = "tiny.toml"\nsampler = "random"\nevaluate.count = 40\n'
-
-
-def written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "little.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """No training at all: the score of a trial is its learning rate; the folders' names, in order."""
-    names: list[str] = []
-
-    def train(worker: Any, trial: Any, planned: Any, stopped: Any) -> tuple[JobResult, trials.TrialMonitor]:
-        names.append(planned.name)
-        time.sleep(0.02)
-        result = JobResult("failed", "it exploded") if planned.recipe.network.z_dim == 13 else JobResult("finished")
-        return result, trials.TrialMonitor(worker, trial, planned)
-
-    def measured(worker: Any, planned: Any) -> tuple[float, dict[str, Any]]:
-        return planned.recipe.train.lr_generator, {"score": "frechet_x_40_heldout", "gflop_per_image": 1.0}
-
-    monkeypatch.setattr(trials, "_train", train)
-    monkeypatch.setattr(trials, "measured", measured)
-    monkeypatch.setattr(trials, "WAITING_SECONDS", 0.05)
-    return names
 
 
 def go(what: Any, out: Path, storage: str | None = None, **changes: Any) -> SearchResult:
@@ -93,90 +48,6 @@ def trials_only(what: Any, out: Path, **changes: Any) -> SearchResult:
 def opened(file: Path, out: Path, **changes: Any) -> trials.Search:
     """The search before its first trial."""
     return search._open(spaces.revise(spaces.load(file), **changes), ExperimentFolder(out, "search"), None, QUIET)
-
-
-# what a space says
-
-
-@pytest.mark.parametrize("name", spaces.shipped())
-def test_shipped_spaces_can_be_built_at_every_corner(name: str) -> None:
-    space = spaces.load(name)
-    assert space.about.endswith(".") and space.source and not space.warnings
-    base = spaces.base_recipe(space)
-    assert base.data.split == "fit"
-    for corner in (0, -1):
-        point = {key: axis.extremes[corner] for key, axis in space.space.items()}
-        recipe = config.override(base, spaces.placed(base, point))
-        with torch.device("meta"):
-            shape = ImageShape(1, 28, 0 if recipe.network.conditioning == "none" else 10)
-            build_generator(recipe.network, shape)
-            build_discriminator(recipe.network, shape)
-
-
-def test_the_published_space() -> None:
-    """The document's table: three random trials on 5,000 images, and the widths that it found are a point."""
-    space = spaces.load("noronha")
-    assert (space.trials, space.sampler, space.pruner, space.settings_count) == (3, "random", "none", 108)
-    assert spaces.base_recipe(space).data.count == 5000
-    assert spaces.base_recipe(space, trial=False).data.count is None
-    tuned = dict(zip(space.space, (128, 128, 32, 64, 256), strict=True))
-    assert all(tuned[key] in (axis.choices or ()) for key, axis in space.space.items())
-    changes = spaces.placed(spaces.base_recipe(space), tuned)
-    found = config.override(spaces.base_recipe(space), changes).network
-    assert found == config.load("noronha").network
-    assert {"swift", "noronha"} <= set(spaces.shipped())
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('recipes = "swift"', "did you mean 'recipe'"),
-        (f"[space]\n{RATES}", "recipe is missing"),
-        ('recipe = "swift"', "space is missing"),
-        ('recipe = "swift"\n[space]', "space"),
-        (f'recipe = "swit"\n[space]\n{RATES}', "did you mean 'swift'"),
-        ('recipe = "swift"\nspace.train.lr_generater = { low = 1, high = 2 }', "did you mean 'train.lr_generator'"),
-        ('recipe = "swift"\nspace.train.beta1 = { choice = [0] }', "did you mean 'choices'"),
-        ('recipe = "swift"\nspace.train.beta1 = { choices = [] }', "train.beta1.choices"),
-        ('recipe = "swift"\nspace.train.beta1 = { choices = [0.0, 1.5] }', "train.beta1 = 1.5 is not possible"),
-        ('recipe = "swift"\nspace.train.beta1 = { low = 0.5 }', "needs choices = [...], or low and high"),
-        ('recipe = "swift"\nspace.train.beta1 = { low = 0.5, high = 0.1 }', "low 0.5 must be less than high 0.1"),
-        ('recipe = "swift"\nspace.train.beta1 = { low = 0.0, high = 0.1, log = true }', "positive low"),
-        ('recipe = "swift"\nspace.train.beta1 = { low = 0.0, high = 0.1, step = 0.2 }', "step 0.2"),
-        ('recipe = "swift"\nspace.train.beta1 = { choices = [0.5], low = 0.1 }', "choices and a range"),
-        ('recipe = "swift"\nspace.network.z_dim.0 = { choices = [5, 6] }', "is no list"),
-        ('recipe = "swift"\nspace.network.generator_widths.3 = { choices = [5] }', "has 3 numbers"),
-        ('recipe = "swift"\nspace.network.generator_width.0 = { choices = [5] }', "did you mean"),
-        ('recipe = "swift"\nspace.seed = { choices = [5, 6] }', "write seed = 1 at the top"),
-        ('recipe = "swift"\nspace.data.count = { choices = [5, 6] }', "data.count must be the same for all trials"),
-        (f'recipe = "swift"\nobjective = "frehcet"\n[space]\n{RATES}', "did you mean 'frechet'"),
-        (f'recipe = "swift"\ndirection = "higher"\n[space]\n{RATES}', "frechet is better lower"),
-        (f'recipe = "swift"\nsampler = "grid"\n[space]\n{RATES}', "sampler = 'grid' is not possible"),
-        (f'recipe = "swift"\nbudget = "soon"\n[space]\n{RATES}', "'soon' is no length"),
-        ('recipe = "swift"\nbudget = "9 images"\nspace.train.images = { choices = [5, 6] }', "would undo train.images"),
-        (f'recipe = "swift"\nfinalists.budget = "9 images"\nset.train.epochs = 1\n[space]\n{RATES}', "would undo"),
-        (f'recipe = "swift"\ntrial_set.data.split = "train"\n[space]\n{RATES}', "data.split is fit in every search"),
-        (f'recipe = "swift"\nset.data.split = "train"\n[space]\n{RATES}', "data.split is fit in every search"),
-        (f'recipe = "swift"\nfinalists.seed = 3\n[space]\n{RATES}', "did you mean 'seeds'"),
-        (f'recipe = "swift"\npruner = "median"\nobjective = "kernel"\n[space]\n{RATES}', "does not log kernel"),
-        (f'recipe = "swift"\npruner = "median"\nset.evaluate.every_images = 0\n[space]\n{RATES}', "above 0"),
-        (f'recipe = "swift"\nseed = 2147483647\n[space]\n{RATES}', "leaves no seeds for the finalists"),
-        ("recipe = [", "is not valid TOML"),
-    ],
-)
-def test_what_a_space_must_not_say(text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as error:
-        spaces.load(written(tmp_path, text))
-    assert said in str(error.value) and "\n" not in str(error.value)
-    with pytest.raises(UsageError, match="no search space is named 'swft'; did you mean 'swift'"):
-        spaces.load("swft")
-
-
-def test_a_space_survives_its_file(file: Path, tmp_path: Path) -> None:
-    space = spaces.revise(spaces.load(file), set={"train.beta1": 0.25}, trials=7, finalists={"seeds": 5, "count": None})
-    again = spaces.load(written(tmp_path, spaces.to_toml(space)))
-    assert again == space and (again.trials, again.finalists.seeds, again.finalists.count) == (7, 5, 1)
-    assert spaces.differences(spaces.identity(space), spaces.identity(again)) == []
 
 
 def test_a_search_that_was_begun_reads_and_holds_out_images_as_it_did(tmp_path: Path, pretended: list[str]) -> None:
@@ -197,25 +68,6 @@ def test_a_search_that_was_begun_reads_and_holds_out_images_as_it_did(tmp_path: 
     data = spaces.base_recipe(again.space).data
     assert (data.heldout, data.fit) == ("last", "stretch")
     assert spaces.base_recipe(trials_only(out, out, trials=3).space).data == data
-
-
-def test_numbers_in_lists_make_whole_lists(tiny: Recipe) -> None:
-    point = {"network.generator_widths.1": 5, "network.z_dim": 3, "network.generator_widths.0": 7}
-    assert spaces.placed(tiny, point) == {"network.generator_widths": [7, 5], "network.z_dim": 3}
-
-
-def test_discriminator_accuracy_is_warned_about(file: Path, tmp_path: Path) -> None:
-    text = file.read_text(encoding="utf-8").replace("about", 'objective = "discriminator_accuracy"\nabout')
-    space = spaces.load(written(tmp_path, text))
-    assert space.better == "lower"
-    assert "weak discriminator" in space.warnings[0] and "quality of the images is not in it" in space.warnings[0]
-    planned = trials.planned_trial(space, tmp_path, "trial-0000", {"train.lr_generator": 1e-3})
-    assert len(planned.commands) == 1
-    told = trials.logged(space, {"d_accuracy_real": 0.3, "d_accuracy_fake": 0.9, "frechet_x_2k_heldout": 9.0})
-    assert told == pytest.approx(0.1)
-
-
-# who makes which trials
 
 
 def test_going_on_makes_only_the_missing_trials(file: Path, pretended: list[str], tmp_path: Path) -> None:
@@ -497,7 +349,11 @@ def test_tree_parzen_goes_where_it_is_good(file: Path, pretended: list[str], tmp
 
 
 def test_a_search_from_file_to_the_best_recipe(
-    file: Path, here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: Path,
+    here: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["modiste", "search", str(file), "--out", str(out), "--trials", "2", "--json"])
@@ -580,71 +436,3 @@ def test_a_bad_trial_is_pruned_at_a_tick(file: Path, tmp_path: Path, monkeypatch
     assert row.state == "pruned" and "worse than the median after 80 images" in row.reason
     manifest = runs.Run(out / "runs/trial-0001").read_manifest()
     assert manifest.status == "interrupted" and 80 <= manifest.images < 200_000
-
-
-# the finalists
-
-
-Scores = dict[str, dict[int, float | None]]
-
-
-def chosen(space: Space, table: Scores, costs: dict[str, float]) -> tuple[str, str]:
-    """The finalist that is chosen by these Fréchet distances, where the trials have these costs."""
-    score = "frechet_garment_40_heldout"
-    rows = [
-        StudyRow("final", name, seed, status="failed")
-        if value is None
-        else StudyRow(
-            "final", name, seed, status="finished", score=score, value=value, uncertainty=0.1, real=0.04, trivial=112.0,
-            better="lower",
-        )
-        for name, seeds in table.items()
-        for seed, value in seeds.items()
-    ]  # fmt: skip
-    deciding = conclusions.DecidingScore(score, table, space.better, None, space.scale)
-    trained = [
-        TrialRow(k, name, "finished", score, 1.0, None, "", "", 1, 1.0, cost, cost, {})
-        for k, (name, cost) in enumerate(costs.items())
-    ]
-    return finalists.choose(space, deciding, conclusions.conclude(rows, deciding), trained)
-
-
-def test_which_finalist_is_taken(file: Path) -> None:
-    space: Space = spaces.load(file)
-    space = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=3)})
-    costs = {"a": 3.0, "b": 1.0}
-    clear: Scores = {"a": {1: 1.0, 2: 1.01, 3: 1.02}, "b": {1: 2.0, 2: 2.02, 3: 2.01}}
-    best, sentence = chosen(space, clear, costs)
-    assert best == "a" and "better than every other finalist" in sentence
-    noisy: Scores = {"a": {1: 1.0, 2: 2.0, 3: 3.0}, "b": {1: 2.0, 2: 3.1, 3: 1.2}}
-    best, sentence = chosen(space, noisy, costs)
-    assert best == "b" and "cannot be told apart" in sentence and "cheapest" in sentence
-    assert chosen(space, noisy, {"a": 1.0, "b": 1.0})[0] == "a"
-    shaky: Scores = {"a": noisy["a"], "b": {1: 1.0, 2: None, 3: None}}
-    best, sentence = chosen(space, shaky, costs)  # b is cheaper, and failed
-    assert best == "a" and "b failed with 2 of its seeds" in sentence and "failed least" in sentence
-    half: Scores = {"a": {1: None, 2: None, 3: None}, "b": noisy["b"]}
-    assert chosen(space, half, costs) == ("b", "b is taken: all others failed")
-    seven: Scores = {
-        "a": {1: 2.0, 2: 2.0, 3: 2.0, 4: 2.02, 5: 2.0, 6: 2.0, 7: 2.0},
-        "b": {1: 1.0, 2: 1.005, 3: 1.003, 4: None, 5: None, 6: None, 7: None},
-    }
-    told = "a is taken as the first in rank, where failed runs come last: b is better but failed with 4 of its seeds"
-    assert chosen(space, seven, costs) == ("a", told)
-    one = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=1)})
-    single: Scores = {"a": {1: 1.0}, "b": {1: 2.0}}
-    best, sentence = chosen(one, single, costs)
-    assert best == "a" and "no verdict is possible" in sentence
-    two = space.model_copy(update={"finalists": spaces.Finalists(count=2, seeds=2)})
-    best, sentence = chosen(two, {"a": {1: 1.0, 2: 1.001}, "b": {1: 20.0, 2: 20.1}}, costs)
-    assert best == "a" and "first of two seeds" in sentence and "best" not in sentence
-
-
-def test_finalists_that_learned_nothing_have_no_best(file: Path) -> None:
-    space = spaces.load(file).model_copy(update={"finalists": spaces.Finalists(count=2, seeds=3)})
-    costs = {"a": 1.0, "b": 1.0}
-    table: Scores = {"a": {1: 97.0, 2: 97.1, 3: 97.2}, "b": {1: 110.0, 2: 110.1, 3: 110.2}}
-    best, sentence = chosen(space, table, costs)
-    assert best == "a" and "none is the best, since nothing has been learned yet" in sentence
-    learned: Scores = {**table, "a": {1: 7.0, 2: 7.1, 3: 7.2}}
-    assert "is the best by frechet_garment_40_heldout" in chosen(space, learned, costs)[1]
