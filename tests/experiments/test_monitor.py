@@ -129,4 +129,4 @@ def test_a_study_that_was_begun_keeps_its_count(tmp_path: Path, capsys: pytest.C
     assert studies.resolve_study(short, path, console=progress.console())[0].evaluate.count == 10_000
     assert capsys.readouterr().err == ""
     with pytest.raises(UsageError):
-        study_config.judged_count(study_config.Study(recipes=("swift",), budget="soon"))
+        study_config.default_count(study_config.Study(recipes=("swift",), budget="soon"))

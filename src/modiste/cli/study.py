@@ -76,8 +76,8 @@ def study(
     planned = plan.expand(resolved, path, track)
     if ray in (None, "local"):
         jobs = studies.jobs_at_a_time(jobs, max(run.processes for run in planned), console)
-    with progress.live_log(resolved.name) as say:
-        predicted = estimate.table(resolved, planned, jobs, calibration, say)
+    with progress.live_log(resolved.name) as log:
+        predicted = estimate.table(resolved, planned, jobs, calibration, log)
     _print_forecast(predicted, path, as_json)
 
 

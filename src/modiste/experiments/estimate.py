@@ -34,10 +34,10 @@ COVARIANCES = 32
 TRIVIAL = 3
 """Further sets that a first evaluation measures: other real images, noise and the mean image."""
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def table(study: Study, planned: Sequence[RunSpec], jobs: int, calibrate: bool, say: Say) -> dict[str, Any]:
+def table(study: Study, planned: Sequence[RunSpec], jobs: int, calibrate: bool, log: Log) -> dict[str, Any]:
     """Per configuration its length, cost and predicted seconds and bytes per run, and the totals over all runs.
 
     Predictions are None without calibration, but for training times that the budget sets.
@@ -49,10 +49,10 @@ def table(study: Study, planned: Sequence[RunSpec], jobs: int, calibrate: bool, 
         for name in dict.fromkeys(run.configuration for run in planned):
             speed = size = None
             if calibrate:
-                say(f"calibrating {name}")
+                log(f"calibrating {name}")
                 trial = folder / name
                 speed, size = _trial(first[name], trial, study.threads)
-                say(f"trying evaluations of {name}" if judging is None else f"{name} is calibrated")
+                log(f"measuring evaluations of {name}" if judging is None else f"{name} is calibrated")
                 judging = judging or _judging(trial, study)
             rows.append(_row(first[name], speed, size, judging.each if judging else None, study.evaluate.count))
     runs_each = len(study.seed_list)

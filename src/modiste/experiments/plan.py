@@ -115,7 +115,7 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[RunSpec]:
     costs: dict[Any, float] = {}  # what takes time is done once for all that share it
     configurations = study_config.configurations(study)
     for one in configurations:
-        if study.budget and (undone := study_config.undone_by(study.budget, one.set)):
+        if study.budget and (undone := study_config.conflicting_key(study.budget, one.set)):
             raise UsageError(
                 f"{one.name}: the budget of {study.budget} would undo {undone} = {one.set[undone]}; "
                 "leave one of the two out"

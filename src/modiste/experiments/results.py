@@ -86,12 +86,12 @@ def read_record(run: RunSpec) -> Record | None:
     fitting = (
         record.protocol.generated == run.evaluate.count
         and record.protocol.reference.part == run.evaluate.reference
-        and is_of(record, run.folder)
+        and is_current(record, run.folder)
     )
     return record if fitting else None
 
 
-def is_of(record: Record, folder: Path) -> bool:
+def is_current(record: Record, folder: Path) -> bool:
     """Whether the record is of the last generator in the run folder as it is now, sampled as it comes."""
     weights = folder / "generator.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else ""

@@ -252,7 +252,7 @@ def _with_evaluation(study: Study, changes: Mapping[str, Any]) -> Study:
 
 def _with_count(study: Study, begun: Plan | None, console: Console | None) -> Study:
     """The study with the count of images that its folder has, or that its budget allows where none is given."""
-    count = begun.evaluate["count"] if begun else study_config.judged_count(study)
+    count = begun.evaluate["count"] if begun else study_config.default_count(study)
     if console and count != study.evaluate.count and not begun:
         progress.log(
             console,

@@ -181,7 +181,7 @@ def budget_changes(text: str, what: str = "the budget") -> dict[str, Any]:
     return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
 
 
-def judged_count(study: Study) -> int:
+def default_count(study: Study) -> int:
     """How many generated images of each run are judged: as the study says, else by its budget."""
     if "count" in study.evaluate.model_fields_set or study.budget is None:
         return study.evaluate.count
@@ -190,7 +190,7 @@ def judged_count(study: Study) -> int:
     return SHORT_COUNT if short or length.get("train.images", SHORT_IMAGES) < SHORT_IMAGES else study.evaluate.count
 
 
-def undone_by(budget: str, keys: Iterable[str]) -> str | None:
+def conflicting_key(budget: str, keys: Iterable[str]) -> str | None:
     """The first of these keys that says in its own way the length that the budget sets; None where none does."""
     (sets,) = budget_changes(budget)
     same = {sets} if sets == "train.budget_seconds" else {"train.images", "train.epochs"}

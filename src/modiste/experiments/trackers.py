@@ -1,7 +1,7 @@
-"""Mirrors of the log and of a study's scores for people who live in a tracker; the run folder stays the record.
+"""Trackers: the log of a run and the scores of a study, mirrored in TensorBoard or MLflow.
 
-A mirror that is opened again adds what it lacks and repeats nothing, so a run that is resumed goes on in it, and a
-run that was trained without a tracker is sent as a whole.
+A mirror that is opened again adds what it lacks and repeats nothing, so a resumed run continues in it, and a run that
+was trained without a tracker is sent completely.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from modiste.training.callbacks import Listener
 RUN_ID = "mlflow.txt"
 """The file of a run folder that holds the id of its MLflow run."""
 ENDS = {"finished": "FINISHED", "interrupted": "KILLED"}
-"""How MLflow calls the ends of a run; every other one is FAILED."""
+"""MLflow's names of a run's final status; every other one is FAILED."""
 MOST_AT_ONCE = 100
-"""The parameters that MLflow takes in one call."""
+"""The largest number of parameters that MLflow takes in one call."""
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """What mirrors a run."""
+    """The two functions that mirror a run."""
 
     follow: Callable[[runs.Run], AbstractContextManager[Listener]]
     """Opens the mirror of a training for its ticks."""
     judged: Callable[[runs.Run, Path, Mapping[str, Any]], None]
-    """Sends the scores of a finished run from the record in that file, with tags that say where it belongs."""
+    """Sends the scores of a finished run from the record in that file, with tags."""
 
 
 @progress.stage("opening the tracker")
@@ -115,7 +115,7 @@ def _tensorboard() -> Tracker:
 
 @dataclass(frozen=True)
 class Store:
-    """Where MLflow keeps its runs: the package, a client of it and the experiment that the runs belong to."""
+    """MLflow's store: the package, a client of it and the experiment that the runs belong to."""
 
     mlflow: Any
     client: Any
@@ -128,20 +128,20 @@ def _mlflow() -> Tracker:
 
     @contextmanager
     def follow(run: runs.Run) -> Iterator[Listener]:
-        with _one_sentence(store.mlflow):
+        with _mlflow_errors(store.mlflow):
             run_id = _open_run(store, run)
             known = _send_missing(store, run, run_id)
-        whole = True
+        works = True
 
         def listen(record: Mapping[str, Any]) -> None:
-            nonlocal whole
-            if whole:  # a server that is gone takes minutes to say so: once is enough
-                whole = _attempt(lambda: _send(store, run, run_id, [record], known))
+            nonlocal works
+            if works:  # a server that is gone takes minutes to fail: once is enough
+                works = _attempt(lambda: _send(store, run, run_id, [record], known))
 
         try:
             yield listen
         finally:
-            if whole:
+            if works:
                 _attempt(lambda: _end(store, run, run_id))
 
     def judged(run: runs.Run, file: Path, tags: Mapping[str, Any]) -> None:
@@ -152,7 +152,7 @@ def _mlflow() -> Tracker:
 
 def _open_store() -> Store:
     quiet = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",  # what is trained here is nobody else's business unless the user says so
+        "MLFLOW_DISABLE_TELEMETRY": "true",  # users decide themselves whether others learn of their trainings
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # seven are four minutes
     }
@@ -161,7 +161,7 @@ def _open_store() -> Store:
     try:
         mlflow = import_module("mlflow")
         exceptions = import_module("mlflow.exceptions")
-        with _one_sentence(mlflow):
+        with _mlflow_errors(mlflow):
             client = mlflow.MlflowClient()
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "modiste")
             experiment = client.get_experiment_by_name(name)
@@ -177,8 +177,8 @@ def _open_store() -> Store:
 
 
 @contextmanager
-def _one_sentence(mlflow: Any) -> Iterator[None]:
-    """A failure of MLflow as a ModisteError."""
+def _mlflow_errors(mlflow: Any) -> Iterator[None]:
+    """Turns a failure of MLflow into a ModisteError."""
     try:
         yield
     except (ModisteError, ImportError):
@@ -192,7 +192,7 @@ def _one_sentence(mlflow: Any) -> Iterator[None]:
 
 
 def _attempt(send: Callable[[], object]) -> bool:
-    """Whether it was sent; a mirror that breaks is said, and never ends a training."""
+    """Send something and return whether it worked; a failure is printed and never ends a training."""
     try:
         send()
     except Exception as error:  # its stores raise what their libraries raise
@@ -262,14 +262,14 @@ def parameters(recipe: Recipe) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Known:
-    """What an MLflow run holds already: images shown at its ticks, and names of its sample grids."""
+    """The contents of an MLflow run: images shown at its ticks, and names of its sample grids."""
 
     images: set[int]
     grids: set[str]
 
 
 def _send_missing(store: Store, run: runs.Run, run_id: str) -> Known:
-    """Send what the run folder has and MLflow has not; what it holds then comes back."""
+    """Send what the run folder has and MLflow has not; returns what MLflow then holds."""
     images = {metric.step for metric in store.client.get_metric_history(run_id, "epoch")}
     grids = {Path(file.path).name for file in store.client.list_artifacts(run_id, "samples")}
     known = Known(images, grids)
@@ -292,7 +292,7 @@ def _send(store: Store, run: runs.Run, run_id: str, log: Iterable[Mapping[str, A
 
 
 def _send_scores(store: Store, run: runs.Run, file: Path, tags: Mapping[str, Any]) -> None:
-    """Send a finished run's scores that are new, and the record itself, after whatever else is missing."""
+    """Send the scores of a finished run that are new, and the record itself, after everything else that is missing."""
     run_id = _open_run(store, run)
     _send_missing(store, run, run_id)
     manifest, there = run.read_manifest(), store.client.get_run(run_id).data.metrics

@@ -192,7 +192,7 @@ def _single(run: Run, path: Path) -> Comparison:
     recipe, manifest = run.read_recipe(), run.read_manifest()
     places = [run.path / name for name in ("metrics.json", "metrics-heldout.json")]  # for data without test images
     found = [records.read(place) for place in places if place.is_file()]
-    record = next((record for record in found if results.is_of(record, run.path)), None)
+    record = next((record for record in found if results.is_current(record, run.path)), None)
     outdated = "its record is of other weights, or of images made otherwise" if found and record is None else ""
     reason = str(manifest.reason or outdated)
     member = Member(recipe.seed, path, run, record, manifest.status, reason)
@@ -225,7 +225,7 @@ def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, 
         state = run.read_manifest().status
         status = "not measured yet" if state == "finished" else state
     record = records.read(folder / file) if row and row.status == "finished" and (folder / file).is_file() else None
-    if record is not None and not results.is_of(record, folder):  # evaluated in another way or trained on since
+    if record is not None and not results.is_current(record, folder):  # evaluated in another way or trained on since
         record, status = None, "not measured yet"
     return Member(seed, folder, run, record, status, row.reason if row else "")
 

@@ -96,9 +96,9 @@ def test_a_trial_that_was_queued_again_is_not_one_too_many() -> None:
     every = [SimpleNamespace(number=k, user_attrs=of, state=optuna.trial.TrialState.RUNNING)
              for k, of in enumerate(attributes)]  # fmt: skip
     assert [trials.place(one, every) for one in every] == [0, 1, 2, 1]
-    assert [trials.asked_before(one, every) for one in every] == [0, 1, 2, 2]
+    assert [trials.places_before(one, every) for one in every] == [0, 1, 2, 2]
     every[1].state, every[1].user_attrs = optuna.trial.TrialState.FAIL, {"again": "its worker was killed"}
-    assert trials.asked_before(every[3], every) == 2
+    assert trials.places_before(every[3], every) == 2
 
 
 def test_another_search_does_not_fit(file: Path, pretended: list[str], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_shipped_spaces_can_be_built_at_every_corner(name: str) -> None:
     assert base.data.split == "fit"
     for corner in (0, -1):
         point = {key: axis.extremes[corner] for key, axis in space.space.items()}
-        recipe = config.override(base, spaces.placed(base, point))
+        recipe = config.override(base, spaces.point_changes(base, point))
         with torch.device("meta"):
             shape = ImageShape(1, 28, 0 if recipe.network.conditioning == "none" else 10)
             build_generator(recipe.network, shape)
@@ -39,7 +39,7 @@ def test_the_published_space() -> None:
     assert spaces.base_recipe(space, trial=False).data.count is None
     tuned = dict(zip(space.space, (128, 128, 32, 64, 256), strict=True))
     assert all(tuned[key] in (axis.choices or ()) for key, axis in space.space.items())
-    changes = spaces.placed(spaces.base_recipe(space), tuned)
+    changes = spaces.point_changes(spaces.base_recipe(space), tuned)
     found = config.override(spaces.base_recipe(space), changes).network
     assert found == config.load("noronha").network
     assert {"swift", "noronha"} <= set(spaces.shipped())
@@ -99,7 +99,7 @@ def test_a_space_survives_its_file(file: Path, tmp_path: Path) -> None:
 
 def test_numbers_in_lists_make_whole_lists(tiny: Recipe) -> None:
     point = {"network.generator_widths.1": 5, "network.z_dim": 3, "network.generator_widths.0": 7}
-    assert spaces.placed(tiny, point) == {"network.generator_widths": [7, 5], "network.z_dim": 3}
+    assert spaces.point_changes(tiny, point) == {"network.generator_widths": [7, 5], "network.z_dim": 3}
 
 
 def test_discriminator_accuracy_is_warned_about(file: Path, tmp_path: Path) -> None:

@@ -190,9 +190,9 @@ def _open(space: Space, folder: ExperimentFolder, url: str | None, console: Cons
         if before is None:
             study.set_user_attr("identity", spaces.identity(space))
         else:
-            space = spaces.begun_as(space, before)
+            space = spaces.with_begun_data(space, before)
         if before:
-            found = spaces.differences(spaces.as_now(before), spaces.identity(space))
+            found = spaces.differences(spaces.updated_identity(before), spaces.identity(space))
             folder.refuse_other_settings(found, "trials", f"the storage of {space.name}")
         copies = recipe_copies([space.recipe])
         folder.make()

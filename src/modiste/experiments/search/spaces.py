@@ -67,8 +67,8 @@ class Axis(Section):
         return self
 
     @property
-    def whole(self) -> bool:
-        """Whether the range is one of whole numbers."""
+    def is_integer(self) -> bool:
+        """Whether the values of the range are integers."""
         return all(isinstance(value, int) for value in (self.low, self.high, self.step) if value is not None)
 
     @property
@@ -81,7 +81,7 @@ class Axis(Section):
         """How many values there are; infinity for a range of real numbers."""
         if self.choices is not None:
             return len(self.choices)
-        step = self.step or (1 if self.whole else 0)
+        step = self.step or (1 if self.is_integer else 0)
         return math.floor(((self.high or 0) - (self.low or 0)) / step + 1e-9) + 1 if step else math.inf
 
     @property
@@ -152,7 +152,7 @@ class Space(Section):
     objective: str = "frechet"
     """A kind of score of `modiste evaluate` on held-out images, or discriminator_accuracy (its distance from 0.5)."""
     direction: Literal["lower", "higher", "near"] | None = None
-    """Which way is better; only to say what the score means anyway."""
+    """Which way is better; redundant, as the score decides it."""
     seed: Seed = 0
     """Fixes which trials are made, and is the training seed of all of them."""
     finalists: Finalists = Finalists()
@@ -231,7 +231,7 @@ def _check(space: Space, place: str) -> None:
     if space.seed + space.finalists.seeds >= 2**31:
         raise UsageError(f"{place}: seed = {space.seed} leaves no seeds for the finalists after it; use a smaller one")
     for what, text in (("budget", space.budget), ("finalists.budget", space.finalists.budget)):
-        if text and (undone := study_config.undone_by(text, [*space.space, *space.set, *space.trial_set])):
+        if text and (undone := study_config.conflicting_key(text, [*space.space, *space.set, *space.trial_set])):
             raise UsageError(f"{place}: {what} = {text!r} would undo {undone}; leave one of the two out")
     for key in [*space.space, *space.set, *space.trial_set]:
         if key in ("seed", "train.threads") or (key in space.space and {key, key.partition(".")[0]} & set(FIXED)):
@@ -244,7 +244,7 @@ def _check(space: Space, place: str) -> None:
     base = base_recipe(space, place)
     for key, axis in space.space.items():
         for value in axis.extremes:
-            config.override(base, placed(base, {key: value}, place), f"{place}: space")
+            config.override(base, point_changes(base, {key: value}, place), f"{place}: space")
     if space.pruner == "median":
         if space.objective not in ("frechet", DISCRIMINATOR):
             raise UsageError(
@@ -261,8 +261,8 @@ def base_recipe(space: Space, place: str = "modiste search", trial: bool = True)
     return config.override(config.load(space.recipe), changes, f"{place}: set")
 
 
-def placed(base: Recipe, point: Mapping[str, Any], place: str = "modiste search") -> dict[str, Any]:
-    """The changes of the recipe that a point of the space means: numbers in lists make whole lists."""
+def point_changes(base: Recipe, point: Mapping[str, Any], place: str = "modiste search") -> dict[str, Any]:
+    """The changes of the recipe at a point of the space; a number in a list becomes a changed list."""
     changes: dict[str, Any] = {}
     for key, value in point.items():
         name, _, last = key.rpartition(".")
@@ -283,7 +283,7 @@ def placed(base: Recipe, point: Mapping[str, Any], place: str = "modiste search"
 def configuration(space: Space, name: str, point: Mapping[str, Any], trial: bool = True) -> Configuration:
     """A point of the space as a configuration with all its changes."""
     changes = {**space.set, "data.split": "fit", **(space.trial_set if trial else {})}
-    changes |= placed(base_recipe(space, trial=trial), point)
+    changes |= point_changes(base_recipe(space, trial=trial), point)
     return Configuration(name=name, recipe=space.recipe, set=changes)
 
 
@@ -296,12 +296,12 @@ def identity(space: Space) -> dict[str, Any]:
     return json.loads(json.dumps({**{key: getattr(space, key) for key in kept}, **tree}))  # type: ignore[no-any-return]
 
 
-def begun_as(space: Space, before: Mapping[str, Any]) -> Space:
+def with_begun_data(space: Space, before: Mapping[str, Any]) -> Space:
     """The space with the way of reading and holding out images of the search with that identity."""
     return revise(space, set=resume.data_changes(base_recipe(space), _recipe_in(before)))
 
 
-def as_now(before: Mapping[str, Any]) -> dict[str, Any]:
+def updated_identity(before: Mapping[str, Any]) -> dict[str, Any]:
     """The identity of a search of an older version, with newer keys of recipes set to what that version did."""
     recipe = _recipe_in(before).model_dump(mode="json", exclude=PROSE)
     return {**before, "recipe": json.loads(json.dumps(recipe))}

@@ -143,7 +143,7 @@ def run_trials(worker: Search, stopped: Callable[[], bool]) -> None:
             time.sleep(WAITING_SECONDS)
             continue
         trial = worker.study.ask()
-        if asked_before(trial, worker.read_trials()) >= worker.space.trials:  # another worker was faster
+        if places_before(trial, worker.read_trials()) >= worker.space.trials:  # another worker was faster
             _end(worker, trial.number, again="", reason="one trial too many")
         else:
             run_trial(worker, trial, stopped)
@@ -198,7 +198,7 @@ def place(trial: Any, all_trials: Sequence[Any]) -> int:
     return int(trial.user_attrs.get("place", trial.number - queued))
 
 
-def asked_before(trial: Any, all_trials: Sequence[Any]) -> int:
+def places_before(trial: Any, all_trials: Sequence[Any]) -> int:
     """How many other positions are before this trial; one that was queued again may still seem to be running."""
     earlier = {place(one, all_trials) for one in all_trials if one.number < trial.number and counts(one)}
     return len(earlier - {place(trial, all_trials)})
@@ -286,7 +286,7 @@ def _point(worker: Search, trial: Any) -> dict[str, Any]:
         if axis.choices is not None:  # Optuna keeps plain values only, so lists go by their text
             texts = {category(value): value for value in axis.choices}
             point[key] = texts[trial.suggest_categorical(key, list(texts))]
-        elif axis.whole:
+        elif axis.is_integer:
             point[key] = trial.suggest_int(key, axis.low, axis.high, step=axis.step or 1, log=axis.log)
         else:
             point[key] = trial.suggest_float(key, axis.low, axis.high, step=axis.step, log=axis.log)
