@@ -64,7 +64,7 @@ def test_its_key_finds_it_after_each_change_and_another_key_does_not(change: str
 
 def test_unmarked_images_fit_a_key_as_coins_fall(real: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watermark, "SHIFTS", watermark.SHIFTS[:1])
-    monkeypatch.setattr(watermark, "PRICES", np.ones(1))
+    monkeypatch.setattr(watermark, "SHIFT_FACTORS", np.ones(1))
     found = [watermark.detect(real[:20], f"key {k}") for k in range(300)]
     assert stats.kstest([one.statistic for one in found], "norm").pvalue > 1e-3  # about normal under random keys
     p_values = np.array([one.p_value for one in found])
@@ -73,7 +73,7 @@ def test_unmarked_images_fit_a_key_as_coins_fall(real: np.ndarray, monkeypatch: 
 
 
 def test_the_price_of_the_shifts_keeps_the_error_rate(real: np.ndarray) -> None:
-    assert np.isclose((1 / watermark.PRICES).sum(), 1)
+    assert np.isclose((1 / watermark.SHIFT_FACTORS).sum(), 1)
     p_values = np.array([watermark.detect(real[:10], f"key {k}").p_value for k in range(200)])
     assert (p_values <= 0.05).mean() <= 0.05 + 3 * math.sqrt(0.05 / 200)
 

@@ -1,4 +1,4 @@
-"""Verbs that ask images where they come from: verify."""
+"""The command verify: whether images say that they are synthetic."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ def verify(
         parts = [row["image"]]
         if "manifest" in row:
             source = row["metadata"].get("DigitalSourceType", "").rpartition("/")[2]
-            said = f"metadata {source}".rstrip() if row["metadata"] else "no metadata"
-            parts += [said, f"manifest {row['manifest']}"]
+            parts += [
+                f"metadata {source}".rstrip() if row["metadata"] else "no metadata",
+                f"manifest {row['manifest']}",
+            ]
             parts += [f"{claim['where']}: {claim['code']}" for claim in row["claims"] if claim["where"] != "metadata"]
         if "p_value" in row:
             parts.append(f"p {row['p_value']:.2g}")

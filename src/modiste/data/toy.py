@@ -1,4 +1,4 @@
-"""A drawn set of ten garments: tests and first steps need neither a network nor a download."""
+"""The toy set, drawings of ten kinds of garments: for tests and first steps without a download."""
 
 from __future__ import annotations
 

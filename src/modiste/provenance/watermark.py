@@ -4,15 +4,15 @@ Spread spectrum (Cox et al. 1997): to every image a faint pattern is added, a su
 signs come from a secret key; the detector adds up how well the signs fit. Frequencies are relative to the image's side,
 so that resizing keeps them. Which signs an image gets depends on the key and on its *cell*, a coarse code of its
 largest shapes that compression and shifting hardly change: over many images the patterns differ, so that their mean
-shows no pattern, an average of many images gives little of the key away, and features are not all moved one way.
+shows no pattern, an average of many images reveals little of the key, and features are not all shifted one way.
 
-Who has the key can tell marked images from all others. It is no proof against someone who wants to remove the mark:
-strong noise, blur, turning, cropping or a change of more than a pixel's place will do.
+Whoever has the key can tell marked images from all others. The mark does not resist someone who wants to remove it:
+strong noise, blur, rotation, cropping or a shift by more than a pixel is enough.
 
-The p-value holds for any images whatever, with no calibration: if the key was not used on them, its signs are coin
-throws that know nothing of the images, and for a sum of fixed numbers with random signs
-P(sum / root of sum of squares >= z) <= 3.178 P(N(0, 1) >= z) (Bentkus and Dzindzalieta 2015, theorem 1.1). It stops
-holding for someone who tries many keys on the same images and reports the best.
+The p-value is valid for any images, without calibration: if the key was not used on them, its signs are coin throws
+independent of the images, and for a sum of fixed numbers with random signs
+P(sum / root of sum of squares >= z) <= 3.178 P(N(0, 1) >= z) (Bentkus and Dzindzalieta 2015, theorem 1.1). It is
+not valid for someone who tries many keys on the same images and reports the best.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ from modiste.errors import UsageError
 
 STRENGTH = 2.0
 BAND = (12.0, 20.0)
-"""Frequencies of the pattern, in half waves per side: below lie the shapes, above what JPEG throws away."""
+"""Frequencies of the pattern, in half waves per side: lower ones are shapes, higher ones are lost in JPEG."""
 TEXTURE = 8.0
-"""Local deviation, in grey levels, from which on the pattern has its full strength."""
+"""Local standard deviation in grey levels above which the pattern has its full strength."""
 CLIP = 2.0
-"""The pattern, of deviation 1, is cut off here, so that no pixel changes by much more than the others."""
+"""The pattern, of standard deviation 1, is clipped here, so that no pixel changes by much more than the others."""
 INTERFERENCE, LEAST, MOST = 0.5, 0.5, 1.5
-"""How much of an image's own likeness to the pattern its strength makes up for, and within which factors."""
+"""The share of an image's own correlation with the pattern that is compensated, and the limits of that factor."""
 CELL_FREQUENCIES = ((0, 1), (1, 0), (0, 2), (2, 0))
 CELL_WIDTH = 0.12
 BLUR, LOCAL = 1.0 / 28, 0.6 / 28  # of the side: what counts as shape, and around where its remainder is averaged
 NOISE_FLOOR = 4.0  # grey levels
 SHIFTS: tuple[tuple[int, int], ...] = ((0, 0), (0, -1), (0, 1), (-1, 0), (-1, -1), (-1, 1), (1, 0), (1, -1), (1, 1))
-"""Pixels down and right by which an image may have moved: each is tried, and the p-value pays for it."""
-PRICES = np.array([2.0] + [16.0] * 8)
-"""What p-values are multiplied by for it (a weighted Bonferroni rule, the inverse prices add up to 1): most images
-have not moved."""
+"""Pixels down and right by which an image may have been shifted; each is tried, and the p-value accounts for it."""
+SHIFT_FACTORS = np.array([2.0] + [16.0] * 8)
+"""Factors of the p-values per shift (weighted Bonferroni, the inverses add up to 1): most images are not shifted."""
 PRIOR_IMAGES = 100
-"""How many images' worth of one power for all waves the detector starts from."""
+"""The weight, in images, of the detector's starting assumption that all waves have the same power."""
 TAIL_FACTOR = 3.178
 CHUNK_PIXELS = 400_000
 
@@ -60,20 +59,20 @@ class Detection:
     """What the detector found in `count` images together."""
 
     p_value: float
-    """Chance of so good a fit, at most, if the images were not marked with this key."""
+    """Upper bound of the probability of so good a fit if the images were not marked with this key."""
     statistic: float
-    """Fit in standard deviations: about N(0, 1) without the mark, at the best of the shifts."""
+    """Fit in standard deviations at the best shift; about N(0, 1) at any one without the mark."""
     count: int
     shift: tuple[int, int]
-    """Pixels down and right at which the mark fits best."""
+    """Pixels down and right by which the best fit is shifted."""
 
 
 def embed(pixels: Pixels, key: str, strength: float = STRENGTH) -> Pixels:
     """The images uint8 [N, C, H, W] with the key's watermark; `strength` is about its deviation in grey levels.
 
-    A pixel whose 3 x 3 neighbourhood is flat is not changed, nor one that is black or white, nor any by more than
-    3 strength + 0.5 levels. An image that resembles its pattern from the start gets less of it, one that resembles the
-    opposite gets more (improved spread spectrum, Malvar and Florêncio 2003, section III).
+    Pixels with a flat 3 x 3 neighbourhood and black or white ones stay as they are, and none changes by more than
+    3 strength + 0.5 levels. An image that correlates with its pattern from the start gets less of it, one that
+    correlates with the opposite gets more (improved spread spectrum, Malvar and Florêncio 2003, section III).
     """
     _check(pixels, key)
     if not strength > 0:
@@ -87,7 +86,7 @@ def embed(pixels: Pixels, key: str, strength: float = STRENGTH) -> Pixels:
 
 
 def detect(pixels: Pixels, key: str) -> Detection:
-    """Whether these images [N, C, H, W], taken together, carry the key's watermark: small p-values say yes."""
+    """Test whether these images [N, C, H, W], taken together, carry the key's watermark: small p-values say yes."""
     _check(pixels, key)
     band = _band(*pixels.shape[2:])
     if not band.any():
@@ -103,7 +102,7 @@ def detect(pixels: Pixels, key: str) -> Detection:
         power += (found**2).sum(0)
         for cell in np.unique(cells).tolist():
             sums[cell] = sums.get(cell, 0.0) + found[cells == cell].sum(0)
-    # A wave counts less the more of it the images have anyway. That may depend on the images, but not on the key.
+    # A wave counts less the more of it the images have anyway. Weights may depend on the images, but not on the key.
     usual = power.sum(1, keepdims=True) / max(1, power.shape[1])
     weights = 1 / (power + PRIOR_IMAGES / max(1, len(pixels)) * usual + 1e-12)
     fit, squares = np.zeros(len(SHIFTS)), np.zeros(len(SHIFTS))
@@ -131,7 +130,7 @@ def tail(statistic: float) -> float:
 
 def _detection(fit: Floats, squares: Floats, count: int) -> Detection:
     statistics = np.divide(fit, np.sqrt(squares), out=np.zeros_like(fit), where=squares > 0)
-    bounds = PRICES * [tail(statistic) for statistic in statistics.tolist()]
+    bounds = SHIFT_FACTORS * [tail(statistic) for statistic in statistics.tolist()]
     best = int(bounds.argmin())
     return Detection(min(1.0, float(bounds[best])), float(statistics[best]), count, SHIFTS[best])
 
@@ -173,7 +172,7 @@ def _grey(pixels: Pixels) -> Floats:
 
 
 def _band(height: int, width: int) -> NDArray[np.bool_]:
-    """Which pairs of frequencies [U, V] the pattern is made of."""
+    """The pairs of frequencies [U, V] that the pattern consists of, as a mask."""
     down, right = np.arange(min(height, int(BAND[1]) + 1)), np.arange(min(width, int(BAND[1]) + 1))
     radius = np.hypot(down[:, None], right[None])
     found: NDArray[np.bool_] = (radius >= BAND[0]) & (radius <= BAND[1])
@@ -181,7 +180,7 @@ def _band(height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _cosines(side: int, count: int, shift: int = 0) -> Floats:
-    """The first waves [count, side] of the discrete cosine transform, moved by `shift` pixels."""
+    """The first waves [count, side] of the discrete cosine transform, shifted by `shift` pixels."""
     places = (np.arange(side) + 0.5 - shift) / side
     waves: Floats = np.cos(np.pi * np.arange(count)[:, None] * places) * math.sqrt(2 / side)
     return waves
@@ -190,7 +189,7 @@ def _cosines(side: int, count: int, shift: int = 0) -> Floats:
 def _signs(key: str, cell: int, band: NDArray[np.bool_]) -> Floats:
     """The signs, -1 or 1, that the key gives the band's waves in that cell: bits of SHAKE-256.
 
-    They are drawn for the whole band, so that an image keeps its signs when it is made smaller.
+    They are drawn for the largest band, so that an image keeps its signs when it is made smaller.
     """
     side = int(BAND[1]) + 1
     stream = hashlib.shake_256(f"modiste watermark 1|{cell}|{key}".encode()).digest((side * side + 7) // 8)
@@ -217,7 +216,7 @@ def _cells(grey: Floats) -> NDArray[np.int64]:
 
 
 def _room(grey: Floats) -> Floats:
-    """How much of the pattern each pixel takes [N, H, W], 0 to 1: none where the neighbourhood is flat."""
+    """The share of the pattern that each pixel gets [N, H, W], 0 to 1: none where the neighbourhood is flat."""
     padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = grey.shape[1:]
     nine = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -233,7 +232,7 @@ def _room(grey: Floats) -> Floats:
 
 
 def _blurred(images: Floats, deviation: float) -> Floats:
-    """Gaussian blur whose deviation is a share of the side; at the edges the weights of what is there add up to 1."""
+    """Gaussian blur with a standard deviation in shares of the side; at the edges weights are normalised."""
     smooth: Floats = _kernel(images.shape[1], deviation) @ images @ _kernel(images.shape[2], deviation).T
     return smooth
 
@@ -246,10 +245,10 @@ def _kernel(side: int, deviation: float) -> Floats:
 
 
 def _coefficients(grey: Floats, band: NDArray[np.bool_], shifts: tuple[tuple[int, int], ...]) -> Floats:
-    """How much of each wave of the band is in each image at each shift [N, S, K].
+    """The coefficient of each wave of the band in each image at each shift [N, S, K].
 
-    A matched filter against the image itself as noise: shapes are taken out by a high-pass, twice (once of it belongs
-    to the pattern), and what is left counts less where it varies more.
+    A matched filter that treats the image itself as noise: a high-pass removes shapes, twice (once for the pattern),
+    and the remainder counts less where it varies more.
     """
     rough = grey - _blurred(grey, BLUR)
     rough = rough / (_blurred(rough * rough, LOCAL) + NOISE_FLOOR**2)

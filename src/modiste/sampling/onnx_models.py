@@ -20,12 +20,12 @@ INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 CLASS_KEYS = ("modiste.class_names", "modiste.classes", "class_names", "classes")
 GUESSED_CLASSES = 10
 CHUNK = 64
-"""Images per call of a model that takes any number: a constant, as in `modiste.sample`."""
+"""Images per call of a model that takes any number of them: a constant, as in `generators`."""
 
 
 @dataclass(frozen=True)
 class OnnxGenerator:
-    """A model ready to run on the CPU. Made by `load`."""
+    """A model ready to run on the CPU; `load` makes one."""
 
     session: Any
     noise: Any
@@ -37,8 +37,7 @@ class OnnxGenerator:
     """16 hexadecimal digits of the file's SHA-256; weights that a model keeps in other files do not count."""
     warnings: tuple[str, ...]
     data: dict[str, Any] | None
-    """Keys of the recipe's section `data` that say what it learned from, where the file has them; of a path the last
-    part."""
+    """The recipe's section `data` of its training, where the file has it; paths without their folders."""
 
     def run(self, noise: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """The model's first output for noise [N, z_dim] and labels [N], computed in chunks of one size."""
@@ -116,7 +115,7 @@ def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...],
 
 
 def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
-    """What the model learned from, as `modiste export` writes it; None of any other text."""
+    """The settings of the training data, as `modiste export` writes them; None for any other text."""
     try:
         told = config.Data.model_validate_json(metadata["modiste.data"])
         return config.with_older_data_defaults(told.model_dump(exclude_unset=True))
