@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modiste.experiments.studies import study
     from modiste.exports.model import export, export_pretrained
     from modiste.metrics.judge import train as train_judge
-    from modiste.reports.report import write as report
+    from modiste.reports.report import report
     from modiste.sampling.generators import TrainedGenerator, load
     from modiste.training.trainer import train
 
@@ -33,7 +33,7 @@ _HOMES = {
     "export": ("modiste.exports.model", "export"),
     "export_pretrained": ("modiste.exports.model", "export_pretrained"),
     "load": ("modiste.sampling.generators", "load"),
-    "report": ("modiste.reports.report", "write"),
+    "report": ("modiste.reports.report", "report"),
     "search": ("modiste.experiments.search.search", "search"),
     "study": ("modiste.experiments.studies", "study"),
     "train": ("modiste.training.trainer", "train"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ def last_part(word: str) -> str:
         return Path(word).name
     key, equals, value = word.partition("=")
     return f"{key}={Path(value).name}" if equals and _leads_out(value) else word
+
+
+def published_command(command: Sequence[str]) -> str:
+    """The command of a manifest as a person would type it, without folders outside the current one."""
+    program, *words = command or ("modiste",)
+    return shlex.join(["modiste" if program == "__main__.py" else program, *map(last_part, words)])
 
 
 def _leads_out(word: str) -> bool:

@@ -26,7 +26,7 @@ from modiste.config import Data, Evaluate, Network, Recipe, Train
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
-from modiste.exports import model
+from modiste.exports import cards, model
 from modiste.networks.build import build_generator
 from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
@@ -159,7 +159,7 @@ def test_a_generator_of_more_than_a_million_weights_stays_below_three_megabytes(
     network = Network(family="slim", conditioning="projection", generator_widths=(224, 128, 96))
     generator = build_generator(network, ImageShape(1, 28, 10))
     numbers = sum(parameter.numel() for parameter in generator.parameters())
-    assert numbers > 1_000_000 and len(model.halved(generator, "x")) < numbers / 1_400_000 * 3_000_000
+    assert numbers > 1_000_000 and len(model.to_float16(generator, "x")) < numbers / 1_400_000 * 3_000_000
 
 
 def test_numbers_beyond_float16_are_refused() -> None:
@@ -167,7 +167,7 @@ def test_numbers_beyond_float16_are_refused() -> None:
     with torch.no_grad():
         layer.weight[0, 0] = 70_000.0
     with pytest.raises(ModisteError, match=r"best\.safetensors has numbers beyond 65,504"):
-        model.halved(layer, "best.safetensors")
+        model.to_float16(layer, "best.safetensors")
 
 
 def test_nothing_tells_where_it_was_made(packed: Path, closet: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_record_says_that_the_weights_were_rounded(made: Path, packed: Path) -
 def test_the_one_that_ships_is_measured_and_says_so_in_its_card() -> None:
     run = runs.open_run("pretrained")
     digest = hashlib.sha256((run.path / "generator.safetensors").read_bytes()).hexdigest()[:16]
-    (record,) = model.measurements(run, digest).values()
+    (record,) = cards.records_of(run, digest).values()
     value = record.scores["frechet_garment_10k_test"].value
     assert f"{value:.4g}" in (run.path / "README.md").read_text(encoding="utf-8")
 

@@ -27,7 +27,7 @@ from modiste.data.sets import CLASS_NAMES, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
-from modiste.exports import synthetic_set
+from modiste.exports import cards, duplicates, synthetic_set
 from modiste.networks.layers import ImageShape
 from modiste.provenance import c2pa, verify
 from modiste.sampling import generators, writers
@@ -58,7 +58,7 @@ def made_without_classes(closet: Path, tmp_path_factory: pytest.TempPathFactory)
     return trained(closet, tmp_path_factory.mktemp("runs") / "plain", "none")
 
 
-def card_of(done: synthetic_set.Written) -> str:
+def card_of(done: synthetic_set.SyntheticSet) -> str:
     return done.card.read_text(encoding="utf-8")
 
 
@@ -88,33 +88,37 @@ def train() -> np.ndarray:
     return np.random.default_rng(99).integers(0, 200, (20, 1, 6, 6), np.uint8)
 
 
-def originals_of(train: np.ndarray, threshold: float) -> synthetic_set.Originals:
+def training_of(train: np.ndarray, threshold: float) -> duplicates.TrainingImages:
     rows = train.reshape(len(train), -1).astype(np.float32) / np.float32(255)
-    return synthetic_set.Originals(rows, ImageShape(1, 6), threshold, "unseen", 100, 0.01)
+    return duplicates.TrainingImages(rows, ImageShape(1, 6), threshold, "unseen", 100, 0.01)
 
 
 def test_copies_are_replaced_by_further_seeds_of_their_class(
     train: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synthetic_set, "BLOCK", 5)
+    monkeypatch.setattr(duplicates, "BLOCK", 5)
     # 4 is of class 1: its replacement 13 is one off a training image in one pixel, and so is that one's, 16
     make = stand_in({0: 3, 4: 7, 13: 2003, 16: 5, 11: 12}, train, 3)
-    found, seeds, search = synthetic_set.choose(
-        make, range(12), 3, originals_of(train, 2.5 / 255), "it", lambda _: None
+    found, seeds, search = duplicates.generate_without_duplicates(
+        make, range(12), 3, training_of(train, 2.5 / 255), "it", lambda _: None
     )
     assert seeds == [1, 2, 3, 5, 6, 7, 8, 9, 10, 12, 14, 19]
     assert found.labels is not None and found.labels.tolist() == [seed % 3 for seed in seeds]
     assert np.bincount(found.labels).tolist() == [4, 4, 4]
     assert np.array_equal(found.pixels, make(seeds=seeds).pixels)
-    assert search.removed == (0, 4, 11, 13, 16) and search.tried == 17 and search.exact == 4
-    _, seeds, search = synthetic_set.choose(make, range(12), 3, originals_of(train, 0.0), "it", lambda _: None)
+    assert search.removed == (0, 4, 11, 13, 16) and search.generated == 17 and search.exact == 4
+    _, seeds, search = duplicates.generate_without_duplicates(
+        make, range(12), 3, training_of(train, 0.0), "it", lambda _: None
+    )
     assert 13 in seeds and search.removed == (0, 4, 11) and search.exact == 3
 
 
 def test_without_originals_every_seed_stays(train: np.ndarray) -> None:
     seeds = [9, 0, 4]
-    found, used, search = synthetic_set.choose(stand_in({0: 3}, train, 3), seeds, 3, None, "it", lambda _: None)
-    assert used == seeds and len(found) == 3 and search.removed == () and search.tried == 3
+    found, used, search = duplicates.generate_without_duplicates(
+        stand_in({0: 3}, train, 3), seeds, 3, None, "it", lambda _: None
+    )
+    assert used == seeds and len(found) == 3 and search.removed == () and search.generated == 3
 
 
 def test_a_generator_that_only_copies_is_given_up(train: np.ndarray) -> None:
@@ -126,7 +130,7 @@ def test_a_generator_that_only_copies_is_given_up(train: np.ndarray) -> None:
         return make(seeds=seeds)
 
     with pytest.raises(ModisteError, match=r"it copies: 224 of its 224 images .* --keep-duplicates") as failure:
-        synthetic_set.choose(counted, range(32), 1, originals_of(train, 0.0), "it", lambda _: None)
+        duplicates.generate_without_duplicates(counted, range(32), 1, training_of(train, 0.0), "it", lambda _: None)
     assert sum(calls) <= 4 * 32 + 100 and "\n" not in str(failure.value)
 
 
@@ -155,7 +159,7 @@ def test_copies_of_training_images_are_searched_for_and_told(made: Path, closet:
     run = Path(shutil.copytree(made, tmp_path / "copier"))
     plant(run, closet, [0, 3, 4, 23], tmp_path / "closet.npz")
     told: list[str] = []
-    done = synthetic_set.write_set(run, tmp_path / "set.npz", per_class=2, say=told.append)
+    done = synthetic_set.write_set(run, tmp_path / "set.npz", per_class=2, log=told.append)
     assert {0, 3, 4, 23} <= set(done.search.removed) and done.search.exact == 4 and done.count == 20
     with np.load(tmp_path / "set.npz") as arrays:
         assert not set(arrays["seeds"]) & {0, 3, 4, 23}
@@ -180,11 +184,11 @@ def test_without_the_training_images_the_card_says_so(made: Path, closet: Path, 
     away = tmp_path / "away.npz"
     place.rename(away)
     told: list[str] = []
-    done = synthetic_set.write_set(run, tmp_path / "set.npz", per_class=1, say=told.append)
+    done = synthetic_set.write_set(run, tmp_path / "set.npz", per_class=1, log=told.append)
     assert "Not removed: the training images could not be opened" in card_of(done) and str(place) in told[0]
     with np.load(away) as arrays:
         np.savez(place, **{**arrays, "images": arrays["images"][::-1]})
-    done = synthetic_set.write_set(run, tmp_path / "set.npz", per_class=1, say=told.append)
+    done = synthetic_set.write_set(run, tmp_path / "set.npz", per_class=1, log=told.append)
     assert "Not removed: the training images had been changed" in card_of(done)
     assert str(tmp_path) not in card_of(done)
 
@@ -332,7 +336,7 @@ def test_seeds_by_name_are_left_as_they_are(made: Path, tmp_path: Path) -> None:
         assert arrays["seeds"].tolist() == [7, 3, 4, 5] and (arrays["labels"] == 8).all()
     assert "Seeds: 7,3-5;" in card_of(done) and "--class bag --seeds 7,3-5" in card_of(done)
     assert "chosen by their seeds" in card_of(done)
-    assert generators.parse_seeds(synthetic_set.spans([7, 3, 4, 5])) == [7, 3, 4, 5]
+    assert generators.parse_seeds(cards.format_seeds([7, 3, 4, 5])) == [7, 3, 4, 5]
 
 
 @pytest.mark.parametrize(

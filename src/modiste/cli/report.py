@@ -29,20 +29,19 @@ def report(
     """
     from modiste import progress
     from modiste.experiments import conclusions
-    from modiste.reports import report as reporting
+    from modiste.reports import report as reports
 
-    with progress.live_log("report") as say:
-        written = reporting.watch(what, out, seconds=every, say=say) if watch else reporting.write(what, out, say=say)
+    with progress.live_log("report") as log:
+        written = reports.watch(what, out, seconds=every, log=log) if watch else reports.report(what, out, log=log)
     table = written.report.summary
     rows = [[cell for cell in row if isinstance(cell, str)] for row in table.rows]
     if as_json:
         files = {"html": str(written.html), "markdown": str(written.markdown)}
-        tree: dict[str, Any] = {**files, "heads": list(table.heads), "rows": rows}
+        result: dict[str, Any] = {**files, "heads": list(table.heads), "rows": rows}
         if written.report.findings is not None:
-            tree["findings"] = conclusions.to_json(written.report.findings)
-        print(json.dumps(tree, indent=2))
+            result["findings"] = conclusions.to_json(written.report.findings)
+        print(json.dumps(result, indent=2))
         return
     print_table(table.heads, rows)
     print(f"wrote {written.html}")
-    if written.markdown:
-        print(f"wrote {written.markdown}")
+    print(f"wrote {written.markdown}")

@@ -16,6 +16,7 @@ from modiste.errors import UsageError
 
 if TYPE_CHECKING:
     from modiste import runs
+    from modiste.exports.options import SyntheticSetOptions
 
 app = typer.Typer()
 
@@ -89,8 +90,8 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
     images = recipe.train.images or 0
     if as_json:
         cost = {"gflop_per_image": operations / 1e9, "tflop": operations * images / 1e12}
-        told = {"out": str(path), "data": describe_images(dataset), **cost, "recipe": recipe.model_dump()}
-        print(json.dumps(told, indent=2))
+        plan = {"out": str(path), "data": describe_images(dataset), **cost, "recipe": recipe.model_dump()}
+        print(json.dumps(plan, indent=2))
         return
     print(config.to_toml(recipe))
     for note in notes:
@@ -112,8 +113,8 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
         )
         return
     if manifest.status == "interrupted":
-        going_on = shlex.join(["modiste", "train", str(run.path)])
-        print(f"stopped at {manifest.images:,} images, state saved; go on with:  {going_on}")
+        resume = shlex.join(["modiste", "train", str(run.path)])
+        print(f"stopped at {manifest.images:,} images, state saved; go on with:  {resume}")
         return
     first_class = manifest.data.classes[-1] if run.read_recipe().network.conditioning != "none" else None
     words = f"--class {shlex.quote(first_class)} " if first_class else ""
@@ -165,9 +166,7 @@ def sample(
 
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
-    from modiste import runs
-    from modiste.provenance import c2pa, metadata
-    from modiste.provenance import watermark as watermarks
+    from modiste.exports.options import SyntheticSetOptions
     from modiste.sampling import generators, writers
 
     if interpolate and seeds:
@@ -176,64 +175,74 @@ def sample(
         raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
     kind = kind or writers.format_of(out)
     writers.check_format(kind)
-    chosen = generators.parse_seeds(seeds) if seeds else None
-    marks: dict[str, Any] = {
-        "watermark": watermark, "sign": sign, "certificate": certificate, "private_key": private_key,
-    }  # fmt: skip
-    if not interpolate and writers.is_set(kind, len(chosen) if chosen else count or 64, per_class):
-        count = count or (64 if chosen is None and per_class is None else None)
-        _write_set(
-            run, out, as_json, kind=kind, per_class=per_class, count=count, seeds=chosen, label=label,
-            truncation=truncation, checkpoint=checkpoint, batch_norm=batch_norm, keep_duplicates=keep_duplicates,
-            **marks,
-        )  # fmt: skip
-        return
-    generator = generators.load(run, checkpoint, batch_norm)
-    signed = sign or certificate is not None or private_key is not None
-    writers.check_marks(out, kind, signed, watermark is not None)
-    mark = c2pa.make_signer(certificate, private_key) if signed else metadata.stamp
-    if chosen is None and not interpolate:
-        chosen = list(range(generator.balanced(per_class) if per_class is not None else count or 64))
-    frames = count or (30 if kind == "gif" else 10)
-    labels = generator.labels(label, [interpolate[0]] * frames if interpolate else chosen or [])
-    writers.check(out, kind, generator.shape.channels, chosen, generator.class_names, labels)
-    if interpolate:
-        images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=truncation)
+    options = SyntheticSetOptions(
+        kind=kind, per_class=per_class, count=count, seeds=generators.parse_seeds(seeds) if seeds else None,
+        label=label, truncation=truncation, checkpoint=checkpoint, batch_norm=batch_norm,
+        keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
+        private_key=private_key,
+    )  # fmt: skip
+    if interpolate or not writers.is_set(kind, len(options.seeds) if options.seeds else count or 64, per_class):
+        _write_images(run, out, options, interpolate, columns, as_json)
     else:
-        images = generator.sample_set(count, label=label, seeds=chosen, truncation=truncation)
-    if watermark is not None:
-        images = replace(images, pixels=watermarks.embed(images.pixels, watermark))
-    facts = {
-        "Run": generator.source,
-        "Recipe hash": runs.open_run(run).read_manifest().recipe_hash,
-    }
-    removed = writers.is_card(card := writers.card_place(out, kind))
-    writers.write(images, chosen, out, kind, mark, facts, columns)
+        _write_set(run, out, options, as_json)
+
+
+def _write_images(
+    run: Path, out: Path, options: SyntheticSetOptions, interpolate: tuple[int, int] | None, columns: int | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write a grid, an animation or images too few for a set."""
+    from modiste import runs
+    from modiste.provenance import watermark
+    from modiste.sampling import generators, writers
+
+    kind, seeds, label = str(options.kind), options.seeds, options.label
+    generator = generators.load(run, options.checkpoint, options.batch_norm)
+    writers.check_marks(out, kind, options.signed, options.watermark is not None)
+    mark = options.marker()
+    if seeds is None and not interpolate:
+        count = options.count or 64
+        seeds = range(generator.balanced(options.per_class) if options.per_class is not None else count)
+    frames = options.count or (30 if kind == "gif" else 10)
+    labels = generator.labels(label, [interpolate[0]] * frames if interpolate else seeds or [])
+    writers.check(out, kind, generator.shape.channels, seeds, generator.class_names, labels)
+    if interpolate:
+        images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=options.truncation)
+    else:
+        images = generator.sample_set(options.count, label=label, seeds=seeds, truncation=options.truncation)
+    if options.watermark is not None:
+        images = replace(images, pixels=watermark.embed(images.pixels, options.watermark))
+    facts = {"Run": generator.source, "Recipe hash": runs.open_run(run).read_manifest().recipe_hash}
+    card = writers.card_place(out, kind)
+    removed = writers.is_card(card)
+    writers.write(images, seeds, out, kind, mark, facts, columns)
     if as_json:
-        told = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
-        print(json.dumps({**told, "removed_card": str(card) if removed else None}))
+        described = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
+        print(json.dumps({**described, "removed_card": str(card) if removed else None}))
         return
     print(f"wrote {len(images)} images{_of_class(generator.class_of(label))} to {out} ({kind})")
     if removed:
         print(f"  removed the data card of the earlier set: {card}")
 
 
-def _of_class(label: tuple[int, str] | None) -> str:
-    """Which class a word was understood as, where one was given."""
-    return f" of the class {label[1]!r} (label {label[0]})" if label else ""
-
-
-def _write_set(run: Path, out: Path, as_json: bool, **wanted: Any) -> None:
+def _write_set(run: Path, out: Path, options: SyntheticSetOptions, as_json: bool) -> None:
     from modiste import progress
     from modiste.exports import synthetic_set
 
-    with progress.live_log(f"a set of {run}") as say:
-        done = synthetic_set.write_set(run, out, say=say, **wanted)
-    removed, reason = len(done.search.removed), done.search.reason
+    if options.seeds is None and options.per_class is None:
+        options = replace(options, count=options.count or 64)
+    with progress.live_log(f"a set of {run}") as log:
+        written = synthetic_set.write_set(run, out, options, log=log)
+    removed, reason = len(written.search.removed), written.search.reason
     if as_json:
-        facts = {"out": str(out), "format": done.kind, "count": done.count, "card": str(done.card)}
+        facts = {"out": str(out), "format": written.kind, "count": written.count, "card": str(written.card)}
         print(json.dumps({**facts, "near_duplicates_removed": None if reason else removed}))
         return
-    print(f"wrote {done.count:,} images{_of_class(done.label)} to {out} ({done.kind})")
+    print(f"wrote {written.count:,} images{_of_class(written.label)} to {out} ({written.kind})")
     print(f"  near-duplicates of training images: {f'not removed, {reason}' if reason else f'{removed:,} replaced'}")
-    print(f"  data card: {done.card}")
+    print(f"  data card: {written.card}")
+
+
+def _of_class(label: tuple[int, str] | None) -> str:
+    """Which class the user's word was understood as; empty for all classes."""
+    return f" of the class {label[1]!r} (label {label[0]})" if label else ""

@@ -1,4 +1,4 @@
-"""What a report is made of: sections of paragraphs, tables, pictures and charts, which each format shows its way."""
+"""Blocks of a report: sections of paragraphs, tables, pictures and charts, independent of the output format."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Tiles:
     captions: Sequence[str]
     alt: str
     source_type: str = ""
-    """What the file says of its making (modiste/provenance.py); empty where all pictures are real."""
+    """For the file's metadata (provenance/metadata.py); empty where all pictures are real."""
     kind: ClassVar[str] = "tiles"
 
 
@@ -128,17 +128,17 @@ class Report:
     summary: Table
     """The table of scores, which the terminal shows too."""
     findings: Conclusions | None = None
-    """What a study found, as facts; None of a single run."""
+    """The conclusions of a study; None for a single run."""
     refresh_seconds: int | None = None
-    """How often a live page loads itself again."""
+    """How often a page loads itself again while training goes on."""
 
 
-def reworded(part: Any, change: Callable[[str], str]) -> Any:
-    """A report, or a part of one, with every text changed so; pictures and charts stay as they are."""
+def map_texts(part: Any, change: Callable[[str], str]) -> Any:
+    """A report, or a part of one, with `change` applied to every text; pictures and charts stay as they are."""
     if isinstance(part, str):
         return change(part)
     if type(part) in (list, tuple):
-        return type(part)(reworded(one, change) for one in part)
+        return type(part)(map_texts(one, change) for one in part)
     if is_dataclass(part) and not isinstance(part, type) and type(part).__module__ == __name__:
-        return replace(part, **{field.name: reworded(getattr(part, field.name), change) for field in fields(part)})
+        return replace(part, **{field.name: map_texts(getattr(part, field.name), change) for field in fields(part)})
     return part

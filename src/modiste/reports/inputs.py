@@ -1,4 +1,4 @@
-"""What a report is about: a run, or a study's runs by configuration, with their records; nothing is computed here."""
+"""Inputs of a report: a run, or a study's runs by configuration, with their records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from modiste import paths, progress, runs, subprocesses
 from modiste.config import Data
@@ -36,27 +36,24 @@ class Member:
     status: str
     reason: str = ""
 
-    @property
-    def log(self) -> list[dict[str, Any]]:
+    def read_log(self) -> list[dict[str, Any]]:
         return self.run.read_log() if self.run else []
 
-    @property
-    def seconds(self) -> float | None:
+    def read_seconds(self) -> float | None:
         """How long it has trained."""
-        found: float | None = self._furthest("seconds")
-        return found
+        return self._read_position("seconds")
 
-    @property
-    def images(self) -> int | None:
+    def read_images(self) -> int | None:
         """How many images it was shown."""
-        found: int | None = self._furthest("images")
-        return found
+        images = self._read_position("images")
+        return None if images is None else int(images)
 
-    def _furthest(self, key: str) -> Any:
+    def _read_position(self, key: Literal["seconds", "images"]) -> float | None:
         """By the manifest, which is written where a training begins and ends, or by the log of one that goes on."""
         if self.run is None:
             return None
-        known = [getattr(self.run.read_manifest(), key), *[line[key] for line in self.log[-1:]]]
+        last = runs.read_last_record(self.run)
+        known: list[float | None] = [getattr(self.run.read_manifest(), key), last[key] if last else None]
         return max((value for value in known if value is not None), default=None)
 
 
@@ -67,20 +64,19 @@ class Configuration:
     name: str
     members: tuple[Member, ...]
 
-    @property
-    def shown(self) -> Member | None:
-        """The one whose pictures stand for all: the lowest seed that has a generator; chosen by number, not by look."""
-        made = [one for one in self.members if one.run and (one.run.path / "generator.safetensors").is_file()]
-        return min(made, key=lambda one: one.seed, default=None)
+    def find_representative(self) -> Member | None:
+        """The training whose pictures stand for all: that of the lowest seed with a generator, not chosen by look."""
+        trained = [one for one in self.members if one.run and (one.run.path / "generator.safetensors").is_file()]
+        return min(trained, key=lambda one: one.seed, default=None)
 
     @property
-    def measured(self) -> list[Member]:
-        return [one for one in self.members if one.record]
+    def records(self) -> list[Record]:
+        return [one.record for one in self.members if one.record]
 
     def values(self, score: str) -> list[float]:
         """The score of every measured seed."""
-        found = [one.record.scores[score] for one in self.measured if one.record and score in one.record.scores]
-        return [entry.value for entry in found if entry.value is not None]
+        entries = [record.scores[score] for record in self.records if score in record.scores]
+        return [entry.value for entry in entries if entry.value is not None]
 
 
 @dataclass(frozen=True)
@@ -91,15 +87,13 @@ class Comparison:
     path: Path
     about: str
     configurations: tuple[Configuration, ...]
-    rows: tuple[StudyRow, ...] = ()
-    """A study's table of records; empty for a single run."""
     is_study: bool = False
     command: str = ""
-    """What to type to make the study anew; empty for a single run."""
+    """The command that repeats the study; empty for a single run."""
 
     @property
     def outputs(self) -> Path:
-        """The folder for the report unless another is named."""
+        """The folder for the report, unless the user names another."""
         run = self.members[0].run
         return self.path if self.is_study or run is None else run.outputs
 
@@ -116,9 +110,12 @@ class Comparison:
         """Whether no training goes on and none is waiting."""
         return all(member.status in ("finished", "failed", "interrupted") for member in self.members)
 
-    @property
-    def dataset(self) -> Data | None:
-        """The data set that images are judged against, whole; None before anything was started."""
+    def configuration(self, name: str) -> Configuration:
+        """The configuration of that name."""
+        return next(one for one in self.configurations if one.name == name)
+
+    def read_dataset(self) -> Data | None:
+        """The whole data set that images are measured against; None before anything was started."""
         run = next((member.run for member in self.members if member.run), None)
         return native_data(run.read_recipe().data) if run else None
 
@@ -131,10 +128,9 @@ class Comparison:
         """The full name of the first score of that kind, which is the judge's; None if nothing was measured so."""
         return metric_names.of_kind(self.score_names, kind)
 
-    @property
-    def score_rows(self) -> list[StudyRow]:
+    def read_score_rows(self) -> list[StudyRow]:
         """A row per run and score as in a study's table, of the records as they are now."""
-        found = []
+        rows = []
         for configuration in self.configurations:
             for member in configuration.members:
                 status: results.Status = (
@@ -142,14 +138,14 @@ class Comparison:
                 )
                 row = StudyRow(
                     self.name, configuration.name, member.seed, status=status, reason=member.reason,
-                    images=member.images, seconds=member.seconds,
+                    images=member.read_images(), seconds=member.read_seconds(),
                 )  # fmt: skip
-                found += results.score_rows(row, member.record) if member.record else [row]
-        return found
+                rows += results.score_rows(row, member.record) if member.record else [row]
+        return rows
 
     def by_seed(self, score: str) -> dict[str, dict[int, float | None]]:
         """A score by configuration and seed; None where the run failed, left out where it is still to come."""
-        found: dict[str, dict[int, float | None]] = {}
+        values: dict[str, dict[int, float | None]] = {}
         for configuration in self.configurations:
             known = {
                 member.seed: member.record.scores[score].value if score in member.record.scores else None
@@ -157,11 +153,11 @@ class Comparison:
                 if member.record
             }
             failed = dict.fromkeys(member.seed for member in configuration.members if member.status == "failed")
-            found[configuration.name] = {**failed, **known}
-        return found
+            values[configuration.name] = {**failed, **known}
+        return values
 
     def scale(self, score: str) -> Scale:
-        """On which the score is averaged and compared over seeds, the same for all configurations."""
+        """The scale on which a score is averaged and compared over seeds, the same for all configurations."""
         return results.scale_of(score, self.by_seed(score))
 
     def summary(self, configuration: Configuration, score: str) -> Summary:
@@ -174,9 +170,9 @@ class Comparison:
 
 
 @progress.stage("reading runs")
-def open_path(what: str | Path) -> Comparison:
+def open_path(run_or_study: str | Path) -> Comparison:
     """The run or study in that folder; UsageError when it is neither."""
-    path = Path(what)
+    path = Path(run_or_study)
     if run := runs.find_run(path):
         return _single(run, path)
     if (path / "study.toml").is_file():
@@ -191,9 +187,9 @@ def open_path(what: str | Path) -> Comparison:
 def _single(run: Run, path: Path) -> Comparison:
     recipe, manifest = run.read_recipe(), run.read_manifest()
     places = [run.path / name for name in ("metrics.json", "metrics-heldout.json")]  # for data without test images
-    found = [records.read(place) for place in places if place.is_file()]
-    record = next((record for record in found if results.is_current(record, run.path)), None)
-    outdated = "its record is of other weights, or of images made otherwise" if found and record is None else ""
+    existing = [records.read(place) for place in places if place.is_file()]
+    record = next((record for record in existing if results.is_current(record, run.path)), None)
+    outdated = "its record is of other weights, or of images made otherwise" if existing and record is None else ""
     reason = str(manifest.reason or outdated)
     member = Member(recipe.seed, path, run, record, manifest.status, reason)
     return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
@@ -211,9 +207,9 @@ def _study(path: Path) -> Comparison:
         for name in labels
     )
     command = subprocesses.printable(study_config.study_argv(settings, path), settings.threads)
-    found = Comparison(settings.name, path, settings.about, configurations, tuple(rows), is_study=True, command=command)
-    records.check_comparable(found.records)
-    return found
+    comparison = Comparison(settings.name, path, settings.about, configurations, is_study=True, command=command)
+    records.check_comparable(comparison.records)
+    return comparison
 
 
 def _member(path: Path, name: str, seed: int, file: str, known: dict[tuple[str, int], StudyRow]) -> Member:
@@ -246,17 +242,17 @@ def command_of(run: Run) -> str:
     """The command that made the run, as a person would type it."""
     command = run.read_manifest().command
     if command and command[0] in ("modiste", "__main__.py"):
-        return shlex.join(["modiste", *map(paths.last_part, command[1:])])
-    return f"modiste train {shlex.quote(str(run.path / 'recipe.toml'))}"
+        return paths.published_command(command)
+    return shlex.join(["modiste", "train", str(run.path / "recipe.toml")])
 
 
 def peaks(log: Sequence[dict[str, Any]], key: str = "loss_g", most: int = 3) -> list[tuple[float, float]]:
     """The highest local maxima of a logged number as (epoch, value), highest first; ends of the log count too."""
     values = [(record["epoch"], record[key]) for record in log if math.isfinite(record.get(key, math.nan))]
-    found = []
+    maxima = []
     for k, (epoch, value) in enumerate(values):
         before = values[k - 1][1] if k else -math.inf
         after = values[k + 1][1] if k + 1 < len(values) else -math.inf
         if value > before and value >= after:
-            found.append((epoch, value))
-    return sorted(found, key=lambda peak: -peak[1])[:most]
+            maxima.append((epoch, value))
+    return sorted(maxima, key=lambda peak: -peak[1])[:most]

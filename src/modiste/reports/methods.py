@@ -1,4 +1,4 @@
-"""The part of a report on how it was made: protocol, seeds, versions, commands, limits."""
+"""The part of a report on methods: protocol, seeds, versions, commands, limits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from modiste.experiments.study_config import Judging
 from modiste.reports import phrases
 from modiste.reports.blocks import Block, Bullets, Code, Fold, Paragraph, Section, Table
 from modiste.reports.inputs import Comparison, command_of
-from modiste.reports.pictures import ReportFeatures
+from modiste.reports.judge_features import ReportFeatures
 from modiste.reports.summary import cost_rows
 
-USUAL = Judging()
-"""How an evaluation without options measures."""
+DEFAULTS = Judging()
+"""Of an evaluation without options."""
 
 
-def method_section(comparison: Comparison, eyes: ReportFeatures | None) -> Section:
-    """What was measured and how, so that it can be repeated, and what no conclusion here can reach."""
+def method_section(comparison: Comparison, features: ReportFeatures | None) -> Section:
+    """How the scores were measured, the commands that repeat it, and the limits of the conclusions."""
     blocks: list[Block] = []
     if comparison.records:
         protocol = comparison.records[0].protocol
@@ -28,10 +28,10 @@ def method_section(comparison: Comparison, eyes: ReportFeatures | None) -> Secti
         blocks.append(Fold("The protocol of the scores, in full", [Table(["part", "value"], rows)]))
         blocks += [Bullets(score_tables.describe_protocol(protocol))]
         used = [facts["hash"] for facts in protocol.extractors.values()]
-        if eyes is not None and eyes.judge.fingerprint not in used:
+        if features is not None and features.judge.fingerprint not in used:
             blocks.append(Paragraph(
-                f"The pictures above use the judge with weights {eyes.judge.fingerprint}, and the scores were measured "
-                "with another one: evaluate again to have both from one judge."
+                f"The pictures above use the judge with weights {features.judge.fingerprint}, and the scores were "
+                "measured with another one: evaluate again to have both from one judge."
             ))  # fmt: skip
         missing = {name: reason for record in comparison.records for name, reason in record.not_measured.items()}
         if missing:
@@ -42,12 +42,12 @@ def method_section(comparison: Comparison, eyes: ReportFeatures | None) -> Secti
     blocks.append(Paragraph("Commands that make and measure the same again:"))
     blocks.append(Code("\n".join(commands(comparison))))
     blocks.append(Fold("Machines, versions, seeds and contents", [machine_table(comparison)]))
-    blocks += [Paragraph("What these numbers cannot tell:"), Bullets(limits(comparison, eyes))]
+    blocks += [Paragraph("What these numbers cannot tell:"), Bullets(limits(comparison, features))]
     return Section("method", "What was measured and how", blocks)
 
 
 def commands(comparison: Comparison) -> list[str]:
-    """What to type to repeat it: the study as a whole, then each run's own commands."""
+    """The commands that repeat it: of the study as a whole, then of each run."""
     lines = [comparison.command] if comparison.command else []
     planned = planned_commands(comparison)
     if planned:
@@ -55,10 +55,10 @@ def commands(comparison: Comparison) -> list[str]:
     for member in comparison.members:
         if member.run:
             evaluate = ["modiste", "evaluate", str(member.path)]
-            if member.record is not None:
+            if member.record:
                 count, part = member.record.protocol.generated, member.record.protocol.reference.part
-                evaluate += ["--count", str(count)] if count != USUAL.count else []
-                evaluate += ["--reference", part] if part != USUAL.reference else []
+                evaluate += ["--count", str(count)] if count != DEFAULTS.count else []
+                evaluate += ["--reference", part] if part != DEFAULTS.reference else []
             lines += [command_of(member.run), shlex.join(evaluate)]
     return [*lines, shlex.join(["modiste", "report", str(comparison.path)])]
 
@@ -89,33 +89,33 @@ def machine_table(comparison: Comparison) -> Table:
     return Table(heads, rows)
 
 
-def limits(comparison: Comparison, eyes: ReportFeatures | None) -> list[str]:
-    """What no conclusion here can reach: by seeds, by length, by judge, by data set."""
+def limits(comparison: Comparison, features: ReportFeatures | None) -> list[str]:
+    """The limits of the conclusions: by seeds, by length, by judge, by data set."""
     seeds = {member.seed for member in comparison.members}
-    said = [
+    sentences = [
         f"{len(seeds)} training seeds tell large differences from chance and small ones not; another {len(seeds)} "
         "would give other means."
         if comparison.is_study and len(seeds) > 1
         else "One seed cannot tell a better recipe from a luckier training."
     ]
     if comparison.is_study:
-        said.append(
+        sentences.append(
             "Configurations were compared at this length of training and with these settings; with more time, or tuned "
             "each for itself, the order may be another."
         )
-    said.append(
+    sentences.append(
         "The judge was trained on this data set and sees what tells its classes apart; what does not matter for that "
         "(fine texture, small defects) it may overlook. The second opinion of a random network has no such preference."
     )
-    if eyes is None:
-        return said
-    labelled = eyes.real.labels is not None
-    said += inspection.limits_of_data(eyes.dataset.name, labelled)
-    if has_test(eyes.dataset):
-        sets = {"train": open_data(eyes.dataset, part="train"), "test": open_data(eyes.dataset, part="test")}
-        doubles = inspection.summarise(sets)["duplicates"]
-        found = {place: len(groups) for place, groups in doubles.items() if groups}
-        if found:
-            text = phrases.listed([f"{count} in {place}" for place, count in found.items()])
-            said.append(f"Images that occur more than once, byte for byte: {text}.")
-    return said
+    if features is None:
+        return sentences
+    labelled = features.real.labels is not None
+    sentences += inspection.limits_of_data(features.dataset.name, labelled)
+    if has_test(features.dataset):
+        sets = {"train": open_data(features.dataset, part="train"), "test": open_data(features.dataset, part="test")}
+        duplicates = inspection.summarise(sets)["duplicates"]
+        counts = {place: len(groups) for place, groups in duplicates.items() if groups}
+        if counts:
+            text = phrases.listed([f"{count} in {place}" for place, count in counts.items()])
+            sentences.append(f"Images that occur more than once, byte for byte: {text}.")
+    return sentences

@@ -1,4 +1,4 @@
-"""The words of a report: names of scores for people, sentences from numbers, and what a data set cannot tell."""
+"""Words of a report: names of scores for people, and sentences from numbers."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def title_of(score: str) -> str:
     return f"{title} ({name.extractor})" if name.extractor in OTHER_EXTRACTORS else title
 
 
-def arrow(better: str) -> str:
-    """Which way is better, as one word."""
+def direction(better: str) -> str:
+    """Which values are better, in words."""
     return {"lower": "lower is better", "higher": "higher is better", "near": "near real images is better"}[better]
 
 
-def about_one(record: Record) -> str:
+def distance_sentence(record: Record) -> str:
     """How far a run's headline score is from real images, in a sentence."""
     score = record.first("frechet")
     if score is None or score.value is None:
@@ -65,17 +65,17 @@ def about_one(record: Record) -> str:
     return text + "."
 
 
-def weakest(record: Record) -> str:
+def weakest_share_sentence(record: Record) -> str:
     """The share that falls furthest behind real images, in a sentence; empty where no share was measured."""
     kinds = ("precision_k3", "recall_k3", "coverage_k5", "label_agreement")
-    found = [
+    shares = [
         (score.value / score.real, score)
         for score in record.scores.values()
         if score.kind in kinds and score.value is not None and score.real
     ]
-    if not found:
+    if not shares:
         return ""
-    _, score = min(found, key=lambda one: one[0])
+    _, score = min(shares, key=lambda one: one[0])
     return (
         f"Of the measured shares, {TITLES[score.kind]} is the furthest from real images "
         f"({score.value:.0%}, real images {score.real:.0%}: {score.name.meaning.words})"

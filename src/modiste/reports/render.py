@@ -38,7 +38,7 @@ def to_html(report: Report) -> str:
         mark=safe_files.MARK,
         picture=_picture,
         svg=lambda chart: Markup(charts.svg(chart.figure, chart.alt)),
-        tiles=_tile_pairs,
+        tiles=_tile_sources,
         tile_width=_tile_width,
         numeric=is_number,
         inline=_inline,
@@ -62,7 +62,7 @@ def _picture(picture: Picture) -> Markup:
     return Markup(f'<img src="{source}" alt="{alt}" width="{picture.width}"{moving}>')
 
 
-def _tile_pairs(block: Tiles) -> list[tuple[str, str]]:
+def _tile_sources(block: Tiles) -> list[tuple[str, str]]:
     sources = [_data(grids.png(tiles.picture_of(image[None], 1)), "png") for image in block.pixels]
     return list(zip(sources, block.captions, strict=True))
 
@@ -141,13 +141,13 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
         for item in block.items:
             yield from _markdown(item, folder, files)
     elif isinstance(block, Table):
-        show = functools.partial(_cell, folder=folder, files=files)
+        cell_text = functools.partial(_cell, folder=folder, files=files)
         if block.caption:
             yield f"*{_plain(block.caption)}*"
         lines = [
-            list(map(show, block.heads)),
+            list(map(cell_text, block.heads)),
             ["---"] * len(block.heads),
-            *[list(map(show, row)) for row in block.rows],
+            *[list(map(cell_text, row)) for row in block.rows],
         ]
         yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
     elif isinstance(block, Fold):

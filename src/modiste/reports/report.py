@@ -1,100 +1,121 @@
-"""A run or a study as one page to look at: the answer first, then pictures, charts, and how all of it was made."""
+"""Reports on a run or a study as one page: the answer first, then pictures, charts, and how all of it was made."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from modiste import files, paths
+from modiste.errors import ModisteError
 from modiste.experiments import conclusions
-from modiste.reports import galleries, inputs, methods, render, summary, training_curves
-from modiste.reports.blocks import Paragraph, Report, Section, reworded
-from modiste.reports.galleries import GalleryInputs
+from modiste.reports import (
+    galleries,
+    inputs,
+    judge_features,
+    methods,
+    render,
+    summary,
+    training_curves,
+    training_grids,
+)
+from modiste.reports.blocks import Paragraph, Report, Section, map_texts
 from modiste.reports.inputs import Comparison
 
-__all__ = ["Written", "build", "watch", "write"]
-
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-class Written(NamedTuple):
-    """A report and where it lies."""
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report and the files that hold it."""
 
     report: Report
     html: Path
-    markdown: Path | None
+    markdown: Path
     finished: bool
     """Whether every training of it has ended."""
 
 
-def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int | None = None, say: Say) -> Report:
+def report(run_or_study: str | Path, out: str | Path | None = None, *, log: Log = lambda _: None) -> WrittenReport:
+    """Write a report on a run or a study folder as an HTML page, and as Markdown with its pictures beside it.
+
+    The page is report.html in the folder unless `out` names another. UsageError where the folder is neither a run nor
+    a study, and where a file would be replaced that Modiste has not written.
+    """
+    comparison = inputs.open_path(run_or_study)
+    place = report_place(comparison.outputs, out)
+    content = build(comparison, log=log)
+    log("writing")
+    markdown = render.write_markdown(content, place.with_suffix(".md"))
+    files.write_text(place, render.to_html(content))
+    return WrittenReport(content, place, markdown, comparison.finished)
+
+
+def watch(
+    run_or_study: str | Path, out: str | Path | None = None, *, seconds: int = 30, log: Log = lambda _: None
+) -> WrittenReport:
+    """Write a brief page (HTML only) every so many seconds while training goes on, then the whole report."""
+    while not (comparison := inputs.open_path(run_or_study)).finished:
+        place = report_place(comparison.outputs, out)
+        content = build(comparison, brief=True, refresh_seconds=seconds, log=log)
+        files.write_text(place, render.to_html(content))
+        log(f"{place} is up to date; next in {seconds} s")
+        time.sleep(seconds)
+    return report(run_or_study, out, log=log)
+
+
+def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int | None = None, log: Log) -> Report:
     """The report on a run or study; `brief` leaves out what needs the judge and the data set."""
-    found = conclusions.conclude(comparison.score_rows)
-    first, table = summary.answer(comparison, found)
-    gaze: GalleryInputs | str = "Pictures that need the judge come when the training has ended." if brief else ""
-    if not brief:
-        gaze = galleries.look(comparison, say)
-    sections: list[Section | None] = [first, galleries.grid_section(comparison)]
-    if isinstance(gaze, GalleryInputs):
-        sections.append(galleries.neighbour_section(gaze, say))
+    findings = conclusions.conclude(comparison.read_score_rows())
+    answer, table = summary.answer(comparison, findings)
+    features, reason = None, "Pictures that need the judge come when the training has ended."
+    dataset = comparison.read_dataset()
+    if dataset is None:
+        reason = "No training was started yet."
+    elif not brief:
+        try:
+            features = judge_features.compute(comparison, dataset, log)
+        except ModisteError as error:
+            cause = str(error).splitlines()[0].rstrip(":")
+            reason = f"Pictures of data, neighbours and features are left out: {cause}."
+    sections: list[Section | None] = [answer, training_grids.grid_section(comparison)]
+    sections.append(galleries.neighbour_section(features, log) if features else None)
     sections += [
-        summary.score_section(comparison, found),
+        summary.score_section(comparison, findings),
         training_curves.curve_section(comparison),
         training_curves.network_section(comparison),
     ]
-    if isinstance(gaze, GalleryInputs):
+    if features:
         sections += [
-            galleries.data_section(gaze, say),
-            galleries.prediction_section(comparison, gaze),
-            galleries.cloud_section(comparison, gaze, say),
+            galleries.data_section(features, log),
+            galleries.prediction_section(comparison, features),
+            galleries.cloud_section(comparison, features, log),
         ]
     else:
-        sections.append(Section("data", "The data set", [Paragraph(gaze)]))
-    sections.append(training_curves.stability_section(comparison))
-    sections.append(methods.method_section(comparison, gaze.eyes if isinstance(gaze, GalleryInputs) else None))
-    kind = "Study" if comparison.is_study else "Run"
-    shown = [section for section in sections if section is not None]
-    report = Report(
-        f"{kind} {comparison.name}",
+        sections.append(Section("data", "The data set", [Paragraph(reason)]))
+    sections += [training_curves.stability_section(comparison), methods.method_section(comparison, features)]
+    content = Report(
+        f"{'Study' if comparison.is_study else 'Run'} {comparison.name}",
         comparison.about,
-        shown,
+        [section for section in sections if section is not None],
         table,
-        found if comparison.is_study else None,
+        findings if comparison.is_study else None,
         refresh_seconds,
     )
+    # A page is sent to others, and error messages and names of data may hold folders of this machine.
     known = {comparison.path.absolute(), *(member.path.absolute() for member in comparison.members)}
     known |= {Path(member.run.read_recipe().data.name) for member in comparison.members if member.run}
-    handed_on: Report = reworded(report, lambda text: paths.without_folders(text, known))
-    return handed_on
+    without_folders: Report = map_texts(content, lambda text: paths.without_folders(text, known))
+    return without_folders
 
 
-def write(what: str | Path, out: str | Path | None = None, *, say: Say = lambda _: None) -> Written:
-    """Write report.html (or `out`), and the same as Markdown with PNG files beside it, for a run or study folder."""
-    comparison = inputs.open_path(what)
-    place = _place(comparison, out)
-    report = build(comparison, say=say)
-    say("writing")
-    markdown = render.write_markdown(report, place.with_suffix(".md"))
-    files.write_text(place, render.to_html(report))
-    return Written(report, place, markdown, comparison.finished)
+def report_place(folder: Path, out: str | Path | None) -> Path:
+    """The place of the page, report.html in the folder unless `out` names another.
 
-
-def watch(what: str | Path, out: str | Path | None = None, *, seconds: int = 30, say: Say = lambda _: None) -> Written:
-    """Write a live page (HTML only, briefly) every so many seconds while training goes on, then the whole report."""
-    while not (comparison := inputs.open_path(what)).finished:
-        place = _place(comparison, out)
-        report = build(comparison, brief=True, refresh_seconds=seconds, say=say)
-        files.write_text(place, render.to_html(report))
-        say(f"{place} is up to date; next in {seconds} s")
-        time.sleep(seconds)
-    return write(what, out, say=say)
-
-
-def _place(comparison: Comparison, out: str | Path | None) -> Path:
-    """Where the page goes; UsageError if it, the Markdown or the pictures would replace what is not Modiste's."""
-    place = Path(out) if out else comparison.outputs / "report.html"
+    UsageError if the page, the Markdown or the pictures would replace a file that is not Modiste's.
+    """
+    place = Path(out) if out else folder / "report.html"
     if place.is_dir():
         place = place / "report.html"
     elif place.suffix != ".html":  # of swift-0.5 no part is a suffix

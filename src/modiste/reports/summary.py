@@ -1,4 +1,4 @@
-"""The part of a report that answers: what came out, how sure that is, and the scores as tables and charts."""
+"""The summary of a report: the result, how certain it is, and the scores as tables and charts."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ SPOKES = ("frechet", "kernel", "inception_style", "precision_k3", "recall_k3", "
 """Kinds of scores on the radar, as far as all configurations have them."""
 
 
-def answer(comparison: Comparison, found: Conclusions) -> tuple[Section, Table]:
+def answer(comparison: Comparison, findings: Conclusions) -> tuple[Section, Table]:
     """The answer in three sentences, what to doubt, alarms, and the table of scores; that table also by itself."""
-    table = study_table(comparison, found) if comparison.is_study else run_table(comparison)
-    sentences = study_sentences(comparison, found) if comparison.is_study else run_sentences(comparison)
+    table = study_table(comparison, findings) if comparison.is_study else run_table(comparison)
+    sentences = study_sentences(comparison, findings) if comparison.is_study else run_sentences(comparison)
     blocks: list[Block] = [Paragraph(" ".join(sentences))]
-    if comparison.is_study and (doubts := conclusions.caveats(found)):
+    if comparison.is_study and (doubts := conclusions.caveats(findings)):
         blocks += [Paragraph("What to doubt:"), Bullets([f"{text[0].upper()}{text[1:]}." for text in doubts])]
-    if missing := not_measured(comparison):
-        blocks += missing
+    blocks += not_measured(comparison)
     shown, folded = alarm_blocks(comparison)
     blocks += [*shown, table, *folded]
     return Section("answer", "The answer", blocks), table
@@ -44,22 +43,22 @@ def answer(comparison: Comparison, found: Conclusions) -> tuple[Section, Table]:
 
 def alarm_blocks(comparison: Comparison) -> tuple[list[Block], list[Block]]:
     """The alarms of all records; of a study a line for each kind, and run by run for behind the table."""
-    found = [
+    every = [
         (configuration.name, member.seed, alarm)
         for configuration in comparison.configurations
-        for member in configuration.measured
+        for member in configuration.members
         if member.record
         for alarm in alarms.find(member.record.scores.values(), member.record.protocol)
     ]
-    if not found:
+    if not every:
         return [], []
-    each = Bullets([f"{name}, seed {seed}: {alarm}" for name, seed, alarm in found])
+    each = Bullets([f"{name}, seed {seed}: {alarm}" for name, seed, alarm in every])
     if not comparison.is_study:
         return [Paragraph("Alarms:"), each], []
-    runs = {one.name: len(one.measured) for one in comparison.configurations}
+    runs = {one.name: len(one.records) for one in comparison.configurations}
     lines = []
     for kind, title in alarms.KINDS.items():
-        counts = Counter(name for name, _, alarm in found if alarm.kind == kind)
+        counts = Counter(name for name, _, alarm in every if alarm.kind == kind)
         if counts:
             lines.append(f"{title}: " + ", ".join(f"{name} {count}/{runs[name]}" for name, count in counts.items()))
     heading = Paragraph("Alarms, and in how many of a configuration's runs:")
@@ -67,7 +66,7 @@ def alarm_blocks(comparison: Comparison) -> tuple[list[Block], list[Block]]:
 
 
 def not_measured(comparison: Comparison) -> list[Block]:
-    """What to type where a run was not measured yet."""
+    """The commands to type where a run was not measured yet."""
     lacking = [one for one in comparison.members if one.run and one.record is None and one.status != "failed"]
     if not lacking:
         return []
@@ -91,19 +90,23 @@ def run_sentences(comparison: Comparison) -> list[str]:
     (configuration,) = comparison.configurations
     (member,) = configuration.members
     assert member.run is not None
-    manifest, log = member.run.read_manifest(), member.log
+    manifest, log = member.run.read_manifest(), member.read_log()
     epochs = f" ({log[-1]['epoch']:.1f} epochs)" if log else ""
     state = "" if manifest.status == "finished" else f"; its training is {manifest.status}"
     first = (
         f"{comparison.name} follows the recipe {configuration.name} with seed {member.seed} and was shown "
-        f"{member.images or 0:,} images{epochs} of {manifest.data.name} in "
-        f"{progress.duration(member.seconds)}{state}."
+        f"{member.read_images() or 0:,} images{epochs} of {manifest.data.name} in "
+        f"{progress.duration(member.read_seconds())}{state}."
     )
     caution = "It is one training with one seed: how much another seed would differ, it cannot tell."
     if member.record is None:
         return [first, "How near its images come to real ones was not measured.", caution]
-    weak = phrases.weakest(member.record)
-    return [first, phrases.about_one(member.record), f"{weak}; {caution[0].lower()}{caution[1:]}" if weak else caution]
+    weak = phrases.weakest_share_sentence(member.record)
+    return [
+        first,
+        phrases.distance_sentence(member.record),
+        f"{weak}; {caution[0].lower()}{caution[1:]}" if weak else caution,
+    ]
 
 
 def run_table(comparison: Comparison) -> Table:
@@ -123,12 +126,12 @@ def cost_rows(member: Member) -> list[list[str]]:
     """What a run cost, as rows of name and value."""
     if member.run is None:
         return []
-    manifest, log = member.run.read_manifest(), member.log
-    gflop = gflop_per_image(member.run)
-    rows = [["images shown", f"{member.images or 0:,}"], ["training time", progress.duration(member.seconds)]]
+    manifest, log = member.run.read_manifest(), member.read_log()
+    gflop, images = gflop_per_image(member.run), member.read_images() or 0
+    rows = [["images shown", f"{images:,}"], ["training time", progress.duration(member.read_seconds())]]
     if log:
         rows.append(["speed", f"{numbers.median(record['images_per_second'] for record in log):,.0f} images/s"])
-    rows.append(["arithmetic", f"{gflop:.3f} GFLOP per image, {gflop * (member.images or 0) / 1e3:,.0f} TFLOP in all"])
+    rows.append(["arithmetic", f"{gflop:.3f} GFLOP per image, {gflop * images / 1e3:,.0f} TFLOP in all"])
     if peak := manifest.peak_memory_bytes:
         rows.append(["most memory", f"{peak / 1e6:,.0f} MB"])
     rows.append(["on", f"{manifest.device}, {manifest.threads} threads, {manifest.precision}"])
@@ -138,9 +141,9 @@ def cost_rows(member: Member) -> list[list[str]]:
 # a study
 
 
-def study_sentences(comparison: Comparison, found: Conclusions) -> list[str]:
+def study_sentences(comparison: Comparison, findings: Conclusions) -> list[str]:
     """Who is ahead, what can be told apart, and what cannot."""
-    score = found.score or None
+    score = findings.score or None
     names = [configuration.name for configuration in comparison.configurations]
     if score is None:
         done = sum(member.status == "finished" for member in comparison.members)
@@ -149,40 +152,40 @@ def study_sentences(comparison: Comparison, found: Conclusions) -> list[str]:
             f"{done} of {len(comparison.members)} runs are finished and none is measured yet.",
             "So there is no answer yet.",
         ]
-    every = {one.name: comparison.summary(one, score).mean for one in comparison.configurations}
-    means = {name: mean for name, mean in every.items() if mean is not None}
+    summaries = {one.name: comparison.summary(one, score) for one in comparison.configurations}
+    means = {name: one.mean for name, one in summaries.items() if one.mean is not None}
     counts = {one.name: len(one.values(score)) for one in comparison.configurations}
     seeds = max(counts.values())
-    whole = [name for name in means if counts[name] == seeds]
+    complete = [name for name in means if counts[name] == seeds]
     entry = comparison.entry(score)
-    ahead = (max if entry.better == "higher" else min)(whole, key=means.__getitem__)
-    among = f", of the {len(whole)} that have all of them," if len(whole) < len(means) else ""
+    ahead = (max if entry.better == "higher" else min)(complete, key=means.__getitem__)
+    among = f", of the {len(complete)} that have all of them," if len(complete) < len(means) else ""
     kind = "" if comparison.scale(score) == "plain" else f"{transforms.MEANS[comparison.scale(score)]} "
     title = phrases.TITLES[entry.kind]
     over = f"{seeds} training seed{'s' if seeds > 1 else ''}"
-    lead = f"By the {kind}mean of the {title} {conclusions.features_phrase(found)} over {over}, "
+    lead = f"By the {kind}mean of the {title} {conclusions.features_phrase(findings)} over {over}, "
     values = (
         f"({records.format_number(means[ahead])}; real images {records.format_number(entry.real)}, "
         f"a generator that learned nothing {records.format_number(entry.trivial)})"
     )
     first = f"{lead}{ahead}{among} comes nearest to real images {values}."
-    if not found.has_learned(ahead):
+    if not findings.has_learned(ahead):
         first = (
             f"Nothing has been learned yet, so none is the best; use a longer budget. {lead}{ahead} is first {values}."
         )
-    pairs = found.verdicts
-    decided = [pair for pair in pairs if pair.decided]
-    open_pairs = [pair for pair in pairs if pair.word == "cannot be told apart"]
-    without = [pair for pair in pairs if pair.word == "no verdict possible"]
-    if decided and len(decided) == len(pairs):
-        lead = "Every pair of configurations" if len(pairs) > 1 else "The two configurations"
-        second = f"{lead} can be told apart: {'; '.join(beaten(decided))}."
+    verdicts = findings.verdicts
+    decided = [verdict for verdict in verdicts if verdict.decided]
+    impossible = [verdict for verdict in verdicts if verdict.p_value is None]
+    undecided = [verdict for verdict in verdicts if not verdict.decided and verdict.p_value is not None]
+    if decided and len(decided) == len(verdicts):
+        lead = "Every pair of configurations" if len(verdicts) > 1 else "The two configurations"
+        second = f"{lead} can be told apart: {'; '.join(better_than(decided))}."
     elif decided:
-        told = "; ".join(beaten(decided))
-        second = f"{told}; of the {len(pairs)} pairs, {len(open_pairs)} cannot be told apart."
-    elif open_pairs:
-        several = f"None of the {len(open_pairs)} tested pairs can"
-        lead = several if len(open_pairs) > 1 else "The one pair that was tested cannot"
+        wins = "; ".join(better_than(decided))
+        second = f"{wins}; of the {len(verdicts)} pairs, {len(undecided)} cannot be told apart."
+    elif undecided:
+        several = f"None of the {len(undecided)} tested pairs can"
+        lead = several if len(undecided) > 1 else "The one pair that was tested cannot"
         second = f"{lead} be told apart with so few seeds: the order may be chance."
     elif len(names) == 1:
         second = "It is the only configuration, so there is nothing to compare it with."
@@ -190,40 +193,41 @@ def study_sentences(comparison: Comparison, found: Conclusions) -> list[str]:
         second = "With so few measured seeds no verdict on any pair is possible."
     failed = sum(member.status == "failed" for member in comparison.members)
     third = [f"{failed} of {len(comparison.members)} runs failed"] if failed else []
-    have = "pairs have" if len(without) > 1 else "pair has"
-    third += [f"{len(without)} {have} no verdict"] if without and (decided or open_pairs) else []
-    opposed = sum(bool(pair.opposed) for pair in found.pairs)
+    have = "pairs have" if len(impossible) > 1 else "pair has"
+    third += [f"{len(impossible)} {have} no verdict"] if impossible and (decided or undecided) else []
+    opposed = sum(bool(pair.opposed) for pair in findings.pairs)
     third += [f"other scores say the opposite of {opposed} of the {len(decided)} verdicts"] if opposed else []
-    budget = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
-    return [first, second, budget[0].upper() + budget[1:] + "."]
+    last = "; ".join([*third, "all of this holds at this length of training, on this data set and by these judges"])
+    return [first, second, last[0].upper() + last[1:] + "."]
 
 
-def beaten(decided: Sequence[Verdict]) -> list[str]:
-    """Who is better than whom, a clause per one that is beaten."""
-    found: dict[str, list[str]] = {}
-    for pair in decided:
-        winner, loser = (pair.first, pair.second) if pair.word == "better" else (pair.second, pair.first)
-        found.setdefault(loser, []).append(winner)
+def better_than(decided: Sequence[Verdict]) -> list[str]:
+    """Which configurations are better than which, a clause per loser."""
+    winners: dict[str, list[str]] = {}
+    for verdict in decided:
+        loser = verdict.second if verdict.winner == verdict.first else verdict.first
+        winners.setdefault(loser, []).append(verdict.winner)
     return [
-        f"{phrases.listed(by)} {'is' if len(by) == 1 else 'are'} better than {loser}" for loser, by in found.items()
+        f"{phrases.listed(names)} {'is' if len(names) == 1 else 'are'} better than {loser}"
+        for loser, names in winners.items()
     ]
 
 
-def study_table(comparison: Comparison, found: Conclusions) -> Table:
+def study_table(comparison: Comparison, findings: Conclusions) -> Table:
     """Per configuration: rank, means with 95 % intervals of the headline scores, cost; then the baselines."""
     scores = headline(comparison)
     heads = ["configuration", "rank", *map(phrases.title_of, scores), "seeds", "images", "time", "TFLOP"]
-    placed = ranking(comparison, found) if scores else {}
+    ranks = ranking(comparison, findings) if scores else {}
     rows = []
-    for configuration in sorted(comparison.configurations, key=lambda one: placed.get(one.name, (math.inf, ""))[0]):
-        rank = placed.get(configuration.name, (0.0, "-"))[1]
+    for configuration in sorted(comparison.configurations, key=lambda one: ranks.get(one.name, (math.inf, ""))[0]):
+        rank = ranks.get(configuration.name, (0.0, "-"))[1]
         cells = [interval_text(comparison, configuration, score) for score in scores]
         rows.append([configuration.name, rank, *cells, *costs(configuration)])
     entries = [comparison.entry(score) for score in scores]
     of_real = [records.format_number(entry.real) for entry in entries]
     of_trivial = [records.format_number(entry.trivial) for entry in entries]
     rows += [[name, "", *cells, "", "", "", ""] for name, cells in (("real images", of_real), ("trivial", of_trivial))]
-    ways = "; ".join(f"{phrases.title_of(str(entry.name))}: {phrases.arrow(entry.better)}" for entry in entries)
+    ways = "; ".join(f"{phrases.title_of(str(entry.name))}: {phrases.direction(entry.better)}" for entry in entries)
     kinds = "; ".join(means_of(comparison, scores))
     caption = (
         f"Means over training seeds with 95 % intervals ({kinds}). {ways}. Rank: mean rank over seeds by the first "
@@ -246,17 +250,17 @@ def headline(comparison: Comparison) -> list[str]:
     return [name for kind in results.HEADLINE if (name := comparison.of_kind(kind))]
 
 
-def ranking(comparison: Comparison, said: Conclusions) -> dict[str, tuple[float, str]]:
+def ranking(comparison: Comparison, findings: Conclusions) -> dict[str, tuple[float, str]]:
     """Mean rank by name, for sorting and as text with the letters of its groups."""
-    decision = conclusions.deciding_score(comparison.score_rows)
-    found = [] if decision is None else conclusions.ranks(decision, said)
-    placed = {}
-    order = list(dict.fromkeys(group for row in found for group in row.groups))
-    for row in found:
+    decision = conclusions.deciding_score(comparison.read_score_rows())
+    ranks = [] if decision is None else conclusions.ranks(decision, findings)
+    texts = {}
+    order = list(dict.fromkeys(group for row in ranks for group in row.groups))
+    for row in ranks:
         letters = "".join(_letter(number) for number in sorted(map(order.index, row.groups)))
         text = "-" if row.mean_rank is None else f"{row.mean_rank:.1f} {letters}".strip()
-        placed[row.name] = (math.inf if row.mean_rank is None else row.mean_rank, text)
-    return placed
+        texts[row.name] = (math.inf if row.mean_rank is None else row.mean_rank, text)
+    return texts
 
 
 def _letter(number: int) -> str:
@@ -266,23 +270,23 @@ def _letter(number: int) -> str:
 
 def interval_text(comparison: Comparison, configuration: Configuration, score: str) -> str:
     """`0.91 [0.85, 0.97]`; the mean alone where no interval is known."""
-    found = comparison.summary(configuration, score)
-    if found.mean is None:
+    summary = comparison.summary(configuration, score)
+    if summary.mean is None:
         return "-"
-    if found.low is None or found.high is None:
-        return records.format_number(found.mean)
-    low, high = (records.format_number(end, 3) for end in (found.low, found.high))
-    return f"{records.format_number(found.mean)} [{low}, {high}]"
+    if summary.low is None or summary.high is None:
+        return records.format_number(summary.mean)
+    low, high = (records.format_number(end, 3) for end in (summary.low, summary.high))
+    return f"{records.format_number(summary.mean)} [{low}, {high}]"
 
 
 def costs(configuration: Configuration) -> list[str]:
     """Measured of planned seeds, and means of images shown, training time and arithmetic."""
-    images = [member.images for member in configuration.members if member.images]
-    seconds = [member.seconds for member in configuration.members if member.seconds]
+    images = [images for member in configuration.members if (images := member.read_images())]
+    seconds = [seconds for member in configuration.members if (seconds := member.read_seconds())]
     run = next((member.run for member in configuration.members if member.run), None)
     flop = f"{gflop_per_image(run) * numbers.fmean(images) / 1e3:,.0f}" if run and images else "-"
     return [
-        f"{len(configuration.measured)}/{len(configuration.members)}",
+        f"{len(configuration.records)}/{len(configuration.members)}",
         f"{numbers.fmean(images):,.0f}" if images else "-",
         progress.duration(numbers.fmean(seconds)) if seconds else "-",
         flop,
@@ -292,7 +296,7 @@ def costs(configuration: Configuration) -> list[str]:
 # charts and the other tables
 
 
-def score_section(comparison: Comparison, found: Conclusions) -> Section | None:
+def score_section(comparison: Comparison, findings: Conclusions) -> Section | None:
     """Bars of the field's three scores, verdicts, the radar, and every score there is; None without any record."""
     if not comparison.records:
         return None
@@ -314,7 +318,7 @@ def score_section(comparison: Comparison, found: Conclusions) -> Section | None:
     if (chart := radar_chart(comparison)) is not None:
         blocks.append(chart)
     if comparison.is_study:
-        blocks += verdict_blocks(found)
+        blocks += verdict_blocks(findings)
         blocks.append(Fold("Every score of every configuration", [all_scores(comparison)]))
     return Section("scores", "Scores", blocks)
 
@@ -329,7 +333,7 @@ def bar_chart(comparison: Comparison, score: str) -> Chart:
         rows.append(Bar(configuration.name, mean, _whisker(comparison, configuration, score),
                         values if comparison.is_study else ()))  # fmt: skip
     entry = comparison.entry(score)
-    name, better = phrases.title_of(score), phrases.arrow(entry.better)
+    name, better = phrases.title_of(score), phrases.direction(entry.better)
     described = "; ".join(f"{row.label} {records.format_number(row.value)}" for row in rows)
     alt = f"Bars of {name} ({better}): {described}; real images {records.format_number(entry.real)}"
     caption = f"{score}. A generator that learned nothing gets {records.format_number(entry.trivial)}."
@@ -339,11 +343,10 @@ def bar_chart(comparison: Comparison, score: str) -> Chart:
 
 def _whisker(comparison: Comparison, configuration: Configuration, score: str) -> tuple[float, float] | None:
     if comparison.is_study:
-        found = comparison.summary(configuration, score)
-        return None if found.low is None or found.high is None else (found.low, found.high)
-    (member,) = configuration.measured
-    assert member.record is not None
-    entry = member.record.scores[score]
+        summary = comparison.summary(configuration, score)
+        return None if summary.low is None or summary.high is None else (summary.low, summary.high)
+    (record,) = configuration.records
+    entry = record.scores[score]
     if entry.value is None or not entry.uncertainty:
         return None
     return entry.value - 2 * entry.uncertainty, entry.value + 2 * entry.uncertainty
@@ -351,7 +354,7 @@ def _whisker(comparison: Comparison, configuration: Configuration, score: str) -
 
 def radar_chart(comparison: Comparison) -> Chart | None:
     """The radar of scores that every measured configuration has; None where there are fewer than three."""
-    measured = [one for one in comparison.configurations if one.measured]
+    measured = [one for one in comparison.configurations if one.records]
     scores = [name for kind in SPOKES if (name := comparison.of_kind(kind)) and all(c.values(name) for c in measured)]
     entries = [comparison.entry(name) for name in scores]
     scores = [str(entry.name) for entry in entries if entry.real is not None and entry.trivial is not None]
@@ -382,15 +385,18 @@ def _share(comparison: Comparison, configuration: Configuration, score: str) -> 
     return baselines.normalised(mean, entry.real, trivial, logarithmic=logarithmic, least=least)
 
 
-def verdict_blocks(found: Conclusions) -> list[Block]:
+def verdict_blocks(findings: Conclusions) -> list[Block]:
     """A sentence per pair on the score that decides, and how it was tested."""
-    if not found.pairs:
+    if not findings.pairs:
         return []
-    pairs = sorted(found.pairs, key=lambda pair: not pair.verdict.decided)  # what was found first
-    said = [f"{conclusions.pair_sentence(pair, found.score)}." for pair in pairs]
-    told: list[Block] = [Paragraph(f"Verdicts by {conclusions.score_phrase(found)}, pair by pair:")]
-    told += [Bullets(said)] if len(said) <= 6 else [Bullets(said[:3]), Fold(f"All {len(said)} pairs", [Bullets(said)])]
-    return [*told, Paragraph(statistics.METHOD)]
+    pairs = sorted(findings.pairs, key=lambda pair: not pair.verdict.decided)  # decided ones first
+    sentences = [f"{conclusions.pair_sentence(pair, findings.score)}." for pair in pairs]
+    blocks: list[Block] = [Paragraph(f"Verdicts by {conclusions.score_phrase(findings)}, pair by pair:")]
+    if len(sentences) <= 6:
+        blocks.append(Bullets(sentences))
+    else:
+        blocks += [Bullets(sentences[:3]), Fold(f"All {len(sentences)} pairs", [Bullets(sentences)])]
+    return [*blocks, Paragraph(statistics.METHOD)]
 
 
 def all_scores(comparison: Comparison) -> Table:

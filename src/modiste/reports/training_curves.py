@@ -1,4 +1,4 @@
-"""The part of a report on how training went: curves, stability, and the networks that were trained."""
+"""The part of a report on training: curves, stability, and the layers of the networks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CURVES = (
 
 def curve_section(comparison: Comparison) -> Section | None:
     """Loss and accuracy curves over images shown; None before the first tick."""
-    if not any(member.log for member in comparison.members):
+    if not any(member.read_log() for member in comparison.members):
         return None
-    charts_ = [curve(comparison, key, label, share) for key, label, share in CURVES]
+    curves = [curve(comparison, key, label, share) for key, label, share in CURVES]
     spread = " Thin lines are single seeds, the thick line is their mean and the band their range."
     text = (
-        "Each point is the mean over one tick of training, in the loss that the recipe plays, so that losses of "
-        "different games cannot be compared. A loss does not measure pictures: a falling one proves nothing, and "
+        "Each point is the mean over one tick of training, in the loss that the recipe uses: different "
+        "losses cannot be compared. A loss does not measure pictures: a falling one proves nothing, and "
         "neither does a rising one. Half of the discriminator's answers right (dotted) means that it is fooled."
     )
-    return Section("curves", "Losses and the discriminator", [Gallery(charts_), Paragraph(
+    return Section("curves", "Losses and the discriminator", [Gallery(curves), Paragraph(
         text + (spread if any(len(one.members) > 1 for one in comparison.configurations) else ""))])  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def curve(comparison: Comparison, key: str, label: str, share: bool) -> Chart:
 
 
 def _line(member: Member, key: str) -> Line:
-    kept = [record for record in member.log if math.isfinite(record.get(key, math.nan))]
+    kept = [record for record in member.read_log() if math.isfinite(record.get(key, math.nan))]
     return [record["images"] / 1000 for record in kept], [record[key] for record in kept]
 
 
@@ -59,22 +59,22 @@ def stability_section(comparison: Comparison) -> Section | None:
     rows, signs = [], []
     for configuration in comparison.configurations:
         for member in configuration.members:
-            log = member.log
+            log = member.read_log()
             name = f"{configuration.name}, seed {member.seed}"
             if member.status == "failed":
                 signs.append(f"{name} failed: {member.reason}")
             if not log:
                 continue
             values = [record["loss_g"] for record in log if math.isfinite(record["loss_g"])]
-            middle = numbers.median(values) if values else math.nan
-            high = "; ".join(f"{value:.2f} at epoch {epoch:.1f}" for epoch, value in peaks(log))
-            beyond = sum(value > 2 * middle for value in values) if middle > 0 else 0
+            median = numbers.median(values) if values else math.nan
+            highest = "; ".join(f"{value:.2f} at epoch {epoch:.1f}" for epoch, value in peaks(log))
+            above = sum(value > 2 * median for value in values) if median > 0 else 0
             last = log[-1]
             row = [
                 name,
-                high,
-                f"{middle:.2f}",
-                f"{beyond} of {len(log)}" if middle > 0 else "-",
+                highest,
+                f"{median:.2f}",
+                f"{above} of {len(log)}" if median > 0 else "-",
                 f"{last['loss_g']:.2f}",
                 f"{last['loss_d']:.3f}",
             ]

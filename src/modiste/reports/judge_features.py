@@ -1,0 +1,165 @@
+"""Real and generated images in the judge's features, and their nearest training images, for a report's galleries.
+
+What takes longer than a moment is cached by the content that it depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from modiste import cache
+from modiste.config import Data
+from modiste.data.images import Images, content_digest
+from modiste.data.sets import Part, has_test, open_data
+from modiste.errors import ModisteError
+from modiste.evaluation import class_matching
+from modiste.metrics import features, manifold, suite
+from modiste.metrics.features import Extractor, Features
+from modiste.metrics.nearest_neighbours import nearest
+from modiste.plotting import tiles
+from modiste.reports.inputs import Comparison
+from modiste.runs import Run
+from modiste.sampling import generators
+
+EXAMINED = 1_000
+"""Images per side of a cloud."""
+SEARCHED = 300
+"""Images whose nearest training image is looked for."""
+PERPLEXITY = 30.0
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunFeatures:
+    """Images of a run's generator (seeds 0, 1, ...) and their features."""
+
+    run: Run
+    images: Images
+    features: Features
+
+
+@dataclass(frozen=True)
+class ReportFeatures:
+    """The first unseen real images of each class with their features, and those of each configuration's generator."""
+
+    dataset: Data
+    judge: Extractor
+    real: Images
+    features: Features
+    runs: Mapping[str, RunFeatures] = field(default_factory=dict)
+    """By configuration, of those that have a generator."""
+
+
+def compute(comparison: Comparison, dataset: Data, log: Log) -> ReportFeatures:
+    """The features of real images and of every configuration's generator."""
+    log("real images")
+    real = real_features(dataset)
+    runs = {}
+    for configuration in comparison.configurations:
+        if (member := configuration.find_representative()) is not None and member.run is not None:
+            log(f"images of {configuration.name}")
+            runs[configuration.name] = run_features(member.run, real)
+    return replace(real, runs=runs)
+
+
+def real_features(dataset: Data) -> ReportFeatures:
+    """The features of the first unseen real images of each class."""
+    part: Part = "test" if has_test(dataset) else "heldout"
+    judge = features.primary_extractor(dataset)
+    images = open_data(dataset, part=part)
+    chosen = images.select(first_of_each(images, EXAMINED))
+    return ReportFeatures(dataset, judge, chosen, features.extract(judge, chosen, cached=True))
+
+
+def run_features(run: Run, real: ReportFeatures) -> RunFeatures:
+    """The features of the run's first images, whose classes are as frequent as those of the real ones."""
+    generator = generators.load(run)
+    counts = class_matching.counts_of(generator.class_names, real.real)
+    images = generator.sample_set(seeds=range(EXAMINED), class_counts=counts)
+    return RunFeatures(run, images, features.extract(real.judge, images, cached=True))
+
+
+def first_of_each(images: Images, count: int) -> NDArray[np.int64]:
+    """Sorted indices of about `count` images: the first ones of each class, equally many, or drawn ones of own sets."""
+    order = np.arange(len(images))
+    if not images.is_shuffled:
+        order = np.random.Generator(np.random.PCG64(0)).permutation(order)
+    if images.labels is None:
+        return np.sort(order[:count])
+    share = -(-count // len(images.class_names))
+    chosen = [order[images.labels[order] == label][:share] for label in range(len(images.class_names))]
+    return np.sort(np.concatenate(chosen))
+
+
+def training_images(run: Run, dataset: Data) -> Images:
+    """The images the run learned from, at their own size."""
+    used = run.read_recipe().data
+    return open_data(dataset.model_copy(update={"count": used.count}), part=used.split)
+
+
+def nearest_training(images: Images, train: Images, judge: Extractor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Per image the distance in brightness (black 0, white 1; Euclidean over pixels) and the index of the nearest."""
+    key = {"nearest": content_digest(images), "train": content_digest(train), "size": judge.shape.size}
+
+    def search() -> NDArray[np.float64]:
+        neighbours = nearest(suite.flat(images, judge.shape), suite.flat(train, judge.shape))
+        return np.stack([neighbours.distances[:, 0], neighbours.indices[:, 0].astype(np.float64)])
+
+    distances, indices = cache.cached_array(key, search)
+    return distances, indices.astype(np.int64)
+
+
+def stack_pairs(above: Images, below: NDArray[np.uint8], judge: Extractor) -> NDArray[np.uint8]:
+    """Each image above its counterpart, at the judge's size: uint8 [N, C, 2 H + 2, W]."""
+    upper, lower = features.fit_pixels(above.pixels, judge.shape), features.fit_pixels(below, judge.shape)
+    gap = np.full((len(upper), upper.shape[1], tiles.GAP, upper.shape[3]), 255, np.uint8)
+    return np.concatenate([upper, gap, lower], axis=2)
+
+
+def neighbour_accuracy(real: ReportFeatures, generated: RunFeatures) -> float:
+    """How often the nearest neighbour tells rightly whether an image is real or generated."""
+    key = {
+        "overlap": real.judge.fingerprint,
+        "real": content_digest(real.real),
+        "made": content_digest(generated.images),
+    }
+    vectors = real.features.vectors, generated.features.vectors
+    return float(cache.cached_json(key, lambda: manifold.two_sample_1nn(*vectors).value))
+
+
+def embedding(real: ReportFeatures, generated: RunFeatures) -> NDArray[np.float64]:
+    """Places [real + generated, 2] by t-SNE (van der Maaten and Hinton 2008) of the judge's features.
+
+    ModisteError where scikit-learn is missing.
+    """
+    key = {
+        "t-sne": PERPLEXITY,
+        "judge": real.judge.fingerprint,
+        "real": content_digest(real.real),
+        "generated": content_digest(generated.images),
+    }
+
+    def embed() -> NDArray[np.float64]:
+        try:
+            from sklearn.manifold import TSNE
+        except ImportError:
+            raise ModisteError(
+                "scikit-learn draws it; run pip install 'modiste[report]' and write the report again"
+            ) from None
+        both = np.concatenate([real.features.vectors, generated.features.vectors]).astype(np.float64)
+        perplexity = min(PERPLEXITY, (len(both) - 1) / 4)
+        method = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0, n_jobs=1)
+        return np.asarray(method.fit_transform(both), np.float64)
+
+    return cache.cached_array(key, embed)
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The judge's probabilities [N, classes]."""
+    return np.asarray(softmax(logits.astype(np.float64), axis=1))
