@@ -68,8 +68,8 @@ class Alarm:
             case "missing classes":
                 return f"classes that are hardly ever made: {', '.join(facts['classes'])}"
             case "better than real":
-                found = [f"{one.name} {format_number(one.value)} ({format_number(one.real)})" for one in self.scores]
-                return f"better than real images ({', '.join(found)}): {_why_better(self)}"
+                values = [f"{one.name} {format_number(one.value)} ({format_number(one.real)})" for one in self.scores]
+                return f"better than real images ({', '.join(values)}): {_why_better(self)}"
             case "little variety":
                 return "the judge is surer of these images than of real ones, which speaks of little variety"
             case _:
@@ -92,11 +92,11 @@ def _why_better(alarm: Alarm) -> str:
 def find(scores: Iterable[ScoreEntry], protocol: Protocol) -> list[Alarm]:
     """The alarms that scores of this protocol raise."""
     scores = list(scores)
-    found = []
+    raised = []
     if better := tuple(filter(beats_real, scores)):
         facts = {"generated": protocol.generated, "real": protocol.real, "real_count": protocol.real_count}
-        found.append(Alarm("better than real", better, facts))
-    return found + [alarm for score in scores for alarm in _of_score(score, protocol.reference.class_names)]
+        raised.append(Alarm("better than real", better, facts))
+    return raised + [alarm for score in scores for alarm in _of_score(score, protocol.reference.class_names)]
 
 
 def _of_score(score: ScoreEntry, class_names: list[str]) -> Iterator[Alarm]:

@@ -76,13 +76,13 @@ def verdict_scores(predicted: Labels, labels: Labels | None, classes: int) -> di
     Without any image every value is None.
     """
     seen = [int((predicted == label).sum()) for label in range(classes)]
-    found: dict[str, list[Score | None]] = {
+    scores: dict[str, list[Score | None]] = {
         FREQUENCY: [functional.share_score(hits, len(predicted)) if len(predicted) else None for hits in seen]
     }
     if labels is not None:
         right = [predicted[labels == label] == label for label in range(classes)]
-        found[AGREEMENT] = [functional.share_score(int(one.sum()), len(one)) if len(one) else None for one in right]
-    return found
+        scores[AGREEMENT] = [functional.share_score(int(one.sum()), len(one)) if len(one) else None for one in right]
+    return scores
 
 
 def manifold_by_class(
@@ -145,14 +145,14 @@ def disparity(values: Sequence[float | None], errors: Sequence[float | None]) ->
     if len(pairs) < 2:
         return None
     places = [k for k, value in enumerate(values) if value is not None]
-    found, error = np.array(pairs).T
-    count, mean = len(found), float(found.mean())
-    worst, best = int(found.argmin()), int(found.argmax())
-    high, low = float(found[best]), float(found[worst])
+    known, error = np.array(pairs).T
+    count, mean = len(known), float(known.mean())
+    worst, best = int(known.argmin()), int(known.argmax())
+    high, low = float(known[best]), float(known[worst])
     index = by_chance = 0.0
     uncertainty = None
     if high > low:
-        relative = found / mean
+        relative = known / mean
         index = float(np.sqrt(np.mean((relative - 1) ** 2)))
         slopes = (relative - 1 - index**2) / (count * index * mean)
         uncertainty = float(np.sqrt(np.sum((slopes * error) ** 2)))
@@ -187,21 +187,21 @@ def copies(generated_to_train: ArrayLike, unseen_to_train: ArrayLike) -> dict[st
     """
     fake = checked_vector(generated_to_train, memorisation.GENERATED)
     real = checked_vector(unseen_to_train, memorisation.HELD_OUT)
-    found = memorisation.duplicates(fake, real).details
-    real_near = int((real <= found["threshold"]).sum())
+    near = memorisation.duplicates(fake, real).details
+    real_near = int((real <= near["threshold"]).sum())
     share = real_near / len(real)
-    more, fewer = tails(found["near"], len(fake), found["near"] + real_near, len(fake) + len(real))
+    more, fewer = tails(near["near"], len(fake), near["near"] + real_near, len(fake) + len(real))
     return {
-        "near": found["near"],
-        "exact": found["exact"],
+        "near": near["near"],
+        "exact": near["exact"],
         "generated": len(fake),
         "real_near": real_near,
         "real_exact": int((real == 0).sum()),
         "real": len(real),
-        "expected": found["expected_near"],
+        "expected": near["expected_near"],
         "uncertainty": math.sqrt(len(fake) * share * (1 - share) * (1 + len(fake) / len(real))),
-        "threshold": found["threshold"],
-        "percentile": found["percentile"],
+        "threshold": near["threshold"],
+        "percentile": near["percentile"],
         "chance_of_so_many": more,
         "chance_of_so_few": fewer,
         "verdict": MORE if more < LEVEL else FEWER if fewer < LEVEL else ALIKE,
@@ -306,16 +306,20 @@ def _by_class(
     predicted, held_predicted, new = verdicts(made), verdicts(held), others.labels[:unseen]
     groups = predicted if images.labels is None else images.labels
     held_groups = others.labels if asked else held_predicted
-    found = verdict_scores(predicted, images.labels, classes)
-    found |= manifold_by_class(real, real_labels, made.vectors, groups, classes=classes)
+    scores = verdict_scores(predicted, images.labels, classes)
+    scores |= manifold_by_class(real, real_labels, made.vectors, groups, classes=classes)
     of_real = verdict_scores(held_predicted[:unseen], new if asked else None, classes)
     of_real |= manifold_by_class(real, real_labels, held.vectors, held_groups, classes=classes)
     due, new_due = _shares(real_labels if images.labels is None else images.labels, classes), _shares(new, classes)
     rows: dict[str, Any] = {}
     unequal: dict[str, Any] = {}
-    for key in (key for key in NAMES if key in found):
-        rows[key] = {"values": _values(found[key]), "uncertainties": _errors(found[key]), "real": _values(of_real[key])}
-        one, other = _disparity(key, found[key], due, len(images)), _disparity(key, of_real[key], new_due, unseen)
+    for key in (key for key in NAMES if key in scores):
+        rows[key] = {
+            "values": _values(scores[key]),
+            "uncertainties": _errors(scores[key]),
+            "real": _values(of_real[key]),
+        }
+        one, other = _disparity(key, row, due, len(images)), _disparity(key, of_real[key], new_due, unseen)
         unequal[key] = one and {**asdict(one), "real": other and other.index}
     seen = rows[FREQUENCY]["real"]  # of real images in other shares: what is seen of each class, at the shares due
     rows[FREQUENCY]["real"] = [f * d / n if n else None for f, d, n in zip(seen, due, new_due, strict=True)]

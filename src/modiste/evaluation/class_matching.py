@@ -77,8 +77,8 @@ def shares(labels: NDArray[np.int64] | None, class_names: tuple[str, ...], like:
         return IN_EQUAL_SHARES
     wanted = class_counts(like.labels, len(like.class_names))
     if labels is not None and is_skewed(labels, wanted):
-        found = class_counts(labels, len(class_names))
-        listed = [f"{name} {count / len(labels):.1%}" for name, count in zip(class_names, found, strict=True) if count]
+        counts = class_counts(labels, len(class_names))
+        listed = [f"{name} {count / len(labels):.1%}" for name, count in zip(class_names, counts, strict=True) if count]
         return ", ".join(listed)
     return IN_EQUAL_SHARES if is_balanced(wanted) else AS_IN_REFERENCE
 

@@ -192,25 +192,25 @@ def _real_baseline(held: Images, new_to_judge: int, against: Reference, say: Say
     of memorisation are those of the unseen images: images of the training set would look like copies of themselves.
     """
     without_memory = replace(against, memory=None)
-    found = _cached_suite(held, without_memory, "real images", say)
+    measured = _cached_suite(held, without_memory, "real images", say)
     if len(held) > new_to_judge:
-        found = {name: score for name, score in found.items() if name.kind != "label_agreement"}
+        measured = {name: score for name, score in measured.items() if name.kind != "label_agreement"}
     if 0 < new_to_judge < len(held):
         new = _cached_suite(held.select(slice(new_to_judge)), without_memory, "real images", say, "class_scores")
-        found |= {name: score for name, score in new.items() if name.kind == "label_agreement"}
+        measured |= {name: score for name, score in new.items() if name.kind == "label_agreement"}
     if against.memory is not None:
-        found |= _cached_suite(against.memory.unseen, against, "unseen real images", say, "memorisation_scores")
-    return found
+        measured |= _cached_suite(against.memory.unseen, against, "unseen real images", say, "memorisation_scores")
+    return measured
 
 
 def _trivial_baseline(fit: Images, against: Reference, count: int, say: Say) -> dict[MetricName, dict[str, Score]]:
     """The suite on both kinds of trivial images, by name and kind."""
-    found: dict[MetricName, dict[str, Score]] = {}
+    measured: dict[MetricName, dict[str, Score]] = {}
     for kind in ("noise", "mean_image"):
         images = suite.trivial(kind, count, against.images, fit, against.seed)
         for name, score in _cached_suite(images, against, kind, say).items():
-            found.setdefault(name, {})[kind] = score
-    return found
+            measured.setdefault(name, {})[kind] = score
+    return measured
 
 
 def _cached_suite(images: Images, against: Reference, about: str, say: Say, only: str = "") -> dict[MetricName, Score]:

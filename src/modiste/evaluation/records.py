@@ -317,10 +317,10 @@ def protocol_hash(record: Record) -> str:
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values by dotted keys."""
-    found: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
+        parts |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return parts
 
 
 def is_usual(record: Record) -> bool:
@@ -336,13 +336,13 @@ def check_comparable(records: Sequence[Record]) -> None:
         refuse_differences(first, second, differences(first, second))
 
 
-def refuse_differences(first: Record, second: Record, found: Sequence[str]) -> None:
+def refuse_differences(first: Record, second: Record, different: Sequence[str]) -> None:
     """UsageError that names the first of the differences, if there are any."""
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    if different:
+        others = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         raise UsageError(
-            f"{first.name} and {second.name} were not measured alike, so one table cannot hold both: {found[0]}{more}; "
-            "evaluate both again with the same options"
+            f"{first.name} and {second.name} were not measured alike, so one table cannot hold both: "
+            f"{different[0]}{others}; evaluate both again with the same options"
         )
 
 

@@ -75,9 +75,9 @@ def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     heads = ["score", *[record.name for record in records], "real images", "trivial"]
     body = []
     for name in order:
-        found = [record.scores.get(name) for record in records]
-        values = [with_uncertainty(score.value, score.uncertainty) if score else "-" for score in found]
-        known = next(score for score in found if score)
+        entries = [record.scores.get(name) for record in records]
+        values = [with_uncertainty(score.value, score.uncertainty) if score else "-" for score in entries]
+        known = next(score for score in entries if score)
         body.append([f"{name} ({known.better})", *values, format_number(known.real), format_number(known.trivial)])
     return heads, body
 

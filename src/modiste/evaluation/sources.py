@@ -96,19 +96,19 @@ def open_source(what: str | Path, options: EvaluateOptions, *, like: Images | No
     count, seed = options.count, options.seed
     if count < 1 or seed < 0:
         raise UsageError(f"count {count} and seed {seed} are not possible; count starts at 1 and seed at 0")
-    found = origin(what)
-    path = found.path
-    if (options.truncation is not None or options.batch_norm != "running") and found.run is None:
+    place = origin(what)
+    path = place.path
+    if (options.truncation is not None or options.batch_norm != "running") and place.run is None:
         raise UsageError(
             f"truncation and batch-norm statistics are a run's to choose, and {path} is none; leave them out"
         )
-    if options.checkpoint != "last" and found.kind != "run":
+    if options.checkpoint != "last" and place.kind != "run":
         raise UsageError(f"checkpoint {options.checkpoint!r} belongs to a run folder, and {path} is none; leave it out")
-    if found.run:
-        return _from_run(found, found.run, options, like)
-    if found.kind == "onnx":
+    if place.run:
+        return _from_run(place, place.run, options, like)
+    if place.kind == "onnx":
         return _from_onnx(path, _seeds(options), like)
-    return _from_npz(path, count, seed) if found.kind == "npz" else _from_folder(path, count, seed)
+    return _from_npz(path, count, seed) if place.kind == "npz" else _from_folder(path, count, seed)
 
 
 def _seeds(options: EvaluateOptions) -> range:
@@ -173,9 +173,9 @@ def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
-def _from_run(found: Origin, run: runs.Run, options: EvaluateOptions, like: Images | None) -> Source:
-    path = found.path
-    if found.kind == "run":
+def _from_run(place: Origin, run: runs.Run, options: EvaluateOptions, like: Images | None) -> Source:
+    path = place.path
+    if place.kind == "run":
         checkpoint: str = options.checkpoint
         file = run.path / generators.CHECKPOINTS[checkpoint]
     else:
@@ -198,7 +198,7 @@ def _from_run(found: Origin, run: runs.Run, options: EvaluateOptions, like: Imag
         facts["images_shown"] = shown
     facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
     facts["data"] = {"name": manifest.data.name, "digest": manifest.data.digest}
-    if found.kind == "run" and manifest.status != "finished":
+    if place.kind == "run" and manifest.status != "finished":
         warnings.append(f"the training of {path} is not finished (status {manifest.status}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip
     if run.shipped and path.exists():
@@ -213,7 +213,7 @@ def _from_run(found: Origin, run: runs.Run, options: EvaluateOptions, like: Imag
     images = make(_seeds(options))
     facts |= _noise(_seeds(options), images, counts)
     facts |= {} if options.truncation is None else {"truncation": options.truncation}
-    return replace(_source(found.kind, path, found.name, images, facts, warnings), run=run, more=make)
+    return replace(_source(place.kind, path, place.name, images, facts, warnings), run=run, more=make)
 
 
 def images_shown(run: runs.Run, file: Path) -> int | None:

@@ -132,21 +132,21 @@ class Measured:
 
 def measure(candidate: Images, reference: Reference, *, only: str = "", say: Say = lambda _: None) -> Measured:
     """Every score of the suite on these images, or those of one group."""
-    seen: dict[str, Features] = {}
+    extracted: dict[str, Features] = {}
     for extractor in reference.extractors:
         if not only or extractor is reference.judge:
             say(f"features: {extractor.name}")
-            seen[extractor.name] = features.extract(extractor, candidate)
-    found: dict[MetricName, Score] = {}
+            extracted[extractor.name] = features.extract(extractor, candidate)
+    scores: dict[MetricName, Score] = {}
     missing: dict[MetricName, str] = {}
     for group in [GROUPS[only]] if only else GROUPS.values():
-        for name, score in group(candidate, seen, reference):
+        for name, score in group(candidate, extracted, reference):
             say(str(name))
             try:
-                found[name] = score()
+                scores[name] = score()
             except ModisteError as error:
                 missing[name] = str(error)
-    return Measured(found, missing)
+    return Measured(scores, missing)
 
 
 def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | None:
