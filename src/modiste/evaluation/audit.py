@@ -319,7 +319,7 @@ def _by_class(
             "uncertainties": _errors(scores[key]),
             "real": _values(of_real[key]),
         }
-        one, other = _disparity(key, row, due, len(images)), _disparity(key, of_real[key], new_due, unseen)
+        one, other = _disparity(key, scores[key], due, len(images)), _disparity(key, of_real[key], new_due, unseen)
         unequal[key] = one and {**asdict(one), "real": other and other.index}
     seen = rows[FREQUENCY]["real"]  # of real images in other shares: what is seen of each class, at the shares due
     rows[FREQUENCY]["real"] = [f * d / n if n else None for f, d, n in zip(seen, due, new_due, strict=True)]
