@@ -109,4 +109,5 @@ def test_what_is_started_is_what_was_asked(tmp_path: Path) -> None:
         process = subprocesses.start(["--version"], said, folder=tmp_path)
         assert process.wait(SECONDS) == 0
         subprocesses.let_go(process)
-    assert (tmp_path / "log").read_text().startswith("modiste ")
+    lines = (tmp_path / "log").read_text().splitlines()  # a slow machine says first that it is preparing
+    assert lines[-1].startswith("modiste ")

@@ -274,7 +274,7 @@ def test_a_study_from_before_there_was_a_choice_keeps_stretching(tmp_path: Path)
     assert [one.recipe.data.fit for one in again] == ["stretch", "stretch"]
     assert all("data.fit=stretch" in one.commands[0] for one in again) and again[0].recipe == run.read_recipe()
     before = plan.make_plan(asked, again)
-    for tree in before["configurations"].values():
+    for tree in before.configurations.values():
         del tree["data"]["fit"], tree["data"]["background"]
     assert plan.make_plan(asked, again).differences(before) == []
 
