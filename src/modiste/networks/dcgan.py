@@ -19,6 +19,7 @@ from modiste.networks.layers import (
     ImageShape,
     Stack,
     class_head,
+    discriminator_activation,
     generator_norm,
     initialise,
     join_maps,
@@ -145,11 +146,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for stage in hidden:
             layers.append(Conv2d(channels, *stage[:4], bias=stage.bias))
-            if stage.batch_norm:
-                layers.append(nn.BatchNorm2d(stage.width))
-            layers.append(rectifier(network.leaky_slope))
-            if network.dropout:
-                layers.append(nn.Dropout(network.dropout))
+            layers += discriminator_activation(network, stage.width, norm=stage.batch_norm)
             channels = stage.width
         self.layers = nn.Sequential(*layers)
         self.logit = Conv2d(channels, *last[:4], bias=last.bias)

@@ -18,6 +18,7 @@ from modiste.networks.layers import (
     ImageShape,
     Stack,
     class_head,
+    discriminator_activation,
     generator_norm,
     initialise,
     join_maps,
@@ -114,11 +115,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for index, width in enumerate(network.discriminator_widths):
             layers.append(SameConv2d(channels, width, 2))
-            if index and network.discriminator_norm == "batch":
-                layers.append(nn.BatchNorm2d(width, KERAS_EPS, KERAS_MOMENTUM))
-            layers.append(rectifier(network.leaky_slope))
-            if network.dropout:
-                layers.append(nn.Dropout(network.dropout))
+            layers += discriminator_activation(network, width, norm=index > 0, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)
             channels = width
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 1))

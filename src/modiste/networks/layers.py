@@ -251,6 +251,17 @@ def rectifier(slope: float) -> nn.Module:
     return LeakyReLU(slope) if slope else ReLU()
 
 
+def discriminator_activation(
+    network: Network, features: int, *, norm: bool = True, eps: float = 1e-5, momentum: float = 0.1
+) -> list[nn.Module]:
+    """Batch norm, if the discriminator has it and `norm` is set, the rectifier, and dropout, if any."""
+    layers: list[nn.Module] = []
+    if norm and network.discriminator_norm == "batch":
+        layers.append(nn.BatchNorm2d(features, eps, momentum))
+    layers.append(rectifier(network.leaky_slope))
+    return [*layers, nn.Dropout(network.dropout)] if network.dropout else layers
+
+
 def output_activation(network: Network) -> nn.Module:
     """The generator's last layer; its values lie in [-1, 1]."""
     return nn.Tanh() if network.output == "tanh" else ScaledSigmoid()

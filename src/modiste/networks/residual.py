@@ -18,6 +18,7 @@ from modiste.networks.layers import (
     SelfAttention,
     Stack,
     class_head,
+    discriminator_activation,
     generator_norm,
     initialise,
     join_maps,
@@ -106,7 +107,7 @@ class Discriminator(nn.Module):
                 layers.append(SelfAttention(width))
                 attended -= {after}  # once, where several blocks have this side
             channels, side = width, after
-        self.layers = nn.Sequential(*layers, *activated(network, channels))
+        self.layers = nn.Sequential(*layers, *discriminator_activation(network, channels))
         self.logit = nn.Linear(channels, 1)
         self.head = class_head(network, channels, shape.classes)
         initialise(self, network.init)
@@ -153,9 +154,9 @@ def down_block(network: Network, channels: int, width: int, halve: bool) -> Resi
     bias = network.discriminator_norm != "batch"
     return Residual(
         [
-            *activated(network, channels),
+            *discriminator_activation(network, channels),
             Conv2d(channels, width, 3, padding=1, bias=bias),
-            *activated(network, width),
+            *discriminator_activation(network, width),
             last_in_branch(width, bias, halve),
         ],
         # SNGAN takes the means behind the convolution: the same numbers for four times the work.
@@ -171,13 +172,6 @@ def last_in_branch(width: int, bias: bool, halve: bool) -> nn.Module:
 def mean_pooling(halve: bool) -> list[nn.Module]:
     """A shortcut's mean pooling over 2 x 2 positions, where the block halves the side."""
     return [nn.AvgPool2d(2)] if halve else []
-
-
-def activated(network: Network, features: int) -> list[nn.Module]:
-    """The discriminator's batch norm, if it has one, its rectifier, and dropout, if any."""
-    norm = [nn.BatchNorm2d(features)] if network.discriminator_norm == "batch" else []
-    dropout = [nn.Dropout(network.dropout)] if network.dropout else []
-    return [*norm, rectifier(network.leaky_slope), *dropout]
 
 
 def doubled_sides(network: Network, size: int) -> list[int]:

@@ -22,6 +22,7 @@ from modiste.networks.layers import (
     ImageShape,
     Stack,
     class_head,
+    discriminator_activation,
     initialise,
     join_maps,
     join_scaled,
@@ -95,11 +96,7 @@ class Discriminator(nn.Module):
             if 2 <= position < len(widths):
                 layers.append(nn.AvgPool2d(2))
             layers.append(Conv2d(channels, width, 3, padding=1, bias=not (norm and position)))
-            if norm and position:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(rectifier(network.leaky_slope))
-            if network.dropout:
-                layers.append(nn.Dropout(network.dropout))
+            layers += discriminator_activation(network, width, norm=position > 0)
             channels = width
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Linear(channels, 1)
