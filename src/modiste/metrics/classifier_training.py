@@ -144,14 +144,14 @@ def augmented_batches(images: Images, batch: int, seed: int, epoch: int, flip: b
     first_half = np.random.Generator(np.random.PCG64(seed)).random(count) < 0.5
     mirrored = np.not_equal(first_half, bool(epoch % 2))
     for start in range(0, count - batch + 1, batch):
-        chosen = order[start : start + batch]
-        padded = np.pad(images.pixels[chosen], ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")
+        indices = order[start : start + batch]
+        padded = np.pad(images.pixels[indices], ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")
         windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
         down, right = random.integers(0, 2 * reach + 1, (2, batch))
         pixels = windows[np.arange(batch), :, down, right]
         if flip:
-            pixels = np.where(mirrored[chosen][:, None, None, None], pixels[..., ::-1], pixels)
-        yield torch.from_numpy(_erased(pixels, random)), torch.from_numpy(images.labels[chosen])
+            pixels = np.where(mirrored[indices][:, None, None, None], pixels[..., ::-1], pixels)
+        yield torch.from_numpy(_erased(pixels, random)), torch.from_numpy(images.labels[indices])
 
 
 def _erased(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
@@ -166,6 +166,6 @@ def _erased(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[n
     rows, columns = np.arange(height), np.arange(width)
     inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
     inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    chosen = random.random((count, 1, 1, 1)) < 0.5
-    erased = chosen & inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    selected = random.random((count, 1, 1, 1)) < 0.5
+    erased = selected & inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
     return np.where(erased, random.integers(0, 256, (count, 1, 1, 1), dtype=np.uint8), pixels)

@@ -220,7 +220,7 @@ def kernel_distance(
     real, fake = checked_pair(reference, generated, least=2)
     size = min(subset_size, len(real), len(fake))
     if size == len(real) == len(fake):
-        subsets = 1  # every subset would be the whole
+        subsets = 1  # every subset would hold all images
     x, y, random = _kernel_rows(real), _kernel_rows(fake), random_stream(seed, KERNEL)
     found = []
     influence, times = np.zeros(len(y)), np.zeros(len(y))

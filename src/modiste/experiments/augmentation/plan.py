@@ -228,7 +228,7 @@ def usual_budgets(images: Images, rare: Sequence[int]) -> tuple[Budget, ...]:
 
 def make_plan(settings: Settings, recipe: Recipe, path: Path, parts: Parts) -> Plan:
     """The plan with the images of every measurement; all is checked here."""
-    chosen = {}
+    by_name = {}
     for measurement in experiment.measurements(settings, path):
         images, _ = subsets.split(parts, measurement.seed)
         indices = subsets.choose(images, measurement.budget, measurement.seed, settings.rare)
@@ -236,8 +236,8 @@ def make_plan(settings: Settings, recipe: Recipe, path: Path, parts: Parts) -> P
         _check_rare(settings.rare, subset)
         _check_counts(settings, subset, is_experiment(path))
         setup.check_fit(config.override(recipe, batch_changes(recipe, len(subset))), subset)
-        chosen[measurement.name] = Subset(subset, indices.tolist())
-    return Plan(path, settings, recipe, parts, chosen)
+        by_name[measurement.name] = Subset(subset, indices.tolist())
+    return Plan(path, settings, recipe, parts, by_name)
 
 
 def _check_rare(rare: Sequence[int], subset: Images) -> None:
