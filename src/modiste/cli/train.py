@@ -101,7 +101,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
 
 
 def _print_run(run: runs.Run, as_json: bool) -> None:
-    from modiste import progress
+    from modiste import progress, subprocesses
 
     manifest = run.read_manifest()
     if as_json:
@@ -113,7 +113,7 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
         )
         return
     if manifest.status == "interrupted":
-        resume = shlex.join(["modiste", "train", str(run.path)])
+        resume = subprocesses.printable(["train", str(run.path)])
         print(f"stopped at {manifest.images:,} images, state saved; go on with:  {resume}")
         return
     first_class = manifest.data.classes[-1] if run.read_recipe().network.conditioning != "none" else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modiste import __version__, config, environment, paths, progress, runs
+from modiste import __version__, config, environment, paths, progress, runs, subprocesses
 from modiste.data import inspection
 from modiste.data.images import class_folder
 from modiste.data.sets import is_known_set
@@ -166,7 +166,7 @@ def data_card(
         options=options,
         file=out.name,
         again=sample_command(options, word, out),
-        evaluate=shlex.join(["modiste", "evaluate", word, *_sampling_words(options)]),
+        evaluate=subprocesses.printable(["evaluate", word, *_sampling_words(options)]),
         sizes=sizes,
     )
 
@@ -181,7 +181,7 @@ def sample_command(options: SyntheticSetOptions, run: str, out: Path) -> str:
     words += _sampling_words(options)
     words += ["--keep-duplicates"] if options.keep_duplicates else []
     words += ["--format", str(options.kind), "--out", paths.normalised(out).name]
-    return shlex.join(["modiste", "sample", run, *words])
+    return subprocesses.printable(["sample", run, *words])
 
 
 def _sampling_words(options: SyntheticSetOptions) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +242,7 @@ def command_of(run: Run) -> str:
     command = run.read_manifest().command
     if command and command[0] in ("modiste", "__main__.py"):
         return paths.published_command(command)
-    return shlex.join(["modiste", "train", str(run.path / "recipe.toml")])
+    return subprocesses.printable(["train", str(run.path / "recipe.toml")])
 
 
 def peaks(log: Sequence[dict[str, Any]], key: str = "loss_g", most: int = 3) -> list[tuple[float, float]]:

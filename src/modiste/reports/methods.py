@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from modiste import subprocesses
 from modiste.data import inspection
 from modiste.data.sets import has_test, open_data
 from modiste.evaluation import score_tables
@@ -51,16 +50,16 @@ def commands(comparison: Comparison) -> list[str]:
     lines = [comparison.command] if comparison.command else []
     planned = planned_commands(comparison)
     if planned:
-        return [*lines, "", *planned, "", shlex.join(["modiste", "report", str(comparison.path)])]
+        return [*lines, "", *planned, "", subprocesses.printable(["report", str(comparison.path)])]
     for member in comparison.members:
         if member.run:
-            evaluate = ["modiste", "evaluate", str(member.path)]
+            evaluate = ["evaluate", str(member.path)]
             if member.record:
                 count, part = member.record.protocol.generated, member.record.protocol.reference.part
                 evaluate += ["--count", str(count)] if count != DEFAULTS.count else []
                 evaluate += ["--reference", part] if part != DEFAULTS.reference else []
-            lines += [command_of(member.run), shlex.join(evaluate)]
-    return [*lines, shlex.join(["modiste", "report", str(comparison.path)])]
+            lines += [command_of(member.run), subprocesses.printable(evaluate)]
+    return [*lines, subprocesses.printable(["report", str(comparison.path)])]
 
 
 def planned_commands(comparison: Comparison) -> list[str]:

@@ -6,7 +6,6 @@ Everything is resolved and checked before the first file is written.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import tomli_w
 
-from modiste import config, environment, files, progress, runs
+from modiste import config, environment, files, progress, runs, subprocesses
 from modiste.config import Data, Recipe
 from modiste.data import readers
 from modiste.data.images import Images, content_digest
@@ -186,7 +185,7 @@ def _of_run(run: Run, given: Mapping[str, Any], rare: Sequence[str] | None) -> t
     if recipe.network.conditioning == "none":
         raise UsageError(f"{run.path} was trained without labels, so it makes no labelled images; train swift instead")
     if manifest.status != "finished":
-        going_on = shlex.join(["modiste", "train", str(run.path)])
+        going_on = subprocesses.printable(["train", str(run.path)])
         raise UsageError(f"{run.path} is not finished ({manifest.status}); go on with `{going_on}`")
     if rare or any(budget != "all" for budget in given.get("budgets", ())):
         raise UsageError(
