@@ -53,9 +53,9 @@ def test_the_alarms_of_a_study_are_a_line_for_each_kind(measured_run: Path, tmp_
         measured_run, tmp_path / "study", {"calm": (1.0, 1.0), "loud": (1.0, 1.0), "odd": (1.0, 1.0)}, ("odd", 1)
     )
     missing_and_copies = {
-        ("loud", 0): (["coat"], 7),
-        ("loud", 1): (["coat", "bag"], 0),
-        ("odd", 0): (["bag"], 0),
+        ("loud", 0): (["Coat"], 7),
+        ("loud", 1): (["Coat", "Bag"], 0),
+        ("odd", 0): (["Bag"], 0),
         ("calm", 0): ([], 0),
         ("calm", 1): ([], 0),
     }
@@ -82,7 +82,7 @@ def test_the_alarms_of_a_study_are_a_line_for_each_kind(measured_run: Path, tmp_
     ]
     (fold,) = [block for block in first.blocks if isinstance(block, Fold)]
     (each,) = [block for block in fold.blocks if isinstance(block, Bullets)]
-    assert len(each.items) == 4 and "loud, seed 1: classes that are hardly ever made: coat, bag" in each.items
+    assert len(each.items) == 4 and "loud, seed 1: classes that are hardly ever made: Coat, Bag" in each.items
 
 
 def test_one_seed_gives_no_verdict(measured_run: Path, tmp_path: Path) -> None:
