@@ -4,8 +4,9 @@
 
 A verdict of a study is false if it calls any configuration better than another though all runs of all configurations
 are drawn from one law (or from laws of one mean, where a line says so). 5 % of studies may have one. The arithmetic of
-`modiste.statistics.verdicts` is done here for thousands of studies at once; tests/test_statistics_null.py holds that it
-says the same of single ones. Laws are drawn as scores are measured, logarithms of distances as their exponentials.
+`modiste.experiments.statistics.verdicts` is done here for thousands of studies at once;
+tests/experiments/test_false_verdicts.py holds that it says the same of single ones. Laws are drawn as scores are
+measured, logarithms of distances as their exponentials.
 """
 
 from __future__ import annotations

@@ -133,30 +133,30 @@ def of(row: dict[str, Any], kind: str, extractor: str = "garment") -> float:
 
 def verdicts(table: Sequence[dict[str, Any]]) -> dict[str, bool]:
     """What must hold, and whether it does."""
-    clean, said = table[0], {}
+    clean, held = table[0], {}
     for kind in KINDS:
         ladder = [clean, *[row for row in table if row["kind"] == kind.name]]
         if kind.moves == "frechet":
             for extractor in ("garment", "second", "random"):
                 values = [of(row, "frechet", extractor) for row in ladder]
-                said[f"{kind.name}: Fréchet ({extractor}) rises strictly"] = bool(np.all(np.diff(values) > 0))
+                held[f"{kind.name}: Fréchet ({extractor}) rises strictly"] = bool(np.all(np.diff(values) > 0))
             continue
         still = [abs(of(row, "frechet") - of(clean, "frechet")) for row in ladder]
-        said[f"{kind.name}: Fréchet moves by less than its real baseline"] = max(still) < of(clean, "frechet")
+        held[f"{kind.name}: Fréchet moves by less than its real baseline"] = max(still) < of(clean, "frechet")
         if kind.moves == "label_agreement":
             values = [of(row, "label_agreement") for row in ladder]
-            said[f"{kind.name}: label agreement falls strictly"] = bool(np.all(np.diff(values) < 0))
+            held[f"{kind.name}: label agreement falls strictly"] = bool(np.all(np.diff(values) < 0))
             for stem in MEMORISATION:
                 same = all(of(row, stem) == of(clean, stem) for row in ladder)
-                said[f"{kind.name}: {stem} does not move"] = same
+                held[f"{kind.name}: {stem} does not move"] = same
         else:
             for stem in MEMORISATION:
                 sign = 1 if stem == "near_duplicates_pixels" else -1
                 values = [sign * of(row, stem) for row in ladder]
-                said[f"{kind.name}: {stem} moves towards copying at every step"] = bool(np.all(np.diff(values) > 0))
+                held[f"{kind.name}: {stem} moves towards copying at every step"] = bool(np.all(np.diff(values) > 0))
             agreement = [abs(of(row, "label_agreement") - of(clean, "label_agreement")) for row in ladder]
-            said[f"{kind.name}: label agreement moves by less than 0.06"] = max(agreement) < 0.06
-    return said
+            held[f"{kind.name}: label agreement moves by less than 0.06"] = max(agreement) < 0.06
+    return held
 
 
 def markdown(table: Sequence[dict[str, Any]]) -> str:
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with progress.live_log("sanity") as say:
         table = list(rows(options.count, say))
-    said = verdicts(table)
+    held = verdicts(table)
     if options.out:
         ladders = {
             kind.name: (kind.unit, [row["strength"] for row in table if row["kind"] == kind.name]) for kind in KINDS
@@ -228,10 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         figures.save(draw(ladders, by_extractor), options.out / "sanity.png")
     if options.json:
-        print(json.dumps({"rows": table, "verdicts": said}, indent=2))
+        print(json.dumps({"rows": table, "verdicts": held}, indent=2))
         return
     print(markdown(table), end="\n\n")
-    for sentence, holds in said.items():
+    for sentence, holds in held.items():
         print(f"- {'yes' if holds else '**NO**'}: {sentence}")
 
 

@@ -98,18 +98,18 @@ def errors(sets: int, count: int, say: Say) -> dict[str, Any]:
 def spread(several: Sequence[Score]) -> dict[str, float]:
     """Mean and deviation of the values, and the root mean square of what the scores say their standard errors are."""
     values = np.array([score.value for score in several])
-    told = np.array([np.nan if score.uncertainty is None else score.uncertainty for score in several])
-    return {"mean": values.mean(), "deviation": values.std(ddof=1), "told": float(np.sqrt((told**2).mean()))}
+    stated = np.array([np.nan if score.uncertainty is None else score.uncertainty for score in several])
+    return {"mean": values.mean(), "deviation": values.std(ddof=1), "stated": float(np.sqrt((stated**2).mean()))}
 
 
 def errors_table(found: Mapping[str, Mapping[str, float]]) -> str:
     body = []
     for name, one in found.items():
-        told = one["told"]
-        known = np.isfinite(told)
-        ratio = f"{told / one['deviation']:.2f}" if known and one["deviation"] else "-"
+        stated = one["stated"]
+        known = np.isfinite(stated)
+        ratio = f"{stated / one['deviation']:.2f}" if known and one["deviation"] else "-"
         shown = [records.format_number(one[key], 3) for key in ("mean", "deviation")]
-        body.append([name, *shown, records.format_number(told, 3) if known else "none", ratio])
+        body.append([name, *shown, records.format_number(stated, 3) if known else "none", ratio])
     return records.markdown(["score", "mean", "deviation over sets", "± says", "± over deviation"], body)
 
 

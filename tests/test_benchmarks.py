@@ -154,5 +154,5 @@ def test_copies_are_put_where_their_class_is_and_changed_as_said() -> None:
                  for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1))]  # fmt: skip
         assert any(np.array_equal(shifted, side) for side in sides)
     several = [script.Score(value, 2.0) for value in (1.0, 3.0, 5.0)]
-    assert script.spread(several) == {"mean": 3.0, "deviation": 2.0, "told": 2.0}
+    assert script.spread(several) == {"mean": 3.0, "deviation": 2.0, "stated": 2.0}
     assert "| 1.00 |" in script.errors_table({"frechet_garment_1k_test": script.spread(several)})
