@@ -1,4 +1,4 @@
-"""Other processes of this very package: workers of studies and searches, partners of a training."""
+"""Other processes of this very package: workers of studies and searches, further processes of a training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAIN = Path(__file__).with_name("__main__.py")
 
 
 def command(words: Sequence[str]) -> list[str]:
-    """The command that carries out these words of the command line in a process of its own.
+    """The command that runs these words of the command line in a process of its own.
 
     `python -m modiste` would look into the working folder first, and a csv.py there would be imported for Python's.
     Run by its path, `__main__.py` takes this package and leaves PYTHONPATH as it is.
@@ -38,20 +38,20 @@ GRACE_SECONDS = 60.0
 
 def start(
     words: Sequence[str],
-    said: IO[bytes] | int,
+    output: IO[bytes] | int,
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     own_session: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """A Modiste command as a process that ends with this one; what it says goes to `said`.
+    """A Modiste command as a process that ends with this one; its output goes to `output`.
 
     To be closed by `let_go` when it has ended. Its own session keeps it from a Ctrl-C at the terminal.
     """
     return subprocess.Popen(
         command(words),
         stdin=subprocess.PIPE,
-        stdout=said,
+        stdout=output,
         stderr=subprocess.STDOUT,
         cwd=folder,
         env={**os.environ, **(environment or {}), HELD: "1"},

@@ -1,4 +1,4 @@
-"""Verbs that measure: evaluate, judge."""
+"""The commands evaluate and judge."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...],
 def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
     """The settings of the training data, as `modiste export` writes them; None for any other text."""
     try:
-        told = config.Data.model_validate_json(metadata["modiste.data"])
-        return config.with_older_data_defaults(told.model_dump(exclude_unset=True))
+        known = config.Data.model_validate_json(metadata["modiste.data"])
+        return config.with_older_data_defaults(known.model_dump(exclude_unset=True))
     except (KeyError, ValueError):
         return None
 
