@@ -46,8 +46,8 @@ def shortened(words: list[str]) -> list[str]:
 
 
 def save_closet(folder: Path) -> None:
-    """300 training and 200 test images of drawn garments, 28 pixels wide, where the commands find them."""
-    train, test = (toy.draw(count, 28, seed) for count, seed in ((300, 7), (200, 8)))
+    """160 training and 100 test images of drawn garments, 28 pixels wide, where the commands find them."""
+    train, test = (toy.draw(count, 28, seed) for count, seed in ((160, 7), (100, 8)))
     arrays = {"images": train.pixels, "labels": train.labels, "x_test": test.pixels, "y_test": test.labels}
     np.savez(folder / "closet.npz", class_names=np.array(train.class_names), **arrays)
 
