@@ -175,7 +175,7 @@ class _Activity:
 
     @contextmanager
     def live_display(self) -> Iterator[None]:
-        """While this lasts, something moves on the screen."""
+        """Context of a display that moves: no line about slow stages is printed meanwhile."""
         self.printed()
         self.live += 1
         try:

@@ -77,7 +77,7 @@ def test_a_classifier_learns_from_generated_images(
 ) -> None:
     monkeypatch.setattr(extra_scores, "CLASSIFIER_EPOCHS", 1)
     said: list[str] = []
-    score = measured(fresh, closet, classifier=True, say=said.append).scores["classifier_accuracy"]
+    score = measured(fresh, closet, classifier=True, log=said.append).scores["classifier_accuracy"]
     assert 0 <= score.value <= 1 and 0 <= score.real <= 1 and score.trivial == 0.1
     assert score.details["images"] == 60 and score.better == "higher"
     assert any(re.match(r"learning from generated images: epoch 1 of 1, loss \d", text) for text in said)
@@ -106,6 +106,6 @@ def test_a_classifier_needs_labels_and_says_so_at_once(closet: Path, tmp_path: P
     plain = save(tmp_path / "plain.npz", toy.draw(60, 16, 60).pixels)
     said: list[str] = []
     with pytest.raises(UsageError, match=r"--classifier needs labels, and plain has none"):
-        measured(plain, closet, classifier=True, say=said.append)
+        measured(plain, closet, classifier=True, log=said.append)
     assert not any(text.startswith(("frechet", "features")) for text in said), "refused after all the work"
     assert not list(tmp_path.glob("*.json"))

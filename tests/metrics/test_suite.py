@@ -74,7 +74,7 @@ NAMES = [
 
 def test_every_score_carries_its_protocol(reference: Reference) -> None:
     said: list[str] = []
-    measured = suite.measure(fresh(), reference, say=said.append)
+    measured = suite.measure(fresh(), reference, log=said.append)
     assert list(named(measured.scores)) == NAMES and measured.missing == {}
     assert said == ["features: closet", "features: random", *NAMES]
     for name, score in measured.scores.items():
@@ -190,7 +190,7 @@ def test_few_images_give_what_they_can_and_say_what_they_cannot(reference: Refer
 
 def test_only_some_groups_look_through_the_judge_only(reference: Reference) -> None:
     said: list[str] = []
-    found = suite.measure(fresh(), reference, only="memorisation_scores", say=said.append)
+    found = suite.measure(fresh(), reference, only="memorisation_scores", log=said.append)
     assert list(named(found.scores)) == NAMES[-4:] and "features: random" not in said
 
 

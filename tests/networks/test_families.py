@@ -122,7 +122,13 @@ def cancels(game: str, key: str) -> bool:
 
 # Every network with every conditioning; size, channels and game take turns.
 PAIRS = [
-    (family, conditioning, SIZES[(i + k) % 3], 1 + 2 * ((i + k // 2) % 2), list(losses.ADVERSARIAL)[(i + k) % 6])
+    (
+        family,
+        conditioning,
+        SIZES[(i + k) % 3],
+        1 + 2 * ((i + k // 2) % 2),
+        list(losses.ADVERSARIAL)[(i + k) % len(losses.ADVERSARIAL)],
+    )
     for (i, family), (k, conditioning) in product(enumerate(FAMILIES), enumerate(CONDITIONINGS))
 ]
 

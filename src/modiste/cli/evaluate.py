@@ -85,8 +85,8 @@ def evaluate(
         if Path(one).suffix == ".json":
             found.append(records.read(Path(one)))
             continue
-        with progress.live_log(Path(one).name) as say:
-            found.append(evaluation.evaluate_source(one, options, say))
+        with progress.live_log(Path(one).name) as log:
+            found.append(evaluation.evaluate_source(one, options, log))
     if audit:
         from modiste.evaluation import audit_tables
 
@@ -186,8 +186,8 @@ def judge_train(
         out = judges.cache_path(content_digest(open_data(settings, part="fit")), kind)
     elif out.suffix not in ("", ".safetensors"):
         raise UsageError(f"--out {out} ends in {out.suffix}, and a judge is one FILE.safetensors; name it so")
-    with progress.live_log(f"judge of {data}", every_line=True) as say:
-        judge = judges.train(settings, out, kind=kind, epochs=epochs, seed=seed, flip=flip, say=say)
+    with progress.live_log(f"judge of {data}", every_line=True) as log:
+        judge = judges.train(settings, out, kind=kind, epochs=epochs, seed=seed, flip=flip, log=log)
     _print_judge(judge.card, str(out.with_suffix(".safetensors")), as_json)
     if weak := judges.weakness(judge.card):
         print(f"warning: {weak}", file=sys.stderr)

@@ -31,7 +31,7 @@ from modiste.metrics.nearest_neighbours import (
 )
 from modiste.metrics.suite import Memory, Reference
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 K_PRECISION, K_COVERAGE = 3, 5
 NAMES = FREQUENCY, PRECISION, COVERAGE, AGREEMENT = "frequency", "precision_k3", "coverage_k5", "label_agreement"
 PAIRS = 6
@@ -221,7 +221,7 @@ def tails(hits: int, draws: int, marked: int, total: int) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Nearness:
-    """Nearest training images: of every generated image, and of the unseen real images that come closest to theirs."""
+    """The nearest training image of every generated image, and the unseen real images that are nearest to theirs."""
 
     generated: NearestNeighbours
     unseen_distances: Vector
@@ -264,14 +264,14 @@ class Audit:
     """Nearness to training images in pixels and in features; empty where there is no memory."""
 
 
-def audit(images: Images, reference: Reference, real: Images, unseen: int, picture: str, say: Say) -> Audit:
+def audit(images: Images, reference: Reference, real: Images, unseen: int, picture: str, log: Log) -> Audit:
     """The audit of these images, which names its picture.
 
     `images` have labels in the reference's numbering, or none. `real` are images that are not in the reference, of
     which the first `unseen` are new to the judge, too: the real baselines of agreement and frequency come from these.
     """
     check(reference)
-    say("audit: classes")
+    log("audit: classes")
     made = features.extract(reference.judge, images)
     held = features.extract(reference.judge, real, cached=True)
     missing: dict[str, str] = {}
@@ -283,7 +283,7 @@ def audit(images: Images, reference: Reference, real: Images, unseen: int, pictu
     if reference.memory is None:
         missing["memory"] = reference.no_memory
     else:
-        say("audit: nearest training images")
+        log("audit: nearest training images")
         spaces = _spaces(images, made, reference.memory, reference.judge)
     numbers = {
         "protocol": _protocol(reference, real, unseen, images.labels is not None),

@@ -31,7 +31,7 @@ from modiste.networks.layers import ImageShape
 from modiste.provenance import metadata
 from modiste.sampling import generators
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def evaluate(
@@ -49,7 +49,7 @@ def evaluate(
     audit: bool = False,
     seed: int = 0,
     out: str | Path | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> Record:
     """The record of a run (or its folder), a checkpoint, an .npz file, a folder of images or an ONNX generator.
 
@@ -66,10 +66,10 @@ def evaluate(
     options = EvaluateOptions(
         count, reference, data_name, judge, inception, checkpoint, truncation, batch_norm, classifier, audit, seed, out
     )
-    return evaluate_source(what.path if isinstance(what, runs.Run) else what, options, say or (lambda _: None))
+    return evaluate_source(what.path if isinstance(what, runs.Run) else what, options, log or (lambda _: None))
 
 
-def evaluate_source(what: str | Path, options: EvaluateOptions, say: Say) -> Record:
+def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Record:
     """Measure one source and write its record; see `evaluate`."""
     open_part = references.opener()
     origin = sources.origin(what)
@@ -92,21 +92,21 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, say: Say) -> Rec
     if options.audit:
         audits.check(against)
 
-    measured = suite.measure(images, against, say=say)
+    measured = suite.measure(images, against, log=log)
     held, new_to_judge = references.baseline_images(dataset, reference, len(images), open_part)
-    of_real = _real_baseline(held, new_to_judge, against, say)
-    of_trivial = _trivial_baseline(open_part(dataset, "fit"), against, len(images), say)
+    of_real = _real_baseline(held, new_to_judge, against, log)
+    of_trivial = _trivial_baseline(open_part(dataset, "fit"), against, len(images), log)
     scores = [
         records.score_entry(name, score, of_real.get(name), of_trivial.get(name, {}))
         for name, score in measured.scores.items()
     ]
     missing |= {**measured.missing, **_not_measured(scores, against, images, options)}
     try:
-        scores += extra_scores.discriminator(source, dataset, reference, options, say)
+        scores += extra_scores.discriminator(source, dataset, reference, options, log)
     except ModisteError as error:
         missing |= {MetricName(kind): str(error) for kind in metric_names.DISCRIMINATOR}
     if options.classifier:
-        scores.append(extra_scores.classifier(source, images, dataset, say, open_part))
+        scores.append(extra_scores.classifier(source, images, dataset, log, open_part))
     protocol = _protocol(source, against, images, held)
     notes += sources.unevenness(source, protocol.classes, real)
     record = Record(
@@ -122,9 +122,9 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, say: Say) -> Rec
     if options.audit:
         from modiste.evaluation import audit_picture  # no other evaluation needs matplotlib
 
-        audited = audits.audit(images, against, held, new_to_judge, records.picture_name(place.stem), say)
+        audited = audits.audit(images, against, held, new_to_judge, records.picture_name(place.stem), log)
         record = replace(record, audit=audited.numbers)
-        say("audit: picture of the worst cases")
+        log("audit: picture of the worst cases")
         generated = source.facts["kind"] not in ("npz", "folder") or metadata.says_synthetic(readers.expanded(what))
         drawn = audit_picture.draw(images, source.name, against, audited, generated)
     record = Record.from_json(paths.without_paths(record.to_json(), (what, dataset.name)))
@@ -185,35 +185,35 @@ def _own_judge(path: Path, real: Images) -> Extractor:
     return features.from_judge(judge, features.slug(path.stem))
 
 
-def _real_baseline(held: Images, new_to_judge: int, against: Reference, say: Say) -> dict[MetricName, Score]:
+def _real_baseline(held: Images, new_to_judge: int, against: Reference, log: Log) -> dict[MetricName, Score]:
     """The suite on real images that are not in the reference, the first of which the judge did not learn from.
 
     Label agreement is measured on these alone, since the judge agrees better with the labels of images it knows. Scores
     of memorisation are those of the unseen images: images of the training set would look like copies of themselves.
     """
     without_memory = replace(against, memory=None)
-    measured = _cached_suite(held, without_memory, "real images", say)
+    measured = _cached_suite(held, without_memory, "real images", log)
     if len(held) > new_to_judge:
         measured = {name: score for name, score in measured.items() if name.kind != "label_agreement"}
     if 0 < new_to_judge < len(held):
-        new = _cached_suite(held.select(slice(new_to_judge)), without_memory, "real images", say, "class_scores")
+        new = _cached_suite(held.select(slice(new_to_judge)), without_memory, "real images", log, "class_scores")
         measured |= {name: score for name, score in new.items() if name.kind == "label_agreement"}
     if against.memory is not None:
-        measured |= _cached_suite(against.memory.unseen, against, "unseen real images", say, "memorisation_scores")
+        measured |= _cached_suite(against.memory.unseen, against, "unseen real images", log, "memorisation_scores")
     return measured
 
 
-def _trivial_baseline(fit: Images, against: Reference, count: int, say: Say) -> dict[MetricName, dict[str, Score]]:
+def _trivial_baseline(fit: Images, against: Reference, count: int, log: Log) -> dict[MetricName, dict[str, Score]]:
     """The suite on both kinds of trivial images, by name and kind."""
     measured: dict[MetricName, dict[str, Score]] = {}
     for kind in ("noise", "mean_image"):
         images = suite.trivial(kind, count, against.images, fit, against.seed)
-        for name, score in _cached_suite(images, against, kind, say).items():
+        for name, score in _cached_suite(images, against, kind, log).items():
             measured.setdefault(name, {})[kind] = score
     return measured
 
 
-def _cached_suite(images: Images, against: Reference, about: str, say: Say, only: str = "") -> dict[MetricName, Score]:
+def _cached_suite(images: Images, against: Reference, about: str, log: Log, only: str = "") -> dict[MetricName, Score]:
     """The suite (or one group of its scores) on real or trivial images, which never change."""
     memory = against.memory
     key = {
@@ -232,7 +232,7 @@ def _cached_suite(images: Images, against: Reference, about: str, say: Say, only
     }
 
     def compute() -> dict[str, Any]:
-        return suite.as_plain(suite.measure(images, against, only=only, say=lambda text: say(f"{about}: {text}")))
+        return suite.as_plain(suite.measure(images, against, only=only, log=lambda text: log(f"{about}: {text}")))
 
     return suite.from_plain(cache.cached_json(key, compute)).scores
 

@@ -32,11 +32,11 @@ DISCRIMINATOR_IMAGES = 2_000
 CLASSIFIER_SEEDS = 2 * 10**9
 CLASSIFIER_EPOCHS = 5
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def discriminator(
-    source: Source, dataset: Data, reference: Split, options: EvaluateOptions, say: Say
+    source: Source, dataset: Data, reference: Split, options: EvaluateOptions, log: Log
 ) -> list[ScoreEntry]:
     """How often the run's discriminator, in eval mode, is right about reference and generated images.
 
@@ -50,7 +50,7 @@ def discriminator(
             raise ModisteError(str(error)) from error
     if run is None or saved is None:
         raise ModisteError("only the last state of a run comes with its discriminator")
-    say("the run's discriminator")
+    log("the run's discriminator")
     recipe, conditional = run.read_recipe(), generated.labels is not None
     real = open_data(recipe.data.model_copy(update={"name": dataset.name}), part=reference)
     real = first_images(real, DISCRIMINATOR_IMAGES)
@@ -84,7 +84,7 @@ def discriminator(
     ]
 
 
-def classifier(source: Source, images: Images, dataset: Data, say: Say, open_part: OpenPart) -> ScoreEntry:
+def classifier(source: Source, images: Images, dataset: Data, log: Log, open_part: OpenPart) -> ScoreEntry:
     """Accuracy on real images of a classifier that learned from generated ones (Ravuri & Vinyals 2019).
 
     As many generated images as the training part has, or all if there are fewer; a few epochs. The real baseline is the
@@ -94,7 +94,7 @@ def classifier(source: Source, images: Images, dataset: Data, say: Say, open_par
     real, test = open_part(dataset, "fit"), open_part(dataset, part)
     generated = images
     if source.more is not None:
-        say(f"sampling {len(real):,} images to learn from")
+        log(f"sampling {len(real):,} images to learn from")
         more = source.more(range(CLASSIFIER_SEEDS, CLASSIFIER_SEEDS + len(real)))
         generated, _ = class_matching.match_labels(more, real.class_names)
     fitted = features.fit_pixels(generated.pixels, ImageShape(*real.pixels.shape[1:3]))
@@ -104,7 +104,7 @@ def classifier(source: Source, images: Images, dataset: Data, say: Say, open_par
 
     def accuracy(images: Images, about: str) -> float:
         def log_epoch(epoch: int, loss: float, *_: Any) -> None:
-            say(f"learning from {about} images: epoch {epoch} of {CLASSIFIER_EPOCHS}, loss {loss:.3f}")
+            log(f"learning from {about} images: epoch {epoch} of {CLASSIFIER_EPOCHS}, loss {loss:.3f}")
 
         learned = classifier_training.train_classifier(images, epochs=CLASSIFIER_EPOCHS, after_epoch=log_epoch)
         return classifier_training.accuracy(learned, test)

@@ -53,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Origin:
-    """What WHAT is, before its images are made or read."""
+    """Kind and place of what is to be evaluated, before its images are made or read."""
 
     kind: Literal["run", "checkpoint", "npz", "folder", "onnx"]
     path: Path
@@ -116,7 +116,7 @@ def _seeds(options: EvaluateOptions) -> range:
 
 
 def unevenness(source: Source, classes: str, real: Images) -> list[str]:
-    """A warning where the classes come in other shares than in the reference; `classes` is in the words of `shares`."""
+    """A warning where the classes come in other shares than in the reference; `classes` is `shares`' text."""
     if classes in (IN_EQUAL_SHARES, AS_IN_REFERENCE):
         return []
     return [f"the classes of {source.name} come otherwise than in {real.name} ({classes}), which is part of every "

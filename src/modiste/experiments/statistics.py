@@ -414,7 +414,7 @@ def _least_p(difference: Difference) -> float:
 
 
 def _leaping(oriented: Mapping[str, Mapping[int, float]], one: str, two: str) -> tuple[str, ...]:
-    """The other configurations whose runs have a gap about as wide as the pair's difference, and little spread else.
+    """Other configurations whose runs fall into two groups about as far apart as this pair.
 
     Where every run may collapse by chance, all of one side and none of the other do so in 1 of 32 pairs of three seeds,
     and the t test takes the small spread on both levels for certainty: 4 configurations, 3 seeds, half of all runs

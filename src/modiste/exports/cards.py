@@ -29,7 +29,7 @@ PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 
 
 
 def published_recipe(recipe: config.Recipe) -> config.Recipe:
-    """The recipe with the last part of its data's path, so written that it is taken for no known set's name."""
+    """The recipe with its data's path cut to the last part, marked as a path where a known set has that name."""
     name = paths.last_part(recipe.data.name)
     name = f"./{name}" if is_known_set(name) and name != recipe.data.name else name
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})

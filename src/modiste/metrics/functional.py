@@ -1,4 +1,4 @@
-"""The distance between two sets of images: pure functions of feature matrices [images, features], logits and labels.
+"""Scores of a set of images: pure functions of feature matrices [images, features], logits and labels.
 
 Each docstring gives the score's range, the direction that is better, and the paper and equation. Matrices are processed
 in slices of rows, so that no image-by-image matrix is held whole; sums are float64. Every random choice comes from a

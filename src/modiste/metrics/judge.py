@@ -37,7 +37,7 @@ SHIPPED = {"garment": "garment", "second": "garment-second"}
 """Judges in the package by the name they have in scores, and their files; both know Fashion-MNIST."""
 
 Kind = Literal["residual", "plain"]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def train(
     epochs: int = 30,
     seed: int = 0,
     flip: bool = False,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> Judge:
     """Train a judge on the part `fit` of a labelled data set, measure it, and write OUT.safetensors and OUT.json.
 
@@ -149,16 +149,16 @@ def train(
     _check_destination(out)
     fit, heldout = _training_parts(dataset)
     for note in dict.fromkeys((*list_warnings(fit), *map(str, heldout.notes))):
-        if say:
-            say(f"warning: {note}")
-    log: list[dict[str, Any]] = []
+        if log:
+            log(f"warning: {note}")
+    history: list[dict[str, Any]] = []
 
     def after_epoch(epoch: int, loss: float, network: Classifier, seconds: float) -> None:
         accuracy = classifier_training.accuracy(network, heldout)
-        log.append({"epoch": epoch, "loss": loss, "heldout_accuracy": accuracy})
-        if say:
+        history.append({"epoch": epoch, "loss": loss, "heldout_accuracy": accuracy})
+        if log:
             left = progress.duration(seconds / epoch * (epochs - epoch))
-            say(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
+            log(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
 
     with progress.stage(f"learning from the {len(fit):,} images of {fit.name}, {epochs} epochs"):
         network = classifier_training.train_classifier(
@@ -175,7 +175,7 @@ def train(
         "seed": seed,
         "epochs": epochs,
         "threads": torch.get_num_threads(),
-        "log": log,
+        "log": history,
     }
     return _store(network, kind, dataset, fit, training, out)
 

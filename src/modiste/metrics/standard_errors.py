@@ -80,7 +80,10 @@ class LeftOut:
         self.covered[rows, self.groups[columns]] = True
 
     def recall(self, start: int, block: torch.Tensor, norms: torch.Tensor, radii: torch.Tensor) -> None:
-        """Squared distances, less their norms, of some reference images from all generated ones."""
+        """Count which of some reference images recall reaches when each group is left out.
+
+        `block` holds squared distances to all generated images, less the reference images' own norms.
+        """
         part, own = slice(start, start + len(block)), norms.float()
         inside = (block <= radii - own).numpy()[:, self.order]
         self.recalled[part] = np.logical_or.reduceat(inside, self.starts, axis=1)

@@ -26,12 +26,12 @@ from modiste.metrics.metric_names import MetricName
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.networks.layers import ImageShape
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 Named = Iterator[tuple[MetricName, Callable[[], Score]]]
 Group = Callable[[Images, Mapping[str, Features], "Reference"], Named]
 
 EDITION = 2
-"""Raised when a score is computed otherwise under the same name, so that older values on disk are not used for it."""
+"""Raised when a score is added, or computed otherwise under the same name: baselines on disk are then made anew."""
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,18 @@ class Measured:
     missing: dict[MetricName, str]
 
 
-def measure(candidate: Images, reference: Reference, *, only: str = "", say: Say = lambda _: None) -> Measured:
+def measure(candidate: Images, reference: Reference, *, only: str = "", log: Log = lambda _: None) -> Measured:
     """Every score of the suite on these images, or those of one group."""
     extracted: dict[str, Features] = {}
     for extractor in reference.extractors:
         if not only or extractor is reference.judge:
-            say(f"features: {extractor.name}")
+            log(f"features: {extractor.name}")
             extracted[extractor.name] = features.extract(extractor, candidate)
     scores: dict[MetricName, Score] = {}
     missing: dict[MetricName, str] = {}
     for group in [GROUPS[only]] if only else GROUPS.values():
         for name, score in group(candidate, extracted, reference):
-            say(str(name))
+            log(str(name))
             try:
                 scores[name] = score()
             except ModisteError as error:
@@ -150,7 +150,7 @@ def measure(candidate: Images, reference: Reference, *, only: str = "", say: Say
 
 
 def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | None:
-    """The labels of images whose classes come equally often, or as often as in the reference, to the image; else None.
+    """The labels, if every class has exactly an equal share of the images or its share of the reference; else None.
 
     Such shares do not come about by chance: the images were made or chosen class by class (`standard_errors`).
     """

@@ -61,6 +61,6 @@ def slope(value: float, scale: Scale) -> float:
 
 
 def rounding(values: NDArray[np.float64], scale: Scale) -> float:
-    """The size that rounding of values on the scale is relative to; a rounded score moves its logarithm absolutely."""
+    """The magnitude by which rounding errors of values on the scale are judged; at least 1 for logarithms."""
     largest = float(np.abs(values).max())
     return max(1.0, largest) if scale == "log" else largest

@@ -46,7 +46,7 @@ class SameConv2d(Conv2d):
 
 
 class SameConvTranspose2d(ConvTranspose2d):
-    """Its transpose: the full result cropped, at stride 2, by 1 row and column before and 2 after."""
+    """The transpose of `SameConv2d`: the full result cropped, at stride 2, by 1 row and column before and 2 after."""
 
     def __init__(self, channels: int, width: int, stride: int, bias: bool) -> None:
         before, after = same_padding(stride)

@@ -22,7 +22,7 @@ _depth = [0]  # of the contexts around
 
 @contextmanager
 def for_gradient_penalties() -> Iterator[None]:
-    """Forward passes for `create_graph`, which then gives gradients by images only, never by weights."""
+    """Context in which layers prepare for `create_graph=True`; the first backward pass is by images only."""
     _depth[0] += 1
     try:
         yield

@@ -63,7 +63,7 @@ class Claim:
 
 
 def code_of(spelled: object) -> str:
-    """The word of the list that is meant: as http or https address, QCode or bare, in any case; empty for others."""
+    """The IPTC source type that a text names as web address, QCode or bare word, in any case; empty if none."""
     if not isinstance(spelled, str):
         return ""
     return _CODES.get(re.split(r"[/#:]", spelled.strip().rstrip("/#").lower())[-1].strip(), "")

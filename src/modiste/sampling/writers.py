@@ -115,7 +115,7 @@ def check(
     class_names: Sequence[str] = (),
     labels: NDArray[np.int64] | None = None,
 ) -> None:
-    """UsageError or ModisteError for what would fail in the end, so that nothing is generated in vain.
+    """Raise UsageError or ModisteError before anything is generated if the output could not be written.
 
     `labels` are those that the images will have, by default all.
     """

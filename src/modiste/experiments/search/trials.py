@@ -190,10 +190,7 @@ def _queue_again(worker: Search, trial: Any, reason: str, blame: bool = True) ->
 
 
 def place(trial: Any, all_trials: Sequence[Any]) -> int:
-    """The trial's position among the trials of the search, from 0: its number without trials queued again before it.
-
-    One that was queued again keeps its first position.
-    """
+    """The trial's index among different trials, from 0; a retry keeps the index of its first attempt."""
     queued = sum("place" in other.user_attrs for other in all_trials if other.number < trial.number)
     return int(trial.user_attrs.get("place", trial.number - queued))
 
