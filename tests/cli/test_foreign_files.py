@@ -100,7 +100,7 @@ def idle(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that takes long may begin."""
     assert work.is_dir()
     for where, what in ((trainer, "loop"), (classifier_training, "train_classifier"), (suite, "measure"),
-                        (generators, "generate"), (model, "to_onnx"), (model, "halved"),
+                        (generators, "generate"), (model, "to_onnx"), (model, "to_float16"),
                         (report, "build")):  # fmt: skip
         monkeypatch.setattr(where, what, lambda *_, **__: pytest.fail("work was begun"))
 
