@@ -20,7 +20,7 @@ from modiste.data import toy
 from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import UsageError
-from modiste.evaluation import audit, audit_picture, records
+from modiste.evaluation import audit, audit_picture, audit_tables, records
 from modiste.evaluation.audit import FEWER, MORE, copies, disparity, manifold_by_class, of_frequencies
 from modiste.metrics import manifold
 from modiste.metrics.nearest_neighbours import nearest
@@ -256,6 +256,16 @@ def test_what_an_audit_needs(closet: Path, closet_judge: Path, tmp_path: Path) -
     assert not list(tmp_path.glob("*.json"))
     known = modiste.evaluate(unknown, count=60, data_name=str(closet), reference="train", audit=True)
     assert known.audit["memory"] == {} and "memory" in known.audit["not_measured"]
+
+
+def test_names_of_images_keep_no_audits_apart(copied: Path, closet: Path) -> None:
+    record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
+    assert record.audit is not None and "real" in record.audit["protocol"]
+    moved = replace(record, audit={**record.audit, "protocol": {**record.audit["protocol"], "real": "elsewhere"}})
+    assert len(audit_tables.check_comparable([record, moved])) == 2
+    other = replace(record, audit={**record.audit, "protocol": {**record.audit["protocol"], "groups": "others"}})
+    with pytest.raises(UsageError, match="groups"):
+        audit_tables.check_comparable([record, other])
 
 
 def test_before_and_after_on_the_command_line(

@@ -109,3 +109,10 @@ def test_a_mean_over_fewer_seeds_does_not_come_first(measured_run: Path, tmp_pat
 
 def test_groups_beyond_z_have_letters_of_their_own() -> None:
     assert [summary._letter(number) for number in (0, 25, 26, 51, 52)] == ["a", "z", "a1", "z1", "a2"]
+
+
+def test_a_pair_that_learned_nothing_was_not_tested(measured_run: Path, tmp_path: Path) -> None:
+    effects = {"one": (19.8, 19.81, 19.79, 19.8), "two": (18.0, 18.01, 17.99, 18.0)}  # 20 is the trivial baseline
+    text = shown(report.report(study_of(measured_run, tmp_path / "study", effects, None)).html)
+    assert "Nothing has been learned yet" in text and "no verdict on any pair is possible" in text
+    assert "cannot be told apart with so few seeds" not in text

@@ -116,6 +116,8 @@ def _of_score(score: ScoreEntry, class_names: list[str]) -> Iterator[Alarm]:
         case "authenticity" if real is not None and value < real - 5 * error:
             yield Alarm("authenticity", (score,))
         case "class_balance_tv":
+            if len(class_names) != len(details["frequencies"]):  # the oldest records do not name the classes
+                return
             equal = [1 / len(class_names)] * len(class_names)  # in records of older versions
             wanted, usual = details.get("wanted", equal), details.get("reference_frequencies", equal)
             enough = 20 / details["images"] * (1 - 1e-9)

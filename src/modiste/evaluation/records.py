@@ -225,7 +225,9 @@ def _from_format_1(tree: Mapping[str, Any]) -> dict[str, Any]:
             }
     for facts in (now["subject"], now["protocol"].get("generator", {})):
         if "batch_norm" in facts:
-            facts["batch_norm_statistics"] = "standing" if facts["batch_norm"].startswith("standing") else "running"
+            facts["batch_norm_statistics"] = (
+                "standing" if str(facts["batch_norm"]).startswith("standing") else "running"
+            )
     return {**now, "format": FORMAT}
 
 
@@ -287,7 +289,7 @@ def read(path: Path) -> Record:
         )
     try:
         return Record.from_json(tree)
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ModisteError):
         raise ModisteError(f"{path} holds no record of `modiste evaluate`; evaluate its images again") from None
 
 
@@ -297,8 +299,8 @@ def differences(first: Record, second: Record) -> list[str]:
 
 
 def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The entries in which two flat protocols differ, in words."""
-    keys = sorted(one.keys() | other.keys())
+    """The entries in which two flat protocols differ but for those in OWN, in words."""
+    keys = sorted((one.keys() | other.keys()) - set(OWN))
     return [f"{key}: {one.get(key)} and {other.get(key)}" for key in keys if one.get(key) != other.get(key)]
 
 

@@ -56,7 +56,13 @@ class ExperimentFolder:
         files.refuse_foreign_folder(self.recipes, f"{self.kind}'s folder of recipes", ("*.toml",))
         files.refuse_changed({self.path / name: text for name, text in expected.items()}, self.kind)
 
-    def refuse_other_settings(self, differences: Sequence[str], changeable: str, holder: str = "") -> None:
+    def refuse_other_settings(
+        self,
+        differences: Sequence[str],
+        changeable: str,
+        holder: str = "",
+        remedy: str = "choose another folder with --out",
+    ) -> None:
         """UsageError where settings differ from those of the experiment in the folder (or in its `holder`).
 
         `changeable` names what may be added to it.
@@ -67,7 +73,7 @@ class ExperimentFolder:
         listed = "; ".join(differences[:DIFFERENCES_SHOWN]) + (f" and {more} more" if more > 0 else "")
         raise UsageError(
             f"{holder or self.path} holds another {self.kind} ({listed}); only {changeable} can be added to it, so "
-            "choose another folder with --out"
+            f"{remedy}"
         )
 
     @contextmanager

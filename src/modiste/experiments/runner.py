@@ -99,6 +99,8 @@ def run_job(job: Job, stop: Stop | None = None) -> JobResult:
     except ModisteError as error:
         return JobResult("failed", str(error))
     for command in job.commands:
+        if stop.requested:
+            return JobResult("interrupted")
         with job.log.open("ab") as log:
             log.write(f"$ {subprocesses.printable(command)}\n".encode())
             log.flush()

@@ -137,6 +137,11 @@ class Verdict:
         return self.word in ("better", "worse")
 
     @property
+    def possible(self) -> bool:
+        """Whether the pair could be compared at all; `reason` says why not."""
+        return self.word != "no verdict possible"
+
+    @property
     def winner(self) -> str:
         """The better one; empty where nothing is decided."""
         return {"better": self.first, "worse": self.second}.get(self.word, "")

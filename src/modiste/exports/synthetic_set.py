@@ -91,7 +91,7 @@ def _requested_seeds(options: SyntheticSetOptions, trained: generators.TrainedGe
         if options.count is not None or options.seeds is not None or options.label is not None:
             raise UsageError("so many images per class say which ones; leave the count, the seeds and the class out")
         return range(trained.balanced(options.per_class))
-    if options.seeds:
+    if options.seeds is not None and len(options.seeds):
         if options.count not in (None, len(options.seeds)):
             raise UsageError(
                 f"count {options.count} and {len(options.seeds)} seeds contradict each other; give one of them"

@@ -115,7 +115,9 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
     """
     channels = (shape.channels, 16, 32, 32, 64, RANDOM_FEATURES // 2)
     random = np.random.Generator(np.random.PCG64(seed))
-    sha = hashlib.sha256(f"random network 1 {channels} {shape}".encode())
+    # Written out, as records keep this hash: it must not change with the name of a class.
+    facts_of_shape = f"Shape(channels={shape.channels}, size={shape.size}, classes={shape.classes})"
+    sha = hashlib.sha256(f"random network 1 {channels} {facts_of_shape}".encode())
     layers: list[nn.Conv2d] = []
     for before, after in itertools.pairwise(channels):
         layer = nn.Conv2d(before, after, 3, padding=1, bias=False)

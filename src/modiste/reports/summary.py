@@ -175,8 +175,8 @@ def study_sentences(comparison: Comparison, findings: Conclusions) -> list[str]:
         )
     verdicts = findings.verdicts
     decided = [verdict for verdict in verdicts if verdict.decided]
-    impossible = [verdict for verdict in verdicts if verdict.p_value is None]
-    undecided = [verdict for verdict in verdicts if not verdict.decided and verdict.p_value is not None]
+    impossible = [verdict for verdict in verdicts if not verdict.possible]
+    undecided = [verdict for verdict in verdicts if verdict.possible and not verdict.decided]
     if decided and len(decided) == len(verdicts):
         lead = "Every pair of configurations" if len(verdicts) > 1 else "The two configurations"
         second = f"{lead} can be told apart: {'; '.join(better_than(decided))}."

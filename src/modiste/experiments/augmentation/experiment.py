@@ -161,7 +161,7 @@ def read(path: Path) -> tuple[Settings, Recipe]:
 
 def build(tree: Mapping[str, Any], place: str | None = None) -> Settings:
     """Settings from nested plain values; errors name the file that they are from (`place`), or the option."""
-    return schema.validate(Settings, tree, place, allowed=POSSIBLE)
+    return schema.validate(Settings, tree, place, missing="an experiment needs data", allowed=POSSIBLE)
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:

@@ -193,7 +193,8 @@ def _open(space: Space, folder: ExperimentFolder, url: str | None, console: Cons
             space = spaces.with_begun_data(space, before)
         if before:
             found = spaces.differences(spaces.updated_identity(before), spaces.identity(space))
-            folder.refuse_other_settings(found, "trials", f"the storage of {space.name}")
+            remedy = "choose another name, or another folder with --out where no storage is named"
+            folder.refuse_other_settings(found, "trials", f"the storage of {space.name}", remedy)
         copies = recipe_copies([space.recipe])
         folder.make()
         folder.write_recipes(copies)  # not before: other workers read the copy that is there

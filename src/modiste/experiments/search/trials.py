@@ -395,7 +395,11 @@ def measured(worker: Search, planned: RunSpec) -> tuple[float | None, dict[str, 
         return None, {**facts, "reason": "measured in another way than the trials before, with another judge or data"}
     worker.study.set_user_attr("protocol", protocol)
     name, value = str(score.name), score.value
-    if space.better == "near" and value is not None and score.real is not None:
+    if space.better == "near" and value is not None:
+        if score.real is None:
+            raise ModisteError(
+                f"{space.objective} cannot be the objective: real images have no value that it could come near to"
+            )
         name, value = f"{name} from real images", abs(value - score.real)
     return value, {**facts, "score": name, "uncertainty": score.uncertainty}
 
