@@ -320,7 +320,7 @@ def unfit(how: str, ended: str, said: str, found: Tree) -> Iterator[str]:
 if __name__ == "__main__":
     ROOT = Path(sys.argv[1]).absolute()
     os.environ["MODISTE_CACHE"], os.environ["TMPDIR"] = str(ROOT / "cache"), str(ROOT / "tmp")
-    import modiste.sets  # noqa: F401
+    import modiste.exports.synthetic_set  # noqa: F401
 
     start = time.monotonic()
     told = []
