@@ -104,7 +104,7 @@ class Reporter:
 
     def log(self, text: str) -> None:
         """Print a line at once, in a terminal above the bar."""
-        self.last_line = time.monotonic()
+        self.last_line, self.wait = time.monotonic(), LINE_SECONDS
         log(self.console, text)
 
     def update(self, share: float, text: str, line: Callable[[], str] | None = None) -> None:
@@ -112,7 +112,6 @@ class Reporter:
         if self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=share, description=text)
         elif time.monotonic() - self.last_line >= self.wait:
-            self.wait = LINE_SECONDS
             self.log(line() if line else text)
 
 

@@ -70,10 +70,10 @@ class BestCheckpoint:
 class Pretrained:
     """What an export to float16 weights keeps of the run it was made from."""
 
-    checkpoint: str
-    images_shown: int | None
-    weights: str
-    difference: int
+    checkpoint: str = "last"
+    images_shown: int | None = None
+    weights: str = ""
+    difference: int = 0
     """The largest difference, of 255, between pixels before and after rounding."""
 
 

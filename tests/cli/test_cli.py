@@ -130,6 +130,22 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(words: tuple[str
     assert [line for line in errors.splitlines() if not line.endswith(": preparing")] == []
 
 
+def test_a_command_whose_messages_nobody_can_read_has_failed(recipe_file: Path, tmp_path: Path) -> None:
+    """A closed pipe of messages ends the work early, and that is no success."""
+    command = [sys.executable, "-m", "modiste", "train", str(recipe_file), "--out", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stderr.close()
+        process.stdout.read()
+    assert process.returncode == 1
+
+
+def test_a_closed_output_is_no_failure() -> None:
+    command = f"{sys.executable} -m modiste recipes keys >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
 def test_unknown_commands_and_options_exit_with_two(call: Any) -> None:
     assert call("trian").code == 2 and call("train", "diaz-a", "--sed", 1).code == 2
 

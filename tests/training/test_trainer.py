@@ -111,6 +111,9 @@ def test_a_budget_ends_the_training_and_keeps_its_result(tiny: Recipe, tmp_path:
     assert manifest.status == "finished" and 0 < manifest.images < 10**9 and 0.3 <= manifest.seconds < 30
     assert run.read_log()[-1]["images"] == manifest.images and (run.path / "progress.gif").is_file()
     assert len(modiste.load(run).sample(3)) == 3
+    runs.update_manifest(run, status="running")  # as if it had been killed after its last tick
+    again = modiste.train(tiny, tmp_path / "run", overrides=changes)
+    assert again.read_manifest().status == "finished" and again.read_manifest().images == manifest.images
 
 
 def test_a_budget_shorter_than_the_first_grid_buys_a_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -38,17 +39,29 @@ def main() -> NoReturn:
         sys.exit(_run())
 
 
+def _has_no_reader(descriptor: int) -> bool:
+    """Whether the other end of a pipe is closed, where the system can tell (not on Windows)."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+
+
 def _run() -> int:
     """Run the command; its exit code."""
     try:
         status = app(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where the shell closed it
+            sys.stdout.flush()
         return status or 0
     except (BrokenPipeError, SystemExit) as error:  # Typer and Rich turn a closed pipe into a SystemExit
         if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at its end
-        return 0  # the reader, as `head`, has seen enough
+        unheard = _has_no_reader(2)
+        for descriptor in (1, 2) if unheard else (1,):  # for what Python flushes at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        return 1 if unheard else 0  # a reader of the output, as `head`, has seen enough
     except typer.TyperException as error:
         message, code = _usage_message(error), 2
     except ModisteError as error:

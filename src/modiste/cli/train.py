@@ -212,7 +212,7 @@ def _write_images(
         images = generator.sample_set(options.count, label=label, seeds=seeds, truncation=options.truncation)
     if options.watermark is not None:
         images = replace(images, pixels=watermark.embed(images.pixels, options.watermark))
-    facts = {"Run": generator.source, "Recipe hash": runs.open_run(run).read_manifest().recipe_hash}
+    facts = {"Run": generator.source, "Recipe hash": runs.open_run(run).read_manifest().recipe_hash or "unknown"}
     card = writers.card_place(out, kind)
     removed = writers.is_card(card)
     writers.write(images, seeds, out, kind, mark, facts, columns)

@@ -97,7 +97,7 @@ def model_card(
         [record for record in measured.values() if records.is_usual(record)],
         name=trained.source,
         recipe=recipe,
-        recipe_hash=manifest.recipe_hash,
+        recipe_hash=manifest.recipe_hash or config.content_hash(recipe),
         recipe_toml=config.to_toml(published_recipe(recipe)).strip(),
         command=paths.published_command(manifest.command),
         manifest=manifest,
@@ -142,14 +142,15 @@ def data_card(
     weights, manifest = run.path / generators.CHECKPOINTS[options.checkpoint], run.read_manifest()
     name = paths.normalised(run.path).name
     word = run.path.name if run.shipped else paths.short_path(run.path)
+    recipe = run.read_recipe()
     return _render(
         "data_card.md",
         list(measured.values()),
         title=f"{len(images):,} images by {name}",
         run=name,
         word=word,
-        recipe=run.read_recipe(),
-        recipe_hash=manifest.recipe_hash,
+        recipe=recipe,
+        recipe_hash=manifest.recipe_hash or config.content_hash(recipe),
         manifest=manifest,
         weights=weights.name,
         weights_hash=weights_hash(weights.read_bytes()),

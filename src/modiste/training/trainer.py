@@ -194,7 +194,8 @@ def loop(session: Session, state: State, watcher: Callbacks) -> runs.Status:
         draw_grid(session, state)
     clock = Clock(state.seconds, state.images)
     saved_at = clock.seconds
-    over = state.images >= total_images
+    # Where a run goes on whose budget is spent, nothing is left to do; all ranks restored the same seconds.
+    over = state.images >= total_images or (state.images > 0 and state.seconds >= budget_seconds)
     (stopped,) = distributed.any_of([session.stop()], group)
     while not (over or stopped):
         ticks_before = state.images // train.tick_images
