@@ -26,8 +26,6 @@ class Word:
     allowed: Mapping[str, str] = field(default_factory=dict)
 
 
-TODAY = "not renamed yet"
-
 TEXT = [
     Word(
         "floors?|ceilings?",
@@ -37,29 +35,28 @@ TEXT = [
             "src/modiste/experiments/": "math.floor",
             "src/modiste/exports/model_card.md": "Math.floor",
             "src/modiste/provenance/watermark.py": "np.floor and the noise floor of signal processing",
-            "src/modiste/reports/": TODAY,
         },
     ),
     Word(
         "games?",
         "adversarial loss",
-        {"src/modiste/training/losses.py": "a paper's zero-sum game", "src/modiste/reports/": TODAY},
+        {"src/modiste/training/losses.py": "a paper's zero-sum game"},
     ),
     Word("errands?", "job"),
-    Word("carry_out|carries out", "run", {"src/modiste/experiments/": TODAY}),
+    Word("carry_out|carries out", "run"),
     Word("glances?", "poll"),
-    Word("gaze|eyes", "report features", {"src/modiste/reports/": TODAY}),
-    Word("strangers?", "foreign", {"src/modiste/reports/": TODAY, "src/modiste/exports/": TODAY}),
+    Word("gaze|eyes", "report features"),
+    Word("strangers?", "foreign"),
     Word("verbs?", "command", {"src/modiste/experiments/conclusions.py": "the verb of a sentence"}),
     Word("house recipes?|house family|house networks|the family", "our recipes, well-known GANs"),
     Word("rooms", "packages, modules"),
-    Word("team|partners?", "ProcessGroup, worker", {"src/modiste/reports/": TODAY}),
+    Word("team|partners?", "ProcessGroup, worker"),
 ]
 NAMES = [
     Word("settle[sd]?|settling", "resolve, commit"),
-    Word("told|telling", "logged, messages", dict.fromkeys(("src/modiste/reports/", "src/modiste/exports/"), TODAY)),
+    Word("told|telling", "logged, messages"),
     Word("mine", "own"),
-    Word("said|saying", "text, lines", {"src/modiste/reports/": TODAY}),
+    Word("said|saying", "text, lines"),
     Word("subjects?", "source"),
 ]
 PAGES = {"CONTRIBUTING.md": "the list itself", "docs/lab": "dated texts", "docs/studies": "dated reports"}

@@ -147,7 +147,7 @@ def run_study(study: Study, path: Path, options: StudyOptions, console: Console)
         for run in planned:
             table.track(run)
 
-        def carry_out(todo: Sequence[RunSpec]) -> None:
+        def run_all(todo: Sequence[RunSpec]) -> None:
             run_jobs = partial(runner.run_on_ray, options.ray) if options.ray else runner.run_locally
             waiting = [_job(run, folder, study.threads) for run in todo]
             with monitor.progress_reporter(console, study.name, planned, todo, jobs) as reporter:
@@ -155,13 +155,13 @@ def run_study(study: Study, path: Path, options: StudyOptions, console: Console)
                     if result.status != "interrupted":
                         reporter.end(todo[position], table.add(todo[position], result))
 
-        carry_out(todo)
+        run_all(todo)
         for _ in range(2):  # the newest record may be the odd one: then the others are evaluated again to fit it
             unlike = table.unlike_the_newest()
             if unlike and not stopped():
                 number = f"{len(unlike)} run was" if len(unlike) == 1 else f"{len(unlike)} runs were"
                 progress.log(console, f"{number} measured otherwise than the newest, to be measured again")
-                carry_out(unlike)
+                run_all(unlike)
     return StudyFolder(path)
 
 
@@ -307,7 +307,7 @@ def _prepare(folder: ExperimentFolder, study: Study, track: str | None) -> tuple
 
 
 def _job(run: RunSpec, folder: ExperimentFolder, threads: int | None) -> Job:
-    """The commands of a run that are left to carry out."""
+    """The commands of a run that remain."""
     commands = (run.evaluate_argv(),) if results.is_trained(run) else run.commands
     variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     needed = max(threads or 1, run.processes)
