@@ -15,7 +15,7 @@ from modiste import config, progress, runs, subprocesses
 from modiste.config import Recipe
 from modiste.experiments import study_config
 
-STRANGERS = ("csv", "json", "numpy", "random", "statistics", "subprocess", "torch", "pydantic")
+HIDERS = ("csv", "json", "numpy", "random", "statistics", "subprocess", "torch", "pydantic")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def homework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder of somebody else's modules, none of which may be imported."""
     folder = tmp_path / "homework"
     folder.mkdir()
-    for name in STRANGERS:
+    for name in HIDERS:
         (folder / f"{name}.py").write_text("raise RuntimeError('this is homework')\n", encoding="utf-8")
     monkeypatch.chdir(folder)
     return folder
@@ -36,7 +36,7 @@ def test_a_study_and_partners_take_python_s_modules(homework: Path, tiny_free: R
     one = study_config.Configuration(name="shared", recipe=str(tmp_path / "shared.toml"))
     study = study_config.Study(configuration=(one,), seeds=1, evaluate=study_config.Judging(count=16))
     folder = modiste.study(study, tmp_path / "out", console=progress.console(quiet=True))
-    assert {row["status"] for row in folder.rows} == {"finished"}, folder.rows
+    assert {row.status for row in folder.read_rows()} == {"finished"}, folder.read_rows()
     manifest = runs.Run(tmp_path / "out/runs/shared-seed0").read_manifest()
     assert manifest.processes == 2 and manifest.command[0] == "modiste"
 
