@@ -28,7 +28,7 @@ WAYS: dict[str, tuple[Callable[[], Any], dict[str, int]]] = {
         {"swift": 32, "hour": 32, "sngan": 16, "sagan": 16, "biggan-small": 8},
     ),
     "gradient penalties": (
-        lambda: patch.object(double_backward, "wanted", lambda: False),
+        lambda: patch.object(double_backward, "is_active", lambda: False),
         {"wgan-gp": 64, "dragan": 64, "r3gan-small": 16},
     ),
 }
