@@ -92,8 +92,8 @@ def test_the_shorter_ways_are_compared_with_the_plain_ones(
     (doubling, _), (penalties, _) = convolutions.WAYS.values()
     with doubling():
         assert convolutions.convolution._in_float32("anything") is False
-    with penalties(), convolutions.second_order.for_gradient_penalties():
-        assert convolutions.second_order.wanted() is False
+    with penalties(), convolutions.double_backward.for_gradient_penalties():
+        assert convolutions.double_backward.is_active() is False
     monkeypatch.setattr(convolutions, "TURNS", 1)
     monkeypatch.setattr(convolutions, "WAYS", {"gradient penalties": (penalties, {"wgan-gp": 2})})
     convolutions.main()
