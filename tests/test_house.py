@@ -47,8 +47,6 @@ def imports(path: Path, known: set[str]) -> set[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "modiste":
             base = (node.module or "").removeprefix("modiste").removeprefix(".")
             for alias in node.names:
-                if (node.module, alias.name) == ("modiste", "__version__"):
-                    continue
                 inner = f"{base}.{alias.name}".strip(".")
                 found.add(inner if inner in known else base)
     return found

@@ -8,8 +8,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
-
+from modiste.environment import __version__
 
 if TYPE_CHECKING:
     from modiste.config import Recipe

@@ -1,4 +1,4 @@
-"""The machine and this process: device, precision, cores, memory, signals, and seeds derived from a position."""
+"""This package's version, and the machine and process it runs in: device, precision, cores, memory, signals, seeds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from modiste import __version__
 from modiste.errors import ModisteError, UsageError
+
+__version__ = "0.3.0"
+"""The version of this package."""
 
 
 def choose_device(setting: str) -> str:

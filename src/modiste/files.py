@@ -39,7 +39,7 @@ from urllib.parse import quote
 
 import filelock
 
-from modiste import __version__
+from modiste.environment import __version__
 from modiste.errors import ModisteError, UsageError
 
 MARK = f"Modiste {__version__}"

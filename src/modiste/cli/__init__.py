@@ -12,8 +12,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Option
 
-from modiste import __version__, progress, subprocesses
+from modiste import progress, subprocesses
 from modiste.cli import augment, evaluate, export, inspect, report, search, study, train, verify
+from modiste.environment import __version__
 from modiste.errors import ModisteError, is_out_of_memory
 
 app = typer.Typer(

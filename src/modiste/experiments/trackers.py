@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modiste import __version__, config, environment, files, progress, runs
+from modiste import config, environment, files, progress, runs
 from modiste.config import Recipe
+from modiste.environment import __version__
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records
 from modiste.training.callbacks import Listener

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from modiste import __version__, config, environment, paths, progress, runs, subprocesses
+from modiste import config, environment, paths, progress, runs, subprocesses
 from modiste.data import inspection
 from modiste.data.images import class_folder
 from modiste.data.sets import is_known_set
+from modiste.environment import __version__
 from modiste.evaluation import records, score_tables, sources
 from modiste.evaluation.records import Record
 from modiste.exports.duplicates import GeneratedSet

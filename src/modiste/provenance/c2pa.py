@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from modiste import __version__
+from modiste.environment import __version__
 from modiste.errors import ModisteError, UsageError
 from modiste.provenance import claims
 from modiste.provenance.claims import Claim

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 from PIL import Image
 
-from modiste import __version__
 from modiste import files as safe_files
+from modiste.environment import __version__
 from modiste.plotting import charts, figures, tiles
 from modiste.provenance import metadata
 from modiste.reports.blocks import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
