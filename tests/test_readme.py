@@ -52,7 +52,7 @@ def save_closet(folder: Path) -> None:
     np.savez(folder / "closet.npz", class_names=np.array(train.class_names), **arrays)
 
 
-@pytest.mark.parametrize("name", ["README", "tutorial"])
+@pytest.mark.parametrize("name", ["README", pytest.param("tutorial", marks=pytest.mark.slow)])
 def test_every_modiste_command_of_the_page_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

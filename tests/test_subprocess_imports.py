@@ -29,7 +29,8 @@ def homework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_study_and_partners_take_python_s_modules(homework: Path, tiny_free: Recipe, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_study_and_workers_take_python_s_modules(homework: Path, tiny_free: Recipe, tmp_path: Path) -> None:
     """A run of a study in a process of its own, which starts a partner, and is measured by a third."""
     shared = config.override(tiny_free, {"train.processes": 2, "train.images": 80})
     (tmp_path / "shared.toml").write_text(config.to_toml(shared), encoding="utf-8")
