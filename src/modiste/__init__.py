@@ -8,10 +8,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from modiste.environment import __version__
-
 if TYPE_CHECKING:
     from modiste.config import Recipe
+    from modiste.environment import __version__
     from modiste.errors import ModisteError
     from modiste.evaluation.evaluate import evaluate
     from modiste.experiments.augmentation.augment import augment
@@ -27,6 +26,7 @@ _HOMES = {
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Recipe": ("modiste.config", "Recipe"),
     "TrainedGenerator": ("modiste.sampling.generators", "TrainedGenerator"),
+    "__version__": ("modiste.environment", "__version__"),
     "augment": ("modiste.experiments.augmentation.augment", "augment"),
     "evaluate": ("modiste.evaluation.evaluate", "evaluate"),
     "export": ("modiste.exports.model", "export"),
