@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUDGET ?= 4min
 
-.PHONY: demo test test-slow test-gpu check lint docs bench bench-quality peak sanity compare pretrained setup clean
+.PHONY: demo test test-slow test-gpu check lint docs bench bench-rivals bench-quality peak sanity compare pretrained setup clean
 
 setup: $(READY)
 
@@ -53,6 +53,18 @@ docs: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/bench.py
 
+# The published recipes against Keras on TensorFlow, which gets an environment of its own, and a tutorial's PyTorch: eight
+# minutes.
+RIVALS := .venv-rivals
+bench-rivals: $(READY) $(RIVALS)/.ready
+	@$(BIN)/python benchmarks/bench_rivals.py
+
+$(RIVALS)/.ready: benchmarks/rivals-requirements.txt
+	@echo "setting up $(RIVALS) (a minute the first time)"
+	@test -x $(RIVALS)/bin/python || $(PYTHON) -m venv $(RIVALS)
+	@$(RIVALS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 # How soon our recipes are as good as `bare-naich` after an hour: 80 minutes.
 bench-quality: $(READY)
 	@$(BIN)/python benchmarks/bench_quality.py
@@ -83,4 +95,4 @@ pretrained: $(READY)
 	@$(BIN)/modiste export $(SHIPPED) --pretrained
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(RIVALS) .pytest_cache .mypy_cache .ruff_cache

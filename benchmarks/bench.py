@@ -18,10 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 os.environ.setdefault(
@@ -31,12 +29,13 @@ os.environ.setdefault(
 import bare_step
 import bench_sampling
 import bench_scores
+import rounds
 import torch
-import tutorial_dcgan
+import tutorial_gan
+from line_protocol import Turn, plain
 from rich.console import Console
-from rich.table import Table
 
-from modiste import config, environment, progress, runs, schema
+from modiste import config, environment, runs, schema
 from modiste.config import Recipe
 from modiste.data.images import Images, to_unit
 from modiste.data.sets import open_data
@@ -55,30 +54,7 @@ GOALS = {  # what is compared, the least ratio of speeds, and what it is about
 }
 
 
-@dataclass
-class Contestant:
-    """Something that trains: a call does so many steps and gives wall and processor seconds per step."""
-
-    turn: Callable[[int], tuple[float, float]]
-    steps: int = 1
-    wall: list[float] = field(default_factory=list)
-    processor: list[float] = field(default_factory=list)
-
-
-def plain(step: Callable[[], object]) -> Callable[[int], tuple[float, float]]:
-    """Turns of a step function, after one that does not count."""
-
-    def turn(steps: int) -> tuple[float, float]:
-        step()
-        wall, processor = time.perf_counter(), time.process_time()
-        for _ in range(steps):
-            step()
-        return (time.perf_counter() - wall) / steps, (time.process_time() - processor) / steps
-
-    return turn
-
-
-def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Callable[[int], tuple[float, float]]:
+def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Turn:
     """Turns of the trainer's own loop in a run folder, progress bar included, with each step's share of a tick."""
     shape, group = setup.image_shape(recipe, dataset), ProcessGroup()
     state = setup.make_state(recipe, shape, "cpu")
@@ -113,87 +89,37 @@ def modiste(recipe: Recipe, dataset: Images, folder: Path, precision: str) -> Ca
     return turn
 
 
-def contestants(recipe: Recipe, folder: Path) -> dict[str, Contestant]:
+def contestants(recipe: Recipe, folder: Path) -> dict[str, rounds.Contestant]:
     """Everything that takes turns, by name."""
     dataset = open_data(recipe.data)
-    originals = open_data(recipe.data.model_copy(update={"resize": None})).pixels[:, 0]
+    originals = open_data(recipe.data.model_copy(update={"resize": None}))
     shape = setup.image_shape(recipe, dataset)
     batch_size = recipe.train.batch_size
     real = to_unit(torch.from_numpy(dataset.pixels[:batch_size]))
     best = environment.choose_precision("auto", "cpu")
+    script, pixels = tutorial_gan.SCRIPTS[recipe.name], originals.pixels[:, 0]
+
+    def tutorial(workers: int) -> Callable[[], object]:
+        return tutorial_gan.make_step(script, script.networks(), pixels, originals.labels, workers, batch_size)
+
     turns = {
         "modiste": modiste(recipe, dataset, folder / "best", best),
         "bare": plain(bare_step.make_step(recipe, shape, real, best)),
-        "tutorial": plain(tutorial_dcgan.make_step(originals, workers=0, batch_size=batch_size)),
-        "tutorial, 2 workers": plain(tutorial_dcgan.make_step(originals, workers=2, batch_size=batch_size)),
+        "tutorial": plain(tutorial(workers=0)),
+        "tutorial, 2 workers": plain(tutorial(workers=2)),
     }
     if best != "float32":
         turns["modiste float32"] = modiste(recipe, dataset, folder / "float32", "float32")
         turns["bare float32"] = plain(bare_step.make_step(recipe, shape, real, "float32"))
-    return {name: Contestant(turn) for name, turn in turns.items()}
+    return {name: rounds.Contestant(turn) for name, turn in turns.items()}
 
 
-def compete(field_of: dict[str, Contestant], seconds: float, quick: bool, say: Callable[[str], None]) -> float:
-    """Let them take turns for about so long; returns how many processor cores others used meanwhile."""
-    for name, contestant in field_of.items():
-        say(f"warming up: {name}")
-        contestant.turn(1)
-        wall, _ = contestant.turn(1 if quick else 2)
-        contestant.steps = 1 if quick else min(30, max(2, round(2.0 / wall)))
-    start, busy, own = time.perf_counter(), machine_seconds(), family_seconds()
-    rounds = 0
-    while rounds < 2 or (not quick and time.perf_counter() - start < seconds):
-        for name, contestant in field_of.items():
-            left = max(0.0, seconds - (time.perf_counter() - start))
-            say(f"round {rounds + 1}: {name}" + ("" if quick else f" ({progress.duration(left)} left)"))
-            wall, processor = contestant.turn(contestant.steps)
-            contestant.wall.append(wall)
-            contestant.processor.append(processor)
-        rounds += 1
-    others = (machine_seconds() - busy) - (family_seconds() - own)
-    return max(0.0, others / (time.perf_counter() - start))
-
-
-def machine_seconds() -> float:
-    """Processor time that all processes of the machine have used; 0 where the system does not tell."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return 0.0
-    user, nice, system, _, _, irq, softirq, *_ = map(int, stat.read_text().splitlines()[0].split()[1:])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
-
-
-def family_seconds() -> float:
-    """Processor time of this process and of its live children."""
-    seconds = time.process_time()
-    for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}").glob("children"):
-        for process in child.read_text().split():
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return seconds
-
-
-def ratios(field_of: dict[str, Contestant]) -> dict[str, dict[str, Any]]:
-    """Per pair of contestants the ratio of speeds: median, least and greatest of the rounds, and by processor time."""
-    found = {}
-    for pair, (goal, about) in GOALS.items():
-        one, other = pair.split(" / ")
-        if one not in field_of or other not in field_of:
-            continue
-        wall = [b / a for a, b in zip(field_of[one].wall, field_of[other].wall, strict=True)]
-        processor = [b / a for a, b in zip(field_of[one].processor, field_of[other].processor, strict=True)]
-        found[pair] = {
-            "about": about,
-            "median": median(wall),
-            "min": min(wall),
-            "max": max(wall),
-            "processor_median": median(processor),
-            "goal": goal,
-            "met": None if goal is None else median(wall) >= goal,
-        }
-    if environment.choose_precision("auto", "cpu") == "float32" and "modiste / tutorial" in found:
+def paired_ratios(field_of: dict[str, rounds.Contestant]) -> dict[str, dict[str, Any]]:
+    """The ratios of GOALS; without bfloat16 instructions Modiste as it comes has float32's goal."""
+    found = rounds.ratios(field_of, GOALS)
+    if environment.choose_precision("auto", "cpu") == "float32":
         row, goal = found["modiste / tutorial"], GOALS["modiste float32 / tutorial"][0]
-        row.update(goal=goal, met=row["median"] >= goal)  # no bfloat16 instructions here
+        row.update(goal=goal, met=row["median"] >= goal)
     return found
 
 
@@ -239,17 +165,8 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"{result['threads']} threads, {result['precision']}, {result['rounds']} paired rounds; "
         f"other processes used {result['others_cores']:.2f} cores meanwhile"
     )
-    speeds = Table("", "images/s", "ms per step", "processor ms per step", title="medians of the rounds")
-    for name, row in result["contestants"].items():
-        speeds.add_row(name, f"{row['images_per_second']:,.0f}", f"{row['wall_ms']:.1f}", f"{row['processor_ms']:.1f}")
-    console.print(speeds)
-    table = Table("ratio of speeds", "median", "min - max", "by processor time", "goal", "met", title="paired ratios")
-    for pair, row in result["ratios"].items():
-        goal = "" if row["goal"] is None else f"at least {row['goal']:.2f}"
-        verdict = "" if row["met"] is None else "yes" if row["met"] else "NO"
-        spread = f"{row['min']:.3f} - {row['max']:.3f}"
-        table.add_row(pair, f"{row['median']:.3f}", spread, f"{row['processor_median']:.3f}", goal, verdict)
-    console.print(table)
+    rounds.show_speeds(result["contestants"], console)
+    rounds.show_ratios(result["ratios"], console)
     memory = result["memory"]
     console.print(
         f"peak memory of `modiste train {memory['recipe']}` on {memory['data']}: {memory['mb']:,.0f} MB, "
@@ -286,8 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     memory_recipe = "swift" if "swift" in schema.shipped() else "diaz-a"
     with tempfile.TemporaryDirectory() as folder, notes.status("opening the data") as status:
         field_of = contestants(recipe, Path(folder))
-        say = status.update if notes.is_terminal else _seldom(notes)
-        others = compete(field_of, options.seconds, options.quick, say)
+        say = status.update if notes.is_terminal else rounds.seldom(notes)
+        others = rounds.compete(field_of, options.seconds, options.quick, say)
         say(f"measuring the memory of {memory_recipe}")
         memory = peak_memory(memory_recipe, name, Path(folder), options.quick)
         sampling = bench_sampling.measure(Path(folder) / "memory", options.quick, say)
@@ -300,16 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "precision": environment.choose_precision("auto", "cpu"),
         "rounds": len(field_of["modiste"].wall),
         "others_cores": others,
-        "contestants": {
-            name: {
-                "images_per_second": recipe.train.batch_size / median(contestant.wall),
-                "wall_ms": 1000 * median(contestant.wall),
-                "processor_ms": 1000 * median(contestant.processor),
-                "steps_per_round": contestant.steps,
-            }
-            for name, contestant in field_of.items()
-        },
-        "ratios": ratios(field_of),
+        "contestants": rounds.speeds(field_of, recipe.train.batch_size),
+        "ratios": paired_ratios(field_of),
         "memory": memory,
         "sampling": sampling,
         "scores": scoring,
@@ -318,18 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(result, indent=2))
     else:
         show(result, Console())
-
-
-def _seldom(console: Console, every_seconds: float = 10.0) -> Callable[[str], None]:
-    """Say something at most every so often: for output that is no terminal."""
-    last = [-every_seconds]
-
-    def say(text: str) -> None:
-        if time.monotonic() - last[0] >= every_seconds:
-            last[0] = time.monotonic()
-            console.print(text, highlight=False)
-
-    return say
 
 
 if __name__ == "__main__":

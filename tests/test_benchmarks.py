@@ -2,57 +2,149 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from modiste import config
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
+from modiste.networks.summary import parameter_count
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
 def benchmark(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    if str(FOLDER) not in sys.path:
+        sys.path.append(str(FOLDER))
+    return importlib.import_module(name)
 
 
-def test_the_tutorial_has_the_networks_of_diaz_a() -> None:
-    script, network, shape = (
-        benchmark("tutorial_dcgan"),
-        config.load("diaz-a").network,
-        ImageShape(channels=1, size=32),
+SHAPES = {"noronha": 28, "diaz-a": 32, "roh": 64, "dense-sigmoid": 28, "bare-naich": 28}
+KERAS_PYTHON = Path(__file__).parents[1] / ".venv-rivals" / "bin" / "python"
+
+
+def our_networks(name: str) -> tuple[nn.Module, nn.Module]:
+    network = config.load(name).network
+    shape = ImageShape(channels=1, size=SHAPES[name], classes=10 if network.conditioning != "none" else 0)
+    return build_generator(network, shape), build_discriminator(network, shape)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_tutorial_has_the_settings_and_networks_of_the_recipe(name: str) -> None:
+    script, recipe = benchmark("tutorial_gan").SCRIPTS[name], config.load(name)
+    train, network = recipe.train, recipe.network
+    assert (script.batch_size, script.z_dim, script.side) == (train.batch_size, network.z_dim, SHAPES[name])
+    assert (script.rate, script.rate) == (train.lr_generator, train.lr_discriminator)
+    assert (*script.betas, script.epsilon) == (train.beta1, train.beta2, train.epsilon)
+    assert (script.minimax, script.conditional) == (
+        recipe.loss.adversarial == "minimax",
+        network.conditioning == "one-hot",
     )
-    for theirs, ours in (
-        (script.make_generator(), build_generator(network, shape)),
-        (script.make_discriminator(), build_discriminator(network, shape)),
-    ):
-        assert [weight.shape for weight in theirs.parameters()] == [weight.shape for weight in ours.parameters()]
-        assert sum(weight.numel() for weight in theirs.parameters()) > 600_000
+    theirs, ours = script.networks(), our_networks(name)
+    for one, other in zip(theirs, ours, strict=True):
+        assert [weight.shape for weight in one.parameters()] == [weight.shape for weight in other.parameters()]
+    # With our weights their networks are ours, so that padding, slopes and norms agree, too.
+    for one, other in zip(theirs, ours, strict=True):
+        for weight, own in zip(one.parameters(), other.parameters(), strict=True):
+            weight.data.copy_(own.data)
+    classes = torch.arange(4) if script.conditional else None
+    hot = nn.functional.one_hot(torch.arange(4), 10).float()
+    noise, images = torch.randn(4, script.z_dim), torch.rand(4, 1, script.side, script.side)
+    maps = hot[:, :, None, None].expand(-1, -1, script.side, script.side)
+    with torch.no_grad():
+        made = theirs[0](torch.cat([noise, hot], 1) if script.conditional else noise)
+        own = ours[0](noise, classes)
+        for module in (theirs[1], ours[1]):
+            module.eval()  # without dropout
+        judged = theirs[1](torch.cat([images, maps], 1) if script.conditional else images).flatten()
+        judged_by_ours = ours[1](images, classes).sigmoid()
+    assert made.shape == own.shape and judged.shape == judged_by_ours.shape
+    if (
+        network.family != "dense-dcgan"
+    ):  # its padding before and after differ, as Keras has it: maps are moved by a pixel
+        assert torch.allclose(made, own, atol=1e-5) and torch.allclose(judged, judged_by_ours, atol=1e-5)
 
 
-def test_the_tutorial_learns() -> None:
-    script = benchmark("tutorial_dcgan")
-    step = script.make_step(np.full((16, 28, 28), 200, np.uint8), batch_size=4)
-    losses = [step()["loss_d"] for _ in range(4)]
-    assert losses[-1] < losses[0]
+def test_keras_has_the_settings_and_as_many_parameters() -> None:
+    # Keras' layers are the same on each of its backends; this environment has PyTorch.
+    code = (
+        "import json, keras_gan as k, numpy as np\n"
+        "count = lambda network: sum(int(np.prod(weight.shape)) for weight in network.trainable_variables)\n"
+        "print(json.dumps({name: [[count(one) for one in k.build(script)], [one.output_shape for one in "
+        "k.build(script)], script[1:]] for name, script in k.SCRIPTS.items()}))"
+    )
+    variables = os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": str(FOLDER)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False)
+    assert done.returncode == 0, done.stderr
+    found, tutorial = json.loads(done.stdout), benchmark("tutorial_gan").SCRIPTS
+    assert found.keys() == SHAPES.keys()
+    for name, (counts, outputs, settings) in found.items():
+        assert counts == [parameter_count(network) for network in our_networks(name)]
+        assert outputs == [[None, SHAPES[name], SHAPES[name], 1], [None, 1]]
+        their, joined = tutorial[name], config.load(name).network.discriminator_norm == "none"
+        assert settings == [*their[1:5], their.betas[0], *their[6:], joined] and their.betas[1] == 0.999
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_tutorial_learns(name: str) -> None:
+    torch.manual_seed(0)
+    scripts = benchmark("tutorial_gan")
+    script, white = scripts.SCRIPTS[name], np.full((16, 28, 28), 200, np.uint8)
+    step = scripts.make_step(script, script.networks(), white, np.arange(16) % 10, batch_size=4)
+    losses = [step()["loss_d"] for _ in range(5)]
+    assert min(losses[1:]) < losses[0]
 
 
 def test_the_tutorial_transforms_as_the_recipe_does() -> None:
-    script = benchmark("tutorial_dcgan")
-    white, black = script.Garments(np.stack([np.full((28, 28), value, np.uint8) for value in (255, 0)]))
-    assert white.shape == (1, 32, 32) and (white == 1).all() and (black == -1).all()
+    pixels = np.stack([np.full((28, 28), value, np.uint8) for value in (255, 0)])
+    (white, one), (black, two) = benchmark("tutorial_gan").Garments(pixels, np.array([3, 5]), 32)
+    assert white.shape == (1, 32, 32) and (white == 1).all() and (black == -1).all() and (one, two) == (3, 5)
+
+
+def run_quick_rivals(*options: str) -> dict[str, Any]:
+    command = [sys.executable, str(FOLDER / "bench_rivals.py"), "--quick", "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    for recipe in result["recipes"]:
+        assert recipe["parameters"] == [parameter_count(network) for network in our_networks(recipe["recipe"])]
+        for pair, row in recipe["ratios"].items():
+            assert 0 < row["min"] <= row["median"] <= row["max"], pair
+            assert row["met"] is None or row["met"] == (row["median"] >= row["goal"]), pair
+    return result
+
+
+def test_quick_rivals_in_pytorch() -> None:
+    result = run_quick_rivals("--without-keras", "--recipe", "dense-sigmoid")
+    (recipe,) = result["recipes"]
+    assert "modiste float32 / tutorial" in recipe["ratios"] and not any("Keras" in pair for pair in recipe["ratios"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not KERAS_PYTHON.exists(), reason="`make bench-rivals` sets up the environment of Keras")
+def test_quick_rivals_with_keras() -> None:
+    recipes = run_quick_rivals()["recipes"]
+    assert [recipe["recipe"] for recipe in recipes] == list(SHAPES)
+    assert all("modiste float32 / Keras float32" in recipe["ratios"] for recipe in recipes)
+
+
+def test_a_contestant_that_ends_says_why() -> None:
+    protocol = benchmark("line_protocol")
+    command = [sys.executable, "-c", "import sys; print('three', file=sys.stderr); sys.exit(3)"]
+    with pytest.raises(ChildProcessError, match="ended with code 3: three"), protocol.started(command, {}):
+        pass
 
 
 def test_quick_benchmark_gives_every_ratio() -> None:
