@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import itertools
 import os
 import select
@@ -34,6 +36,10 @@ def main() -> NoReturn:
     # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
     # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    # Importing torch makes a million objects that stay: looking for garbage among them, on the way and at the end,
+    # would take a third of a short command's time.
+    gc.set_threshold(5000)
+    atexit.register(gc.freeze)
     subprocesses.hold()
     progress.accept_any_text()
     with progress.heartbeat(f"modiste {_command_name(sys.argv[1:])}".rstrip()):
