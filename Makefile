@@ -85,7 +85,8 @@ $(RIVALS)/.ready: benchmarks/rivals-requirements.txt
 bench-quality: $(READY)
 	@$(BIN)/python benchmarks/bench_quality.py
 
-# What share of the device's matrix peak the training steps reach, on the processor or a GPU: two minutes.
+# What share of the device's matrix peak and memory bandwidth the training steps reach, on the processor or a GPU: five
+# minutes. `benchmarks/profile_step.py` says where the rest goes.
 peak: $(READY)
 	@$(BIN)/python benchmarks/peak.py
 

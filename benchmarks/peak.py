@@ -1,59 +1,42 @@
-"""How near the training step comes to what its device can do: operations per second against large matrix products.
+"""How near the training step comes to what its device can do: its matrix peak and its memory bandwidth.
 
-    python benchmarks/peak.py                          # `make peak`: swift and hour on the device that `auto` takes
+    python benchmarks/peak.py                          # `make peak`: the published recipes, swift and hour
     python benchmarks/peak.py --recipe hour --compile --device cuda
 
 Each recipe takes steps in the precision that `auto` chooses, eager and (with --compile) compiled, on a GPU also as a
 CUDA graph, and eager in float32. They take turns, since a machine is never the same for long. Ticks and judging are
-left out (bench.py has the loop's overhead). docs/performance.md says what was found.
+left out (bench.py has the loop's overhead). A step needs operations and moves bytes; roofline.py says which are counted
+and how the device's most per second is measured. The bound is the larger of both times, and the last column the share
+of the bound's speed that is reached (Williams et al. 2009). profile_step.py says where the rest goes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does; before torch is imported
+
+import roofline
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from modiste import config, environment
 from modiste.data.sets import open_data
+from modiste.networks.layers import ImageShape
 from modiste.networks.summary import training_flops
 from modiste.training import cuda_graph, setup
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import make_step_functions
 
 ROUNDS = 3
-SIDES = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the square matrices of the peak
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def finish(device: str) -> None:
-    """Wait until the device has done all that it was told."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-
-
-def peak(device: str, precision: str, quick: bool) -> float:
-    """Operations per second of a square matrix product, the best of ten."""
-    side = 64 if quick else SIDES[device]
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions do it
-    left, right = torch.randn(2, side, side, device=device, dtype=DTYPES[precision])
-    times = []
-    for _ in range(10):
-        finish(device)
-        start = time.perf_counter()
-        left @ right
-        finish(device)
-        times.append(time.perf_counter() - start)
-    return 2 * side**3 / min(times)
+RECIPES = ["noronha", "diaz-a", "roh", "dense-sigmoid", "bare-naich", "swift", "hour"]
 
 
 def stepper(recipe: config.Recipe, device: str, precision: str) -> Callable[[float], float]:
@@ -68,11 +51,11 @@ def stepper(recipe: config.Recipe, device: str, precision: str) -> Callable[[flo
     def turn(seconds: float) -> float:
         for _ in range(cuda_graph.EAGER_STEPS + 1):  # the first ones compile, choose kernels, fill caches and capture
             advance()
-        finish(device)
+        roofline.finish(device)
         before, start = state.images, time.perf_counter()
         while time.perf_counter() - start < seconds or state.images == before:
             advance()
-        finish(device)
+        roofline.finish(device)
         return (state.images - before) / (time.perf_counter() - start)
 
     return turn
@@ -102,57 +85,96 @@ def measure(
     turns = {way: stepper(config.override(recipe, wanted), device, kind) for way, (wanted, kind) in ways.items()}
     rates: dict[str, list[float]] = {way: [] for way in ways}
     peaks: dict[str, list[float]] = {way: [] for way in ways}
+    widths: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(1 if quick else ROUNDS):
         for way, turn in turns.items():
             say(f"{name}: {way}, round {number + 1} of {ROUNDS}")
-            peaks[way].append(peak(device, ways[way][1], quick))
+            peaks[way].append(roofline.peak(device, ways[way][1], quick))
+            widths[way].append(roofline.bandwidth(device, quick))
             rates[way].append(turn(0 if quick else seconds))
-    work = training_flops(recipe, shape)
-    slowest = median(rates["eager, float32"])
     return [
-        {
-            "recipe": name,
-            "way": way,
-            "images_per_second": median(rates[way]),
-            "of_eager_float32": median(rates[way]) / slowest,
-            "gflop_per_image": work / 1e9,
-            "tflop_per_second": median(rates[way]) * work / 1e12,
-            "peak_tflop_per_second": median(peaks[way]) / 1e12,
-            "share_of_peak": median([work * rate / most for rate, most in zip(rates[way], peaks[way], strict=True)]),
-        }
+        describe_way(recipe, shape, way, ways[way][1], rates, peaks[way], widths[way]) | {"recipe": name}
         for way in ways
     ]
+
+
+def describe_way(
+    recipe: config.Recipe,
+    shape: ImageShape,
+    way: str,
+    precision: str,
+    rates: dict[str, list[float]],
+    peaks: list[float],
+    widths: list[float],
+) -> dict[str, Any]:
+    """A row: medians of images per second and of their shares of what the device did in the same rounds."""
+    work, moved = training_flops(recipe, shape), roofline.bytes_per_image(recipe, shape, precision)
+    bounds = [1 / max(work / most, moved / wide) for most, wide in zip(peaks, widths, strict=True)]
+    rate = median(rates[way])
+
+    def share(most: list[float]) -> float:
+        return median([one / other for one, other in zip(rates[way], most, strict=True)])
+
+    return {
+        "way": way,
+        "batch_size": recipe.train.batch_size,
+        "images_per_second": rate,
+        "of_eager_float32": rate / median(rates["eager, float32"]),
+        "gflop_per_image": work / 1e9,
+        "tflop_per_second": rate * work / 1e12,
+        "peak_tflop_per_second": median(peaks) / 1e12,
+        "share_of_peak": share([most / work for most in peaks]),
+        "mb_per_image": moved / 1e6,
+        "gb_per_second": rate * moved / 1e9,
+        "peak_gb_per_second": median(widths) / 1e9,
+        "share_of_bandwidth": share([wide / moved for wide in widths]),
+        "bound_images_per_second": median(bounds),
+        "bound_by": "matrix products" if work / median(peaks) > moved / median(widths) else "memory",
+        "share_of_bound": share(bounds),
+    }
 
 
 def show(result: dict[str, Any], console: Console) -> None:
     """One table."""
     table = Table(
-        *("recipe", "step", "images/s", "of eager float32", "TFLOP/s", "peak TFLOP/s", "share of the peak"),
+        *("recipe", "step", "images/s", "of eager float32", "GFLOP per image", "TFLOP/s", "share of the peak"),
+        *("MB per image", "GB/s", "share of the bandwidth", "bound, images/s", "bound by", "share of the bound"),
         title=f"training steps on {result['device']}, {result['threads']} processor threads",
     )
     for row in result["rows"]:
         table.add_row(
-            row["recipe"],
+            f"{row['recipe']}, batch {row['batch_size']}",
             row["way"],
             f"{row['images_per_second']:,.0f}",
             f"{row['of_eager_float32']:.2f}",
-            f"{row['tflop_per_second']:.3g}",
-            f"{row['peak_tflop_per_second']:.3g}",
+            f"{row['gflop_per_image']:.3f}",
+            f"{row['tflop_per_second']:.3g} of {row['peak_tflop_per_second']:.3g}",
             f"{row['share_of_peak']:.2f}",
+            f"{row['mb_per_image']:.2f}",
+            f"{row['gb_per_second']:.3g} of {row['peak_gb_per_second']:.3g}",
+            f"{row['share_of_bandwidth']:.2f}",
+            f"{row['bound_images_per_second']:,.0f}",
+            row["bound_by"],
+            f"{row['share_of_bound']:.2f}",
         )
     console.print(table)
     console.print(
-        "peak: the best of ten products of two square matrices in the same precision, measured in the same round"
+        "peak: the best of ten products of two square matrices in the same precision; bandwidth: the best of five "
+        "triads a = b + s c; both measured in the same rounds as the steps"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(description="What share of its device's matrix peak a training step reaches.")
-    parser.add_argument("--recipe", nargs="+", default=["swift", "hour"], help="recipes (default: swift hour)")
+    parser = argparse.ArgumentParser(
+        description="What share of its device's matrix peak and memory bandwidth a training step reaches."
+    )
+    parser.add_argument(
+        "--recipe", nargs="+", default=RECIPES, help="recipes (default: the published ones, swift and hour)"
+    )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     parser.add_argument("--compile", action="store_true", help="also with torch.compile")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each turn (default 10)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each turn (default 4)")
     parser.add_argument("--quick", action="store_true", help="a step or two on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args(arguments)
@@ -168,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        show(result, Console())
+        show(result, Console(width=max(200, Console().width)))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from modiste import config
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
-from modiste.networks.summary import parameter_count
+from modiste.networks.summary import parameter_count, training_flops
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -175,6 +176,70 @@ def test_the_share_of_the_peak_is_rate_times_work_over_peak(capsys: pytest.Captu
     assert row["tflop_per_second"] == pytest.approx(row["images_per_second"] * row["gflop_per_image"] / 1e3)
     assert row["share_of_peak"] == pytest.approx(row["tflop_per_second"] / row["peak_tflop_per_second"])
     assert row["gflop_per_image"] == pytest.approx(0.229, abs=0.001)  # as README's table of recipes has it
+    assert row["gb_per_second"] == pytest.approx(row["images_per_second"] * row["mb_per_image"] / 1e3)
+    assert row["share_of_bandwidth"] == pytest.approx(row["gb_per_second"] / row["peak_gb_per_second"])
+    assert row["share_of_bound"] == pytest.approx(max(row["share_of_peak"], row["share_of_bandwidth"]))
+    assert row["share_of_bound"] == pytest.approx(row["images_per_second"] / row["bound_images_per_second"])
+
+
+def test_operations_are_those_of_a_plain_step() -> None:
+    roofline, shape = benchmark("roofline"), ImageShape(channels=1, size=32)
+    recipe = config.override(config.load("diaz-a"), {"train.batch_size": 4})
+    step = benchmark("bare_step").make_step(recipe, shape, torch.rand(4, 1, 32, 32), "float32")
+    step()
+    with FlopCounterMode(display=False) as torch_counter:  # PyTorch's own count of what runs
+        step()
+    with roofline.Counter() as counter:
+        step()
+    assert counter.operations == torch_counter.get_total_flops() == 4 * training_flops(recipe, shape)
+
+
+def test_bytes_are_those_of_the_layers() -> None:
+    roofline, shape = benchmark("roofline"), ImageShape(channels=1, size=32)
+    recipe = config.override(config.load("diaz-a"), {"train.batch_size": 4, "train.ema_halflife_images": 1000})
+    generator, discriminator = our_networks("diaz-a")
+    sizes: dict[nn.Module, list[list[int]]] = {generator: [], discriminator: []}  # input, output and weights per layer
+    for network, rows in sizes.items():
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.register_forward_hook(
+                    lambda layer, inputs, output, rows=rows: rows.append(
+                        [inputs[0].numel(), output.numel(), layer.weight.numel()]
+                    )
+                )
+    discriminator(generator(torch.randn(4, 100)))
+
+    def forward(network: nn.Module) -> int:
+        return sum(map(sum, sizes[network]))
+
+    def by_weights(network: nn.Module) -> int:
+        return forward(network)  # gradient and input read, as large as output and input; gradient by weights written
+
+    def by_inputs(network: nn.Module, first: int) -> int:
+        return sum(inputs + weights for inputs, _, weights in sizes[network][first:])  # the gradient is read already
+
+    outputs = sum(row[1] for row in sizes[discriminator])
+    moved = forward(generator) + 3 * forward(discriminator)
+    moved += 2 * (by_weights(discriminator) + by_inputs(discriminator, 1)) + outputs + by_inputs(discriminator, 0)
+    moved += by_weights(generator) + by_inputs(generator, 1)
+    state = 4 * (10 * parameter_count(generator) + 7 * parameter_count(discriminator))
+    for precision, size in (("float32", 4), ("bfloat16", 2)):
+        counted = 4 * roofline.bytes_per_image(recipe, shape, precision)
+        assert counted == pytest.approx(size * moved + state, rel=1e-3)  # costs are counted with biases for norms
+
+
+def test_a_profile_divides_the_whole_step(capsys: pytest.CaptureFixture[str]) -> None:
+    script = benchmark("profile_step")
+    script.main(["--quick", "--json", "--recipe", "noronha", "--precision", "both"])
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["precision"] == "float32"
+    for row in rows:
+        kinds = row["kinds_ms"]
+        assert sum(kinds.values()) == pytest.approx(row["ms_per_step"])
+        known = {script.BY_IMAGES, script.BY_WEIGHTS, "convolution, forward", "dropout", "batch norm", "activations"}
+        assert all(kinds[kind] > 0 for kind in known) and "convolution, backward" not in kinds
+        assert kinds.get("other operators", 0.0) < 0.2 * sum(kinds.values())
+        assert {entry["kind"] for entry in row["operators_ms"]} >= {"dropout", "optimiser and moving average"}
 
 
 def test_the_shorter_ways_are_compared_with_the_plain_ones(

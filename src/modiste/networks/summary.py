@@ -78,16 +78,31 @@ def flops_per_image(network: Network, shape: ImageShape) -> tuple[float, float]:
 
 
 def training_flops(recipe: Recipe, shape: ImageShape) -> float:
-    """Operations per real image shown, counted while one step of the loop runs without weights.
+    """Operations per real image shown, counted while `weightless_step` runs.
+
+    Gradient penalties count by their frequency; consistency terms and gradient accumulation, which generates images
+    twice, are left out.
+    """
+    turns, step, penalty = weightless_step(recipe, shape, BATCH)
+    total = _operations(step) / turns
+    if count := len(recipe.loss.gradient_penalties):
+        total += count * _operations(penalty) / recipe.loss.penalty_every
+    return total / BATCH
+
+
+def weightless_step(
+    recipe: Recipe, shape: ImageShape, batch_size: int
+) -> tuple[int, Callable[[], None], Callable[[], None]]:
+    """The discriminator updates per step, and functions that make the passes of a step and of one gradient penalty
+    for so many images on the meta device.
 
     A discriminator update generates images, passes real and generated ones through the discriminator, and goes back
     through it. The generator update passes the last generated images again and goes back through both networks, but
-    not into the discriminator's weights. Gradient penalties count by their frequency; consistency terms and gradient
-    accumulation, which generates images twice, are left out.
+    not into the discriminator's weights.
     """
     # Norms cost next to nothing, and the counter cannot follow spectral norm into a layer.
     network = recipe.network.model_copy(update={"discriminator_norm": "none"})
-    generator, discriminator, noise, images, labels = _weightless(network, shape)
+    generator, discriminator, noise, images, labels = _weightless(network, shape, batch_size)
     turns = recipe.train.discriminator_steps
 
     def step() -> None:
@@ -106,10 +121,7 @@ def training_flops(recipe: Recipe, shape: ImageShape) -> float:
         (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         torch.autograd.backward(gradient.square().sum())
 
-    total = _operations(step) / turns
-    if count := len(recipe.loss.gradient_penalties):
-        total += count * _operations(penalty) / recipe.loss.penalty_every
-    return total / BATCH
+    return turns, step, penalty
 
 
 def tables(network: Network, shape: ImageShape) -> dict[str, list[LayerRow]]:
@@ -121,12 +133,14 @@ def tables(network: Network, shape: ImageShape) -> dict[str, list[LayerRow]]:
     }
 
 
-def _weightless(network: Network, shape: ImageShape) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
+def _weightless(
+    network: Network, shape: ImageShape, batch_size: int = BATCH
+) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
     """Both networks and their inputs on the meta device, which computes shapes only."""
     with torch.device("meta"):
-        labels = torch.zeros(BATCH, dtype=torch.int64) if shape.classes else None
-        noise = torch.empty(BATCH, network.z_dim)
-        images = torch.empty(BATCH, shape.channels, shape.size, shape.size)
+        labels = torch.zeros(batch_size, dtype=torch.int64) if shape.classes else None
+        noise = torch.empty(batch_size, network.z_dim)
+        images = torch.empty(batch_size, shape.channels, shape.size, shape.size)
         return build_generator(network, shape), build_discriminator(network, shape), noise, images, labels
 
 
