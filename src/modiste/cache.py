@@ -50,6 +50,15 @@ def cached_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.float6
     return values
 
 
+def cached_bytes(kind: str, key: str, compute: Callable[[], bytes]) -> bytes:
+    """The bytes of `compute()`, cached on disk in the folder `kind`; `key` names everything they depend on."""
+    with suppress(*UNREADABLE):
+        return read_entry(kind, key)
+    content = compute()
+    write_entry(kind, key, content)
+    return content
+
+
 def npz_bytes(**arrays: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]

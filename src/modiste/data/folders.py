@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from modiste.config import Data
-from modiste.data import idx, image_files, parquet
+from modiste.data import idx, image_files, parquet, stored
 from modiste.data.classes import checked_names
 from modiste.data.images import Images, Labels, Note, Split
 from modiste.data.notes import UnreadFiles, UnreadFolder, few
@@ -40,10 +40,13 @@ def read_folder(folder: Path, split: Split, data: Data) -> Images:
     before 10); classes take turns, so that the first so many images hold all classes. Grey pictures become one
     channel, a set with any colour three; transparency is laid over the background.
     """
-    files, labels, names, unread = list_folder(folder, split)
-    fingerprints: list[bytes] = []
-    pixels, notes = image_files.read_pixels(files, data, square=True, fingerprints=fingerprints)
-    return Images(pixels, labels, names, folder.resolve().name, (*unread, *notes), fingerprints=tuple(fingerprints))
+
+    def write(out: stored.PixelFile) -> stored.Contents:
+        files, labels, names, unread = list_folder(folder, split)
+        return stored.Contents(labels, names, (*unread, *image_files.write_pixels(files, len(files), data, out)))
+
+    key = {"folder": str(folder.resolve()), "split": split, **image_files.reading_settings(data)}
+    return stored.stored(key, lambda: stored.state_of(folder), folder.resolve().name, write)
 
 
 def list_folder(folder: Path, split: Split) -> Folder:
@@ -122,7 +125,7 @@ def _without_pictures(folder: Path) -> ModisteError:
     if idx_names := [name for name in files if idx.IDX_LIKE.search(name)]:
         names = f"train{idx.IDX_ENDINGS['images'][0]} and train{idx.IDX_ENDINGS['labels'][0]} (.gz)"
         remedy = f"the names of the IDX files {few(idx_names)} are not the usual ones: name them {names}"
-    elif sets := [name for name in files if Path(name).suffix.lower() in (".npz", ".parquet")]:
+    elif sets := [name for name in files if Path(name).suffix.lower() in (".npz", ".npy", ".parquet")]:
         remedy = f"give {folder / sets[0]} itself"
     elif packed := [name for name in files if Path(name).suffix.lower() in ARCHIVES]:
         remedy = f"unpack {few(packed)} first"

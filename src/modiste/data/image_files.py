@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-import io
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from modiste import progress
 from modiste.config import Data
-from modiste.data.images import Note, Pixels, fingerprint, scaled, stack_pictures
+from modiste.data import decoding
+from modiste.data.decoding import Picture, Scaling
+from modiste.data.images import Note, Pixels, join_pixels
 from modiste.data.notes import Fitted, Size, Transparent
+from modiste.data.stored import PixelFile
+from modiste.environment import cores, is_main_process
 from modiste.errors import ModisteError, UsageError
 
 KNOWN_BY_CONTENT = (
@@ -31,10 +33,6 @@ RESIZE_REMEDY = (
     "what becomes of their shape (crop, pad or stretch)"
 )
 """What to do about images that are not square."""
-MOST_BYTES = 4 * 10**9
-"""A set whose decoded pictures need more memory than this has to be resized."""
-LAST_UPRIGHT = 4  # photo orientations above this exchange width and height
-FAINT, CLEAR = 16, 128  # a picture has vanished where its colours differ by less and its transparency by more
 
 
 def is_picture(path: Path) -> bool:
@@ -63,127 +61,61 @@ def _endings() -> frozenset[str]:
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in KNOWN_BY_NAME)
 
 
-class ParquetPicture(NamedTuple):
-    """One row of a Parquet file: a picture as the file that it was, in PNG or another format."""
-
-    file: Path
-    row: int
-    name: str
-    """The class's folder and the name kept with it; of a picture without a name, its place."""
-    content: bytes
-
-    def __str__(self) -> str:
-        return f"{self.file}[{self.row}]"
+def read_pixels(files: Iterable[Picture]) -> tuple[Pixels, tuple[Note, ...]]:
+    """All pictures, which must be of one size, as uint8 [N, C, H, W] in memory, and notes on what was done to them."""
+    blocks = list(decoding.decode_all(files, _scaling(Data())))
+    pixels = join_pixels([block.pixels for block in blocks])
+    return pixels, _notes(blocks, Data(), len(pixels))
 
 
-def read_pixels(
-    files: Iterable[Path | ParquetPicture],
-    data: Data | None = None,
-    square: bool = False,
-    fingerprints: list[bytes] | None = None,
-) -> tuple[Pixels, tuple[Note, ...]]:
-    """All pictures as uint8 [N, C, H, W], each resized as soon as it is decoded, and notes on what was done to them.
+def write_pixels(files: Iterable[Picture], count: int, data: Data, out: PixelFile) -> tuple[Note, ...]:
+    """Decode the pictures of a set, so many, into a file of square images; returns notes on what was done to them.
 
-    Without data.resize they must be of one size, and a `square` one, which is checked by each file's header before it
-    is decoded. The fingerprints of the pictures before resizing are appended to `fingerprints`.
+    Each is resized as soon as it is decoded. Without data.resize they must be square and of one size, which is checked
+    by each file's header before it is decoded. Many pictures are decoded on all cores.
     """
-    data = data or Data()
-    rows: list[NDArray[np.uint8]] = []
-    first: tuple[str, Size] | None = None
-    oblong: list[Size] = []
-    transparent = vanished = 0
 
-    def check(file: Path | ParquetPicture, size: Size) -> None:
-        remedy = "`--resize SIDE` of train, data, augment and judge train"
-        if first is not None and size != first[1]:
-            raise ModisteError(
-                f"{file} is {_size(size)} pixels but {first[0]} is {_size(first[1])}; "
-                f"bring all pictures to one size, before or with {remedy}"
-            )
-        if square and size[0] != size[1]:
-            raise UsageError(f"{file} is {_size(size)} pixels, not square; {RESIZE_REMEDY}")
-        count = len(files) if isinstance(files, Sized) else 1
-        if square and first is None and (needed := count * size[0] * size[1] * 3) > MOST_BYTES:
-            raise UsageError(
-                f"{count:,} pictures of {_size(size)} pixels, as {file} is one, need up to {needed / 1e9:.1f} GB of "
-                f"memory; make them smaller with {remedy}"
-            )
+    def check_first(file: Picture, size: Size) -> None:
+        if size[0] != size[1]:
+            raise UsageError(f"{file} is {decoding.worded(size)} pixels, not square; {RESIZE_REMEDY}")
+        needed = count * size[0] * size[1]
+        out.check_room(needed, f"{count:,} pictures of {decoding.worded(size)} pixels, as {file} is one,")
 
-    for file in files:
-        decoded = _decode(file, data.background, check if data.resize is None else None)
-        if decoded.frames > 1:
-            raise ModisteError(f"{file} holds {decoded.frames} pictures; save each as a file of its own")
-        picture, size = decoded.picture, decoded.picture.size
-        first = first or (str(file), size)
-        transparent, vanished = transparent + decoded.transparent, vanished + decoded.vanished
-        if fingerprints is not None:
-            whole = np.asarray(picture)
-            fingerprints.append(fingerprint(whole if whole.ndim == 2 else whole.transpose(2, 0, 1)))
-        if data.resize is not None:
-            oblong += [size] if size[0] != size[1] else []
-            picture = scaled(picture, data.resize, data.resize_filter, data.fit, data.background)
-        row = np.asarray(picture)
-        if row.ndim == 3 and (row == row[:, :, :1]).all():
-            row = row[:, :, 0].copy()
-        rows.append(row)
-    notes: list[Note] = [fit_note(data.fit, oblong, len(rows))] if oblong else []
-    notes += [Transparent(transparent, len(rows), data.background, vanished)] if transparent else []
-    return stack_pictures(rows), tuple(notes)
+    processes = cores() if count >= decoding.WORTH_PROCESSES else 1
+    console = progress.console(quiet=processes == 1 or not is_main_process())
+    about: list[decoding.Block] = []
+    with progress.reporter(console, f"reading {count:,} pictures") as reporter:
+        for block in decoding.decode_all(files, _scaling(data), check_first, processes):
+            out.add(block.pixels, block.fingerprints)
+            about.append(block._replace(pixels=block.pixels[:0], fingerprints=b""))
+            reporter.update(out.count / count, f"reading pictures: {out.count:,} of {count:,}")
+    return _notes(about, data, out.count)
 
 
-def fit_note(fit: str, sizes: list[Size], total: int) -> Fitted:
+def reading_settings(data: Data) -> dict[str, Any]:
+    """The settings on which the pixels of a picture depend, as plain values."""
+    return _scaling(data)._asdict()
+
+
+def _scaling(data: Data) -> Scaling:
+    return Scaling(data.resize, data.resize_filter, data.fit, data.background)
+
+
+def _notes(blocks: Sequence[decoding.Block], data: Data, count: int) -> tuple[Note, ...]:
+    oblong = [size for block in blocks for size in block.oblong]
+    notes: list[Note] = [fit_note(data.fit, oblong, count)] if oblong else []
+    if transparent := sum(block.transparent for block in blocks):
+        vanished = sum(block.vanished for block in blocks)
+        notes.append(Transparent(transparent, count, data.background, vanished))
+    return tuple(notes)
+
+
+def fit_note(fit: str, sizes: Sequence[Size], total: int) -> Fitted:
     """The note on the images that are not square, which have these sizes."""
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return Fitted(fit, len(sizes), total, ordered[0], ordered[-1])
 
 
-def _size(size: Size) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-class Decoded(NamedTuple):
-    """A picture in mode L or RGB, upright, transparent parts laid over the background."""
-
-    picture: Image.Image
-    frames: int
-    """The number of pictures in the file."""
-    transparent: bool
-    vanished: bool
-    """Whether hardly anything is visible on this background, though its transparency has a shape."""
-
-
-def open_picture(file: Path | ParquetPicture) -> Image.Image:
+def open_picture(file: Picture) -> Image.Image:
     """The picture (of several the first) in mode L or RGB, upright; transparent parts are laid over black."""
-    return _decode(file).picture
-
-
-def _decode(
-    file: Path | ParquetPicture,
-    background: str = "black",
-    check: Callable[[Path | ParquetPicture, Size], None] | None = None,
-) -> Decoded:
-    """The decoded picture; `check` is called with its size before that."""
-    try:
-        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.content)) as opened:
-            frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # MPO: a photo and its previews
-            width, height = opened.size
-            turned = width != height and opened.getexif().get(ExifTags.Base.Orientation, 1) > LAST_UPRIGHT
-            if check and frames == 1:
-                check(file, (height, width) if turned else (width, height))
-            picture = ImageOps.exif_transpose(opened)
-            picture.load()
-    except ModisteError:
-        raise
-    except Exception as error:  # parsers raise anything for a damaged file
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-        raise ModisteError(f"{file} is not a readable picture ({reason}); replace or remove it") from None
-    if picture.mode.startswith(("I", "F")):
-        raise ModisteError(f"{file} has more than 8 bits per channel ({picture.mode}); convert it to 8 bits")
-    if not picture.has_transparency_data:
-        return Decoded(picture.convert("L" if picture.mode in ("1", "L") else "RGB"), frames, False, False)
-    picture = picture.convert("RGBA")
-    opacity = np.asarray(picture.getchannel("A"))
-    picture = Image.alpha_composite(Image.new("RGBA", picture.size, background), picture).convert("RGB")
-    has_shape = np.ptp(opacity) > CLEAR
-    vanished = has_shape and np.ptp(np.asarray(picture), axis=(0, 1)).max() < FAINT
-    return Decoded(picture, frames, bool(opacity.min() < 255), bool(vanished))
+    return decoding.decode(file).picture

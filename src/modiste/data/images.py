@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]  # [N, C, H, W]
 Labels = NDArray[np.int64]  # [N]
 Split = Literal["train", "test"]
+T = TypeVar("T")
+BLOCK_BYTES = 2**22
+"""Of images that are read a few at a time: how much of them."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,15 @@ class Images:
     name: str
     notes: tuple[Note, ...] = ()
     """What a user may not expect of the set as it was read."""
-    fingerprints: tuple[bytes, ...] | None = None
-    """Of pictures [N] that were scaled when they were read: fingerprints of what they were before."""
+    fingerprints: NDArray[np.uint8] | None = None
+    """Of pictures that were scaled when they were read: `fingerprint` [N, 16] of what they were before."""
     groups: tuple[str, ...] | None = None
     """The group of each image [N]; images of one group must not be parted. Like `fingerprints`, of whole sets only."""
     is_shuffled: bool = False
     """Whether the order is known to be random, as in published sets; files may be in the order of their age or kind."""
+    source: tuple[str, str] | None = None
+    """Of pixels that are mapped from a file: which one, and its state. They cannot be written to, and what follows from
+    them is kept in the cache under these words."""
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -77,8 +83,11 @@ class Images:
     def select(self, indices: slice | NDArray[Any], name: str | None = None) -> Images:
         """The images at these indices, in that order, optionally under another name."""
         labels = None if self.labels is None else self.labels[indices]
-        pixels = self.pixels[indices]
-        return replace(self, pixels=pixels, labels=labels, name=name or self.name, fingerprints=None, groups=None)
+        pixels, source = self.pixels[indices], None
+        if self.source and isinstance(indices, slice):
+            source = (f"{self.source[0]} {indices}", self.source[1])
+        name = name or self.name
+        return replace(self, pixels=pixels, labels=labels, name=name, fingerprints=None, groups=None, source=source)
 
 
 def describe_images(images: Images) -> str:
@@ -92,11 +101,58 @@ def describe_images(images: Images) -> str:
 
 def content_digest(images: Images) -> str:
     """SHA-256 over shape, pixels and labels, as 64 hexadecimal digits; names do not count."""
-    sha = hashlib.sha256(f"{images.pixels.shape} {images.labels is not None}".encode())
-    sha.update(np.ascontiguousarray(images.pixels).data)
-    if images.labels is not None:
-        sha.update(np.ascontiguousarray(images.labels, dtype="<i8").data)
-    return sha.hexdigest()
+    labels = b"" if images.labels is None else images.labels.astype("<i8").tobytes()
+
+    def digest() -> str:
+        sha = hashlib.sha256(f"{images.pixels.shape} {images.labels is not None}".encode())
+        for part in parts(images.pixels):
+            sha.update(np.ascontiguousarray(part).data)
+        sha.update(labels)
+        return sha.hexdigest()
+
+    return remembered(images, f"digest with labels {hashlib.sha256(labels).hexdigest()}", digest)
+
+
+def remembered(images: Images, what: str, compute: Callable[[], T]) -> T:
+    """The JSON value of `compute()`, which follows from the pixels; kept in the cache where these are mapped."""
+    if images.source is None:
+        return compute()
+    from modiste import cache
+
+    value: T = cache.cached_json({"of": images.source, "what": what}, compute)
+    return value
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """Slices of `count` images of `size` bytes each, of some megabytes in all, in their order."""
+    step = max(1, BLOCK_BYTES // size)
+    return (slice(start, min(count, start + step)) for start in range(0, count, step))
+
+
+def parts(pixels: Pixels) -> Iterator[Pixels]:
+    """These images a few at a time, so that little of a set that is mapped is in memory."""
+    return (pixels[part] for part in blocks(len(pixels), pixels[0].size))
+
+
+def mean_and_deviation(images: Images) -> tuple[float, float]:
+    """Mean and standard deviation of all values, 0 being black and 1 white."""
+
+    def count() -> list[int]:
+        counts = np.zeros(256, np.int64)
+        for part in parts(images.pixels):
+            counts += np.bincount(part.ravel(), minlength=256)
+        return counts.tolist()
+
+    counts, values = np.array(remembered(images, "values", count), np.float64), np.arange(256) / 255
+    mean = float(counts @ values / counts.sum())
+    return mean, float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()))
+
+
+def tensor_of(pixels: Pixels) -> Tensor:
+    """A tensor of these pixels, which shares their memory unless they are mapped and cannot be written to."""
+    import torch
+
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
 
 
 def fingerprint(image: NDArray[np.uint8]) -> bytes:
@@ -116,6 +172,12 @@ def class_folder(name: str, label: int) -> str:
 def resized(pixels: Pixels, side: int, resample: str, fit: str = "stretch", background: str = "black") -> Pixels:
     """Images uint8 [N, C, side, side] by a Pillow filter, antialiased; see `scaled` for those not square."""
     return stack_pictures([np.asarray(scaled(_picture(image), side, resample, fit, background)) for image in pixels])
+
+
+def join_pixels(blocks: Sequence[Pixels]) -> Pixels:
+    """Images [N, C, H, W] after each other: grey if all are."""
+    channels = max(block.shape[1] for block in blocks)
+    return np.concatenate([block if block.shape[1] == channels else block.repeat(3, axis=1) for block in blocks])
 
 
 def stack_pictures(pictures: Sequence[NDArray[np.uint8]]) -> Pixels:

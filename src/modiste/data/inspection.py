@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from modiste import files, progress
 from modiste.config import Data
-from modiste.data.images import Images, content_digest
+from modiste.data.images import Images, content_digest, mean_and_deviation, parts
 from modiste.data.published import FASHION_MNIST
 from modiste.data.sets import has_test, list_warnings, open_data, set_name
 from modiste.data.subsets import drawn_subset, heldout_indices, is_published
@@ -69,7 +69,7 @@ def summarise(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
     `duplicates` holds groups of indices with byte-identical images, within each split and between each two;
     `warnings` are sentences on how the set was read.
     """
-    groups = {split: _by_content(images) for split, images in images_by_split.items()}
+    groups = _by_content(images_by_split)
     duplicates = {
         split: [{split: indices} for indices in contents.values() if len(indices) > 1]
         for split, contents in groups.items()
@@ -89,6 +89,7 @@ def summarise(images_by_split: Mapping[str, Images]) -> dict[str, Any]:
 
 def _facts(images: Images) -> dict[str, Any]:
     _, channels, height, width = images.pixels.shape
+    mean, deviation = mean_and_deviation(images)
     return {
         "name": images.name,
         "images": len(images),
@@ -96,8 +97,8 @@ def _facts(images: Images) -> dict[str, Any]:
         "width": width,
         "channels": channels,
         "class_counts": class_counts(images),
-        "pixel_mean": round(float(images.pixels.mean(dtype=np.float64)) / 255, 6),
-        "pixel_deviation": round(float(images.pixels.std(dtype=np.float64)) / 255, 6),
+        "pixel_mean": round(mean, 6),
+        "pixel_deviation": round(deviation, 6),
         "digest": content_digest(images),
     }
 
@@ -110,12 +111,24 @@ def class_counts(images: Images) -> dict[str, int]:
     return dict(zip(images.class_names, map(int, counts), strict=True))
 
 
-def _by_content(images: Images) -> dict[bytes, list[int]]:
-    """Indices by the hash of the image's bytes."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for index, image in enumerate(images.pixels):
-        groups[hashlib.blake2b(image.tobytes(), digest_size=16).digest()].append(index)
-    return dict(groups)
+def _by_content(images_by_split: Mapping[str, Images]) -> dict[str, dict[bytes, list[int]]]:
+    """Per split, indices by the hash of the image's bytes, of images that are found more than once in all splits."""
+    hashes = {
+        split: b"".join(_hash(image) for part in parts(images.pixels) for image in part)
+        for split, images in images_by_split.items()
+    }
+    beginnings = {split: np.frombuffer(content, "<u8")[::2] for split, content in hashes.items()}
+    values, counts = np.unique(np.concatenate(list(beginnings.values())), return_counts=True)
+    groups: dict[str, dict[bytes, list[int]]] = {}
+    for split, content in hashes.items():
+        groups[split] = defaultdict(list)
+        for index in np.flatnonzero(np.isin(beginnings[split], values[counts > 1])).tolist():
+            groups[split][content[16 * index : 16 * index + 16]].append(index)
+    return groups
+
+
+def _hash(image: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def count_heldout(train: Images) -> dict[str, int]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from modiste.data.images import Images, Note
+from modiste.data.images import Images, Note, Pixels, blocks, parts, remembered
 
 SHOWN = 4
 """Files that a sentence names at most."""
@@ -176,30 +175,54 @@ class Rescaled(Note):
 
 def brightness(images: Images) -> tuple[Note, ...]:
     """Notes on brightness that was damaged before the images were saved: all equal, half the range, or rescaled."""
-    pixels, place, total = images.pixels, images.name, len(images)
-    flat = pixels.reshape(total, -1)
-    low, high = flat.min(1), flat.max(1)
-    if total > 1 and (low == low[0]).all() and (high == high[0]).all() and (flat == flat[0]).all():
-        return (AllEqual(place, total, is_black=bool(high[0] == 0)),)
+    place, total = images.name, len(images)
+    facts = BrightnessFacts(*remembered(images, "brightness", lambda: _brightness(images.pixels)))
+    if total > 1 and facts.all_equal:
+        return (AllEqual(place, total, is_black=facts.brightest == 0),)
     notes: list[Note] = []
-    darkest, brightest = int(low.min()), int(high.max())
-    if brightest <= HALF:
-        notes.append(HalfRange(place, brightest))
-    elif darkest >= 255 - HALF:
-        notes.append(HalfRange(place, darkest, is_upper=True))
-    share = float(((low == 0) & (high == 255)).mean())
-    if total >= FULL_RANGE_COUNT and share >= FULL_RANGE_SHARE and not _are_drawings(flat):
-        notes.append(Rescaled(place, share))
-    channels = pixels.reshape(total, pixels.shape[1], -1)
-    if blank := int((channels.min(2) == channels.max(2)).all(1).sum()):
-        notes.append(OneColour(place, blank, total))
+    if facts.brightest <= HALF:
+        notes.append(HalfRange(place, facts.brightest))
+    elif facts.darkest >= 255 - HALF:
+        notes.append(HalfRange(place, facts.darkest, is_upper=True))
+    if facts.rescaled:
+        notes.append(Rescaled(place, facts.rescaled))
+    if facts.blank:
+        notes.append(OneColour(place, facts.blank, total))
     return tuple(notes)
 
 
-def _are_drawings(flat: NDArray[np.uint8]) -> bool:
+class BrightnessFacts(NamedTuple):
+    """What is known of the brightness of a set."""
+
+    all_equal: bool
+    darkest: int
+    brightest: int
+    blank: int
+    """Images of one colour throughout."""
+    rescaled: float
+    """The share of images that reach both 0 and 255 where that looks like rescaling, else 0."""
+
+
+def _brightness(pixels: Pixels) -> BrightnessFacts:
+    first, equal, blank = pixels[0], True, 0
+    low, high = (np.empty(len(pixels), np.uint8) for _ in range(2))
+    for part, block in zip(blocks(len(pixels), first.size), parts(pixels), strict=True):
+        channels = block.reshape(*block.shape[:2], -1)
+        lows, highs = channels.min(2), channels.max(2)
+        blank += int((lows == highs).all(1).sum())
+        low[part], high[part] = lows.min(1), highs.max(1)
+        equal = equal and bool((block == first).all())
+    share = float(((low == 0) & (high == 255)).mean())
+    looks_rescaled = len(pixels) >= FULL_RANGE_COUNT and share >= FULL_RANGE_SHARE and not _are_drawings(pixels)
+    return BrightnessFacts(equal, int(low.min()), int(high.max()), blank, share if looks_rescaled else 0.0)
+
+
+def _are_drawings(pixels: Pixels) -> bool:
     """Whether black and white are both common, as in drawings, masks and icons; rescaling makes few such pixels."""
-    rarer = np.minimum((flat == 0).sum(1), (flat == 255).sum(1))
-    return bool(np.median(rarer) > max(DRAWN_LEAST, DRAWN_SHARE * flat.shape[1]) or ((flat == 0) | (flat == 255)).all())
+    size = pixels[0].size
+    black, white = (np.concatenate([(part == value).sum((1, 2, 3)) for part in parts(pixels)]) for value in (0, 255))
+    most = max(DRAWN_LEAST, DRAWN_SHARE * size)
+    return bool(np.median(np.minimum(black, white)) > most or (black + white == size).all())
 
 
 def few(names: Sequence[str]) -> str:

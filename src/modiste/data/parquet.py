@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.config import Data
-from modiste.data import image_files, npz
+from modiste.data import image_files, npz, stored
 from modiste.data.classes import labelled
-from modiste.data.image_files import ParquetPicture
+from modiste.data.decoding import ParquetPicture
 from modiste.data.images import Images, Note, Split, class_folder
 from modiste.data.notes import ReadFrom, UnreadArray, UnreadFiles
 from modiste.errors import ModisteError
@@ -183,6 +182,15 @@ def names(parts: Sequence[Path]) -> list[str]:
     return found
 
 
+def rows(parts: Sequence[Path]) -> int:
+    """The number of rows of these files."""
+    count = 0
+    for file in parts:
+        with _opened(file) as opened:
+            count += opened.metadata.num_rows
+    return count
+
+
 def pictures(parts: Sequence[Path]) -> Iterator[ParquetPicture]:
     """The pictures of these files in turn, undecoded."""
     count = 0
@@ -193,8 +201,8 @@ def pictures(parts: Sequence[Path]) -> Iterator[ParquetPicture]:
             column, label = _image_column(schema) or IMAGE, _label_column(schema)
             names = _class_names(schema.metadata, label or LABEL) or ()
             columns = [column, label] if label else [column]
-            rows = (row for batch in opened.iter_batches(BATCH, columns=columns) for row in batch.to_pylist())
-            for k, row in enumerate(rows):
+            found = (row for batch in opened.iter_batches(BATCH, columns=columns) for row in batch.to_pylist())
+            for k, row in enumerate(found):
                 image = row[column] or {}
                 content, name = image.get("bytes"), image.get("path") or ""
                 if content is None:
@@ -248,11 +256,15 @@ def read_parquet(path: Path, split: Split, data: Data) -> Images:
     parts = files(path, split)
     if not parts:
         raise ModisteError(f"{path} has no {split} images; in a folder, name their files data/{split}-*.parquet")
-    has_labels, class_names = classes(files(path))
-    own_labels, train_labels = (labels(some) if has_labels and some else None for some in (parts, files(path, "train")))
     name = path.stem if path.is_file() else path.resolve().name
-    fingerprints: list[bytes] = []
-    pixels, done = image_files.read_pixels(pictures(parts), data, square=True, fingerprints=fingerprints)
-    images = labelled(pixels, own_labels, class_names, name, train_labels)
-    notes = file_notes(path, parts) if split == "train" else ()
-    return replace(images, notes=(*images.notes, *notes, *done), fingerprints=tuple(fingerprints))
+
+    def write(out: stored.PixelFile) -> stored.Contents:
+        has_labels, class_names = classes(files(path))
+        own, train = (labels(some) if has_labels and some else None for some in (parts, files(path, "train")))
+        done = image_files.write_pixels(pictures(parts), rows(parts), data, out)
+        found = labelled(np.broadcast_to(np.uint8(0), (out.count, *out.size)), own, class_names, name, train)
+        notes = file_notes(path, parts) if split == "train" else ()
+        return stored.Contents(found.labels, found.class_names, (*found.notes, *notes, *done))
+
+    key = {"parquet": str(path.resolve()), "split": split, **image_files.reading_settings(data)}
+    return stored.stored(key, lambda: stored.state_of(path), name, write)

@@ -103,6 +103,8 @@ def recognise(images: Images) -> Images:
     """The images, under Fashion-MNIST's name and class names if they are one of its splits, byte for byte."""
     if images.labels is None or images.pixels.shape[1:] != (1, 28, 28) or images.labels.max() > 9:
         return images
+    if len(images) not in COUNTS.values():
+        return images
     header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (len(images), 28, 28))
     pixels = _md5(header + images.pixels.tobytes())
     labels = _md5(bytes([0, 0, 8, 1]) + len(images).to_bytes(4, "big") + images.labels.astype(np.uint8).tobytes())

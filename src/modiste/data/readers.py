@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from modiste.config import Data
-from modiste.data import folders, idx, npz, parquet
+from modiste.data import folders, idx, npz, parquet, stored
 from modiste.data.classes import NoReference, without_images
-from modiste.data.images import Images, Note, Split
+from modiste.data.images import Images, Note, Split, mean_and_deviation
 from modiste.errors import ModisteError
 
 FAR_APART = 0.25
@@ -114,7 +111,7 @@ def read_split(path: Path, split: Split, data: Data) -> Images:
     images = read_path(path, split, data)
     if not has_test_split(path):
         return images
-    files = _state(path)
+    files = stored.state_of(path)
     settings = data.model_copy(update={"split": "train", "count": None})
     _known[files, settings, split] = _split_facts(images)
     other: Split = "test" if split == "train" else "train"
@@ -124,28 +121,14 @@ def read_split(path: Path, split: Split, data: Data) -> Images:
     return replace(images, notes=(*images.notes, *compare(train, test, images.name, data.resize)))
 
 
-_known: dict[tuple[object, Data, Split], SplitFacts] = {}
+_known: dict[tuple[str, Data, Split], SplitFacts] = {}
 """By the state of the files and the settings, so that the other split is read only once."""
-
-
-def _state(path: Path) -> tuple[object, ...]:
-    """A value that changes when a file at or below the path does."""
-    files = [path] if path.is_file() else [Path(top, name) for top, _, names in os.walk(path) for name in names]
-    stamps = sorted((str(file), stat.st_size, stat.st_mtime_ns) for file in files if (stat := _stat(file)))
-    return str(path.absolute()), hash(tuple(stamps))
-
-
-def _stat(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:
-        return None
 
 
 def _split_facts(images: Images) -> SplitFacts:
     _, channels, height, width = images.pixels.shape
     missing = without_images(images.labels, images.class_names)
-    brightness = float(images.pixels.mean(dtype=np.float64)) / 255
+    brightness = mean_and_deviation(images)[0]
     return SplitFacts(channels, (height, width), images.labels is not None, missing, brightness)
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from modiste import progress, schema
 from modiste.config import Data
-from modiste.data import idx, image_files, notes, published, readers, toy
+from modiste.data import idx, image_files, notes, published, readers, stored, toy
 from modiste.data.classes import NoReference, without_images
-from modiste.data.images import Images, Note, Split, resized
+from modiste.data.images import Images, Note, Split
 from modiste.data.notes import AllEqual, Fitted, Transparent
 from modiste.data.published import PUBLISHED
 from modiste.data.subsets import fingerprints_of, groups_of, heldout_indices, is_published
@@ -53,8 +53,9 @@ def open_data(data: Data, *, part: Part | None = None, show_progress: bool = Tru
     height, width = images.pixels.shape[2:]
     if data.resize is not None:
         if (width, height) != (data.resize, data.resize):
-            pixels = resized(images.pixels, data.resize, data.resize_filter, data.fit, data.background)
-            images = replace(images, pixels=pixels, fingerprints=fingerprints_of(images))
+            prints = fingerprints_of(images)
+            images = stored.resize(images, data.resize, data.resize_filter, data.fit, data.background)
+            images = replace(images, fingerprints=prints)
         if width != height:
             note = image_files.fit_note(data.fit, [(width, height)] * len(images), len(images))
             images = replace(images, notes=(*images.notes, note))
@@ -135,7 +136,8 @@ def _split_heldout(images: Images, data: Data, part: Part) -> tuple[Images, str]
             else "which would be held out, so that none would be left to learn from"
         )
         raise UsageError(f"{images.name} has {count}, {problem}; give more images")
-    return images.select(chosen), _choice_suffix(images, chosen, data, part)
+    what = f"{part} {data.heldout} {data.group_by}"
+    return stored.select(images, chosen, what), _choice_suffix(images, chosen, data, part)
 
 
 def _choice_suffix(images: Images, chosen: NDArray[np.int64], data: Data, part: Part) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+import itertools
+import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modiste import cache
 from modiste.data import folders, idx, npz, parquet
 from modiste.data.classes import class_counts, is_skewed
-from modiste.data.images import Images, Labels, fingerprint
+from modiste.data.images import Images, Labels, fingerprint, parts
 from modiste.errors import UsageError
 
+Fingerprints = NDArray[np.uint8]  # [N, 16]
 DATA_ORDER = 0x0D47A  # keeps this use of (seed, epoch) apart from all other random streams
 HELDOUT_SHARE = 10  # one of so many images is held out
 
@@ -89,9 +93,17 @@ def heldout_indices(images: Images, method: Literal["drawn", "last"] = "drawn") 
     return np.sort(np.concatenate(held))
 
 
-def fingerprints_of(images: Images) -> tuple[bytes, ...]:
-    """Fingerprints [N] of the images, as they were before any scaling."""
-    return images.fingerprints or tuple(map(fingerprint, images.pixels))
+def fingerprints_of(images: Images) -> Fingerprints:
+    """Fingerprints [N, 16] of the images, as they were before any scaling."""
+    if images.fingerprints is not None:
+        return images.fingerprints
+
+    def compute() -> bytes:
+        return b"".join(fingerprint(image) for part in parts(images.pixels) for image in part)
+
+    key = json.dumps(images.source)
+    content = compute() if images.source is None else cache.cached_bytes("fingerprints", key, compute)
+    return np.frombuffer(content, np.uint8).reshape(len(images), -1)
 
 
 def is_published(images: Images) -> bool:
@@ -102,9 +114,9 @@ def is_published(images: Images) -> bool:
 
 
 def draw_heldout(
-    fingerprints: Sequence[bytes], labels: NDArray[Any], groups: Sequence[str] | None = None
+    fingerprints: Fingerprints, labels: NDArray[Any], groups: Sequence[str] | None = None
 ) -> NDArray[np.int64]:
-    """Sorted indices of the images to hold out, by their fingerprints, classes and groups, all [N].
+    """Sorted indices of the images to hold out, by their fingerprints [N, 16], classes and groups, both [N].
 
     The draw depends on the pixels alone, neither on the order of the files nor on their names: names are often codes,
     dates or frames, and the last tenth by name is then another population. Of each class a tenth is held out, rounded,
@@ -113,60 +125,86 @@ def draw_heldout(
     and leaves every class an image to learn from. A class whose tenth is smaller than any of its blocks gives the one
     that fits best.
     """
-    blocks = _blocks(fingerprints, groups)
-    block_counts = [Counter(labels[block].tolist()) for block in blocks]
-    sizes = Counter(labels.tolist())
+    members, ends = _blocks(fingerprints, groups)
+    own_labels, bounds = labels[members].tolist(), [0, *ends.tolist()]
+    sizes = Counter(own_labels)
     targets = {
         label: min(max(1, (size + HELDOUT_SHARE // 2) // HELDOUT_SHARE), size - 1) for label, size in sizes.items()
     }
     held: Counter[int] = Counter()
     chosen: set[int] = set()
 
-    def change(number: int) -> int:
-        """The change of the distance of all classes from their tenth if this block is taken."""
-        return sum(abs(held[k] + n - targets[k]) - abs(held[k] - targets[k]) for k, n in block_counts[number].items())
+    def counts(number: int) -> Counter[int]:
+        return Counter(own_labels[bounds[number] : bounds[number + 1]])
 
-    def is_allowed(number: int) -> bool:
-        return number not in chosen and all(held[k] + n < sizes[k] for k, n in block_counts[number].items())
+    def change(of: Counter[int]) -> int:
+        """The change of the distance of all classes from their tenth if a block of these counts is taken."""
+        return sum(abs(held[k] + n - targets[k]) - abs(held[k] - targets[k]) for k, n in of.items())
 
-    def take(number: int) -> None:
+    def is_allowed(number: int, of: Counter[int]) -> bool:
+        return number not in chosen and all(held[k] + n < sizes[k] for k, n in of.items())
+
+    def take(number: int, of: Counter[int]) -> None:
         chosen.add(number)
-        held.update(block_counts[number])
+        held.update(of)
 
-    for number in range(len(blocks)):
-        if change(number) < 0 and is_allowed(number):
-            take(number)
-    while True:
-        missing = {label for label, count in targets.items() if count and not held[label]}
-        candidates = [
-            number for number in range(len(blocks)) if missing & block_counts[number].keys() and is_allowed(number)
-        ]
+    wanted = {label for label, target in targets.items() if target}
+    for number in range(len(ends)):
+        if not wanted:  # no block brings any class nearer to its tenth
+            break
+        if change(of := counts(number)) < 0 and is_allowed(number, of):
+            take(number, of)
+            wanted = {label for label in wanted if held[label] < targets[label]}
+    while missing := {label for label, count in targets.items() if count and not held[label]}:
+        blocks = ((number, counts(number)) for number in range(len(ends)))
+        candidates = [(number, of) for number, of in blocks if missing & of.keys() and is_allowed(number, of)]
         if not candidates:
             break
-        take(min(candidates, key=change))
-    return np.sort(np.array([index for number in chosen for index in blocks[number]], np.int64))
+        take(*min(candidates, key=lambda block: change(block[1])))
+    taken = [members[bounds[number] : bounds[number + 1]] for number in sorted(chosen)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *taken]))
 
 
-def _blocks(fingerprints: Sequence[bytes], groups: Sequence[str] | None) -> list[list[int]]:
-    """Indices of images that must stay together, in the order of a hash of each block's content."""
-    parents: dict[Hashable, Hashable] = {}  # union-find over fingerprints and groups
+def _blocks(fingerprints: Fingerprints, groups: Sequence[str] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images that must stay together: their indices [N], block after block in the order of a hash of each block's
+    content, and where each block ends."""
+    order = _byte_order(fingerprints)
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (fingerprints[order[1:]] != fingerprints[order[:-1]]).any(1)
+    different = fingerprints[order[is_first]]  # in the order of their bytes
+    content = np.empty(len(order), np.int64)  # of each image, its place among these
+    content[order] = np.cumsum(is_first) - 1
+    block = np.arange(len(different)) if groups is None else _joined(content, len(different), groups)
+    by_block = np.argsort(block, kind="stable")
+    ends = np.cumsum(np.bincount(block))
+    text = different[by_block].tobytes()
+    size = fingerprints.shape[1]
+    hashes = b"".join(
+        hashlib.blake2b(text[size * start : size * end], digest_size=16).digest()
+        for start, end in itertools.pairwise([0, *ends.tolist()])
+    )
+    rank = np.empty(len(ends), np.int64)
+    rank[_byte_order(np.frombuffer(hashes, np.uint8).reshape(-1, 16))] = np.arange(len(ends))
+    ranks = rank[block[content]]
+    return np.argsort(ranks, kind="stable"), np.cumsum(np.bincount(ranks))
 
-    def root(key: Hashable) -> Hashable:
-        while (parent := parents.setdefault(key, key)) != key:
-            parents[key] = key = parents[parent]
-        return key
 
-    if groups is not None:
-        for fingerprint_, group in zip(fingerprints, groups, strict=True):
-            parents[root(fingerprint_)] = root(group)
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for index, fingerprint_ in enumerate(fingerprints):
-        members[root(fingerprint_)].append(index)
+def _byte_order(rows: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The indices by which rows of 16 bytes are sorted."""
+    words = np.ascontiguousarray(rows).view(">u8")
+    return np.lexsort((words[:, 1], words[:, 0]))
 
-    def position(block: list[int]) -> bytes:
-        return hashlib.blake2b(b"".join(sorted({fingerprints[index] for index in block})), digest_size=16).digest()
 
-    return sorted(members.values(), key=position)
+def _joined(content: NDArray[np.int64], count: int, groups: Sequence[str]) -> NDArray[np.int64]:
+    """The block of each of `count` contents: those are together that share a group, or a chain of groups."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names, group = np.unique(np.array(groups), return_inverse=True)
+    total = count + len(names)
+    links = coo_array((np.ones(len(content), bool), (content, count + group)), shape=(total, total))
+    blocks = connected_components(links, directed=False)[1][:count]
+    return np.unique(blocks, return_inverse=True)[1]
 
 
 def groups_of(images: Images, path: Path, by: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 
 from modiste import cache, runs
 from modiste.config import Data
-from modiste.data.images import Images, content_digest, to_unit
+from modiste.data.images import Images, content_digest, tensor_of, to_unit
 from modiste.data.sets import Part, has_test, open_data
 from modiste.data.subsets import drawn_subset, first_images
 from modiste.errors import ModisteError
@@ -69,7 +69,7 @@ def discriminator(
         for start in range(0, len(of), generators.CHUNK):
             some = of.select(slice(start, start + generators.CHUNK))
             labels = torch.from_numpy(some.labels) if conditional and some.labels is not None else None
-            found.append(network(to_unit(torch.from_numpy(some.pixels)), labels))
+            found.append(network(to_unit(tensor_of(some.pixels)), labels))
         return torch.cat(found)
 
     on_real, on_fake = logits(real), logits(generated.select(slice(DISCRIMINATOR_IMAGES)))

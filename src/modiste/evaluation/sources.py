@@ -292,7 +292,7 @@ def _from_folder(path: Path, count: int, seed: int) -> Source:
         total, chosen = len(files), drawn_subset(len(files), labels, count, seed)
         files, labels = [files[k] for k in chosen], None if labels is None else labels[chosen]
         warnings = _lossy(files)
-        pixels, done = image_files.read_pixels(files, config.Data())
+        pixels, done = image_files.read_pixels(files)
         images = Images(pixels, labels, names, name, (*unread, *done))
     warnings += _suspicions(images)
     return _source("folder", path, name, images, _share(total, count, seed), warnings)

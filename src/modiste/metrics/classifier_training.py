@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from modiste import environment
-from modiste.data.images import Images, to_unit
+from modiste.data.images import Images, tensor_of, to_unit
 from modiste.networks.classifier import FEATURES, Classifier, Kind
 
 BATCH = 128
@@ -110,7 +110,7 @@ def classify(network: Classifier, pixels: NDArray[np.uint8]) -> tuple[NDArray[np
     device, classes = network.head.weight.device, network.head.out_features
     features, logits = [np.empty((0, FEATURES), np.float32)], [np.empty((0, classes), np.float32)]
     for start in range(0, len(pixels), CHUNK):
-        images = torch.from_numpy(pixels[start : start + CHUNK])
+        images = tensor_of(pixels[start : start + CHUNK])
         padded = torch.cat([images, images.new_zeros(CHUNK - len(images), *images.shape[1:])])
         for found, results in zip(network(_network_input(padded, device)), (features, logits), strict=True):
             results.append(found[: len(images)].float().cpu().numpy())

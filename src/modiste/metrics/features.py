@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from modiste import progress
 from modiste.cache import CACHE_FORMAT, UNREADABLE, entry_path, npz_bytes, read_entry, write_entry
 from modiste.config import Data
-from modiste.data.images import Images, content_digest, resized, to_unit
+from modiste.data.images import Images, content_digest, resized, tensor_of, to_unit
 from modiste.data.sets import open_data
 from modiste.metrics import judge as judges
 from modiste.metrics.judge import Judge
@@ -133,7 +133,7 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
     def examine(pixels: Pixels) -> Features:
         vectors = []
         for start in range(0, len(pixels), RANDOM_CHUNK):
-            maps = to_unit(torch.from_numpy(pixels[start : start + RANDOM_CHUNK]))
+            maps = to_unit(tensor_of(pixels[start : start + RANDOM_CHUNK]))
             for k, layer in enumerate(layers):
                 maps = F.leaky_relu(layer(maps), 0.2)
                 if k in (1, 3):

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modiste.data.images import tensor_of
 from modiste.errors import ModisteError, UsageError
 from modiste.metrics.features import Extractor, Features, Pixels
 from modiste.networks.layers import ImageShape
@@ -54,7 +55,7 @@ def extractor(size: int, weights: Path | None = None) -> Extractor:
     def examine(pixels: Pixels) -> Features:
         vectors, logits = [np.empty((0, FEATURES), np.float32)], [np.empty((0, LOGITS), np.float32)]
         for start in range(0, len(pixels), CHUNK):
-            part = torch.from_numpy(np.ascontiguousarray(pixels[start : start + CHUNK]))
+            part = tensor_of(np.ascontiguousarray(pixels[start : start + CHUNK]))
             padded = torch.cat([part, part.new_zeros(CHUNK - len(part), *part.shape[1:])])
             features, unbiased = network(padded)
             vectors.append(features[: len(part)].numpy())

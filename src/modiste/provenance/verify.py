@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from modiste import progress, runs
 from modiste.data import idx, image_files, npz, parquet
+from modiste.data.decoding import Picture
 from modiste.errors import ModisteError, UsageError
 from modiste.provenance import c2pa, claims, metadata, watermark
 from modiste.provenance.c2pa import Manifest, State
@@ -188,7 +189,7 @@ def _check_known(file: Path) -> None:
         pass
 
 
-def _read_picture(content: bytes, place: Path | image_files.ParquetPicture, trust_anchors: str) -> FileProvenance:
+def _read_picture(content: bytes, place: Picture, trust_anchors: str) -> FileProvenance:
     try:
         found = FileProvenance(metadata.read_texts(content), c2pa.read_manifest(content, trust_anchors))
     except ModisteError as error:

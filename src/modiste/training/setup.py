@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modiste import config, runs, schema
 from modiste.config import Recipe
 from modiste.data.classes import check_learnable
-from modiste.data.images import Images, Note, describe_images, to_unit
+from modiste.data.images import Images, Note, Pixels, describe_images, tensor_of, to_unit
 from modiste.data.sets import check_varied, list_notes, open_data, resolved_name
 from modiste.data.subsets import batch_indices
 from modiste.environment import choose_device, seed_for
@@ -64,19 +66,22 @@ def batches(
 ) -> Callable[[int], list[Batch]]:
     """A function from a position (images shown) to this rank's parts of the batch there.
 
-    The whole data set is on the device as one uint8 tensor; a batch is an index into it.
+    A batch is an index into the data set, which may be mapped from a file that is larger than memory. On a GPU with
+    room for it the whole set is one uint8 tensor there.
     """
     train, seed = recipe.train, recipe.seed
     part = group.slice(train.batch_size)
-    pixels = torch.from_numpy(dataset.pixels).to(device)
+    on_device = tensor_of(dataset.pixels).to(device) if _fits(dataset, device) else None
     labels = torch.from_numpy(dataset.labels).to(device) if shape.classes and dataset.labels is not None else None
     # torch.manual_seed seeds every device there could be, and keeps a stack trace for each that is not in use.
     seed_processor = torch.default_generator.manual_seed
     seed_device = {"cpu": seed_processor, "cuda": torch.cuda.manual_seed, "mps": torch.mps.manual_seed}[device]
 
     def batch_at(images: int) -> list[Batch]:
-        indices = _sent(torch.from_numpy(batch_indices(len(pixels), seed, images, train.batch_size)[part]), device)
-        real = to_unit(pixels[indices]).to(memory_format=_layout(train))
+        rows = batch_indices(len(dataset), seed, images, train.batch_size)[part]
+        indices = _sent(torch.from_numpy(rows), device)
+        chosen_pixels = _sent(_rows_of(dataset.pixels, rows), device) if on_device is None else on_device[indices]
+        real = to_unit(chosen_pixels).to(memory_format=_layout(train))
         # All ranks draw the whole batch's noise and take their part, so that the batch is the same for any group.
         seed_processor(seed_for(seed, "noise", images))
         noise = _sent(torch.randn(train.batch_size, recipe.network.z_dim)[part], device)
@@ -86,6 +91,18 @@ def batches(
         return [Batch(*one) for one in zip(real.chunk(count), chosen, noise.chunk(count), strict=True)]
 
     return batch_at
+
+
+def _fits(dataset: Images, device: str) -> bool:
+    """Whether the data set is to lie on the device: on a GPU with twice the room, and not in the memory of a CPU."""
+    if device == "cuda":
+        return dataset.pixels.nbytes * 2 < torch.cuda.mem_get_info()[0]
+    return device != "cpu" and dataset.source is None
+
+
+def _rows_of(pixels: Pixels, rows: NDArray[np.int64]) -> Tensor:
+    """The images at these indices as a tensor of their own."""
+    return torch.from_numpy(np.ascontiguousarray(pixels[rows]))
 
 
 def _sent(values: Tensor, device: str) -> Tensor:
