@@ -40,7 +40,8 @@ class Data(Section):
     """Which images the run sees."""
 
     name: str = "fashion-mnist"
-    """fashion-mnist, mnist, kmnist, toy, a folder (IDX files or images), an .npz or .parquet file."""
+    """fashion-mnist, mnist, kmnist, toy, a folder (of pictures, IDX, .npy or Parquet files), a .npz, .npy or
+    .parquet file."""
     split: Literal["train", "fit"] = "train"
     """train: all training images; fit: without the tenth (of Fashion-MNIST 5,000) held out for choosing checkpoints."""
     count: Count | None = None

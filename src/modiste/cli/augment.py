@@ -25,8 +25,8 @@ app = typer.Typer()
 @app.command()
 def augment(
     what: Annotated[
-        str, Argument(metavar="DATA|RUN", help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet file; a "
-                      "run; or an experiment's folder to go on with.")
+        str, Argument(metavar="DATA|RUN", help="fashion-mnist, mnist, kmnist, toy, a folder, .npz, .npy or .parquet "
+                      "file; a run; or an experiment's folder to go on with.")
     ],
     out: Annotated[Path | None, Option(help="The experiment's folder; default augment/NAME.")] = None,
     budgets: Annotated[str | None, Option(help="Label budgets; default 100,300,1000,5000,all, as far as there are "

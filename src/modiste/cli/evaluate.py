@@ -156,7 +156,9 @@ def _print_audit(found: list[Record], markdown: bool) -> None:
 
 @judge_app.command("train")
 def judge_train(
-    data: Annotated[str, Option(help="A data set with labels: name, folder, .npz or .parquet.")] = "fashion-mnist",
+    data: Annotated[
+        str, Option(help="A data set with labels: name, folder, .npz, .npy or .parquet.")
+    ] = "fashion-mnist",
     out: Annotated[Path | None, Option(help="FILE.safetensors; default your cache, where evaluate finds it.")] = None,
     kind: Annotated[
         Literal["residual", "plain"], Option(help="residual, as the garment judge, or plain, as the second judge.")

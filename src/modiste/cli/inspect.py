@@ -26,7 +26,7 @@ app.add_typer(recipes_app, name="recipes")
 @app.command()
 def data(
     name: Annotated[
-        str, Argument(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")
+        str, Argument(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz, .npy or .parquet.")
     ] = "fashion-mnist",
     out: Annotated[Path | None, Option(help="Folder for the pictures; default runs/data-NAME.")] = None,
     label_issues: Annotated[

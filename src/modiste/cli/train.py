@@ -25,7 +25,9 @@ app = typer.Typer()
 def train(
     recipe: Annotated[str, Argument(help="A recipe's name, a TOML file, or a run folder to resume.")],
     out: Annotated[Path | None, Option(help="The run folder; default runs/NAME, with -seedK for a seed K > 0.")] = None,
-    data: Annotated[str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz or .parquet.")] = None,
+    data: Annotated[
+        str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz, .npy or .parquet.")
+    ] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,

@@ -67,6 +67,17 @@ class UnreadArray(Note):
 
 
 @dataclass(frozen=True)
+class LabelsBeside(Note):
+    """Labels in a file beside the one .npy file that was given."""
+
+    name: str
+    folder: str
+
+    def __str__(self) -> str:
+        return f"the labels in {self.name} beside it are not read; give the folder {self.folder}"
+
+
+@dataclass(frozen=True)
 class ReadFrom(Note):
     """Images or labels that were read under a name other than a standard one."""
 

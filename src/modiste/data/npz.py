@@ -1,4 +1,7 @@
-"""Images in .npz archives: which arrays are images and which labels, by name and content; no code in them is run."""
+"""Images in .npz archives and .npy files: which arrays are images and which labels, by name and content.
+
+No code in them is run.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,19 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modiste.data import image_files, npy, stored
 from modiste.data.classes import labelled
 from modiste.data.images import Images, Note, Split
-from modiste.data.notes import ReadFrom, UnreadArray
+from modiste.data.notes import LabelsBeside, ReadFrom, UnreadArray
 from modiste.errors import ModisteError
 
 Kind = Literal["images", "labels"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 STANDARD_NAMES: dict[Kind, dict[Split, tuple[str, ...]]] = {
     "images": {"train": ("images", "x", "x_train", "train_images"), "test": ("x_test", "test_images")},
     "labels": {"train": ("labels", "y", "y_train", "train_labels"), "test": ("y_test", "test_labels")},
@@ -37,9 +42,27 @@ def is_npz(path: Path) -> bool:
     return path.suffix.lower() == ".npz" and path.is_file()
 
 
-def read_npz(path: Path, split: Split) -> Images:
-    """The uint8 images, labels and class names in a .npz file, under standard keys or those of other programs."""
-    with open_npz(path) as archive:
+def is_arrays(path: Path) -> bool:
+    """Whether this is an .npz or .npy file, or a folder of nothing but files, with images in an .npy file."""
+    if not path.is_dir():
+        return is_npz(path) or npy.is_npy(path)
+    names = [file.stem for file in npy.files(path)]
+    return any(matching_names(names, "images", split) for split in SPLITS) and not any(
+        place.is_dir() or image_files.is_picture(place) for place in path.iterdir() if not place.name.startswith(".")
+    )
+
+
+def open_arrays(path: Path) -> Any:
+    """The opened .npz file, or the .npy files, for use in a `with` statement."""
+    return open_npz(path) if is_npz(path) else npy.ArrayFiles(path)
+
+
+def read_arrays(path: Path, split: Split) -> Images:
+    """The uint8 images, labels and class names in an .npz file or in .npy files, under standard names or others.
+
+    The images of a large .npy file are mapped.
+    """
+    with open_arrays(path) as archive:
         key = find_images(archive, path, split)
         if key is None:
             raise ModisteError(
@@ -52,11 +75,25 @@ def read_npz(path: Path, split: Split) -> Images:
         labels, known = (read_array(archive, key, path) if key else None for key in (label_key, train_key))
         names = read_class_names(archive, path)
         notes = array_notes(archive, path, key, label_key, len(pixels)) if split == "train" else ()
-    place = f"{path.name}[{key}]"
+    place = path.name if npy.is_npy(path) else f"{path.name}[{key}]"
     if pixels.dtype != np.uint8:
         raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
-    images = labelled(channels_first(pixels, place), labels, names, path.stem, known)
-    return replace(images, notes=(*images.notes, *notes))
+    name = path.resolve().name if path.is_dir() else path.stem
+    images = labelled(channels_first(pixels, place), labels, names, name, known)
+    source = None
+    if isinstance(archive, npy.ArrayFiles) and pixels.nbytes >= stored.MAPPED_BYTES:
+        file = archive.paths[key]
+        source = (str(file.resolve()), stored.state_of(file))
+    return replace(images, notes=(*images.notes, *notes, *_beside(path)), source=source)
+
+
+def _beside(path: Path) -> tuple[Note, ...]:
+    """The note on labels that lie beside a single .npy file and would be read with its folder."""
+    if not npy.is_npy(path) or not is_arrays(path.parent):
+        return ()
+    names = [file.stem for file in npy.files(path.parent)]
+    found = [name for split in SPLITS for name in matching_names(names, "labels", split)]
+    return (LabelsBeside(f"{found[0]}.npy", str(path.parent)),) if found else ()
 
 
 def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
@@ -66,7 +103,8 @@ def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
     if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
         return pixels
     if pixels.ndim == 4 and pixels.shape[3] in (1, 3):
-        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        turned = pixels.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(turned) if pixels.flags.writeable else turned  # what is mapped stays where it is
     raise ModisteError(
         f"{place} has the shape {list(pixels.shape)}; save images as [N, H, W], [N, H, W, C] or [N, C, H, W] "
         "with 1 or 3 channels"
@@ -85,9 +123,10 @@ def open_npz(path: Path) -> Any:
 
 
 def read_array(archive: Any, key: str, path: Path) -> NDArray[Any]:
-    """One array of an opened .npz file."""
+    """One array of an opened .npz file, or of .npy files, of which large ones are mapped."""
     try:
-        return np.asarray(archive[key])
+        array = np.asarray(archive[key])
+        return array if array.flags.writeable or array.nbytes >= stored.MAPPED_BYTES else array.copy()
     except UNREADABLE as error:
         raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
 
@@ -148,13 +187,13 @@ def array_notes(archive: Any, path: Path, images: str, labels: str | None, count
 
 
 def _header(archive: Any, key: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array in an opened .npz file, without reading its values."""
+    """Shape and type of an array in an opened .npz file or in .npy files, without reading its values."""
     try:
         with archive.zip.open(f"{key}.npy") as file:
             reader = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
             shape, _, dtype = reader[np.lib.format.read_magic(file)[0]](file)
             return shape, dtype
-    except (*UNREADABLE, KeyError):  # not written by numpy
+    except (*UNREADABLE, KeyError, AttributeError):  # not written by numpy, or no archive
         array = read_array(archive, key, path)
         return array.shape, array.dtype
 

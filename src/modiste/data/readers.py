@@ -1,4 +1,7 @@
-"""Images from a path: an .npz or Parquet file, a folder of IDX files, pictures or Parquet files; splits compared."""
+"""Images from a path: an .npz, .npy or Parquet file, a folder of IDX files, pictures, arrays or Parquet files.
+
+The splits of a set are compared.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,20 @@ def expanded(path: str | Path) -> Path:
 
 
 def read_path(path: Path, split: Split, data: Data | None = None) -> Images:
-    """The images of one split of a folder (IDX files, pictures or Parquet files), a .npz file or a .parquet file.
+    """The images of one split of a folder (IDX, picture, array or Parquet files), a .npz, .npy or .parquet file.
 
     `data` says how pictures are brought to one square size; without data.resize they must have it.
     """
     data = data or Data()
     if not path.exists():
         raise ModisteError(f"{path} does not exist; check the path, and say with --data where moved images are now")
-    if npz.is_npz(path):
-        return npz.read_npz(path, split)
+    if npz.is_arrays(path):
+        return npz.read_arrays(path, split)
     if path.is_file() and path.suffix.lower() == ".parquet":
         return parquet.read_parquet(path, split, data)
     if not path.is_dir():
         remedy = f"give its folder, {path.parent}" if idx.IDX_LIKE.search(path.name) else "give one of these"
-        raise ModisteError(f"{path} is neither a folder nor a .npz or .parquet file; {remedy}")
+        raise ModisteError(f"{path} is neither a folder nor a .npz, .npy or .parquet file; {remedy}")
     if idx.is_idx_folder(path):
         return idx.read_idx_folder(path, split)
     if parquet.files(path):
@@ -47,8 +50,8 @@ def read_path(path: Path, split: Split, data: Data | None = None) -> Images:
 
 def has_test_split(path: Path) -> bool:
     """Whether the folder or file brings its own test images."""
-    if npz.is_npz(path):
-        with npz.open_npz(path) as archive:
+    if npz.is_arrays(path):
+        with npz.open_arrays(path) as archive:
             return bool(npz.matching_names(archive.files, "images", "test"))
     if idx.is_idx_folder(path):
         return idx.idx_file(path, "test", "images") is not None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modiste import progress, schema
 from modiste.config import Data
-from modiste.data import idx, image_files, notes, published, readers, stored, toy
+from modiste.data import idx, image_files, notes, npz, published, readers, stored, toy
 from modiste.data.classes import NoReference, without_images
 from modiste.data.images import Images, Note, Split
 from modiste.data.notes import AllEqual, Fitted, Transparent
@@ -96,8 +96,9 @@ def native_data(data: Data) -> Data:
     which may differ in size, and images that are not square or of another size in training than in test.
     """
     path = readers.expanded(data.name)
-    keeps_resize = path.suffix.lower() == ".parquet" or (path.is_dir() and not idx.idx_file(path, "train", "images"))
-    if data.resize and not keeps_resize and path.exists():  # an .npz file or IDX files
+    is_array = npz.is_arrays(path) or (path.is_dir() and idx.idx_file(path, "train", "images") is not None)
+    keeps_resize = path.suffix.lower() == ".parquet" or (path.is_dir() and not is_array)
+    if data.resize and not keeps_resize and path.exists():  # an .npz file, .npy or IDX files
         splits: list[Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
         sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
         keeps_resize = len(sizes) > 1 or any(height != width for height, width in sizes)
@@ -159,10 +160,10 @@ def _open_split(data: Data, split: Split, limit: int | None, show_progress: bool
     if data.name in PUBLISHED:
         return published.open_published(PUBLISHED[data.name], split, show_progress)
     path = readers.expanded(data.name)
-    if not path.exists() and path.suffix.lower() not in (".npz", ".parquet") and "/" not in data.name:
+    if not path.exists() and path.suffix.lower() not in (".npz", ".npy", ".parquet") and "/" not in data.name:
         raise UsageError(
             f"no data set is named {data.name!r}{schema.nearest(data.name, (*PUBLISHED, 'toy'))}; "
-            f"use {', '.join(PUBLISHED)}, toy, a folder, a .npz or .parquet file"
+            f"use {', '.join(PUBLISHED)}, toy, a folder, a .npz, .npy or .parquet file"
         )
     images = published.recognise(readers.read_split(path, split, data))
     if data.group_by is None or split == "test":

@@ -214,7 +214,7 @@ def groups_of(images: Images, path: Path, by: str) -> tuple[str, ...]:
     or an array. UsageError where there is none, and for groups that keep nothing together, or everything.
     """
     place = f"data.group_by = {by!r}"
-    if npz.is_npz(path):
+    if npz.is_arrays(path):
         groups = _groups_in_array(images, path, by, place)
     elif idx.is_idx_folder(path):
         raise UsageError(f"{place}: IDX files have neither names of pictures nor columns; leave it out")
@@ -239,7 +239,7 @@ def groups_of(images: Images, path: Path, by: str) -> tuple[str, ...]:
 
 
 def _groups_in_array(images: Images, path: Path, by: str, place: str) -> tuple[str, ...]:
-    with npz.open_npz(path) as archive:
+    with npz.open_arrays(path) as archive:
         if by not in archive.files:
             raise UsageError(f"{place}: {path} has no such array; its arrays are {', '.join(archive.files)}")
         values = npz.read_array(archive, by, path)

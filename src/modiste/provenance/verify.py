@@ -156,7 +156,7 @@ def _read(path: Path, trust_anchors: str) -> tuple[list[str], list[FileProvenanc
         names = [f"{file.name}[{k}]" for k in range(len(pixels))]
         return names, [FileProvenance({}, Manifest("absent"))], lambda: pixels
     if path.suffix.lower() == ".npz":
-        pixels = npz.read_npz(path, "train").pixels
+        pixels = npz.read_arrays(path, "train").pixels
         names = [f"{path.name}[{k}]" for k in range(len(pixels))]
         texts = {"DigitalSourceType": metadata.SOURCE_TYPE} if metadata.says_synthetic(path) else {}
         return names, [FileProvenance(texts, Manifest("absent"))], lambda: pixels

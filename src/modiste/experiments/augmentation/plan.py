@@ -130,7 +130,7 @@ def resolve(what: str | Path, out: str | Path | None, options: AugmentOptions) -
         given["run"] = str(run.path)
     else:
         expanded = readers.expanded(what)
-        name = expanded.stem if expanded.suffix.lower() in (".npz", ".parquet") else expanded.name
+        name = expanded.stem if expanded.suffix.lower() in (".npz", ".npy", ".parquet") else expanded.name
         dataset, recipe = _dataset(str(what), options), _generator_recipe(options)
     path = Path("augment") / name if out is None else Path(out)
     before = experiment.read(path)[0] if is_experiment(path) else None
