@@ -144,7 +144,9 @@ def has_test_images(folder: Path) -> bool:
 
 def _class_folders(root: Path) -> dict[str, Path]:
     """The class folders by the classes' names: numbers in the order of their values, others in natural order."""
-    places = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in JUNK_FOLDERS]
+    with os.scandir(root) as entries:  # which knows without a further look what a folder is
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    places = [root / name for name in names if name not in JUNK_FOLDERS]
     folders = dict(zip(checked_names([place.name for place in places], str(root)), places, strict=True))
     values = {name: float(name) for name in folders if re.fullmatch(r"-?\d+(\.\d+)?", name)}
     numbers = values if len(values) == len(folders) else {}

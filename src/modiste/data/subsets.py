@@ -84,7 +84,12 @@ def heldout_indices(images: Images, method: Literal["drawn", "last"] = "drawn") 
     """
     labels = np.zeros(len(images), np.int64) if images.labels is None else images.labels
     if method == "drawn" and not is_published(images):
-        return draw_heldout(fingerprints_of(images), labels, images.groups)
+
+        def draw() -> bytes:
+            return draw_heldout(fingerprints_of(images), labels, images.groups).tobytes()
+
+        key = json.dumps([images.source, hashlib.sha256(labels.tobytes()).hexdigest(), images.groups])
+        return np.frombuffer(draw() if images.source is None else cache.cached_bytes("heldout", key, draw), np.int64)
     held = []
     for label in range(max(1, len(images.class_names))):
         members = np.flatnonzero(labels == label)

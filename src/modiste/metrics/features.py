@@ -34,6 +34,8 @@ from modiste.networks.layers import ImageShape
 RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
 RANDOM_CHUNK = 250
+FITTED = 2000
+"""Images that are fitted to an extractor at once; a multiple of the chunks of all extractors."""
 
 RESERVED = (*judges.SHIPPED, "random", "inception", "infinite")
 """Words that have another meaning in the names of scores than a user's own judge."""
@@ -172,17 +174,25 @@ def fit_pixels(pixels: Pixels, shape: ImageShape) -> Pixels:
 def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Features:
     """The features of these images; `cached` keeps them on disk by content, for real images that are used again."""
     if not cached:
-        return extractor.examine(fit_pixels(images.pixels, extractor.shape))
+        return _examine(extractor, images.pixels)
     key = f"{CACHE_FORMAT} {extractor.fingerprint} {content_digest(images)}"
     with suppress(*UNREADABLE), np.load(io.BytesIO(read_entry("features", key)), allow_pickle=False) as stored:
         return Features(stored["vectors"], stored.get("logits"))
     with progress.stage(
         f"{extractor.name}: features of {len(images):,} images of {images.name}, kept for the next time"
     ):
-        features = extractor.examine(fit_pixels(images.pixels, extractor.shape))
+        features = _examine(extractor, images.pixels)
     logits = {} if features.logits is None else {"logits": features.logits}
     write_entry("features", key, npz_bytes(vectors=features.vectors, **logits))
     return features
+
+
+def _examine(extractor: Extractor, pixels: Pixels) -> Features:
+    """The features of these images, fitted a few at a time, so that little of a set that is mapped is in memory."""
+    parts = (pixels[start : start + FITTED] for start in range(0, len(pixels), FITTED))
+    found = [extractor.examine(fit_pixels(part, extractor.shape)) for part in parts]
+    logits = [one.logits for one in found if one.logits is not None]
+    return Features(np.concatenate([one.vectors for one in found]), np.concatenate(logits) if logits else None)
 
 
 def is_cached(extractor: Extractor, images: Images) -> bool:
