@@ -313,3 +313,18 @@ def test_copies_are_put_where_their_class_is_and_changed_as_said() -> None:
     several = [script.Score(value, 2.0) for value in (1.0, 3.0, 5.0)]
     assert script.spread(several) == {"mean": 3.0, "deviation": 2.0, "stated": 2.0}
     assert "| 1.00 |" in script.errors_table({"frechet_garment_1k_test": script.spread(several)})
+
+
+def test_reading_data_is_measured_the_first_time_and_again(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    recipe = ["--recipe", "dense-sigmoid", "--images", "64"]
+    benchmark("bench_data").main(["--pictures", "60", "--gigabytes", "0", "--json", *recipe])
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["set"].partition(" ")[0], row["command"]) for row in rows] == [
+        *[("60", "modiste data"), ("60", "modiste train")] * 2,
+        ("toy,", "modiste train"),
+    ]
+    for row in rows:
+        for when in ("first", "again"):
+            assert row[when]["seconds"] > 0 and 0 < row[when]["own"] < row[when]["peak"] < 4e9
+    assert benchmark("bench_data").line(rows[0]).count("|") == 7

@@ -24,6 +24,16 @@ def cache_root() -> Path:
     return Path(os.environ.get("MODISTE_CACHE") or platformdirs.user_cache_dir("modiste")).expanduser()
 
 
+def cache_size() -> int:
+    """The bytes of all files in the cache."""
+    sizes = 0
+    for top, _, names in os.walk(cache_root()):
+        for name in names:
+            with suppress(OSError):  # removed in the meantime
+                sizes += Path(top, name).stat().st_size
+    return sizes
+
+
 CACHE_FORMAT = 2
 UNREADABLE = (OSError, ValueError)
 """Raised by a missing or damaged cache file, whose content is then computed again."""

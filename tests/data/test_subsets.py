@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,51 @@ def test_copies_stay_on_one_side_also_across_classes(tmp_path: Path) -> None:
     held, fit = parts(tmp_path / "copies.npz")
     assert not contents(held) & contents(fit)
     assert np.bincount(held.labels).tolist() == [20, 10]  # type: ignore[arg-type]
+
+
+def drawn_one_by_one(fingerprints: list[bytes], labels: list[int], groups: list[str] | None) -> list[int]:
+    """`draw_heldout` by its definition, with sets in place of arrays."""
+    blocks: list[set[int]] = []
+    for index, content in enumerate(fingerprints):
+        joined = {index}
+        for block in [*blocks]:
+            if any(fingerprints[k] == content or (groups and groups[k] == groups[index]) for k in block):
+                joined |= block
+                blocks.remove(block)
+        blocks.append(joined)
+    texts = {id(block): b"".join(sorted({fingerprints[k] for k in block})) for block in blocks}
+    blocks.sort(key=lambda block: hashlib.blake2b(texts[id(block)], digest_size=16).digest())
+    sizes, held, chosen = Counter(labels), Counter[int](), []
+    targets = {label: min(max(1, (size + 5) // 10), size - 1) for label, size in sizes.items()}
+
+    def gain(block: set[int]) -> int | None:
+        after = held + Counter(labels[k] for k in block)
+        if block in chosen or any(after[k] == sizes[k] and after[k] != held[k] for k in sizes):
+            return None
+        return sum(abs(after[k] - targets[k]) - abs(held[k] - targets[k]) for k in sizes)
+
+    for block in blocks:
+        if (change := gain(block)) is not None and change < 0:
+            chosen.append(block)
+            held.update(labels[k] for k in block)
+    while missing := {k for k in sizes if targets[k] and not held[k]}:
+        fitting = [block for block in blocks if gain(block) is not None and missing & {labels[k] for k in block}]
+        if not fitting:
+            break
+        chosen.append(min(fitting, key=lambda block: gain(block) or 0))
+        held.update(labels[k] for k in chosen[-1])
+    return sorted(index for block in chosen for index in block)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_drawn_is_what_the_definition_says(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, classes = int(random.integers(2, 90)), int(random.integers(1, 5))
+    of = random.integers(0, random.choice([3, 200]), (count, 1, 1, 1)).astype(np.uint8)
+    labels = random.integers(0, classes, count)
+    groups = [f"g{k}" for k in random.integers(0, count // 2 + 1, count)] if seed % 2 else None
+    prints = [fingerprint(image) for image in of]
+    assert draw(of, labels, groups) == drawn_one_by_one(prints, labels.tolist(), groups)
 
 
 def test_equal_pictures_hold_nothing_out() -> None:

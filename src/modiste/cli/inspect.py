@@ -218,13 +218,13 @@ def recipes_keys(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check this machine: versions, device, precision, threads, and whether Fashion-MNIST is available.
+    """Check this machine: versions, device, precision, threads, the cache, and whether Fashion-MNIST is available.
 
     Example: modiste doctor
     """
     import torch
 
-    from modiste import environment
+    from modiste import cache, environment
     from modiste.config import Data
     from modiste.data.images import describe_images
     from modiste.data.sets import open_data
@@ -238,6 +238,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         "precision": environment.choose_precision("auto", device),
         "threads": torch.get_num_threads(),
     }
+    facts["cache"] = f"{cache.cache_root()}, {cache.cache_size() / 1e9:.1f} GB"
     try:
         facts["fashion-mnist"] = describe_images(open_data(Data()))
     except ModisteError as error:
