@@ -4,7 +4,7 @@ Each command runs in a process of its own. Its memory is given twice: all that i
 included, which the system may take back at any time, and its own (RssAnon, sampled every 20 ms; Linux).
 
     python benchmarks/bench_data.py                                          # `make bench-data`, about ten minutes
-    python benchmarks/bench_data.py --pictures 2000 --gigabytes 0.1 --json   # a sketch
+    python benchmarks/bench_data.py --pictures 2000 --gigabytes 0.1   # a sketch
     python benchmarks/bench_data.py --folder D                               # keeps the sets in D and uses them again
 """
 
@@ -28,6 +28,7 @@ from PIL import Image
 from modiste.data import toy
 
 SIDE, LARGE_SIDE = 32, 64
+SETS = ("pictures", "parquet", "npy", "toy")
 PROBE = """
 import json, re, resource, sys, threading, time
 place, limit, *words = sys.argv[1:]
@@ -117,35 +118,40 @@ def write_npy(file: Path, gigabytes: float) -> int:
     return count
 
 
+def prepare(folder: Path, options: argparse.Namespace) -> dict[str, Path]:
+    """The sets that were asked for, by what they are; those that are in the folder already are used as they are."""
+    count, sets = options.pictures, {}
+    if "pictures" in options.sets:
+        sets[f"{count:,} pictures of {SIDE} x {SIDE}"] = place = folder / "pictures"
+        if not place.exists():
+            write_pictures(place, count)
+    if "parquet" in options.sets:
+        sets[f"{count:,} pictures in a Parquet file"] = place = folder / "pictures.parquet"
+        if not place.exists():
+            write_parquet(place, count)
+    if "npy" in options.sets:
+        place = folder / "large.npy"
+        if not place.exists():
+            write_npy(place, options.gigabytes)
+        size, limit = place.stat().st_size / 1e9, options.limit
+        sets[f"{size:.1f} GB of .npy, own memory limited to {limit:g} GB"] = place
+    if "toy" in options.sets:
+        sets["toy, which is drawn, for comparison"] = Path("toy")
+    return sets
+
+
 def rows(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The table's rows: what was done, and what it took the first time and again, each set with a cache of its own."""
-    train = ["train", options.recipe, "--set", f"train.images={options.images}"]
-    sets: dict[str, tuple[Path, int]] = {}
-    count = options.pictures
-    if count:
-        pictures, table = folder / "pictures", folder / "pictures.parquet"
-        if not pictures.is_dir():
-            write_pictures(pictures, count)
-        if not table.is_file():
-            write_parquet(table, count)
-        sets[f"{count:,} pictures of {SIDE} x {SIDE}"] = (pictures, 0)
-        sets[f"{count:,} pictures in a Parquet file"] = (table, 0)
-    if options.gigabytes:
-        file = folder / "large.npy"
-        if not file.is_file():
-            write_npy(file, options.gigabytes)
-        limit = int(options.limit * 1e9)
-        sets[f"{file.stat().st_size / 1e9:.1f} GB of .npy, own memory limited to {options.limit:g} GB"] = (file, limit)
-    for name, (place, limit) in sets.items():
-        for what, words in (("modiste data", ["data", str(place)]), ("modiste train", [*train, "--data", str(place)])):
-            if limit and what == "modiste data":
-                continue
+    """The table's rows: what was done, and what it took the first time and again, each with a cache of its own."""
+    train = ["train", options.recipe, "--set", f"train.images={options.images}", "--data"]
+    for name, place in prepare(folder, options).items():
+        limit = int(options.limit * 1e9) if place.suffix == ".npy" else 0
+        commands = {"modiste train": [*train, str(place)]}
+        if place.name.startswith("pictures"):
+            commands = {"modiste data": ["data", str(place)], **commands}
+        for what, words in commands.items():
             with tempfile.TemporaryDirectory(dir=folder) as cache:
                 first, again = (measure(words, Path(cache), limit) for _ in range(2))
             yield {"set": name, "command": what, "first": first, "again": again}
-    with tempfile.TemporaryDirectory(dir=folder) as cache:
-        first, again = (measure([*train, "--data", "toy"], Path(cache)) for _ in range(2))
-    yield {"set": "toy, for comparison", "command": "modiste train", "first": first, "again": again}
 
 
 HEAD = """\
@@ -164,9 +170,10 @@ def line(row: Mapping[str, Any]) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=200_000, help="how many; 0 leaves them out")
-    parser.add_argument("--gigabytes", type=float, default=6.0, help="of the large .npy file; 0 leaves it out")
+    parser.add_argument("--pictures", type=int, default=200_000, help="how many")
+    parser.add_argument("--gigabytes", type=float, default=6.0, help="of the large .npy file")
     parser.add_argument("--limit", type=float, default=2.0, help="memory of its own that its training may have, in GB")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--recipe", default="swift")
     parser.add_argument("--images", type=int, default=6400, help="shown in each training")
     parser.add_argument("--folder", type=Path, help="where the sets are or will be; by default they are removed")

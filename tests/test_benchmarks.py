@@ -318,7 +318,7 @@ def test_copies_are_put_where_their_class_is_and_changed_as_said() -> None:
 def test_reading_data_is_measured_the_first_time_and_again(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow")
     recipe = ["--recipe", "dense-sigmoid", "--images", "64"]
-    benchmark("bench_data").main(["--pictures", "60", "--gigabytes", "0", "--json", *recipe])
+    benchmark("bench_data").main(["--pictures", "60", "--sets", "pictures", "parquet", "toy", "--json", *recipe])
     rows = json.loads(capsys.readouterr().out)
     assert [(row["set"].partition(" ")[0], row["command"]) for row in rows] == [
         *[("60", "modiste data"), ("60", "modiste train")] * 2,

@@ -51,7 +51,7 @@ def joined(blocks: list[Block]) -> tuple[bytes, bytes, list[tuple[int, int]], in
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_processes_give_what_one_gives(files: list[Path], fit: str) -> None:
-    scaling = Scaling(12, "lanczos", fit, "#ff8000")
+    scaling = Scaling(12, "lanczos", fit, "#808080")
     alone, three = (list(decode_all(files, scaling, processes=count)) for count in (1, 3))
     assert joined(alone) == joined(three) == joined([decoding.decode_block(files, scaling)])
     assert len(three) == 10 and three[0].pixels.shape == (1, 1, 12, 12) and three[-1].pixels.shape == (3, 3, 12, 12)

@@ -6,14 +6,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from support import assert_same, content
+from support import assert_same, content, set_up
 
 import modiste
 from modiste import config, runs
 from modiste.config import Recipe
 from modiste.data import stored, toy
 from modiste.data.sets import open_data
+from modiste.training import setup
+
+
+def test_a_set_on_the_device_gives_the_batches_of_one_that_is_not(
+    tiny: Recipe, closet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU with room for it holds the whole set; here the processor stands in for one."""
+    recipe = config.override(tiny, {"data.name": str(closet), "data.resize": None})
+    (plain,) = set_up(recipe)[2](296)  # a batch across two epochs
+    monkeypatch.setattr(setup, "_fits", lambda *_: True)
+    (held,) = set_up(recipe)[2](296)
+    assert plain.real.shape == (16, 1, 16, 16)
+    for name, values in vars(plain).items():
+        assert torch.equal(values, vars(held)[name]), name
 
 
 def test_pictures_cache_and_arrays_train_alike(tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
