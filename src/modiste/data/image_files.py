@@ -81,10 +81,12 @@ def write_pixels(files: Iterable[Picture], count: int, data: Data, out: PixelFil
         needed = count * size[0] * size[1]
         out.check_room(needed, f"{count:,} pictures of {decoding.worded(size)} pixels, as {file} is one,")
 
+    if data.resize is not None:
+        out.check_room(count * data.resize**2, f"{count:,} pictures of {data.resize} x {data.resize} pixels")
     processes = cores() if count >= decoding.WORTH_PROCESSES else 1
     console = progress.console(quiet=processes == 1 or not is_main_process())
     about: list[decoding.Block] = []
-    with progress.reporter(console, f"reading {count:,} pictures") as reporter:
+    with progress.reporter(console, f"reading {count:,} pictures", live=processes > 1) as reporter:
         for block in decoding.decode_all(files, _scaling(data), check_first, processes):
             out.add(block.pixels, block.fingerprints)
             about.append(block._replace(pixels=block.pixels[:0], fingerprints=b""))

@@ -17,8 +17,8 @@ import shutil
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +48,10 @@ NOTES: dict[str, type[Note]] = {
 }
 
 
+class NoRoom(UsageError):
+    """Images cannot be written where they were to be."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a set has beside its pixels."""
@@ -68,9 +72,9 @@ class PixelFile:
         self.fingerprints: list[bytes] = []
 
     def add(self, pixels: Pixels, fingerprints: bytes = b"") -> None:
-        """Append images [N, C, H, W] and their fingerprints, 16 bytes each; ModisteError where there is no room."""
+        """Append images [N, C, H, W] and their fingerprints, 16 bytes each."""
         channels, *side = pixels.shape[1:]
-        with files.errors_name_place(self.place):
+        with self._errors_worded():
             if not self.count:
                 self.size = (channels, side[0], side[1])
             elif channels > self.size[0]:
@@ -80,6 +84,14 @@ class PixelFile:
             self.file.write(np.ascontiguousarray(pixels).data)
         self.count += len(pixels)
         self.fingerprints.append(fingerprints)
+
+    @contextmanager
+    def _errors_worded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            remedy = "make room, or let MODISTE_CACHE name another place"
+            raise NoRoom(f"cannot write {self.place}: {error.strerror}; {remedy}") from None
 
     def _add_colour(self) -> None:
         """Repeat the one channel of the images so far, in place and from the last to the first."""
@@ -93,9 +105,9 @@ class PixelFile:
         self.size = (3, height, width)
 
     def check_room(self, needed: int, what: str) -> None:
-        """UsageError where the disk has no room for so many bytes."""
+        """NoRoom where the disk has no room for so many bytes."""
         if needed > (free := shutil.disk_usage(self.place.parent).free):
-            raise UsageError(
+            raise NoRoom(
                 f"{what} need {needed / 1e9:.1f} GB in {self.place.parent}, where {free / 1e9:.1f} GB are free; make "
                 "room, let MODISTE_CACHE name another place, or make them smaller with `--resize SIDE`"
             )
@@ -113,7 +125,7 @@ class PixelFile:
         }
         labels = b"" if contents.labels is None else contents.labels.astype("<i8").tobytes()
         text = json.dumps(facts).encode()
-        with files.errors_name_place(self.place):
+        with self._errors_worded():
             self.file.write(prints + labels + text + struct.pack("<Q", len(text)))
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -125,8 +137,8 @@ def stored(
     """The images that `write` writes, from the cache if they are there in this state.
 
     `key` says, in plain values, what is read and how; `state` gives what changes with it. One process at a time writes
-    them, and others wait for it. Where the cache cannot be written they lie in a file without a name while they are
-    used.
+    them, and others wait for it. Where the cache has no room or cannot be written, they lie in a temporary file
+    without a name while they are used; NoRoom where that fails too.
     """
     text, before = json.dumps({"format": FORMAT, **key}, sort_keys=True), state()
     folder = entry_path("images", text).with_suffix("")
@@ -152,7 +164,7 @@ def stored(
             finally:
                 with suppress(OSError):
                     unfinished.unlink(missing_ok=True)
-    except OSError:
+    except (OSError, NoRoom):
         with tempfile.TemporaryFile() as file:
             _write(PixelFile(file, Path(tempfile.gettempdir()) / "modiste"), text, before, write)
             return _read(file, text, before, name)
@@ -176,7 +188,7 @@ def _read(file: IO[bytes], key: str, state: str, name: str) -> Images:
     (length,) = struct.unpack("<Q", file.read(8))
     file.seek(end - length)
     facts = json.loads(file.read(length))
-    if (facts["key"], facts["state"]) != (key, state):
+    if not isinstance(facts, dict) or (facts.get("key"), facts.get("state")) != (key, state):
         raise ValueError("another set's, or of an earlier state")
     shape, prints = facts["shape"], facts["fingerprints"]
     size, count = int(np.prod(shape)), shape[0]
