@@ -57,15 +57,15 @@ finally:
 def measure(words: Sequence[str], cache: Path, limit: int = 0) -> dict[str, Any]:
     """Seconds and bytes of `modiste WORDS` with that cache, allowed so many bytes of memory of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        told, out = Path(folder, "told.json"), Path(folder, "out")
-        command = [sys.executable, "-c", PROBE, str(told), str(limit), *words, "--out", str(out)]
+        probed, out = Path(folder, "probed.json"), Path(folder, "out")
+        command = [sys.executable, "-c", PROBE, str(probed), str(limit), *words, "--out", str(out)]
         environment = {**os.environ, "MODISTE_CACHE": str(cache)}
         start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         seconds = time.perf_counter() - start
         if done.returncode:
             raise SystemExit(f"`modiste {' '.join(words)}` failed: {done.stderr[-2000:]}")
-        return {"seconds": round(seconds, 2), **json.loads(told.read_text())}
+        return {"seconds": round(seconds, 2), **json.loads(probed.read_text())}
 
 
 def images(count: int) -> Iterator[tuple[np.ndarray, int]]:
