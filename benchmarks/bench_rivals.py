@@ -43,9 +43,9 @@ GOALS = {  # what is compared, the least ratio of speeds, and what it is about
     "modiste float32 / tutorial": (1.3, "Modiste in float32 against the tutorial's script"),
 }
 NOTE = (
-    "Everyone runs the generator once a step and alternates updates, so that a discriminator sees generated images "
-    "twice. Keras and Modiste pass real and generated images together where there is no batch norm and skip gradients "
-    "that the generator's update does not use; the tutorial's script does neither."
+    "Everyone runs the generator once a step and alternates updates, so that the discriminator sees generated images "
+    "twice. Modiste passes real and generated images together where there is no batch norm, the others never do; "
+    "Keras and Modiste leave out gradients that the generator's update does not use, the tutorial's script does not."
 )
 
 

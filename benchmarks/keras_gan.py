@@ -7,10 +7,12 @@ guide advises.
 
 Updates alternate, as in Modiste: the generator's update sees the discriminator after its own update. (TensorFlow's
 DCGAN tutorial takes both gradients from the same passes, which spares one pass of three through the discriminator; that
-is another algorithm.) Passes are the same as Modiste's: the generator runs once a step for both updates; real and
-generated images go through a discriminator with batch norm separately and otherwise in one pass; the generator's update
-computes no gradients of the discriminator's weights. One difference: `bare-naich` has padding in its last transposed
-convolution, which Keras' layer has not, so that 32 x 32 pixels are made and cropped to 28 x 28.
+is another algorithm.) The generator runs once a step for both updates, and the generator's update computes no gradients
+of the discriminator's weights, as in Modiste. Real and generated images go through the discriminator separately, as in
+the tutorial, where Modiste joins them if there is no batch norm: joined they were as fast in float32 and 6 % slower in
+bfloat16 (`noronha`). XLA (`jit_compile=True`) took 1.3 and 2 times as long (`diaz-a`), so it is off. One layer differs:
+`bare-naich` has padding in its last transposed convolution, which Keras' has not, so 32 x 32 pixels are made and
+cropped to 28 x 28.
 
     python benchmarks/keras_gan.py --serve JSON     # bench_rivals.py says so; needs benchmarks/rivals-requirements.txt
 """
@@ -141,15 +143,13 @@ class Script(NamedTuple):
     epsilon: float = 1e-8
     conditional: bool = False
     minimax: bool = False
-    joined: bool = False
-    """Whether real and generated images go through the discriminator in one pass."""
 
 
 SCRIPTS = {
-    "noronha": Script(noronha, 28, 100, 256, 1e-4, 0.9, 1e-7, minimax=True, joined=True),
+    "noronha": Script(noronha, 28, 100, 256, 1e-4, 0.9, 1e-7, minimax=True),
     "diaz-a": Script(lambda: dcgan(32, (256, 128, 64)), 32, 100, 128),
     "roh": Script(lambda: dcgan(64, (512, 256, 128, 64)), 64, 100, 128),
-    "dense-sigmoid": Script(dense_sigmoid, 28, 100, 24, 1e-4, 0.001, 1e-7, joined=True),
+    "dense-sigmoid": Script(dense_sigmoid, 28, 100, 24, 1e-4, 0.001, 1e-7),
     "bare-naich": Script(bare_naich, 28, 64, 128, conditional=True),
 }
 
@@ -198,11 +198,6 @@ def make_step(
         maps = tf.broadcast_to(classes[:, None, None], (*images.shape[:3], CLASSES))
         return tf.concat([images, maps], axis=-1)
 
-    def both_logits(real: Any, fake: Any, classes: Any) -> tuple[Any, Any]:
-        if script.joined:
-            return tf.split(discriminator(tf.concat([real, fake], 0), training=True), 2)
-        return tuple(discriminator(shown(images, classes), training=True) for images in (real, fake))
-
     @tf.function
     def step(real: Any, classes: Any) -> tuple[Any, Any]:
         noise = tf.random.normal((batch_size, script.z_dim))
@@ -212,7 +207,8 @@ def make_step(
             fake = generator(noise, training=True)
             with tape_g.stop_recording():
                 with tf.GradientTape() as tape_d:
-                    real_logits, fake_logits = both_logits(real, tf.stop_gradient(fake), classes)
+                    real_logits = discriminator(shown(real, classes), training=True)
+                    fake_logits = discriminator(shown(tf.stop_gradient(fake), classes), training=True)
                     loss_real = cross_entropy(tf.ones_like(real_logits), real_logits)
                     loss_d = loss_real + cross_entropy(tf.zeros_like(fake_logits), fake_logits)
                 weights = discriminator.trainable_variables

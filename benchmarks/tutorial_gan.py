@@ -9,8 +9,8 @@ fake batch, the generator's backward pass through all of the discriminator, and 
 Both updates share one batch of generated images, as in Modiste and in PyTorch's DCGAN tutorial: the generator runs once
 a step, the discriminator three times (real, fake, and fake again after its update). Real and fake images go through the
 discriminator one after the other, where Modiste joins them if there is no batch norm. The generator's update computes
-gradients of the discriminator's weights, too, and discards them. 5 x 5 kernels are
-padded by 2 on all sides, where Keras' "same" is 1 before and 2 after: the same map sizes and cost.
+gradients of the discriminator's weights, too, and discards them. 5 x 5 kernels are padded by 2 on all sides, where
+Keras' "same" is 1 before and 2 after: the same map sizes and cost.
 
     python benchmarks/tutorial_gan.py diaz-a        # one epoch on drawn toy images
 """
