@@ -27,6 +27,7 @@ import numpy as np
 import rounds
 from rich.console import Console
 from rich.table import Table
+from tables import put
 
 from modiste import config, environment
 from modiste.data.sets import open_data
@@ -104,7 +105,7 @@ def check_parameters(name: str, counts: dict[str, list[int]]) -> None:
         raise ModisteError(f"the contestants of {name} do not have the same numbers of parameters: {listed}")
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any], console: Console, markdown: bool) -> None:
     """The tables."""
     rows = result["recipes"]
     names = list(rows[0]["contestants"])
@@ -112,7 +113,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     for row in rows:
         cells = (f"{row['contestants'][name]['images_per_second']:,.0f}" for name in names)
         speeds.add_row(f"{row['recipe']}, batch {row['batch_size']}", *cells)
-    console.print(speeds)
+    put(speeds, console, markdown)
     table = Table("recipe", "ratio of speeds", "median", "min - max", "by processor time", "goal", "met")
     for row in rows:
         for number, (pair, ratio) in enumerate(row["ratios"].items()):
@@ -120,7 +121,7 @@ def show(result: dict[str, Any], console: Console) -> None:
             cells = (pair, f"{ratio['median']:.2f}", spread, f"{ratio['processor_median']:.2f}")
             table.add_row("" if number else row["recipe"], *cells, *rounds.verdict(ratio))
         table.add_section()
-    console.print(table)
+    put(table, console, markdown)
     versions = dict.fromkeys(version for row in rows for version in row["versions"].values())
     busy = max(row["others_cores"] for row in rows)
     least = min(row["rounds"] for row in rows)
@@ -143,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--without-keras", dest="python", action="store_const", const=None, help="only PyTorch's")
     parser.add_argument("--quick", action="store_true", help="a few small steps on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/performance.md has them")
     options = parser.parse_args(arguments)
     if options.python and not options.python.exists():
         parser.error(f"no {options.python}; `make bench-rivals` makes it, --python names another, or --without-keras")
@@ -155,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        show(result, Console(width=max(120, Console().width)))
+        show(result, Console(width=max(120, Console().width)), options.markdown)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import roofline
 import torch
 from rich.console import Console
 from rich.table import Table
+from tables import put
 
 from modiste import config, environment
 from modiste.data.sets import open_data
@@ -134,7 +135,7 @@ def describe_way(
     }
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any], console: Console, markdown: bool) -> None:
     """One table."""
     table = Table(
         *("recipe", "step", "images/s", "of eager float32", "GFLOP per image", "TFLOP/s", "share of the peak"),
@@ -157,7 +158,7 @@ def show(result: dict[str, Any], console: Console) -> None:
             row["bound_by"],
             f"{row['share_of_bound']:.2f}",
         )
-    console.print(table)
+    put(table, console, markdown)
     console.print(
         "peak: the best of ten products of two square matrices in the same precision; bandwidth: the best of five "
         "triads a = b + s c; both measured in the same rounds as the steps"
@@ -177,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each turn (default 4)")
     parser.add_argument("--quick", action="store_true", help="a step or two on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/performance.md has them")
     options = parser.parse_args(arguments)
     device = environment.choose_device(options.device)
     torch.backends.cudnn.benchmark = True  # as in a training
@@ -190,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        show(result, Console(width=max(200, Console().width)))
+        show(result, Console(width=max(200, Console().width)), options.markdown)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import peak
 import torch
 from rich.console import Console
 from rich.table import Table
+from tables import put
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -152,7 +153,7 @@ def measure(name: str, precision: str, quick: bool) -> dict[str, Any]:
     }
 
 
-def show(rows: Sequence[dict[str, Any]], operators: int, console: Console) -> None:
+def show(rows: Sequence[dict[str, Any]], operators: int, console: Console, markdown: bool) -> None:
     """A column per recipe and precision with each kind's share of the step, then operators if wanted."""
     heads = (f"{row['recipe']}\n{row['precision']}\n{row['ms_per_step']:.1f} ms" for row in rows)
     table = Table("% of a step", *heads, title=f"Where a step goes, {torch.get_num_threads()} threads")
@@ -163,13 +164,13 @@ def show(rows: Sequence[dict[str, Any]], operators: int, console: Console) -> No
     for kind in sorted(total, key=lambda kind: -total[kind]):
         shares = (100 * row["kinds_ms"].get(kind, 0.0) / row["ms_per_step"] for row in rows)
         table.add_row(kind, *(f"{share:.1f}" for share in shares))
-    console.print(table)
+    put(table, console, markdown)
     for row in rows if operators else ():
         longest = Table("operator", "kind", "ms per step", "%", title=f"{row['recipe']}, {row['precision']}")
         for entry in row["operators_ms"][:operators]:
             share = 100 * entry["ms"] / row["ms_per_step"]
             longest.add_row(entry["operator"], entry["kind"], f"{entry['ms']:.2f}", f"{share:.1f}")
-        console.print(longest)
+        put(longest, console, markdown)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -180,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--operators", type=int, default=0, help="also list so many operators (default 0)")
     parser.add_argument("--quick", action="store_true", help="one step on toy data; the numbers mean nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/performance.md has them")
     options = parser.parse_args(arguments)
     best = environment.choose_precision("auto", "cpu")
     chosen = {"auto": [best], "both": list(dict.fromkeys(["float32", best]))}.get(
@@ -189,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
-        show(rows, options.operators, Console(width=max(160, Console().width)))
+        show(rows, options.operators, Console(width=max(160, Console().width)), options.markdown)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -78,6 +80,7 @@ def test_the_tutorial_has_the_settings_and_networks_of_the_recipe(name: str) -> 
         assert torch.allclose(made, own, atol=1e-5) and torch.allclose(judged, judged_by_ours, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_keras_has_the_settings_and_as_many_parameters() -> None:
     # Keras' layers are the same on each of its backends; this environment has PyTorch.
     code = (
@@ -275,6 +278,13 @@ def test_a_score_that_differs_is_seen() -> None:
     other = {"values": {"Fréchet distance": 1.0 + 1e-5, "kernel distance": 0.2}, "errors": {}}
     assert all(row["same"] for row in bench.compared(ours, same).values())
     assert not any(row["same"] for row in bench.compared(ours, other).values())
+
+
+def test_a_table_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("recipe", "a\nb")
+    table.add_row("swift", "1.5")
+    benchmark("tables").put(table, Console(), True)
+    assert capsys.readouterr().out == "| recipe | a, b |\n| --- | --- |\n| swift | 1.5 |\n\n"
 
 
 def test_time_to_quality_is_read_off_between_points() -> None:
