@@ -106,15 +106,14 @@ def write_parquet(file: Path, count: int) -> None:
 
 
 def write_npy(file: Path, gigabytes: float) -> None:
-    """An .npy file of random colour images."""
+    """An .npy file of random bytes as colour images."""
     count = int(gigabytes * 1e9) // (3 * SIDE**2)
     random = np.random.default_rng(0)
     with file.open("wb") as out:
         shape = (count, 3, SIDE, SIDE)
         np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start in range(0, count, 10_000):
-            some = random.integers(0, 256, (min(10_000, count - start), 3, 8, 8), np.uint8)
-            out.write(some.repeat(4, 2).repeat(4, 3).tobytes())
+            out.write(random.bytes(min(10_000, count - start) * 3 * SIDE**2))
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> dict[str, Path]:

@@ -325,6 +325,7 @@ def test_copies_are_put_where_their_class_is_and_changed_as_said() -> None:
     assert "| 1.00 |" in script.errors_table({"frechet_garment_1k_test": script.spread(several)})
 
 
+@pytest.mark.slow
 def test_reading_data_is_measured_the_first_time_and_again(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyarrow")
     recipe = ["--recipe", "dense-sigmoid", "--images", "64"]
