@@ -157,7 +157,7 @@ def rows(folder: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 HEAD = """\
-| set | command | first, s | again, s | peak memory, MB | of it its own, MB |
+| set | command | first, s | again, s | peak memory first and again, MB | of it its own, MB |
 |---|---|---|---|---|---|"""
 
 
