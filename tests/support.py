@@ -54,6 +54,14 @@ def set_up(
     return state, functions, setup.batches(recipe, dataset, shape, group, device)
 
 
+def narrower(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """The keys that give the recipe's networks an eighth of their widths, with all of their layers."""
+    return {
+        f"network.{key}": tuple(max(8, width // 8) for width in getattr(recipe.network, key))
+        for key in ("generator_widths", "discriminator_widths")
+    }
+
+
 def sums(state: State) -> dict[str, float]:
     """The meter's sums by name."""
     return {term.name: value for term, value in zip(METER, state.meter.tolist(), strict=True)}

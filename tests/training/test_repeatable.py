@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import assert_same, content
+from support import assert_same, content, narrower
 from torch import Tensor
 
 import modiste
@@ -59,15 +59,11 @@ def two_threads() -> Iterator[None]:
 def small(name: str, data: Path, **changes: Any) -> Recipe:
     """A shipped recipe with all its layers, at an eighth of its widths, for four updates in two ticks."""
     recipe = config.load(name)
-    batch = min(recipe.train.batch_size, 32)
+    batch = min(recipe.train.batch_size, 16)
     tick = 2 * batch * recipe.train.discriminator_steps
-    widths = {
-        f"network.{key}": tuple(max(8, width // 8) for width in getattr(recipe.network, key))
-        for key in ("generator_widths", "discriminator_widths")
-    }
     length = {"train.images": 2 * tick, "train.epochs": None, "train.batch_size": batch, "train.tick_images": tick}
     rest = {"data.name": str(data), "train.threads": 2, "train.processes": 1, "evaluate.every_images": 0}
-    return config.override(recipe, {**widths, **length, **rest, **changes})
+    return config.override(recipe, {**narrower(recipe), **length, **rest, **changes})
 
 
 def killed_and_resumed(recipe: Recipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -100,7 +96,6 @@ def test_every_recipe(
     ordered = content(modiste.train(recipe, tmp_path / "ordered"))
     assert [record["images"] for record in ordered["log"]] == [recipe.train.tick_images, recipe.train.images]
     with any_algorithm():
-        assert_same(content(modiste.train(recipe, tmp_path / "unbroken")), ordered)
         assert_same(killed_and_resumed(recipe, tmp_path / "killed", monkeypatch), ordered)
 
 
