@@ -22,7 +22,7 @@ from rich.table import Table
 from modiste.exports import model as exported_model
 from modiste.sampling import generators
 
-FIRST_IMAGE_GOAL_SECONDS = 2.0
+FIRST_IMAGE_GOAL_SECONDS = 1.5
 
 
 def measure(run: Path, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:

@@ -151,6 +151,17 @@ def test_a_contestant_that_ends_says_why() -> None:
         pass
 
 
+def check_scores(scoring: dict[str, Any]) -> None:
+    """They are the rivals', and their times and memory are known."""
+    assert scoring["quick"] is True and scoring["met"]["values"], scoring["values"]
+    assert set(scoring["values"]) >= {"Fréchet distance", "kernel distance", "inception score", "coverage, k = 5"}
+    frechet = scoring["values"]["Fréchet distance"]
+    assert frechet["allowed"] < 1e-5 * frechet["ours"]
+    for name in ("ours", "theirs"):
+        assert scoring["total_seconds"][name] == pytest.approx(sum(scoring["seconds"][name].values()))
+        assert 50 < scoring["base_mb"][name] <= scoring["peak_mb"][name] < 3000
+
+
 def test_quick_benchmark_gives_every_ratio() -> None:
     command = [sys.executable, str(FOLDER / "bench.py"), "--quick", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -164,7 +175,7 @@ def test_quick_benchmark_gives_every_ratio() -> None:
         assert row["met"] is None or row["met"] == (row["median"] >= row["goal"]), pair
     assert 100 < result["memory"]["mb"] < 3000
     assert result["quick"] is True and result["data"] == "toy"
-    assert result["scores"]["quick"] is True and result["scores"]["values"]
+    check_scores(result["scores"])
     speeds = result["sampling"]["images_per_second"]
     assert {"eager", "ONNX Runtime"} <= speeds.keys() and min(speeds.values()) > 0
     assert set(speeds) | set(result["sampling"]["missing"]) == {"eager", "compiled", "ONNX Runtime"}
@@ -258,17 +269,6 @@ def test_the_shorter_ways_are_compared_with_the_plain_ones(
     monkeypatch.setattr(convolutions, "WAYS", {"gradient penalties": (penalties, {"wgan-gp": 2})})
     convolutions.main()
     assert re.search(r"gradient penalties .* wgan-gp .* \d\.\d\d", capsys.readouterr().out)
-
-
-def test_quick_scores_are_the_rivals() -> None:
-    scoring = benchmark("bench_scores").measure(quick=True, threads=1)
-    assert scoring["met"]["values"], scoring["values"]
-    assert set(scoring["values"]) >= {"Fréchet distance", "kernel distance", "inception score", "coverage, k = 5"}
-    frechet = scoring["values"]["Fréchet distance"]
-    assert frechet["allowed"] < 1e-5 * frechet["ours"]
-    for name in ("ours", "theirs"):
-        assert scoring["total_seconds"][name] == pytest.approx(sum(scoring["seconds"][name].values()))
-        assert 50 < scoring["base_mb"][name] <= scoring["peak_mb"][name] < 3000
 
 
 def test_a_score_that_differs_is_seen() -> None:

@@ -1,7 +1,7 @@
 """Trainings that are killed, run by test_resume.py in a process of their own.
 
-python crash_lab.py MODE RECIPE.toml OUT SEED: trains RECIPE into OUT by forked children, each of which is ended as
-MODE says, until the run is finished; prints as JSON how the children ended.
+python crash_lab.py MODE RECIPE.toml OUT KILLS: trains RECIPE into OUT by forked children, each of which is ended as
+MODE says (`random` kills so many), until the run is finished; prints as JSON how the children ended.
 """
 
 from __future__ import annotations
@@ -120,10 +120,9 @@ def stopped_by(number: signal.Signals) -> list[str]:
     return endings
 
 
-def main(mode: str, seed: int) -> list[str]:
-    randomness = random.Random(seed)
+def main(mode: str, kills: int) -> list[str]:
     if mode == "random":
-        return killed_at_random(20, randomness)
+        return killed_at_random(kills, random.Random(0))
     if mode == "in-write":
         return [ending(in_child(train_and_die_in_write(which))) for which in range(1, 11)] + [ending(in_child(train))]
     if mode == "quota":
