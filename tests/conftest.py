@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from support import Credentials, JobsHere, make_credentials
 
 from modiste import cli, config, environment, progress
 from modiste.config import Data, Evaluate, Loss, Network, Recipe, Train
-from modiste.data import toy
+from modiste.data import sets, toy
 from modiste.data.images import content_digest
 from modiste.data.sets import open_data
 from modiste.experiments import runner
@@ -65,6 +66,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or fills the user's cache; what one test leaves there only saves another one time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODISTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _toy_set_is_drawn_once() -> Iterator[None]:
+    """Drawing 10,000 garments takes three seconds, and dozens of tests want a few of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sets, "_toy", functools.cache(sets._toy))
         yield
 
 
