@@ -1,42 +1,75 @@
 """Convolutions that are faster on a processor than PyTorch's, with the same weights and, up to rounding, the same maps.
 
-On processors with bfloat16 matrix instructions weight gradients are matrix products. oneDNN's own bfloat16 kernel for
-them is slow for wide 4 x 4 layers, and its threads wait for each other without yielding: on a machine with other work
-it becomes 10 to 50 times slower, and a training with it up to 30 times. One product over unfolded patches is faster for
-`diaz-a` and never blocks. A process with one thread does not wait, and there oneDNN's kernel for 3 x 3 is faster
-(docs/performance.md).
+A convolution takes a wide map to a narrow one and a transposed one takes it back, so that both layers are one pair of
+maps and one gradient by the weights:
+
+- In bfloat16 that gradient is computed in equal parts of the batch, each by a thread of its own. oneDNN's kernel for
+  the whole batch lets its threads wait for each other without yielding: on a machine with other work it becomes 10 to
+  50 times slower, and a training with it up to 30 times. A single thread waits for nobody.
+- A map from or to an image, which has few channels, at stride 2 is a convolution at stride 1 that gives the four pixels
+  under each position (Shi et al. 2016, section 3.2), since kernels are slow where a result has few channels.
+
+docs/performance.md has what each of them saves.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from modiste.networks import double_backward
 
+FEW_CHANNELS = 4
+LEAST_PART = 4
+"""Images in one thread's part of a batch, at least."""
+
+
+class Geometry(NamedTuple):
+    """Stride, and rows and columns of padding before and after the wide map."""
+
+    stride: int
+    before: int
+    after: int
+
 
 class Conv2d(nn.Conv2d):
-    """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
+    """PyTorch's layer, trained on a processor by the shorter ways of this module."""
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.convolve(input, 0)
+
+    def convolve(self, input: Tensor, more: int) -> Tensor:
+        """The layer with so many more rows and columns of padding after the map than before it."""
+        if _takes_shorter_way(self, input, self.in_channels) and not double_backward.is_active():
+            geometry = Geometry(self.stride[0], int(self.padding[0]), int(self.padding[0]) + more)
+            return _apply(_Convolution, input, self.weight, self.bias, geometry)
+        input = F.pad(input, (0, more, 0, more)) if more else input
         if double_backward.is_active():
             return double_backward.convolve(input, self.weight, self.bias, self.stride, self.padding, self.groups)
-        if not _under_autocast(input) or self.groups > 1 or _suits_onednn(self):
-            return super().forward(input)
-        return _convolve(self, input, transposed=False)
+        return super().forward(input)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """PyTorch's layer; under the processor's autocast its weight gradient is a matrix product."""
+    """PyTorch's layer, trained on a processor by the shorter ways of this module."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if output_size is not None or not _under_autocast(input):
-            return super().forward(input, output_size)
-        return _convolve(self, input, transposed=True)
+        return super().forward(input, output_size) if output_size else self.convolve(input, 0)
+
+    def convolve(self, input: Tensor, less: int) -> Tensor:
+        """The layer without the last rows and columns of its result, so many of each."""
+        if _takes_shorter_way(self, input, self.out_channels):
+            padding = int(self.padding[0])
+            geometry = Geometry(self.stride[0], padding, padding + less - self.output_padding[0])
+            return _apply(_TransposedConvolution, input, self.weight, self.bias, geometry)
+        result = super().forward(input)
+        return result[:, :, : result.shape[2] - less, : result.shape[3] - less] if less else result
 
 
 class DoublingConv2d(Conv2d):
@@ -87,74 +120,162 @@ def _in_float32(input: Tensor) -> bool:
     return input.device.type == "cpu" and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
-def _under_autocast(input: Tensor) -> bool:
-    """Whether autocast is on; penalties and sampling use float32, and the compiler has kernels of its own."""
-    return input.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+def _takes_shorter_way(layer: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, wide_channels: int) -> bool:
+    """In bfloat16 always, in float32 to and from images; sampling and the compiler take the plain way."""
+    if input.device.type != "cpu" or not layer.training or torch.compiler.is_compiling():
+        return False
+    square = all(len(set(pair)) == 1 for pair in (layer.stride, layer.padding, layer.output_padding))
+    if layer.groups > 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str) or not square:
+        return False
+    return torch.is_autocast_enabled("cpu") or (layer.stride == (2, 2) and wide_channels <= FEW_CHANNELS)
 
 
-def _suits_onednn(layer: nn.Conv2d) -> bool:
-    """Small kernels at stride 1 on the only thread of this process."""
-    return torch.get_num_threads() == 1 and max(layer.kernel_size) <= 3 and max(layer.stride) == 1
-
-
-def _convolve(layer: Conv2d | ConvTranspose2d, images: Tensor, transposed: bool) -> Tensor:
-    low = torch.get_autocast_dtype("cpu")
-    weight, bias = layer.weight.to(low), None if layer.bias is None else layer.bias.to(low)
-    options = (layer.stride, layer.padding, transposed, layer.output_padding)
-    result: Tensor = _Convolution.apply(images.to(low), weight, bias, *options)  # type: ignore[no-untyped-call]
+def _apply(
+    function: type[torch.autograd.Function], input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
+) -> Tensor:
+    if torch.is_autocast_enabled("cpu"):
+        low = torch.get_autocast_dtype("cpu")
+        input, weight, bias = input.to(low), weight.to(low), None if bias is None else bias.to(low)
+    result: Tensor = function.apply(input, weight, bias, geometry)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution whose weight gradient is a matrix product; all else is PyTorch's."""
+    @staticmethod
+    def forward(ctx: Any, wide: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        padded, rest = _pad(wide, geometry)
+        ctx.save_for_backward(padded, weight)
+        ctx.geometry, ctx.rest, ctx.side = geometry, rest, wide.shape[2:]
+        return F.conv2d(padded, weight, bias, geometry.stride, rest)
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        images: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: Any,
-        padding: Any,
-        transposed: bool,
-        more: Any,
-    ) -> Tensor:
-        ctx.save_for_backward(images, weight)
-        ctx.options = (stride, padding, (1, 1), transposed, more, 1)
-        return torch.convolution(images, weight, bias, *ctx.options)
-
-    @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight = ctx.saved_tensors
-        stride, padding, _, transposed, *_ = ctx.options
-        for_images, for_weight, for_bias = ctx.needs_input_grad[:3]
-        by_images = by_weight = by_bias = None
-        if for_images:
-            by_images, _, _ = torch.ops.aten.convolution_backward(
-                gradient, images, weight, None, *ctx.options, [True, False, False]
-            )
-        if for_weight:
-            # A transposed convolution is the backward pass of a convolution: the two maps change places.
-            wide, narrow = (gradient, images) if transposed else (images, gradient)
-            by_weight = weight_gradient(wide, narrow, weight.shape[2:], stride, padding)
-        if for_bias:
-            by_bias = gradient.sum((0, 2, 3))
-        return by_images, by_weight, by_bias, None, None, None, None
+        padded, weight = ctx.saved_tensors
+        for_maps, for_weight, for_bias, _ = ctx.needs_input_grad
+        return (
+            narrow_to_wide(gradient, weight, None, ctx.geometry, ctx.side) if for_maps else None,
+            weight_gradient(padded, gradient, weight, ctx.geometry.stride, ctx.rest) if for_weight else None,
+            gradient.sum((0, 2, 3)) if for_bias else None,
+            None,
+        )
 
 
-def weight_gradient(
-    wide: Tensor, narrow: Tensor, kernel: torch.Size, stride: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
+class _TransposedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, narrow: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(narrow, weight)
+        ctx.geometry = geometry
+        trim = weight.shape[2] - geometry.stride - geometry.before - geometry.after
+        side = torch.Size(geometry.stride * length + trim for length in narrow.shape[2:])
+        return narrow_to_wide(narrow, weight, bias, geometry, side)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        narrow, weight = ctx.saved_tensors
+        for_maps, for_weight, for_bias, _ = ctx.needs_input_grad
+        padded, rest = _pad(gradient, ctx.geometry)
+        return (
+            F.conv2d(padded, weight, None, ctx.geometry.stride, rest) if for_maps else None,
+            weight_gradient(padded, narrow, weight, ctx.geometry.stride, rest) if for_weight else None,
+            gradient.sum((0, 2, 3)) if for_bias else None,
+            None,
+        )
+
+
+def _pad(wide: Tensor, geometry: Geometry) -> tuple[Tensor, int]:
+    """The wide map with what a kernel cannot pad by itself, and how much is left to it on all sides."""
+    rest = min(geometry.before, geometry.after)
+    before, after = geometry.before - rest, geometry.after - rest
+    return (F.pad(wide, (before, after, before, after)) if before or after else wide), rest
+
+
+def narrow_to_wide(narrow: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, side: torch.Size) -> Tensor:
+    """The transposed convolution [N, O, h, w] -> [N, C, H, W] by weights [O, C, k, k], to these sides H and W."""
+    if geometry.stride == 2 and weight.shape[1] <= FEW_CHANNELS and not any(length % 2 for length in side):
+        return _by_pixels(narrow, weight, bias, geometry.before, side)
+    kernel, stride, before, _ = weight.shape[2], *geometry
+    short = [
+        length - (stride * (count - 1) + kernel - 2 * before)
+        for length, count in zip(side, narrow.shape[2:], strict=True)
+    ]
+    whole = F.conv_transpose2d(narrow, weight, bias, stride, before, [max(0, rows) for rows in short])
+    return whole[:, :, : side[0], : side[1]]
+
+
+def _by_pixels(narrow: Tensor, weight: Tensor, bias: Tensor | None, before: int, side: torch.Size) -> Tensor:
+    """`narrow_to_wide` at stride 2: the four pixels under each position as channels of a convolution at stride 1.
+
+    Pixel 2 q + r of a row is the sum over taps t of the kernel of narrow[q + (r + before - t) / 2] * weight[t], where
+    that is a whole number.
+    """
+    outputs, channels, taps, _ = weight.shape
+    first, last, index = _taps(taps, before)
+    kernel = F.pad(weight, (0, 1, 0, 1))[:, :, index][:, :, :, :, index]  # [O, C, 2, K, 2, K]
+    kernel = kernel.permute(1, 2, 4, 0, 3, 5).reshape(4 * channels, outputs, last - first + 1, last - first + 1)
+    missing = [length // 2 + last - count for length, count in zip(side, narrow.shape[2:], strict=True)]
+    pad = min(-first, *missing)
+    rest = (-first - pad, missing[1] - pad, -first - pad, missing[0] - pad)
+    narrow = F.pad(narrow, rest) if any(rest) else narrow
+    pixels = F.conv2d(narrow, kernel, None if bias is None else bias.repeat_interleave(4), 1, pad)
+    return F.pixel_shuffle(pixels, 2)
+
+
+@cache
+def _taps(taps: int, before: int) -> tuple[int, int, Tensor]:
+    """The first and last offset of `_by_pixels`, and [2, offsets] the tap of each; `taps` where there is none."""
+    offsets = {
+        (row, tap): (row + before - tap) // 2 for row in (0, 1) for tap in range(taps) if (row + before - tap) % 2 == 0
+    }
+    first, last = min(*offsets.values(), 0), max(*offsets.values(), 0)
+    index = torch.full((2, last - first + 1), taps)
+    for (row, tap), offset in offsets.items():
+        index[row, offset - first] = tap
+    return first, last, index
+
+
+def weight_gradient(padded: Tensor, narrow: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """[O, C, k, k] from a convolution's input [N, C, H, W] and the gradient by its output [N, O, h, w]."""
-    (count, outputs, height, width), channels = narrow.shape, wide.shape[1]
-    padded = F.pad(wide.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0])).contiguous()
-    per_image, per_row, per_column, _ = padded.stride()
-    patches = padded.as_strided(
-        (count, height, width, *kernel, channels),
-        (per_image, stride[0] * per_row, stride[1] * per_column, per_row, per_column, 1),
-    ).reshape(count * height * width, -1)  # [N h w, k k C]
-    columns = narrow.permute(0, 2, 3, 1).reshape(-1, outputs).T  # [O, N h w]
-    if channels > 1:
-        columns = columns.contiguous()  # the product is faster for it, by more than the copy costs
-    return (columns @ patches).view(outputs, *kernel, channels).permute(0, 3, 1, 2)
+    threads = torch.get_num_threads()
+    count = min(threads, len(narrow) // LEAST_PART)
+    if narrow.dtype != torch.bfloat16 or count < 2 or torch.is_grad_enabled():
+        return _weight_gradient(padded, narrow, weight, stride, padding)
+
+    def of_part(images: Tensor, gradient: Tensor) -> Tensor:
+        with torch.no_grad():
+            return _weight_gradient(images, gradient, weight, stride, padding)
+
+    first, *others = zip(padded.chunk(count), narrow.chunk(count), strict=True)
+    pool = _single_threads(threads - 1, os.getpid())
+    begun = [pool.submit(of_part, *part) for part in others]
+    try:
+        torch.set_num_threads(1)
+        total = _weight_gradient(*first, weight, stride, padding)
+    finally:
+        torch.set_num_threads(threads)
+    for part in begun:
+        total += part.result()
+    return total
+
+
+def _weight_gradient(padded: Tensor, narrow: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    options = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+    gradient: Tensor = torch.ops.aten.convolution_backward(
+        narrow, padded, weight, None, *options, [False, True, False]
+    )[1]
+    return gradient
+
+
+@cache
+def _single_threads(count: int, process: int) -> ThreadPoolExecutor:
+    """So many threads of this process that compute alone, each without OpenMP's help."""
+    started = threading.Barrier(count)
+
+    def start() -> None:
+        torch.get_num_threads()  # the first call takes the setting of all threads
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "part-of-a-batch")
+    for each in [pool.submit(start) for _ in range(count)]:
+        each.result()
+    return pool

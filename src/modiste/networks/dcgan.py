@@ -124,7 +124,7 @@ class Generator(nn.Module):
         for stage in hidden:
             layers.append(ConvTranspose2d(channels, *stage[:4], bias=stage.bias))
             layers += generator_norm(network, stage.width, shape.classes)
-            layers.append(rectifier(network.generator_slope))
+            layers.append(rectifier(network.generator_slope, inplace=True))
             channels = stage.width
         layers += [ConvTranspose2d(channels, *last[:4], bias=last.bias), output_activation(network)]
         self.layers = Stack(*layers)

@@ -8,7 +8,6 @@ discriminator each width halves it. Batch norm is Keras': epsilon 0.001 and mome
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from modiste.config import Network
 from modiste.errors import UsageError
@@ -38,11 +37,12 @@ class SameConv2d(Conv2d):
     """A 5 x 5 convolution with TensorFlow's "same" padding: at stride 2 it is 1 before and 2 after."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
-        super().__init__(channels, width, KERNEL, stride)
-        self.before, self.after = same_padding(stride)
+        before, after = same_padding(stride)
+        super().__init__(channels, width, KERNEL, stride, padding=before)
+        self.more = after - before
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(F.pad(input, (self.before, self.after, self.before, self.after)))
+        return self.convolve(input, self.more)
 
 
 class SameConvTranspose2d(ConvTranspose2d):
@@ -54,8 +54,7 @@ class SameConvTranspose2d(ConvTranspose2d):
         self.surplus = after - before
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        rows, columns = (side * self.stride[0] for side in input.shape[2:])
-        return super().forward(input, output_size)[:, :, :rows, :columns]
+        return self.convolve(input, self.surplus)
 
 
 def same_padding(stride: int) -> tuple[int, int]:
@@ -83,7 +82,7 @@ class Generator(nn.Module):
 
         def normalise_and_rectify(features: int, flat: bool = False) -> list[nn.Module]:
             norm = generator_norm(network, features, shape.classes, flat=flat, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)
-            return [*norm, rectifier(network.generator_slope)]
+            return [*norm, rectifier(network.generator_slope, inplace=True)]
 
         features = first * side * side
         layers: list[nn.Module] = [nn.Linear(self.z_dim + self.joined, features, bias=bias)]

@@ -16,6 +16,7 @@ from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks.convolution import Conv2d
 from modiste.networks.double_backward import LeakyReLU, ReLU
+from modiste.networks.dropout import Dropout
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -246,20 +247,29 @@ def generator_norm(
     return [(nn.BatchNorm1d if flat else nn.BatchNorm2d)(features, eps, momentum)]
 
 
-def rectifier(slope: float) -> nn.Module:
-    """ReLU, leaky with this slope for negative inputs."""
-    return LeakyReLU(slope) if slope else ReLU()
+def rectifier(slope: float, inplace: bool = False) -> nn.Module:
+    """ReLU, leaky with this slope for negative inputs; in place where nothing else needs them."""
+    return LeakyReLU(slope, inplace) if slope else ReLU(inplace)
 
 
 def discriminator_activation(
-    network: Network, features: int, *, norm: bool = True, eps: float = 1e-5, momentum: float = 0.1
+    network: Network,
+    features: int,
+    *,
+    norm: bool = True,
+    inplace: bool = True,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
 ) -> list[nn.Module]:
-    """Batch norm, if the discriminator has it and `norm` is set, the rectifier, and dropout, if any."""
+    """Batch norm, if the discriminator has it and `norm` is set, the rectifier, and dropout, if any.
+
+    `inplace` lets the rectifier overwrite what it is given, which no other layer may need.
+    """
     layers: list[nn.Module] = []
     if norm and network.discriminator_norm == "batch":
         layers.append(nn.BatchNorm2d(features, eps, momentum))
-    layers.append(rectifier(network.leaky_slope))
-    return [*layers, nn.Dropout(network.dropout)] if network.dropout else layers
+    layers.append(rectifier(network.leaky_slope, inplace))
+    return [*layers, Dropout(network.dropout)] if network.dropout else layers
 
 
 def output_activation(network: Network) -> nn.Module:

@@ -154,7 +154,7 @@ def down_block(network: Network, channels: int, width: int, halve: bool) -> Resi
     bias = network.discriminator_norm != "batch"
     return Residual(
         [
-            *discriminator_activation(network, channels),
+            *discriminator_activation(network, channels, inplace=False),  # the shortcut needs the same input
             Conv2d(channels, width, 3, padding=1, bias=bias),
             *discriminator_activation(network, width),
             last_in_branch(width, bias, halve),

@@ -63,7 +63,7 @@ class Generator(nn.Module):
                 layers.append(ConditionalBatchNorm(width, self.classes))
             elif norm:
                 layers.append(nn.BatchNorm2d(width))
-            layers.append(rectifier(network.generator_slope))
+            layers.append(rectifier(network.generator_slope, inplace=True))
             channels = width
         pixels = Conv2d(channels, 4 * shape.channels, 3, padding=1)
         self.layers = Stack(*layers, pixels, nn.PixelShuffle(2), output_activation(network))
