@@ -7,7 +7,9 @@ discriminator each width halves it. Batch norm is Keras': epsilon 0.001 and mome
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from modiste.config import Network
 from modiste.errors import UsageError
@@ -55,6 +57,17 @@ class SameConvTranspose2d(ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         return self.convolve(input, self.surplus)
+
+
+class FlatLinear(nn.Sequential):
+    """A linear layer on flattened maps, which takes maps stored as NHWC without a copy."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        _, linear = self
+        if not self.training or not input.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(input)
+        weight = linear.weight.view(-1, *input.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+        return F.linear(input.permute(0, 2, 3, 1).flatten(1), weight, linear.bias)
 
 
 def same_padding(stride: int) -> tuple[int, int]:
@@ -117,7 +130,7 @@ class Discriminator(nn.Module):
             layers += discriminator_activation(network, width, norm=index > 0, eps=KERAS_EPS, momentum=KERAS_MOMENTUM)
             channels = width
         self.layers = nn.Sequential(*layers)
-        self.logit = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 1))
+        self.logit = FlatLinear(nn.Flatten(), nn.Linear(channels * side * side, 1))
         self.head = class_head(network, channels, shape.classes)
         initialise(self, network.init)
         if network.discriminator_norm == "spectral":
