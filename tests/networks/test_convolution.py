@@ -51,10 +51,61 @@ def test_gradients_are_those_of_pytorch(
         assert torch.linalg.vector_norm(found - expected) <= 0.005 * torch.linalg.vector_norm(expected)
 
 
-def test_weight_gradient_by_hand() -> None:
+@pytest.mark.parametrize(("count", "threads"), [(1, 1), (8, 2), (9, 2), (16, 3)])
+def test_weight_gradient_by_hand(count: int, threads: int) -> None:
+    """Sums of the four patches' corners, for one image and, in equal parts, for many copies of it."""
+    before = torch.get_num_threads()
     image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])[None, None]
-    gradient = weight_gradient(image, torch.ones(1, 1, 2, 2), torch.Size((2, 2)), (1, 1), (0, 0))
-    assert gradient[0, 0].tolist() == [[12.0, 16.0], [24.0, 28.0]]  # sums of the four patches' corners
+    image = image.bfloat16().repeat(count, 1, 1, 1)
+    try:
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            gradient = weight_gradient(image, torch.ones_like(image[:, :, :2, :2]), image[:1, :, :2, :2], 1, 0)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert (gradient[0, 0] / count).tolist() == [[12.0, 16.0], [24.0, 28.0]]
+
+
+IMAGE_LAYERS = [
+    *(
+        (kernel, padding, more)
+        for kernel in (2, 3, 4, 5)
+        for padding in (0, 1, 2)
+        for more in (0, 1)
+        if padding < kernel
+    )
+]
+
+
+@pytest.mark.parametrize(("kernel", "padding", "more"), IMAGE_LAYERS)
+@pytest.mark.parametrize("side", [7, 8])
+def test_maps_to_and_from_images_in_float32(kernel: int, padding: int, more: int, side: int) -> None:
+    """Both directions of a kernel at stride 2 with few channels, against PyTorch's on padded and cropped maps."""
+    torch.manual_seed(0)
+    down, up = Conv2d(2, 5, kernel, 2, padding), ConvTranspose2d(5, 2, kernel, 2, padding)
+
+    def plain_down(maps: Tensor) -> Tensor:
+        padded = nn.functional.pad(maps, (0, more, 0, more))
+        return nn.functional.conv2d(padded, down.weight, down.bias, 2, padding)
+
+    def plain_up(maps: Tensor) -> Tensor:
+        whole = nn.functional.conv_transpose2d(maps, up.weight, up.bias, 2, padding)
+        return whole[:, :, : whole.shape[2] - more, : whole.shape[3] - more]
+
+    for layer, plain, maps in (
+        (down, plain_down, torch.randn(3, 2, side, side)),
+        (up, plain_up, torch.randn(3, 5, side, side)),
+    ):
+        found, expected = [], []
+        for way, results in ((lambda maps, layer=layer: layer.convolve(maps, more), found), (plain, expected)):
+            layer.zero_grad()
+            given = maps.clone().requires_grad_(True)
+            output = way(given)
+            output.square().sum().backward()
+            results += [output, given.grad, layer.weight.grad, layer.bias.grad]
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_without_autocast_the_layer_is_pytorchs_and_twice_differentiable() -> None:

@@ -9,6 +9,7 @@ from modiste import config
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
+from modiste.networks.dropout import Dropout
 from modiste.networks.layers import ConditionalBatchNorm, ImageShape, SelfAttention
 from modiste.networks.residual import down_block, first_block, up_block
 from modiste.networks.summary import flops_per_image, layer_table, parameter_count, training_flops
@@ -76,7 +77,7 @@ def test_norms_dropout_and_slopes(norms):
     kinds = [type(module) for module in discriminator.modules()]
     assert kinds.count(nn.BatchNorm2d) == (5 if norms[1] == "batch" else 0)  # two further blocks and the end
     rectifiers = sum(isinstance(module, nn.ReLU) for module in discriminator.modules())
-    assert rectifiers == kinds.count(nn.Dropout) + 1 == 6
+    assert rectifiers == kinds.count(Dropout) + 1 == 6
 
 
 def test_sngans_generator_for_cifar_10_has_its_parameters():

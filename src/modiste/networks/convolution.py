@@ -167,7 +167,8 @@ class _TransposedConvolution(torch.autograd.Function):
         ctx.geometry = geometry
         trim = weight.shape[2] - geometry.stride - geometry.before - geometry.after
         side = torch.Size(geometry.stride * length + trim for length in narrow.shape[2:])
-        return narrow_to_wide(narrow, weight, bias, geometry, side)
+        wide = narrow_to_wide(narrow, weight, bias, geometry, side)
+        return wide.clone() if wide._is_view() else wide  # a rectifier may overwrite it, which views forbid
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -213,7 +214,7 @@ def _by_pixels(narrow: Tensor, weight: Tensor, bias: Tensor | None, before: int,
     kernel = F.pad(weight, (0, 1, 0, 1))[:, :, index][:, :, :, :, index]  # [O, C, 2, K, 2, K]
     kernel = kernel.permute(1, 2, 4, 0, 3, 5).reshape(4 * channels, outputs, last - first + 1, last - first + 1)
     missing = [length // 2 + last - count for length, count in zip(side, narrow.shape[2:], strict=True)]
-    pad = min(-first, *missing)
+    pad = max(0, min(-first, *missing))
     rest = (-first - pad, missing[1] - pad, -first - pad, missing[0] - pad)
     narrow = F.pad(narrow, rest) if any(rest) else narrow
     pixels = F.conv2d(narrow, kernel, None if bias is None else bias.repeat_interleave(4), 1, pad)

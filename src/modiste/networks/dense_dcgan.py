@@ -7,7 +7,6 @@ discriminator each width halves it. Batch norm is Keras': epsilon 0.001 and mome
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,11 +62,13 @@ class FlatLinear(nn.Sequential):
     """A linear layer on flattened maps, which takes maps stored as NHWC without a copy."""
 
     def forward(self, input: Tensor) -> Tensor:
-        _, linear = self
-        if not self.training or not input.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(input)
-        weight = linear.weight.view(-1, *input.shape[1:]).permute(0, 2, 3, 1).flatten(1)
-        return F.linear(input.permute(0, 2, 3, 1).flatten(1), weight, linear.bias)
+        maps, layer = input.permute(0, 2, 3, 1), self[1]
+        if not self.training or not maps.is_contiguous():
+            result: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+            return result
+        assert isinstance(layer, nn.Linear)
+        weight = layer.weight.view(-1, *input.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+        return F.linear(maps.flatten(1), weight, layer.bias)
 
 
 def same_padding(stride: int) -> tuple[int, int]:

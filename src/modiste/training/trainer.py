@@ -188,6 +188,7 @@ def loop(session: Session, state: State, watcher: Callbacks) -> runs.Status:
     """
     train, group = session.recipe.train, session.group
     total_images, budget_seconds = train.images or 0, train.budget_seconds or math.inf
+    environment.keep_freed_memory()
     state.generator.train()
     state.discriminator.train()
     if state.images == 0:
