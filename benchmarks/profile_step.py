@@ -5,9 +5,10 @@
 
 Torch's profiler gives each operator's own time, without that of operators which it calls. Three things are not in its
 table: a convolution's backward pass is divided into gradients by images and by weights in the proportion of their times
-when each is asked for alone, in one step more; matrix products within a convolution's backward function are gradients
-by weights, and copies there (unfolded patches) a kind of their own; and what is left of the time that steps take
-without the profiler is Python, autograd and dispatch. Only on a processor, where operators run one after the other.
+when each is asked for alone, in one step more; within the backward pass of our own convolutions, which asks for one at
+a time, a convolution is a gradient by images and copies (padding) are a kind of their own; and what is left of the time
+that steps take without the profiler is Python, autograd and dispatch. Only on a processor, where operators run one
+after the other: of gradients by weights in parts of the batch the first part counts, while the others run beside it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KINDS = [  # the first pattern that an operator's name matches; names as the pro
     ("convolution, forward", r"_?(mkldnn_)?conv|thnn_conv|slow_conv"),
     ("optimiser and moving average", r"_fused_adam|_foreach_(add|sub|mul|lerp|copy)"),
     ("batch norm", r".*batch_norm"),
-    ("dropout", r".*dropout|bernoulli|random_"),
+    ("dropout", r".*dropout|bernoulli|random_|bitwise"),
     ("activations", r".*relu|.*threshold|.*tanh|.*sigmoid|.*softplus|clamp|hardtanh|.*prelu"),
     ("dense layers and other products", r"mm$|addmm|bmm|baddbmm|matmul|linear$|dot|mv$|addmv|mkldnn_linear"),
     (
@@ -98,18 +99,15 @@ def ancestors(event: Any) -> Iterator[str]:
 
 def kind_of(event: Any) -> str:
     """The kind of operation of a profiler's event."""
-    name = event.name.removeprefix("aten::")
+    name, around = event.name.removeprefix("aten::"), list(ancestors(event))
+    within = any(re.search(r"_\w*ConvolutionBackward$", other) for other in around)
     if not event.name.startswith(("aten::", "mkldnn")):
         return REST  # ranges of autograd's and of the optimiser's own, whose operators are events of their own
     if name.startswith("convolution_backward"):
-        return "convolution, backward"
-    around = list(ancestors(event))
-    if "aten::dropout" in around:
-        return "dropout"
-    within = any(re.search(r"conv\w*backward", other, re.IGNORECASE) for other in around)
+        return BY_WEIGHTS if within else "convolution, backward"
     kind = next((kind for kind, pattern in KINDS if re.match(pattern, name)), "other operators")
     if within and "aten::convolution_backward" not in around:
-        return BY_WEIGHTS if kind.startswith("dense") else "copies for gradients by weights"
+        return BY_IMAGES if kind == "convolution, forward" else "copies for our own gradients"
     return kind
 
 
@@ -130,7 +128,11 @@ def measure(name: str, precision: str, quick: bool) -> dict[str, Any]:
     wall = (before + seconds_of(step, steps)) / (2 * steps)
     kinds: dict[str, float] = defaultdict(float)
     operators: dict[tuple[str, str], float] = defaultdict(float)
-    for event in profiler.events():
+    events = profiler.events()
+    (main,) = {event.thread for event in events if "Adam.step" in event.name}
+    for event in events:
+        if event.thread != main:
+            continue
         kind, seconds = kind_of(event), event.self_cpu_time_total / 1e6 / steps
         kinds[kind] += seconds
         operators[event.name, kind] += seconds
