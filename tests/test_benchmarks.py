@@ -262,13 +262,13 @@ def test_the_shorter_ways_are_compared_with_the_plain_ones(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     convolutions = benchmark("convolutions")
-    (doubling, _), (penalties, _) = convolutions.WAYS.values()
+    (doubling, *_), (penalties, *_), *_ = convolutions.WAYS.values()
     with doubling():
         assert convolutions.convolution._in_float32("anything") is False
     with penalties(), convolutions.double_backward.for_gradient_penalties():
         assert convolutions.double_backward.is_active() is False
     monkeypatch.setattr(convolutions, "TURNS", 1)
-    monkeypatch.setattr(convolutions, "WAYS", {"gradient penalties": (penalties, {"wgan-gp": 2})})
+    monkeypatch.setattr(convolutions, "WAYS", {"gradient penalties": (penalties, "bfloat16", {"wgan-gp": 2})})
     convolutions.main()
     assert re.search(r"gradient penalties .* wgan-gp .* \d\.\d\d", capsys.readouterr().out)
 
