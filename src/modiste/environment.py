@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modiste.errors import ModisteError, UsageError
 
@@ -129,6 +131,28 @@ def utc_now() -> str:
 def cores() -> int:
     """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def in_parallel(work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+    """`work` of every part, in order, on as many threads as PyTorch has, each of which computes with one.
+
+    Quicker than the threads within PyTorch's operations, which wait for each other after every one, and the numbers do
+    not depend on how many there are. The first exception in the order of the parts is raised.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return list(map(work, parts))
+    try:
+        with ThreadPoolExecutor(threads, "modiste", partial(torch.set_num_threads, 1)) as pool:
+            return list(pool.map(work, parts))
+    finally:
+        torch.set_num_threads(threads)  # new threads take their number from the last call
 
 
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)

@@ -37,6 +37,21 @@ def test_nearest_is_brute_force(kind: type, exclude_self: bool, k: int, monkeypa
         assert found.distances.dtype == np.float64 and found.indices.dtype == np.int64
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_pixels_are_compared_by_brightness_in_floats_and_in_whole_numbers(
+    whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest_neighbours, "_suit_integers", lambda points, others: whole)
+    random = np.random.default_rng(0)
+    base, queries = (random.integers(0, 256, (count, 784), np.uint8) for count in (300, 20))
+    base[:2], queries[:2], queries[2] = [[0], [255]], [[255], [0]], base[7]
+    expected = brute_force(queries / 255, base / 255, 3, False)
+    found = nearest_neighbours.nearest_pixels(queries, base, 3)
+    np.testing.assert_allclose(found.distances, expected[0], rtol=1e-12)
+    np.testing.assert_array_equal(found.indices, expected[1])
+    assert found.distances[:3, 0].tolist() == [0, 0, 0]
+
+
 def test_neighbours_that_float32_cannot_tell_apart_are_found() -> None:
     line = np.arange(200.0)[:, None] * 1e-7
     base = np.concatenate([line, np.ones((1, 1)) * 1e3])  # the far point makes all others the same in float32

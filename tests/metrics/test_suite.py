@@ -18,7 +18,7 @@ from modiste.data.sets import open_data
 from modiste.metrics import features, judge, suite
 from modiste.metrics.features import Extractor
 from modiste.metrics.metric_names import MEANINGS, MetricName
-from modiste.metrics.nearest_neighbours import nearest
+from modiste.metrics.nearest_neighbours import nearest_pixels
 from modiste.metrics.suite import Reference
 from modiste.networks.layers import ImageShape
 
@@ -224,7 +224,7 @@ def test_the_memory_is_computed_once(
 
 def test_pixels_are_compared_at_the_judges_size(extractors: tuple[Extractor, ...]) -> None:
     rows = suite.flat(Images(np.full((3, 3, 32, 32), 51, np.uint8), None, (), "large"), extractors[0].shape)
-    assert rows.shape == (3, 256) and rows.dtype == np.float32 and np.allclose(rows, 0.2)
+    assert rows.shape == (3, 256) and rows.dtype == np.uint8 and (rows == 51).all()
 
 
 def test_distances_are_kept_for_each_number_of_channels() -> None:
@@ -232,7 +232,7 @@ def test_distances_are_kept_for_each_number_of_channels() -> None:
     train, unseen = colour.select(slice(150)), colour.select(slice(150, 200))
     for channels in (3, 1):
         shape = ImageShape(channels, 16)
-        expected = nearest(suite.flat(unseen, shape), suite.flat(train, shape)).distances[:, 0]
+        expected = nearest_pixels(suite.flat(unseen, shape), suite.flat(train, shape)).distances[:, 0]
         np.testing.assert_array_equal(suite.unseen_to_train(train, unseen, shape), expected)
 
 

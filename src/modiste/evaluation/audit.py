@@ -28,6 +28,7 @@ from modiste.metrics.nearest_neighbours import (
     checked_pair,
     checked_vector,
     nearest,
+    nearest_pixels,
 )
 from modiste.metrics.suite import Memory, Reference
 
@@ -231,10 +232,16 @@ class Nearness:
     """Rows of the training images."""
 
 
-def nearness(generated: NDArray[Any], unseen: NDArray[Any], train: NDArray[Any], unseen_distances: Vector) -> Nearness:
+def nearness(
+    generated: NDArray[Any],
+    unseen: NDArray[Any],
+    train: NDArray[Any],
+    unseen_distances: Vector,
+    search: Callable[..., NearestNeighbours] = nearest,
+) -> Nearness:
     """The nearest training rows of generated and unseen ones; `unseen_distances` [M] are those of unseen rows."""
     closest = np.argsort(unseen_distances, kind="stable")[:PAIRS]
-    return Nearness(nearest(generated, train), unseen_distances, closest, nearest(unseen[closest], train).indices[:, 0])
+    return Nearness(search(generated, train), unseen_distances, closest, search(unseen[closest], train).indices[:, 0])
 
 
 def _spaces(images: Images, made: Features, memory: Memory, judge: Extractor) -> dict[str, Nearness]:
@@ -244,7 +251,7 @@ def _spaces(images: Images, made: Features, memory: Memory, judge: Extractor) ->
     distances = cache.cached_array(key, lambda: nearest(unseen, train).distances[:, 0])
     ours, theirs, learned = (suite.flat(one, judge.shape) for one in (images, memory.unseen, memory.train))
     return {
-        "pixels": nearness(ours, theirs, learned, memory.unseen_pixel_distances),
+        "pixels": nearness(ours, theirs, learned, memory.unseen_pixel_distances, nearest_pixels),
         "features": nearness(made.vectors, unseen, train, distances),
     }
 

@@ -14,7 +14,7 @@ from modiste.data.images import Images, content_digest
 from modiste.data.sets import Part, has_test, open_data
 from modiste.errors import ModisteError
 from modiste.metrics import memorisation, suite
-from modiste.metrics.nearest_neighbours import nearest
+from modiste.metrics.nearest_neighbours import nearest_pixels
 from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 
@@ -30,8 +30,8 @@ Generate = Callable[..., Images]
 class TrainingImages:
     """The training images of a generator, and the distance up to which an image is a near-duplicate of one."""
 
-    rows: NDArray[np.float32]
-    """Their pixels [M, D], black 0, white 1, at the generator's shape."""
+    rows: NDArray[np.uint8]
+    """Their pixels [M, D] at the generator's shape."""
     shape: ImageShape
     threshold: float
     """Euclidean, over all pixels."""
@@ -137,7 +137,7 @@ def _with_distances(
         images = generate(seeds=seeds[start : start + BLOCK])
         parts.append(images)
         distances.append(
-            nearest(suite.flat(images, training.shape), training.rows).distances[:, 0]
+            nearest_pixels(suite.flat(images, training.shape), training.rows).distances[:, 0]
             if training
             else np.full(len(images), np.inf)
         )

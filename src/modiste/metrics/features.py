@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from modiste import progress
+from modiste import environment, progress
 from modiste.cache import CACHE_FORMAT, UNREADABLE, entry_path, npz_bytes, read_entry, write_entry
 from modiste.config import Data
 from modiste.data.images import Images, content_digest, resized, tensor_of, to_unit
@@ -33,9 +33,9 @@ from modiste.networks.layers import ImageShape
 
 RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
-RANDOM_CHUNK = 250
-FITTED = 2000
-"""Images that are fitted to an extractor at once; a multiple of the chunks of all extractors."""
+RANDOM_CHUNK = 50
+PART = 500
+"""Images that one thread fits and examines at a time: whole chunks of every extractor, little of a set that is mapped."""
 
 RESERVED = (*judges.SHIPPED, "random", "inception", "infinite")
 """Words that have another meaning in the names of scores than a user's own judge."""
@@ -129,6 +129,7 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
         weights = rows.reshape(after, before, 3, 3).astype(np.float32)
         sha.update(weights.astype("<f2").tobytes())  # rounded: the last digits of a decomposition differ by machine
         layer.weight = nn.Parameter(torch.from_numpy(weights), requires_grad=False)
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         layers.append(layer)
 
     @torch.inference_mode()
@@ -136,8 +137,9 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
         vectors = []
         for start in range(0, len(pixels), RANDOM_CHUNK):
             maps = to_unit(tensor_of(pixels[start : start + RANDOM_CHUNK]))
+            maps = maps.contiguous(memory_format=torch.channels_last)
             for k, layer in enumerate(layers):
-                maps = F.leaky_relu(layer(maps), 0.2)
+                maps = F.leaky_relu_(layer(maps), 0.2)
                 if k in (1, 3):
                     maps = F.avg_pool2d(maps, 2)
             vectors.append(torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1).numpy())
@@ -174,25 +176,28 @@ def fit_pixels(pixels: Pixels, shape: ImageShape) -> Pixels:
 def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Features:
     """The features of these images; `cached` keeps them on disk by content, for real images that are used again."""
     if not cached:
-        return _examine(extractor, images.pixels)
+        return _examined(extractor, images.pixels)
     key = f"{CACHE_FORMAT} {extractor.fingerprint} {content_digest(images)}"
     with suppress(*UNREADABLE), np.load(io.BytesIO(read_entry("features", key)), allow_pickle=False) as stored:
         return Features(stored["vectors"], stored.get("logits"))
     with progress.stage(
         f"{extractor.name}: features of {len(images):,} images of {images.name}, kept for the next time"
     ):
-        features = _examine(extractor, images.pixels)
+        features = _examined(extractor, images.pixels)
     logits = {} if features.logits is None else {"logits": features.logits}
     write_entry("features", key, npz_bytes(vectors=features.vectors, **logits))
     return features
 
 
-def _examine(extractor: Extractor, pixels: Pixels) -> Features:
-    """The features of these images, fitted a few at a time, so that little of a set that is mapped is in memory."""
-    parts = (pixels[start : start + FITTED] for start in range(0, len(pixels), FITTED))
-    found = [extractor.examine(fit_pixels(part, extractor.shape)) for part in parts]
-    logits = [one.logits for one in found if one.logits is not None]
-    return Features(np.concatenate([one.vectors for one in found]), np.concatenate(logits) if logits else None)
+def _examined(extractor: Extractor, pixels: Pixels) -> Features:
+    """The features of all images, computed by all threads."""
+
+    def examine(start: int) -> Features:
+        return extractor.examine(fit_pixels(pixels[start : start + PART], extractor.shape))
+
+    parts = environment.in_parallel(examine, range(0, max(1, len(pixels)), PART))
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Features(np.concatenate([part.vectors for part in parts]), np.concatenate(logits) if logits else None)
 
 
 def is_cached(extractor: Extractor, images: Images) -> bool:

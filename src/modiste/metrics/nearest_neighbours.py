@@ -35,8 +35,9 @@ def nearest(queries: ArrayLike, base: ArrayLike, k: int = 1, *, exclude_self: bo
     """The k nearest rows of base [M, D] to each of queries [N, D], ascending; equal distances by row number.
 
     `exclude_self`: queries and base are the same rows, and no row is its own neighbour. Candidates come from a search
-    in float32; the distances of these are then computed anew from the given numbers, so that an identical row is at
-    exactly 0, and rows for which rounding might have hidden a nearer one are searched again in float64.
+    in float32, or in whole numbers where both are pixels (uint8); the distances of these are then computed anew from
+    the given numbers, so that an identical row is at exactly 0, and rows for which rounding might have hidden a nearer
+    one are searched again in float64.
     """
     points, others = checked(queries, "the queries"), checked(base, "the base")
     if points.shape[1] != others.shape[1]:
@@ -48,8 +49,8 @@ def nearest(queries: ArrayLike, base: ArrayLike, k: int = 1, *, exclude_self: bo
     available = len(others) - exclude_self
     if not 1 <= k <= available:
         raise ModisteError(f"k = {k} neighbours were asked for among {available}; give a k from 1 to that")
-    rows = np.arange(len(points))
-    candidates, horizon = _candidates(points, others, rows, min(k + SPARE, available), exclude_self, torch.float32)
+    rows, first = np.arange(len(points)), torch.int8 if _suit_integers(points, others) else torch.float32
+    candidates, horizon = _candidates(points, others, rows, min(k + SPARE, available), exclude_self, first)
     found = _exact(points, others, rows, candidates, k)
     unsure = np.flatnonzero(found.distances[:, -1] ** 2 > horizon)
     if len(unsure) and k + SPARE < available:
@@ -59,29 +60,41 @@ def nearest(queries: ArrayLike, base: ArrayLike, k: int = 1, *, exclude_self: bo
     return found
 
 
+def nearest_pixels(queries: NDArray[np.uint8], base: NDArray[np.uint8], k: int = 1) -> NearestNeighbours:
+    """`nearest` of images as rows of pixels, by the Euclidean distance of their brightness from 0 to 1."""
+    found = nearest(queries, base, k)
+    return NearestNeighbours(found.distances / 255, found.indices)
+
+
 def _candidates(
     points: NDArray[Any], others: NDArray[Any], rows: Labels, count: int, exclude_self: bool, dtype: torch.dtype
 ) -> tuple[Labels, Vector]:
-    """The rows [len(rows), count] that seem nearest, and the squared distance within which none is missed."""
-    centre = others.mean(axis=0, dtype=np.float64)
-    wanted = tensor(points[rows] - centre).to(dtype)
-    own, places = (wanted * wanted).sum(1), torch.from_numpy(rows)
-    wanted = torch.cat([wanted.mul_(-2), torch.ones((len(rows), 1), dtype=dtype)], 1)
-    values = torch.empty((len(rows), 0), dtype=dtype)
+    """The rows [len(rows), count] that seem nearest, and the squared distance within which none is missed.
+
+    int8: of pixels, whose products in whole numbers are exact.
+    """
+    whole = dtype == torch.int8
+    centre = others.mean(axis=0, dtype=np.float64) if not whole else np.uint8(128)
+    wanted = _centred(points[rows], centre, dtype)
+    own, places = _squared_lengths(wanted), torch.from_numpy(rows)
+    if not whole:
+        wanted = torch.cat([wanted.mul_(-2), torch.ones((len(rows), 1), dtype=dtype)], 1)
+    values = torch.empty((len(rows), 0), dtype=own.dtype)
     indices = torch.empty((len(rows), 0), dtype=torch.int64)
-    longest = torch.zeros((), dtype=dtype)
+    longest = torch.zeros((), dtype=own.dtype)
     for start in range(0, len(others), BASE_ROWS):
-        part = tensor(others[start : start + BASE_ROWS] - centre).to(dtype)
-        norms = (part * part).sum(1)
+        part = _centred(others[start : start + BASE_ROWS], centre, dtype)
+        norms = _squared_lengths(part)
         longest = torch.maximum(longest, norms.max())
-        part = torch.cat([part, norms[:, None]], 1)
+        part = part if whole else torch.cat([part, norms[:, None]], 1)
         near, place = [], []
         for first in range(0, len(rows), QUERY_ROWS):
-            block = wanted[first : first + QUERY_ROWS] @ part.T  # squared distances less own
+            some = wanted[first : first + QUERY_ROWS]  # and then squared distances less own
+            block = torch._int_mm(some, part.T).mul_(-2).add_(norms) if whole else some @ part.T
             if exclude_self:
                 column = places[first : first + QUERY_ROWS] - start
                 hit = (column >= 0) & (column < len(part))
-                block[hit.nonzero().flatten(), column[hit]] = math.inf
+                block[hit.nonzero().flatten(), column[hit]] = torch.iinfo(torch.int32).max if whole else math.inf
             least, columns = _smallest(block, min(count, len(part)))
             near.append(least)
             place.append(columns + start)
@@ -89,8 +102,28 @@ def _candidates(
         if values.shape[1] > count:
             values, order = values.topk(count, largest=False)
             indices = indices.gather(1, order)
-    horizon = values[:, -1] + own - rounding(dtype, points.shape[1]) * (own.sqrt() + longest.sqrt()) ** 2
-    return indices.numpy(), horizon.double().numpy()
+    horizon = (values[:, -1] + own).double()
+    if not whole:
+        horizon -= rounding(dtype, points.shape[1]) * (own.sqrt() + longest.sqrt()).double() ** 2
+    return indices.numpy(), horizon.numpy()
+
+
+def _suit_integers(points: NDArray[Any], others: NDArray[Any]) -> bool:
+    """Whether both are pixels whose products fit into 32 bits, on a processor with fast products of whole numbers."""
+    pixels = points.dtype == others.dtype == np.uint8 and points.shape[1] <= 2**14
+    return pixels and torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"  # type: ignore[no-untyped-call]
+
+
+def _centred(matrix: NDArray[Any], centre: Any, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.int8:
+        return torch.from_numpy((matrix - centre).view(np.int8))  # modulo 256, which is exact
+    return tensor(matrix - centre).to(dtype)
+
+
+def _squared_lengths(rows: torch.Tensor) -> torch.Tensor:
+    if rows.dtype == torch.int8:
+        return (rows.short() ** 2).sum(1, dtype=torch.int32)
+    return (rows * rows).sum(1)
 
 
 def rounding(dtype: torch.dtype, width: int) -> float:

@@ -23,7 +23,7 @@ from modiste.metrics import features, functional, manifold, memorisation
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
-from modiste.metrics.nearest_neighbours import nearest
+from modiste.metrics.nearest_neighbours import nearest, nearest_pixels
 from modiste.networks.layers import ImageShape
 
 Log = Callable[[str], None]
@@ -113,13 +113,12 @@ def unseen_to_train(train: Images, unseen: Images, shape: ImageShape) -> NDArray
         "channels": shape.channels,
         "unseen": content_digest(unseen),
     }
-    return cache.cached_array(key, lambda: nearest(flat(unseen, shape), flat(train, shape)).distances[:, 0])
+    return cache.cached_array(key, lambda: nearest_pixels(flat(unseen, shape), flat(train, shape)).distances[:, 0])
 
 
-def flat(images: Images, shape: ImageShape) -> NDArray[np.float32]:
-    """Pixels as rows of brightness in [0, 1], brought to that shape."""
-    pixels = features.fit_pixels(images.pixels, shape)
-    return pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
+def flat(images: Images, shape: ImageShape) -> NDArray[np.uint8]:
+    """Pixels as rows, brought to that shape; `nearest_pixels` compares them."""
+    return features.fit_pixels(images.pixels, shape).reshape(len(images), -1)
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
         return
     made, unseen_distances = seen[judge.name].vectors, memory.unseen_pixel_distances
     learned, unseen = memory.train_features.vectors, memory.unseen_features.vectors
-    pixels = cache_once(lambda: nearest(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0])
+    pixels = cache_once(lambda: nearest_pixels(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0])
     name = partial(MetricName, count=reference.count)
     yield (
         name("nearest_ratio_pixels"),

@@ -20,7 +20,7 @@ from modiste.errors import ModisteError
 from modiste.evaluation import class_matching
 from modiste.metrics import features, manifold, suite
 from modiste.metrics.features import Extractor, Features
-from modiste.metrics.nearest_neighbours import nearest
+from modiste.metrics.nearest_neighbours import nearest_pixels
 from modiste.plotting import tiles
 from modiste.reports.inputs import Comparison
 from modiste.runs import Run
@@ -108,7 +108,7 @@ def nearest_training(images: Images, train: Images, judge: Extractor) -> tuple[N
     key = {"nearest": content_digest(images), "train": content_digest(train), "size": judge.shape.size}
 
     def search() -> NDArray[np.float64]:
-        neighbours = nearest(suite.flat(images, judge.shape), suite.flat(train, judge.shape))
+        neighbours = nearest_pixels(suite.flat(images, judge.shape), suite.flat(train, judge.shape))
         return np.stack([neighbours.distances[:, 0], neighbours.indices[:, 0].astype(np.float64)])
 
     distances, indices = cache.cached_array(key, search)
