@@ -1,15 +1,16 @@
-"""The cache on disk: results computed from real images, under a key of everything they depend on."""
+"""Results computed from real images, on disk or shipped, under a key of everything they depend on."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import platformdirs
@@ -39,24 +40,38 @@ UNREADABLE = (OSError, ValueError)
 """Raised by a missing or damaged cache file, whose content is then computed again."""
 
 
-def cached_json(key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-    """The JSON value of `compute()`, cached on disk; `key` holds everything it depends on, as plain values."""
-    text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
+def cached_json(key: Mapping[str, Any], compute: Callable[[], Any], versions: Mapping[str, str] | None = None) -> Any:
+    """The JSON value of `compute()`: of those that ship, from disk, or else computed and kept there.
+
+    `key` holds everything it depends on, as plain values, and `versions` those of libraries: a value on disk is used
+    only with the same ones, one that ships with all, as it differs by rounding.
+    """
+    if (shipped := _shipped("scores", key)) is not None:
+        return shipped
+    text = _key_text({**key, "versions": versions} if versions else key)
     with suppress(*UNREADABLE):
         return json.loads(read_entry("scores", text))
     value = compute()
     write_entry("scores", text, json.dumps(value).encode())
+    _keep("scores", key, value)
     return value
 
 
 def cached_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
     """The array of `compute()`, cached on disk; `key` holds everything it depends on, as plain values."""
-    text = json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
-    with suppress(*UNREADABLE), np.load(io.BytesIO(read_entry("arrays", text)), allow_pickle=False) as stored:
-        return cast("NDArray[np.float64]", stored["values"])
-    with progress.stage("distances between real images, kept for the next time"):
+    return cached_arrays(key, lambda: {"values": compute()})["values"]
+
+
+def cached_arrays(key: Mapping[str, Any], compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The arrays of `compute()` by name: of those that ship, from disk, or else computed and kept there."""
+    if (shipped := _shipped("arrays", key)) is not None:
+        return cast("dict[str, NDArray[Any]]", shipped)
+    with suppress(*UNREADABLE):
+        return read_arrays(key)
+    with progress.stage("distances and moments of real images, kept for the next time"):
         values = compute()
-    write_entry("arrays", text, npz_bytes(values=values))
+    write_arrays(key, values)
+    _keep("arrays", key, values)
     return values
 
 
@@ -67,6 +82,83 @@ def cached_bytes(kind: str, key: str, compute: Callable[[], bytes]) -> bytes:
     content = compute()
     write_entry(kind, key, content)
     return content
+
+
+def read_arrays(key: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The arrays on disk under this key; one of UNREADABLE where there are none."""
+    with np.load(io.BytesIO(read_entry("arrays", _key_text(key))), allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def write_arrays(key: Mapping[str, Any], values: Mapping[str, NDArray[Any]]) -> None:
+    """Keep the arrays on disk under this key."""
+    write_entry("arrays", _key_text(key), npz_bytes(**values))
+
+
+def _key_text(key: Mapping[str, Any]) -> str:
+    return json.dumps({"format": CACHE_FORMAT, **key}, sort_keys=True)
+
+
+# --- values that ship: `make baselines` computes them for the published sets. Their keys are those of the cache, so one
+# of another edition, protocol or content is never found.
+
+Kind = Literal["scores", "arrays"]
+Kept = dict[Kind, dict[str, Any]]
+SHIPPED = Path(__file__).with_name("assets") / "baselines"
+"""Per published set NAME.json, with scores and the versions that made them, and NAME.npz with arrays."""
+_recorded: Kept | None = None
+
+
+@contextmanager
+def recorded() -> Iterator[Kept]:
+    """Compute as if nothing shipped, and collect what is computed by kind and name: what is to ship."""
+    global _recorded
+    _recorded = {"scores": {}, "arrays": {}}
+    try:
+        yield _recorded
+    finally:
+        _recorded = None
+
+
+def shipped_versions(key: Mapping[str, Any]) -> dict[str, str] | None:
+    """The versions of what made the JSON value that ships under this key; None where none does."""
+    found = next((one for one in _shipped_scores() if shipped_name(key) in one["scores"]), None)
+    return found["versions"] if found and _recorded is None else None
+
+
+def shipped_name(key: Mapping[str, Any]) -> str:
+    """The name of a value that ships: 32 hexadecimal digits of the key's hash."""
+    return hashlib.sha256(_key_text(key).encode()).hexdigest()[:32]
+
+
+def _shipped(kind: Kind, key: Mapping[str, Any]) -> Any:
+    if _recorded is not None:
+        return None
+    name = shipped_name(key)
+    if kind == "scores":
+        return next((one["scores"][name] for one in _shipped_scores() if name in one["scores"]), None)
+    return _shipped_arrays().get(name)
+
+
+def _keep(kind: Kind, key: Mapping[str, Any], value: Any) -> None:
+    if _recorded is not None:
+        _recorded[kind][shipped_name(key)] = value
+
+
+@functools.cache
+def _shipped_scores() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(SHIPPED.glob("*.json"))]
+
+
+@functools.cache
+def _shipped_arrays() -> dict[str, dict[str, NDArray[Any]]]:
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    for file in sorted(SHIPPED.glob("*.npz")):
+        with np.load(file, allow_pickle=False) as stored:
+            for member in stored.files:
+                name, _, array = member.partition(".")
+                found.setdefault(name, {})[array] = stored[member]
+    return found
 
 
 def npz_bytes(**arrays: NDArray[Any]) -> bytes:

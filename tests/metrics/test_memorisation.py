@@ -11,7 +11,8 @@ import scipy.stats
 
 from modiste.errors import ModisteError
 from modiste.metrics import memorisation
-from modiste.metrics.memorisation import authenticity, data_copying, duplicates, nearest_ratio
+from modiste.metrics.functional import Score
+from modiste.metrics.memorisation import authenticity, duplicates, nearest_ratio
 from modiste.metrics.nearest_neighbours import NearestNeighbours, nearest
 
 RANDOM = np.random.default_rng(0)
@@ -22,6 +23,10 @@ FAR = NEW * 3
 
 def to_train(rows: np.ndarray) -> NearestNeighbours:
     return nearest(rows, TRAIN)
+
+
+def data_copying(new: np.ndarray, held_out: np.ndarray, train: np.ndarray, **options: int) -> Score:
+    return memorisation.data_copying(new, train, memorisation.training_cells(held_out, train, **options))
 
 
 def test_nearest_ratio() -> None:

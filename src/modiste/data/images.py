@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -80,6 +81,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @cached_property
+    def digest(self) -> str:
+        """`content_digest`, computed once: pixels do not change."""
+        return _digest(self)
+
     def select(self, indices: slice | NDArray[Any], name: str | None = None) -> Images:
         """The images at these indices, in that order, optionally under another name."""
         labels = None if self.labels is None else self.labels[indices]
@@ -101,6 +107,10 @@ def describe_images(images: Images) -> str:
 
 def content_digest(images: Images) -> str:
     """SHA-256 over shape, pixels and labels, as 64 hexadecimal digits; names do not count."""
+    return images.digest
+
+
+def _digest(images: Images) -> str:
     labels = b"" if images.labels is None else images.labels.astype("<i8").tobytes()
 
     def digest() -> str:

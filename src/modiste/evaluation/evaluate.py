@@ -5,18 +5,17 @@ Generated images, real ones that are not in the reference, noise and the mean im
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from modiste import cache, paths, runs
+from modiste import paths, runs
 from modiste.config import Data
 from modiste.data import readers
 from modiste.data.classes import normalised_name
 from modiste.data.images import Images, content_digest
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import alarms, class_matching, extra_scores, records, references, sources
+from modiste.evaluation import alarms, baselines, class_matching, extra_scores, records, references, sources
 from modiste.evaluation import audit as audits
 from modiste.evaluation.options import Checkpoint, EvaluateOptions, Split
 from modiste.evaluation.records import Protocol, Record, ReferenceFacts, ScoreEntry
@@ -24,7 +23,6 @@ from modiste.evaluation.sources import Source
 from modiste.metrics import features, metric_names, standard_errors, suite
 from modiste.metrics import judge as judges
 from modiste.metrics.features import Extractor
-from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
 from modiste.metrics.suite import Reference
 from modiste.networks.layers import ImageShape
@@ -94,10 +92,9 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
 
     measured = suite.measure(images, against, log=log)
     held, new_to_judge = references.baseline_images(dataset, reference, len(images), open_part)
-    of_real = _real_baseline(held, new_to_judge, against, log)
-    of_trivial = _trivial_baseline(open_part(dataset, "fit"), against, len(images), log)
+    base = baselines.measure(held, new_to_judge, open_part(dataset, "fit"), against, log)
     scores = [
-        records.score_entry(name, score, of_real.get(name), of_trivial.get(name, {}))
+        records.score_entry(name, score, base.real.get(name), base.trivial.get(name, {}))
         for name, score in measured.scores.items()
     ]
     missing |= {**measured.missing, **_not_measured(scores, against, images, options)}
@@ -107,7 +104,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
         missing |= {MetricName(kind): str(error) for kind in metric_names.DISCRIMINATOR}
     if options.classifier:
         scores.append(extra_scores.classifier(source, images, dataset, log, open_part))
-    protocol = _protocol(source, against, images, held)
+    protocol = _protocol(source, against, images, held, base.versions)
     notes += sources.unevenness(source, protocol.classes, real)
     record = Record(
         source.name,
@@ -185,59 +182,7 @@ def _own_judge(path: Path, real: Images) -> Extractor:
     return features.from_judge(judge, features.slug(path.stem))
 
 
-def _real_baseline(held: Images, new_to_judge: int, against: Reference, log: Log) -> dict[MetricName, Score]:
-    """The suite on real images that are not in the reference, the first of which the judge did not learn from.
-
-    Label agreement is measured on these alone, since the judge agrees better with the labels of images it knows. Scores
-    of memorisation are those of the unseen images: images of the training set would look like copies of themselves.
-    """
-    without_memory = replace(against, memory=None)
-    measured = _cached_suite(held, without_memory, "real images", log)
-    if len(held) > new_to_judge:
-        measured = {name: score for name, score in measured.items() if name.kind != "label_agreement"}
-    if 0 < new_to_judge < len(held):
-        new = _cached_suite(held.select(slice(new_to_judge)), without_memory, "real images", log, "class_scores")
-        measured |= {name: score for name, score in new.items() if name.kind == "label_agreement"}
-    if against.memory is not None:
-        measured |= _cached_suite(against.memory.unseen, against, "unseen real images", log, "memorisation_scores")
-    return measured
-
-
-def _trivial_baseline(fit: Images, against: Reference, count: int, log: Log) -> dict[MetricName, dict[str, Score]]:
-    """The suite on both kinds of trivial images, by name and kind."""
-    measured: dict[MetricName, dict[str, Score]] = {}
-    for kind in ("noise", "mean_image"):
-        images = suite.trivial(kind, count, against.images, fit, against.seed)
-        for name, score in _cached_suite(images, against, kind, log).items():
-            measured.setdefault(name, {})[kind] = score
-    return measured
-
-
-def _cached_suite(images: Images, against: Reference, about: str, log: Log, only: str = "") -> dict[MetricName, Score]:
-    """The suite (or one group of its scores) on real or trivial images, which never change."""
-    memory = against.memory
-    key = {
-        "suite": [1, suite.EDITION],
-        "only": only or "all",
-        "images": content_digest(images),
-        "reference": content_digest(against.images),
-        "part": against.part,
-        "extractors": [[extractor.name, extractor.fingerprint] for extractor in against.extractors],
-        "train": content_digest(memory.train) if memory else None,
-        "unseen": content_digest(memory.unseen) if memory else None,
-        "count": against.count,
-        "seed": against.seed,
-        "standard_errors": standard_errors.METHOD,
-        "versions": records.versions(),
-    }
-
-    def compute() -> dict[str, Any]:
-        return suite.as_plain(suite.measure(images, against, only=only, log=lambda text: log(f"{about}: {text}")))
-
-    return suite.from_plain(cache.cached_json(key, compute)).scores
-
-
-def _protocol(source: Source, against: Reference, images: Images, held: Images) -> Protocol:
+def _protocol(source: Source, against: Reference, images: Images, held: Images, shipped: Mapping[str, str]) -> Protocol:
     made = ("kind", "seeds", "weights", "batch_norm", "batch_norm_statistics", "truncation", "size", "data")
     real = against.images
     return Protocol(
@@ -258,8 +203,12 @@ def _protocol(source: Source, against: Reference, images: Images, held: Images) 
             "class_frechet_dimensions": 32,
         },
         generator={key: source.facts[key] for key in made if key in source.facts},
-        versions=records.versions(),
+        versions=records.versions() | ({"baselines": _listed(shipped)} if shipped else {}),
     )
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{library} {version}" for library, version in versions.items())
 
 
 def _not_measured(

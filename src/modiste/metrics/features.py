@@ -23,11 +23,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from modiste import environment, progress
-from modiste.cache import CACHE_FORMAT, UNREADABLE, entry_path, npz_bytes, read_entry, write_entry
+from modiste.cache import CACHE_FORMAT, UNREADABLE, cached_arrays, entry_path, npz_bytes, read_entry, write_entry
 from modiste.config import Data
 from modiste.data.images import Images, content_digest, resized, tensor_of, to_unit
 from modiste.data.sets import open_data
+from modiste.metrics import functional
 from modiste.metrics import judge as judges
+from modiste.metrics.functional import Moments
 from modiste.metrics.judge import Judge
 from modiste.networks.layers import ImageShape
 
@@ -187,6 +189,20 @@ def extract(extractor: Extractor, images: Images, *, cached: bool = False) -> Fe
     logits = {} if features.logits is None else {"logits": features.logits}
     write_entry("features", key, npz_bytes(vectors=features.vectors, **logits))
     return features
+
+
+def moments(extractor: Extractor, images: Images) -> Moments:
+    """The moments of the features of real images, kept on disk; for published sets they ship."""
+    key = {"moments": 1, "extractor": extractor.fingerprint, "images": content_digest(images)}
+
+    def compute() -> dict[str, NDArray[np.float64]]:
+        found = functional.moments(extract(extractor, images, cached=True).vectors)
+        return {"mean": found.mean, "upper": found.covariance[np.triu_indices(len(found.mean))]}
+
+    found = cached_arrays(key, compute)
+    covariance = np.zeros((len(found["mean"]),) * 2)
+    covariance[np.triu_indices(len(covariance))] = found["upper"]
+    return Moments(found["mean"], covariance + np.triu(covariance, 1).T, len(images))
 
 
 def _examined(extractor: Extractor, pixels: Pixels) -> Features:

@@ -79,15 +79,17 @@ def frechet(reference: Moments, generated: Moments) -> float:
     return _frechet(reference, _root(reference.covariance), generated.mean, generated.covariance)
 
 
-def frechet_score(reference: ArrayLike, generated: ArrayLike, *, strata: Labels | None = None) -> Score:
-    """The Fréchet distance of two feature sets, with its standard error over generated images.
+def frechet_score(reference: ArrayLike | Moments, generated: ArrayLike, *, strata: Labels | None = None) -> Score:
+    """The Fréchet distance of two feature sets, one or its moments, with its standard error over generated images.
 
     That is the deviation of the distance's influence function (`_frechet_error`), by `strata` if the images were made
     class by class. A bootstrap, whose draws have fewer distinct images, gives two to four times too much.
     """
-    real, fake = checked_pair(reference, generated, least=2)
-    known, measured = moments(real), moments(fake)
-    root = _root(known.covariance)
+    fake = checked(generated, "the generated features", least=2)
+    known = reference if isinstance(reference, Moments) else moments(reference, "the reference features")
+    if fake.shape[1] != len(known.mean):
+        raise ModisteError(width_sentence(len(known.mean), fake.shape[1]))
+    measured, root = moments(fake), _root(known.covariance)
     value = _frechet(known, root, measured.mean, measured.covariance)
     return Score(value, _frechet_error(known, root, fake, measured, strata))
 

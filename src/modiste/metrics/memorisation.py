@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,34 +97,50 @@ def near_threshold(heldout_to_train: ArrayLike) -> float:
     return float(np.percentile(checked_vector(heldout_to_train, HELD_OUT), NEAR_PERCENTILE))
 
 
-def data_copying(
-    generated: ArrayLike, heldout: ArrayLike, train: ArrayLike, *, cells: int = 3, dimensions: int = 64, seed: int = 0
-) -> Score:
-    """C_T, the three-sample test of data copying: 0 is ideal, far below 0 is copying, far above 0 is underfitting.
+@dataclass(frozen=True)
+class Cells:
+    """The training images' part in the test of data copying, and held-out ones in the same cells."""
 
-    Meehan et al. 2020, section 4: in each cell of the training set (k-means in its first principal directions), Z of
-    the Mann-Whitney test whether generated images are farther from the training set than held-out ones are; the mean
-    over cells, weighted by the held-out share. Cells with fewer than 20 generated or held-out images are skipped (all
-    are too small: an error). Each Z is standard normal if the two kinds do not differ; the uncertainty is the
-    deviation of C_T in that case. It grows with the counts, so compare equal ones.
-    """
+    centre: Vector
+    """[D]: the mean training image."""
+    axes: Matrix
+    """[D, dimensions]: the first principal directions of the training set."""
+    centres: Matrix
+    """[cells, dimensions]."""
+    heldout_distances: Vector
+    """[H]: to the nearest training image, in these directions."""
+    heldout_cells: Labels
+
+
+def training_cells(
+    heldout: ArrayLike, train: ArrayLike, *, cells: int = 3, dimensions: int = 64, seed: int = 0
+) -> Cells:
+    """Cells of the training set by k-means in its first principal directions, with the held-out images in them."""
     rows = checked(train, "the training features", least=2)
-    kinds = checked(generated, "the generated features"), checked(heldout, "the held-out features")
-    for matrix in kinds:
-        if matrix.shape[1] != rows.shape[1]:
-            raise ModisteError(
-                f"the training features have {rows.shape[1]} columns and the others {matrix.shape[1]}; "
-                "take all from the same extractor"
-            )
+    real = _checked_like(heldout, rows, "the held-out features")
     centre, axes = principal_axes(rows, dimensions)
     base = (rows - centre) @ axes
-    fake, real = ((matrix - centre) @ axes for matrix in kinds)
     centres = _centres(base, cells, random_stream(seed, CELLS))
-    fake_far, real_far = nearest(fake, base).distances[:, 0], nearest(real, base).distances[:, 0]
-    fake_cell, real_cell = _cell(fake, centres), _cell(real, centres)
+    points = (real - centre) @ axes
+    return Cells(centre, axes, centres, nearest(points, base).distances[:, 0], _cell(points, centres))
+
+
+def data_copying(generated: ArrayLike, train: ArrayLike, known: Cells) -> Score:
+    """C_T, the three-sample test of data copying: 0 is ideal, far below 0 is copying, far above 0 is underfitting.
+
+    Meehan et al. 2020, section 4: in each cell of the training set, Z of the Mann-Whitney test whether generated images
+    are farther from the training set than held-out ones are; the mean over cells, weighted by the held-out share. Cells
+    with fewer than 20 generated or held-out images are skipped (all are too small: an error). Each Z is standard normal
+    if the two kinds do not differ; the uncertainty is the deviation of C_T in that case. It grows with the counts, so
+    compare equal ones.
+    """
+    rows = checked(train, "the training features", least=2)
+    made = _checked_like(generated, rows, "the generated features")
+    fake, base = (made - known.centre) @ known.axes, (rows - known.centre) @ known.axes
+    fake_far, fake_cell = nearest(fake, base).distances[:, 0], _cell(fake, known.centres)
     z, weights, skipped = [], [], []
-    for cell in range(len(centres)):
-        ours, theirs = fake_far[fake_cell == cell], real_far[real_cell == cell]
+    for cell in range(len(known.centres)):
+        ours, theirs = fake_far[fake_cell == cell], known.heldout_distances[known.heldout_cells == cell]
         if min(len(ours), len(theirs)) < LEAST_IN_CELL:
             skipped.append(cell)
             continue
@@ -131,11 +149,21 @@ def data_copying(
     if not z:
         raise ModisteError(
             f"no cell has {LEAST_IN_CELL} generated and {LEAST_IN_CELL} held-out images "
-            f"({len(fake)} and {len(real)} in all); give more images or fewer cells"
+            f"({len(fake)} and {len(known.heldout_cells)} in all); give more images or fewer cells"
         )
     parts = np.array(weights) / sum(weights)
-    details = {"z": z, "weights": parts.tolist(), "skipped": skipped, "dimensions": axes.shape[1]}
+    details = {"z": z, "weights": parts.tolist(), "skipped": skipped, "dimensions": known.axes.shape[1]}
     return Score(float(parts @ z), math.sqrt(float(parts @ parts)), details)
+
+
+def _checked_like(features: ArrayLike, rows: NDArray[Any], name: str) -> NDArray[Any]:
+    matrix = checked(features, name)
+    if matrix.shape[1] != rows.shape[1]:
+        raise ModisteError(
+            f"the training features have {rows.shape[1]} columns and the others {matrix.shape[1]}; "
+            "take all from the same extractor"
+        )
+    return matrix
 
 
 def mann_whitney_z(ours: Vector, theirs: Vector) -> float:

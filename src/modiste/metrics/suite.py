@@ -7,28 +7,30 @@ baseline).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache as cache_once
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste import cache
+from modiste import cache, environment
 from modiste.data.classes import class_counts, label_of
 from modiste.data.images import Images, content_digest
 from modiste.errors import ModisteError
 from modiste.metrics import features, functional, manifold, memorisation
 from modiste.metrics.features import Extractor, Features
-from modiste.metrics.functional import Score
-from modiste.metrics.metric_names import MetricName
+from modiste.metrics.functional import Moments, Score
+from modiste.metrics.memorisation import Cells
+from modiste.metrics.metric_names import MEANINGS, MetricName
 from modiste.metrics.nearest_neighbours import nearest, nearest_pixels
 from modiste.networks.layers import ImageShape
 
 Log = Callable[[str], None]
-Named = Iterator[tuple[MetricName, Callable[[], Score]]]
-Group = Callable[[Images, Mapping[str, Features], "Reference"], Named]
+Jobs = Iterator[tuple[tuple[MetricName, ...], Callable[[], Sequence[Score]]]]
+"""Names of scores and the function that computes these together; every job may have a thread of its own."""
+Group = Callable[[Images, Mapping[str, Features], "Reference"], Jobs]
 
 EDITION = 2
 """Raised when a score is added, or computed otherwise under the same name: baselines on disk are then made anew."""
@@ -44,8 +46,8 @@ class Memory:
     unseen_features: Features
     unseen_pixel_distances: NDArray[np.float64]
     """Of each unseen image to its nearest training image."""
-    train_feature_distances: NDArray[np.float64]
-    """Of each training image to its nearest other one."""
+    cells: Cells
+    """Of the training images' features, for the test of data copying."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Reference:
     images: Images
     extractors: tuple[Extractor, ...]
     features: Mapping[str, Features]
+    """Of the judge and of Inception; in the others' only the Fréchet distance is measured."""
+    moments: Mapping[str, Moments]
+    """Of the features of every extractor."""
     memory: Memory | None
     count: int
     """Of the images to be measured, for the names of scores; those of the baselines have the same names."""
@@ -85,24 +90,53 @@ def make_reference(
     seed: int = 0,
 ) -> Reference:
     """The reference with features and distances from the cache, or computed once."""
-    seen = {extractor.name: features.extract(extractor, images, cached=True) for extractor in extractors}
+    seen = {
+        extractor.name: features.extract(extractor, images, cached=True)
+        for extractor in extractors
+        if extractor is extractors[0] or extractor.is_inception
+    }
+    moments = {extractor.name: features.moments(extractor, images) for extractor in extractors}
     memory = None
     if train is not None and unseen is not None:
-        memory = make_memory(train, unseen, extractors[0])
-    return Reference(part, images, tuple(extractors), seen, memory, count, seed, no_memory)
+        memory = make_memory(train, unseen, extractors[0], seed)
+    return Reference(part, images, tuple(extractors), seen, moments, memory, count, seed, no_memory)
 
 
-def make_memory(train: Images, unseen: Images, judge: Extractor) -> Memory:
+def make_memory(train: Images, unseen: Images, judge: Extractor, seed: int = 0) -> Memory:
     """Training and unseen images with the distances that those of measured images are compared with."""
-    train_features = features.extract(judge, train, cached=True)
-    unseen_features = features.extract(judge, unseen, cached=True)
-    vectors = train_features.vectors
-    train_distances = cache.cached_array(
-        {"train": content_digest(train), "size": judge.shape.size, "judge": judge.fingerprint},
-        lambda: nearest(vectors, vectors, exclude_self=True).distances[:, 0],
+    learned = features.extract(judge, train, cached=True)
+    of_unseen = features.extract(judge, unseen, cached=True)
+    key = {
+        "cells": EDITION,
+        "train": content_digest(train),
+        "unseen": content_digest(unseen),
+        "judge": judge.fingerprint,
+        "seed": seed,
+    }
+    cells = cache.cached_arrays(
+        key, lambda: vars(memorisation.training_cells(of_unseen.vectors, learned.vectors, seed=seed))
     )
     unseen_distances = unseen_to_train(train, unseen, judge.shape)
-    return Memory(train, train_features, unseen, unseen_features, unseen_distances, train_distances)
+    return Memory(train, learned, unseen, of_unseen, unseen_distances, Cells(**cells))
+
+
+def own_distances(memory: Memory, judge: Extractor, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distances [M] of training images to their nearest other one in the judge's features; 0 but for those of `rows`.
+
+    Those that were asked for before are on disk.
+    """
+    key = {"nearest to": content_digest(memory.train), "judge": judge.fingerprint}
+    vectors = memory.train_features.vectors
+    known = np.full(len(vectors), np.nan)
+    with suppress(*cache.UNREADABLE):
+        known = cache.read_arrays(key)["distances"]
+    wanted = np.unique(rows)
+    if len(new := wanted[np.isnan(known[wanted])]):
+        known[new] = nearest(vectors[new], vectors, 2).distances[:, 1]  # the first is the image itself, or its copy
+        cache.write_arrays(key, {"distances": known})
+    found = np.zeros(len(known))
+    found[wanted] = known[wanted]
+    return found
 
 
 def unseen_to_train(train: Images, unseen: Images, shape: ImageShape) -> NDArray[np.float64]:
@@ -136,16 +170,30 @@ def measure(candidate: Images, reference: Reference, *, only: str = "", log: Log
         if not only or extractor is reference.judge:
             log(f"features: {extractor.name}")
             extracted[extractor.name] = features.extract(extractor, candidate)
-    scores: dict[MetricName, Score] = {}
-    missing: dict[MetricName, str] = {}
-    for group in [GROUPS[only]] if only else GROUPS.values():
-        for name, score in group(candidate, extracted, reference):
-            log(str(name))
-            try:
-                scores[name] = score()
-            except ModisteError as error:
-                missing[name] = str(error)
-    return Measured(scores, missing)
+    groups = [list(group(candidate, extracted, reference)) for group in ([GROUPS[only]] if only else GROUPS.values())]
+
+    def compute(job: tuple[tuple[MetricName, ...], Callable[[], Sequence[Score]]]) -> Measured:
+        names, scores = job
+        log(", ".join(map(str, names)))
+        try:
+            return Measured(dict(zip(names, scores(), strict=True)), {})
+        except ModisteError as error:
+            return Measured({}, dict.fromkeys(names, str(error)))
+
+    jobs = [job for group in reversed(groups) for job in group]  # the longest come last in GROUPS, and here first
+    found = environment.in_parallel(compute, jobs)
+    kinds = list(MEANINGS)
+    order = [
+        name
+        for group in groups
+        for name in sorted((name for names, _ in group for name in names), key=lambda name: kinds.index(name.kind))
+    ]
+    scores = {name: score for one in found for name, score in one.scores.items()}
+    missing = {name: reason for one in found for name, reason in one.missing.items()}
+    return Measured(
+        {name: scores[name] for name in order if name in scores},
+        {name: missing[name] for name in order if name in missing},
+    )
 
 
 def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | None:
@@ -164,24 +212,23 @@ def by_quota(candidate: Images, reference: Reference) -> NDArray[np.int64] | Non
     return None
 
 
-def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Jobs:
     """The distributions of the judge's features against each other."""
     judge, seed, strata = reference.judge.name, reference.seed, by_quota(candidate, reference)
     real, made, logits = reference.features[judge].vectors, seen[judge].vectors, seen[judge].logits
+    moments = reference.moments[judge]
     name = partial(MetricName, extractor=judge, count=reference.count, part=reference.part)
-    yield name("frechet"), lambda: functional.frechet_score(real, made, strata=strata)
-    infinite = name("frechet_infinite", count=None)
-    yield infinite, lambda: functional.frechet_infinite(functional.moments(real), made, seed=seed)
-    yield name("kernel"), lambda: functional.kernel_distance(real, made, seed=seed, strata=strata)
+    yield (name("frechet"),), lambda: [functional.frechet_score(moments, made, strata=strata)]
+    yield (name("frechet_infinite", count=None),), lambda: [functional.frechet_infinite(moments, made, seed=seed)]
+    yield (name("kernel"),), lambda: [functional.kernel_distance(real, made, seed=seed, strata=strata)]
     if logits is not None:
-        yield name("inception_style", part=""), lambda: functional.inception_style(logits)
-    all_four = cache_once(lambda: manifold.manifold_scores(real, made, strata=strata))
-    for key, neighbours in (("precision", 3), ("recall", 3), ("density", 5), ("coverage", 5)):
-        yield name(f"{key}_k{neighbours}"), partial(lambda key: all_four()[key], key)
-    yield name("two_sample_1nn", count=None), lambda: manifold.two_sample_1nn(real, made, seed=seed)
+        yield (name("inception_style", part=""),), lambda: [functional.inception_style(logits)]
+    four = tuple(map(name, ("precision_k3", "recall_k3", "density_k5", "coverage_k5")))
+    yield four, lambda: list(manifold.manifold_scores(real, made, strata=strata).values())
+    yield (name("two_sample_1nn", count=None),), lambda: [manifold.two_sample_1nn(real, made, seed=seed)]
 
 
-def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Jobs:
     """Scores of classes by the judge's verdicts; images without labels count as what the judge sees in them."""
     judge, classes = reference.judge.name, reference.classes
     real, made = reference.features[judge].vectors, seen[judge]
@@ -192,12 +239,12 @@ def class_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
     labels = predicted if asked is None else asked
     name = partial(MetricName, extractor=judge, count=reference.count)
     yield (
-        name("class_frechet", part=reference.part),
-        lambda: functional.class_frechet(real, real_labels, made.vectors, labels, classes=classes),
+        (name("class_frechet", part=reference.part),),
+        lambda: [functional.class_frechet(real, real_labels, made.vectors, labels, classes=classes)],
     )
     if asked is not None:
-        yield name("label_agreement"), lambda: functional.label_agreement(predicted, asked, classes)
-    yield name("class_balance_tv"), lambda: _balance(predicted, candidate, reference, real_labels)
+        yield (name("label_agreement"),), lambda: [functional.label_agreement(predicted, asked, classes)]
+    yield (name("class_balance_tv"),), lambda: [_balance(predicted, candidate, reference, real_labels)]
 
 
 def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Reference, labels: NDArray[np.int64]) -> Score:
@@ -210,39 +257,53 @@ def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Referen
     return replace(score, details={**score.details, "reference_frequencies": seen.tolist()})
 
 
-def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Jobs:
     """The Fréchet distance in the features of every other extractor; Inception's other scores too."""
-    seed, strata = reference.seed, by_quota(candidate, reference)
     for extractor in reference.extractors[1:]:
-        real, made = reference.features[extractor.name].vectors, seen[extractor.name]
         name = partial(MetricName, extractor=extractor.name, count=reference.count, part=reference.part)
-        yield name("frechet"), partial(functional.frechet_score, real, made.vectors, strata=strata)
-        if extractor.is_inception:
-            yield name("kernel"), partial(functional.kernel_distance, real, made.vectors, seed=seed, strata=strata)
-            if made.logits is not None:
-                yield name("inception_style", part=""), partial(functional.inception_style, made.logits)
+        yield from _opinion(extractor, seen[extractor.name], reference, name, by_quota(candidate, reference))
 
 
-def memorisation_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Named:
+def _opinion(
+    extractor: Extractor,
+    made: Features,
+    reference: Reference,
+    name: Callable[..., MetricName],
+    strata: NDArray[np.int64] | None,
+) -> Jobs:
+    moments, vectors, logits = reference.moments[extractor.name], made.vectors, made.logits
+    yield (name("frechet"),), lambda: [functional.frechet_score(moments, vectors, strata=strata)]
+    if extractor.is_inception:
+        real = reference.features[extractor.name].vectors
+        yield (
+            (name("kernel"),),
+            lambda: [functional.kernel_distance(real, vectors, seed=reference.seed, strata=strata)],
+        )
+        if logits is not None:
+            yield (name("inception_style", part=""),), lambda: [functional.inception_style(logits)]
+
+
+def memorisation_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Jobs:
     """Whether the images are nearer to the training images than unseen real images are."""
     memory, judge = reference.memory, reference.judge
     if memory is None:
         return
-    made, unseen_distances = seen[judge.name].vectors, memory.unseen_pixel_distances
-    learned, unseen = memory.train_features.vectors, memory.unseen_features.vectors
-    pixels = cache_once(lambda: nearest_pixels(flat(candidate, judge.shape), flat(memory.train, judge.shape)).distances[:, 0])
+    made, learned = seen[judge.name].vectors, memory.train_features.vectors
     name = partial(MetricName, count=reference.count)
-    yield (
-        name("nearest_ratio_pixels"),
-        lambda: memorisation.nearest_ratio(pixels(), unseen_distances, seed=reference.seed),
-    )
-    yield (
-        name("authenticity", judge.name),
-        lambda: memorisation.authenticity(nearest(made, learned), memory.train_feature_distances),
-    )
-    copying = name("data_copying", judge.name)
-    yield copying, lambda: memorisation.data_copying(made, unseen, learned, seed=reference.seed)
-    yield name("near_duplicates_pixels"), lambda: memorisation.duplicates(pixels(), unseen_distances)
+
+    def of_pixels() -> Iterator[Score]:
+        rows = flat(candidate, judge.shape), flat(memory.train, judge.shape)
+        distances, unseen = nearest_pixels(*rows).distances[:, 0], memory.unseen_pixel_distances
+        yield memorisation.nearest_ratio(distances, unseen, seed=reference.seed)
+        yield memorisation.duplicates(distances, unseen)
+
+    def authenticity() -> Score:
+        found = nearest(made, learned)
+        return memorisation.authenticity(found, own_distances(memory, judge, found.indices[:, 0]))
+
+    yield (name("nearest_ratio_pixels"), name("near_duplicates_pixels")), lambda: list(of_pixels())
+    yield (name("authenticity", judge.name),), lambda: [authenticity()]
+    yield (name("data_copying", judge.name),), lambda: [memorisation.data_copying(made, learned, memory.cells)]
 
 
 GROUPS: dict[str, Group] = {
