@@ -9,8 +9,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -46,14 +47,17 @@ def cached_json(key: Mapping[str, Any], compute: Callable[[], Any], versions: Ma
     `key` holds everything it depends on, as plain values, and `versions` those of libraries: a value on disk is used
     only with the same ones, one that ships with all, as it differs by rounding.
     """
-    if (shipped := _shipped("scores", key)) is not None:
-        return shipped
+    shipped = _recorded.scores if _recorded is not None else _shipped_scores()
+    if (found := shipped.get(shipped_name(key))) is not None:
+        return found["value"]
     text = _key_text({**key, "versions": versions} if versions else key)
     with suppress(*UNREADABLE):
-        return json.loads(read_entry("scores", text))
+        if _recorded is None:
+            return json.loads(read_entry("scores", text))
     value = compute()
+    if _recorded is not None:
+        _recorded.scores[shipped_name(key)] = {"key": dict(key), "value": value}
     write_entry("scores", text, json.dumps(value).encode())
-    _keep("scores", key, value)
     return value
 
 
@@ -64,14 +68,17 @@ def cached_array(key: Mapping[str, Any], compute: Callable[[], NDArray[np.float6
 
 def cached_arrays(key: Mapping[str, Any], compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """The arrays of `compute()` by name: of those that ship, from disk, or else computed and kept there."""
-    if (shipped := _shipped("arrays", key)) is not None:
-        return cast("dict[str, NDArray[Any]]", shipped)
+    shipped = _recorded.arrays if _recorded is not None else _shipped_arrays()
+    if (found := shipped.get(shipped_name(key))) is not None:
+        return found
     with suppress(*UNREADABLE):
-        return read_arrays(key)
+        if _recorded is None:
+            return read_arrays(key)
     with progress.stage("distances and moments of real images, kept for the next time"):
         values = compute()
+    if _recorded is not None:
+        _recorded.arrays[shipped_name(key)] = values
     write_arrays(key, values)
-    _keep("arrays", key, values)
     return values
 
 
@@ -102,28 +109,31 @@ def _key_text(key: Mapping[str, Any]) -> str:
 # --- values that ship: `make baselines` computes them for the published sets. Their keys are those of the cache, so one
 # of another edition, protocol or content is never found.
 
-Kind = Literal["scores", "arrays"]
-Kept = dict[Kind, dict[str, Any]]
 SHIPPED = Path(__file__).with_name("assets") / "baselines"
-"""Per published set NAME.json, with scores and the versions that made them, and NAME.npz with arrays."""
-_recorded: Kept | None = None
+"""Per published set NAME.json, with scores, their keys and the versions that made them, and NAME.npz with arrays."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was computed, by the names under which it ships."""
+
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """`key` and `value`."""
+    arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+
+
+_recorded: Recorded | None = None
 
 
 @contextmanager
-def recorded() -> Iterator[Kept]:
-    """Compute as if nothing shipped, and collect what is computed by kind and name: what is to ship."""
+def recorded() -> Iterator[Recorded]:
+    """Compute everything anew, as if nothing shipped and nothing were on disk, and collect what is to ship."""
     global _recorded
-    _recorded = {"scores": {}, "arrays": {}}
+    _recorded = Recorded()
     try:
         yield _recorded
     finally:
         _recorded = None
-
-
-def shipped_versions(key: Mapping[str, Any]) -> dict[str, str] | None:
-    """The versions of what made the JSON value that ships under this key; None where none does."""
-    found = next((one for one in _shipped_scores() if shipped_name(key) in one["scores"]), None)
-    return found["versions"] if found and _recorded is None else None
 
 
 def shipped_name(key: Mapping[str, Any]) -> str:
@@ -131,23 +141,26 @@ def shipped_name(key: Mapping[str, Any]) -> str:
     return hashlib.sha256(_key_text(key).encode()).hexdigest()[:32]
 
 
-def _shipped(kind: Kind, key: Mapping[str, Any]) -> Any:
-    if _recorded is not None:
-        return None
-    name = shipped_name(key)
-    if kind == "scores":
-        return next((one["scores"][name] for one in _shipped_scores() if name in one["scores"]), None)
-    return _shipped_arrays().get(name)
+def shipped_versions(key: Mapping[str, Any]) -> dict[str, str]:
+    """The versions of what computed the JSON value that ships under this key; empty where none does."""
+    found = _shipped_scores().get(shipped_name(key), {})
+    return dict(found.get("versions", {}))
 
 
-def _keep(kind: Kind, key: Mapping[str, Any], value: Any) -> None:
-    if _recorded is not None:
-        _recorded[kind][shipped_name(key)] = value
+def write_shipped(name: str, found: Recorded, versions: Mapping[str, str]) -> list[Path]:
+    """The files of a published set, written."""
+    scores, arrays = SHIPPED / f"{name}.json", io.BytesIO()
+    files.write_text(scores, json.dumps({"versions": versions, "scores": found.scores}, indent=0) + "\n")
+    members = {f"{key}.{name}": array for key, values in found.arrays.items() for name, array in values.items()}
+    np.savez_compressed(arrays, **members)  # type: ignore[arg-type]
+    files.write_bytes(scores.with_suffix(".npz"), arrays.getvalue())
+    return [scores, scores.with_suffix(".npz")]
 
 
 @functools.cache
-def _shipped_scores() -> list[dict[str, Any]]:
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(SHIPPED.glob("*.json"))]
+def _shipped_scores() -> dict[str, dict[str, Any]]:
+    trees = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(SHIPPED.glob("*.json"))]
+    return {name: {**one, "versions": tree["versions"]} for tree in trees for name, one in tree["scores"].items()}
 
 
 @functools.cache

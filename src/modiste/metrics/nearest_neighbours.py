@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from modiste.errors import ModisteError
 
-QUERY_ROWS = 250  # rows of a slice of queries, and of the base: 10 MB in float32
-BASE_ROWS = 10_000
+QUERY_ROWS = 250  # rows of a slice of queries, and of the base: 4 MB in float32
+BASE_ROWS = 4_000
 LANES = 16  # a row of distances is first searched in this many parts at once
-EXACT_ROWS = 250
+EXACT_ROWS = 50
 SPARE = 8  # candidates beyond k that the search in float32 passes to the exact one
 
 Matrix = NDArray[np.float64]

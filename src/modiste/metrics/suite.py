@@ -45,7 +45,7 @@ class Memory:
     unseen: Images
     unseen_features: Features
     unseen_pixel_distances: NDArray[np.float64]
-    """Of each unseen image to its nearest training image."""
+    """Of each unseen image to its nearest training image; in float32, as it ships for published sets."""
     cells: Cells
     """Of the training images' features, for the test of data copying."""
 
@@ -95,7 +95,12 @@ def make_reference(
         for extractor in extractors
         if extractor is extractors[0] or extractor.is_inception
     }
-    moments = {extractor.name: features.moments(extractor, images) for extractor in extractors}
+    moments = {
+        extractor.name: functional.moments(seen[extractor.name].vectors)
+        if extractor.name in seen
+        else features.moments(extractor, images)
+        for extractor in extractors
+    }
     memory = None
     if train is not None and unseen is not None:
         memory = make_memory(train, unseen, extractors[0], seed)
@@ -147,7 +152,9 @@ def unseen_to_train(train: Images, unseen: Images, shape: ImageShape) -> NDArray
         "channels": shape.channels,
         "unseen": content_digest(unseen),
     }
-    return cache.cached_array(key, lambda: nearest_pixels(flat(unseen, shape), flat(train, shape)).distances[:, 0])
+    return cache.cached_array(
+        key, lambda: nearest_pixels(flat(unseen, shape), flat(train, shape)).distances[:, 0].astype(np.float32)
+    )
 
 
 def flat(images: Images, shape: ImageShape) -> NDArray[np.uint8]:
