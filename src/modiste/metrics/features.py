@@ -37,7 +37,7 @@ RESIZE_FILTER = "lanczos"
 RANDOM_FEATURES = 128
 RANDOM_CHUNK = 50
 PART = 500
-"""Images that one thread fits and examines at a time: whole chunks of every extractor, little of a set that is mapped."""
+"""Images that one thread fits and examines at a time: whole chunks of every extractor, little of a mapped set."""
 
 RESERVED = (*judges.SHIPPED, "random", "inception", "infinite")
 """Words that have another meaning in the names of scores than a user's own judge."""
