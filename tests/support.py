@@ -118,7 +118,7 @@ class JobsHere:
             self.folders.append(job.folder.name)
             result = JobResult("finished")
             try:
-                for command in job.commands:
+                for command in job.all_commands:
                     self.commands.append(" ".join(command))
                     with contextlib.redirect_stdout(io.StringIO()):
                         cli.app(list(command), standalone_mode=False)

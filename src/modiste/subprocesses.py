@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import shlex
 import signal
 import subprocess
@@ -30,6 +31,8 @@ def printable(words: Sequence[str], threads: int | None = None) -> str:
     return (f"OMP_NUM_THREADS={threads} " if threads else "") + shlex.join(["modiste", *words])
 
 
+SERVE = "serve"
+"""The command line of a process that carries out one command after the other, each of which it is asked for."""
 HELD = "MODISTE_LIFELINE"
 """The environment variable that tells a process that its standard input is a lifeline."""
 GRACE_SECONDS = 60.0
@@ -65,6 +68,21 @@ def let_go(process: subprocess.Popen[Any]) -> None:
         process.stdin.close()
 
 
+def ask(process: subprocess.Popen[Any], line: str) -> None:
+    """Send a line to a process, which `asked` gives there; BrokenPipeError where it has ended."""
+    assert process.stdin is not None
+    process.stdin.write(line.encode() + b"\n")
+    process.stdin.flush()
+
+
+def asked() -> str:
+    """The next line from the process that started this one, which waits for it."""
+    return _lines.get()
+
+
+_lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+
 def hold() -> None:
     """End this process soon after its parent is gone, if that has given it a lifeline."""
     if os.environ.pop(HELD, ""):  # which is not for the processes that this one starts
@@ -72,8 +90,9 @@ def hold() -> None:
 
 
 def _end_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1):
-        pass
+    with open(sys.stdin.fileno(), encoding="utf-8", closefd=False) as lines:
+        for line in lines:
+            _lines.put(line)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(128 + signal.SIGTERM)

@@ -90,7 +90,7 @@ def run_locally(jobs: Sequence[Job], *_: Any) -> Iterator[tuple[int, JobResult]]
     """The runs of a study in this process, which has the fault."""
     for position, job in enumerate(jobs):
         try:
-            for command in job.commands:
+            for command in job.all_commands:
                 cli.app(list(command), standalone_mode=False)
             yield position, JobResult("finished")
         except ModisteError as error:

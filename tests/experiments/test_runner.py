@@ -151,3 +151,31 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def evaluation(tmp_path: Path, *words: str) -> Job:
+    return Job(tmp_path / "none", (), tmp_path / "log", tmp_path, evaluation=words)
+
+
+def test_one_process_evaluates_all_and_is_replaced_when_it_dies(tmp_path: Path) -> None:
+    stop = runner.Stop()
+    evaluator = runner.Evaluator(stop, 1)
+    try:
+        assert evaluator.run(evaluation(tmp_path, "--version")) == JobResult("finished")
+        first = evaluator.process
+        assert first is not None and os.getpriority(os.PRIO_PROCESS, first.pid) == 19
+        failed = evaluator.run(evaluation(tmp_path, "evaluate", str(tmp_path / "nothing")))
+        assert failed.status == "failed" and "nothing does not exist" in failed.reason
+        assert evaluator.process is first
+        first.kill()
+        assert evaluator.run(evaluation(tmp_path, "--version")) == JobResult(
+            "failed", "killed by SIGKILL, perhaps for want of memory"
+        )
+        assert evaluator.run(evaluation(tmp_path, "--version")) == JobResult("finished")
+        stop.request()
+        assert evaluator.run(evaluation(tmp_path, "--version")) == JobResult("interrupted")
+    finally:
+        stop.request()
+        evaluator.close()
+    log = (tmp_path / "log").read_text()
+    assert log.count("$ modiste --version") == 4 and log.count(f"\nmodiste {modiste.__version__}\n") == 2

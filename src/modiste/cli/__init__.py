@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import itertools
+import json
 import os
 import select
 import sys
@@ -42,6 +43,8 @@ def main() -> NoReturn:
     atexit.register(gc.freeze)
     subprocesses.hold()
     progress.accept_any_text()
+    if sys.argv[1:] == [subprocesses.SERVE]:
+        _serve()
     with progress.heartbeat(f"modiste {_command_name(sys.argv[1:])}".rstrip()):
         sys.exit(_run())
 
@@ -88,6 +91,26 @@ def _run() -> int:
     if message:
         print(f"modiste: {message}", file=sys.stderr)
     return code
+
+
+def _serve() -> NoReturn:
+    """Carry out the commands that standard input names, one after the other, in this process; studies evaluate so.
+
+    Each line is JSON: the words of the command line, and the file that the output is added to. The answer, on standard
+    output, is `exit CODE`. Trainings go first, as the priority of this process is the lowest.
+    """
+    if hasattr(os, "nice"):
+        os.nice(19)
+    answers = os.dup(1)
+    while True:
+        request = json.loads(subprocesses.asked())
+        log = os.open(request["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        os.close(log)
+        sys.argv[1:] = request["words"]
+        code = _run()
+        os.write(answers, f"exit {code}\n".encode())
 
 
 def _command_name(words: Sequence[str]) -> str:

@@ -1,11 +1,14 @@
 """Jobs: the commands of runs as processes of their own, several at a time, on this machine or on a Ray cluster.
 
 Each process gets the command that a person would type. Its output goes to a log file; the last line of a command that
-fails is the reason. Processes whose parent was killed save and end (`subprocesses.start`).
+fails is the reason. On this machine one process evaluates all runs, one after the other, while the next ones train: it
+starts and reads the data set once, and has the lowest priority, so that it costs a training with a budget of time next
+to nothing. Processes whose parent was killed save and end (`subprocesses.start`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +42,13 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     cores: int = 1
     """The cores that a cluster keeps free for it: one for every thread and every process."""
+    evaluation: tuple[str, ...] = ()
+    """The command that evaluates the run, after the others; empty for none."""
+
+    @property
+    def all_commands(self) -> tuple[tuple[str, ...], ...]:
+        """With the evaluation."""
+        return (*self.commands, self.evaluation) if self.evaluation else self.commands
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ def run_job(job: Job, stop: Stop | None = None) -> JobResult:
         wait_until_free(job.folder, stop)
     except ModisteError as error:
         return JobResult("failed", str(error))
-    for command in job.commands:
+    for command in job.all_commands:
         if stop.requested:
             return JobResult("interrupted")
         with job.log.open("ab") as log:
@@ -144,24 +154,82 @@ def failure_reason(log: Path, start: int, code: int) -> str:
     return lines[-1].removeprefix("modiste: ") if lines else f"exit code {code}"
 
 
+class Evaluator:
+    """One process that evaluates runs, one after the other; it is started with the first."""
+
+    def __init__(self, stop: Stop, threads: int | None) -> None:
+        self.stop, self.environment = stop, {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, job: Job) -> JobResult:
+        """Carry out the job's evaluation."""
+        with job.log.open("ab") as log:
+            log.write(f"$ {subprocesses.printable(job.evaluation)}\n".encode())
+            start = log.tell()
+        code = self._answer(job)
+        if self.stop.requested:
+            return JobResult("interrupted")
+        if code is None:  # killed, or it has ended by an error that is in the log
+            code, self.process = self._end(), None
+            code = code or 1
+        return JobResult("failed", failure_reason(job.log, start, code)) if code else JobResult("finished")
+
+    def _answer(self, job: Job) -> int | None:
+        """The exit code of the evaluation; None where the process has ended."""
+        if self.process is None:
+            alone = replace(job, environment={**job.environment, **self.environment})
+            self.process = self.stop.start(alone, (subprocesses.SERVE,), subprocess.PIPE)
+        if self.process is None or self.process.stdout is None:
+            return None
+        with suppress(OSError):
+            subprocesses.ask(self.process, json.dumps({"words": job.evaluation, "log": str(job.log)}))
+            for line in self.process.stdout:
+                if line.startswith(b"exit "):
+                    return int(line.removeprefix(b"exit "))
+        return None
+
+    def _end(self) -> int:
+        if self.process is None:
+            return 0
+        with suppress(OSError):
+            self.stop.ended(self.process)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return self.process.wait()
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+
 def run_locally(jobs: Sequence[Job], at_a_time: int, stopped: Callable[[], bool], poll: Callable[[], None]) -> Results:
-    """Carry out the jobs on this machine, some at a time.
+    """Carry out the jobs on this machine, some at a time, and their evaluations beside them.
 
     `poll` is called several times per second. When `stopped` returns True, the processes save and end.
     """
     stop = Stop()
-    with ThreadPoolExecutor(at_a_time) as pool:
-        waiting: dict[Future[JobResult], int] = {pool.submit(run_job, job, stop): k for k, job in enumerate(jobs)}
+    threads = [int(job.environment.get("OMP_NUM_THREADS", 0)) * at_a_time for job in jobs]
+    evaluator = Evaluator(stop, max(threads, default=0) or None)
+    with ThreadPoolExecutor(at_a_time) as pool, ThreadPoolExecutor(1) as evaluations:
+        waiting: dict[Future[JobResult], int] = {}
+        for k, job in enumerate(jobs):
+            waiting[pool.submit(run_job, replace(job, evaluation=()), stop)] = k
+        trained = set(waiting)
         try:
             while waiting:
                 done, _ = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
                 for future in done:
-                    yield waiting.pop(future), future.result()
+                    position, result = waiting.pop(future), future.result()
+                    if future in trained and result.status == "finished" and jobs[position].evaluation:
+                        waiting[evaluations.submit(evaluator.run, jobs[position])] = position
+                    else:
+                        yield position, result
                 if stopped() and not stop.requested:
                     stop.request()
                 poll()
         finally:
             stop.request()
+            evaluator.close()
 
 
 def ray_package() -> Any:

@@ -308,7 +308,9 @@ def _prepare(folder: ExperimentFolder, study: Study, track: str | None) -> tuple
 
 def _job(run: RunSpec, folder: ExperimentFolder, threads: int | None) -> Job:
     """The commands of a run that remain."""
-    commands = (run.evaluate_argv(),) if results.is_trained(run) else run.commands
+    commands = () if results.is_trained(run) else (run.argv(),)
+    evaluation = run.evaluate_argv() if run.evaluate else ()
     variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     needed = max(threads or 1, run.processes)
-    return Job(run.folder.absolute(), commands, folder.log(run.name).absolute(), Path.cwd(), variables, needed)
+    log = folder.log(run.name).absolute()
+    return Job(run.folder.absolute(), commands, log, Path.cwd(), variables, needed, evaluation)
