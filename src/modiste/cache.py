@@ -149,6 +149,7 @@ def shipped_versions(key: Mapping[str, Any]) -> dict[str, str]:
 
 def write_shipped(name: str, found: Recorded, versions: Mapping[str, str]) -> list[Path]:
     """The files of a published set, written."""
+    SHIPPED.mkdir(parents=True, exist_ok=True)
     scores, arrays = SHIPPED / f"{name}.json", io.BytesIO()
     files.write_text(scores, json.dumps({"versions": versions, "scores": found.scores}, indent=0) + "\n")
     members = {f"{key}.{name}": array for key, values in found.arrays.items() for name, array in values.items()}

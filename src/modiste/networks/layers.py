@@ -67,7 +67,8 @@ class ClassNoise(nn.Module):
 
     def __init__(self, z_dim: int, classes: int) -> None:
         super().__init__()
-        self.maps = nn.Parameter(torch.eye(z_dim).repeat(classes, 1, 1))
+        unit = torch.zeros(z_dim, z_dim).fill_diagonal_(1)  # on the meta device torch.eye loads PyTorch's compiler
+        self.maps = nn.Parameter(unit.repeat(classes, 1, 1))
 
     def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         return (rows_at(self.maps, require_labels(labels)) @ noise[:, :, None])[:, :, 0]

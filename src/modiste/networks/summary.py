@@ -126,7 +126,9 @@ def weightless_step(
 
 def tables(network: Network, shape: ImageShape) -> dict[str, list[LayerRow]]:
     """The layer tables of a generator and its discriminator."""
-    generator, discriminator, noise, images, labels = _weightless(network, shape)
+    norm = network.discriminator_norm
+    unnormed = network.model_copy(update={"discriminator_norm": "none"} if norm == "spectral" else {})
+    generator, discriminator, noise, images, labels = _weightless(unnormed, shape)
     return {
         "generator": layer_table(generator, noise, labels),
         "discriminator": layer_table(discriminator, images, labels),

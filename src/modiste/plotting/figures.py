@@ -63,6 +63,7 @@ def encode(figure: Figure, file_type: FileType, *, marked: bool = True) -> bytes
         progress.stage("drawing"),
     ):
         figure.savefig(buffer, dpi=figure.dpi, format=file_type, metadata=metadata)
+        figure.set_layout_engine("none")  # laid out once for files of all types
     return files.with_mark(buffer.getvalue()) if marked else buffer.getvalue()
 
 

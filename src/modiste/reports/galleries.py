@@ -188,13 +188,13 @@ def cloud_section(comparison: Comparison, report_features: ReportFeatures, log: 
         accuracy = judge_features.neighbour_accuracy(report_features, generated)
         rows.append([name, f"{accuracy:.1%}", _recorded_accuracy(comparison, name)])
         try:
-            places = judge_features.embedding(report_features, generated)
+            cloud = judge_features.embedding(report_features, generated)
         except ModisteError as error:
             reason = str(error)
             continue
-        of_real, of_generated = places[: len(real)], places[len(real) :]
-        medians = {label: tuple(np.median(of_real[real.labels == k], axis=0)) for k, label in enumerate(names)
-                   if real.labels is not None and (real.labels == k).any()}  # fmt: skip
+        of_real, labels, of_generated = cloud.real, cloud.real_labels, cloud.generated
+        medians = {label: tuple(np.median(of_real[labels == k], axis=0)) for k, label in enumerate(names)
+                   if labels is not None and (labels == k).any()}  # fmt: skip
         alt = (
             f"t-SNE of {len(of_real):,} real and {len(of_generated):,} generated images of {name} in the judge's "
             "features"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from inspect import signature
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,9 @@ from modiste.runs import Run
 from modiste.sampling import generators
 
 EXAMINED = 1_000
-"""Images per side of a cloud."""
+"""Real images, and generated ones of each configuration."""
+EMBEDDED, ITERATIONS = 400, 500
+"""Images of each kind in a cloud, and steps of t-SNE: a picture of more looks the same and takes ten times as long."""
 SEARCHED = 300
 """Images whose nearest training image is looked for."""
 PERPLEXITY = 30.0
@@ -133,13 +137,24 @@ def neighbour_accuracy(real: ReportFeatures, generated: RunFeatures) -> float:
     return float(cache.cached_json(key, lambda: manifold.two_sample_1nn(*vectors).value))
 
 
-def embedding(real: ReportFeatures, generated: RunFeatures) -> NDArray[np.float64]:
-    """Places [real + generated, 2] by t-SNE (van der Maaten and Hinton 2008) of the judge's features.
+@dataclass(frozen=True)
+class Cloud:
+    """Places by t-SNE of some real and generated images."""
+
+    real: NDArray[np.float64]
+    """[N, 2]."""
+    real_labels: NDArray[np.int64] | None
+    generated: NDArray[np.float64]
+
+
+def embedding(real: ReportFeatures, generated: RunFeatures) -> Cloud:
+    """Some images of both kinds in two dimensions by t-SNE (van der Maaten and Hinton 2008) of the judge's features.
 
     ModisteError where scikit-learn is missing.
     """
+    some = first_of_each(real.real, EMBEDDED)
     key = {
-        "t-sne": PERPLEXITY,
+        "t-sne": [PERPLEXITY, EMBEDDED, ITERATIONS],
         "judge": real.judge.fingerprint,
         "real": content_digest(real.real),
         "generated": content_digest(generated.images),
@@ -152,12 +167,17 @@ def embedding(real: ReportFeatures, generated: RunFeatures) -> NDArray[np.float6
             raise ModisteError(
                 "scikit-learn draws it; run pip install 'modiste[report]' and write the report again"
             ) from None
-        both = np.concatenate([real.features.vectors, generated.features.vectors]).astype(np.float64)
+        parts = real.features.vectors[some], generated.features.vectors[:EMBEDDED]
+        both = np.concatenate(parts).astype(np.float64)
         perplexity = min(PERPLEXITY, (len(both) - 1) / 4)
-        method = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0, n_jobs=1)
+        iterations = "max_iter" if "max_iter" in signature(TSNE).parameters else "n_iter"  # before scikit-learn 1.5
+        options: dict[str, Any] = {iterations: ITERATIONS}
+        method = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0, n_jobs=1, **options)
         return np.asarray(method.fit_transform(both), np.float64)
 
-    return cache.cached_array(key, embed)
+    places = cache.cached_array(key, embed)
+    labels = None if real.real.labels is None else real.real.labels[some]
+    return Cloud(places[: len(some)], labels, places[len(some) :])
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
