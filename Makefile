@@ -11,7 +11,7 @@ BUDGET ?= 2min
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo test test-slow test-gpu check lint docs bench bench-rivals bench-quality bench-data peak sanity compare pretrained setup clean
+.PHONY: demo test test-slow test-gpu check lint docs bench bench-rivals bench-quality bench-data peak sanity baselines compare pretrained setup clean
 
 setup: $(READY_TO_TEST)
 
@@ -97,6 +97,10 @@ peak: $(READY)
 # Known damage to real images, through every score: the table and picture of docs/validation.md.
 sanity: $(READY)
 	@$(BIN)/python benchmarks/sanity.py --out docs
+
+# The baselines that ship, of every published set that is at hand: five minutes each; after a change of a score.
+baselines: $(READY)
+	@$(BIN)/python benchmarks/baselines.py
 
 # The published systems and `swift` after the same training time, in one table.
 EACH ?= 3min

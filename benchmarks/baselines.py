@@ -1,6 +1,6 @@
 """Compute the baselines that ship: of every published set that is at hand, under the default protocol.
 
-    python benchmarks/baselines.py                     # `make baselines`: all sets; ten minutes each on two cores
+    python benchmarks/baselines.py                     # `make baselines`: all sets; five minutes each on two cores
     python benchmarks/baselines.py fashion-mnist
 
 They are the real and trivial baselines of `modiste evaluate RUN` against test images, for 10,000 and 2,000 images and

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -24,3 +26,24 @@ def test_streams_differ_by_purpose_and_position() -> None:
         for place in ((), (0,), (0, 1))
     }
     assert len(seeds) == 12 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_parts_are_computed_in_parallel_and_in_order() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        both = threading.Barrier(3)
+
+        def work(part: int) -> tuple[int, int]:
+            both.wait(60)  # for the others, which must be under way at the same time
+            return part, torch.get_num_threads()
+
+        assert environment.in_parallel(work, range(6)) == [(part, 1) for part in range(6)]
+        assert torch.get_num_threads() == 3
+        with pytest.raises(ZeroDivisionError):
+            environment.in_parallel(lambda part: 1 // part, [1, 0])
+        torch.set_num_threads(1)
+        names = environment.in_parallel(lambda _: threading.current_thread().name, range(2))
+        assert names == [threading.current_thread().name] * 2
+    finally:
+        torch.set_num_threads(before)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from modiste import cache as disk_cache
 from modiste.config import Data
@@ -266,3 +267,42 @@ def test_arrays_are_remembered_exactly(cache: Path) -> None:
     disk_cache.cached_array({"kind": "distances"}, lambda: values)
     again = disk_cache.cached_array({"kind": "distances"}, lambda: np.zeros(1))
     assert again.dtype == np.float64 and np.array_equal(again, values)
+
+
+@pytest.mark.parametrize(("off", "gpu"), [(1e-6, "cuda"), (1e-2, "")])
+def test_a_gpu_is_used_where_it_agrees_with_the_processor(
+    off: float, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = features.random_network(ImageShape(1, 8))
+    flags: list[bool] = []
+
+    def on_device(device: str) -> features.Examine:
+        assert device == "cuda"
+
+        def examine(pixels: np.ndarray) -> Features:
+            flags.append(torch.backends.cudnn.allow_tf32)
+            return Features(plain.examine(pixels).vectors * np.float32(1 + off))
+
+        return examine
+
+    extractor = replace(plain, fingerprint=f"off by {off}", on_device=on_device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert features.gpu_of(extractor) == "" and features.gpu_of(replace(plain, on_device=None)) == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.backends.cudnn.allow_tf32
+    assert features.gpu_of(extractor) == gpu and len(flags) == 1
+    pixels = np.random.default_rng(1).integers(0, 256, (30, 1, 8, 8), np.uint8)
+    found = features.extract(extractor, Images(pixels, None, (), "some")).vectors
+    expected = plain.examine(pixels).vectors
+    assert np.array_equal(found, expected) == (gpu == "") and np.allclose(found, expected, rtol=1e-5)
+    assert not any(flags) and torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.gpu
+def test_features_on_a_gpu_are_those_of_the_processor() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (700, 1, 28, 28), np.uint8)
+    shipped = [features.from_judge(judge.load(name), name) for name in judge.SHIPPED]
+    for extractor in (*shipped, features.random_network(ImageShape(1, 28))):
+        assert features.gpu_of(extractor) == "cuda"
+        found, expected = features.extract(extractor, Images(pixels, None, (), "some")), extractor.examine(pixels)
+        assert np.abs(found.vectors - expected.vectors).max() < 1e-4 * np.abs(expected.vectors).max()

@@ -243,7 +243,7 @@ def test_distances_are_kept_for_each_number_of_channels() -> None:
     for channels in (3, 1):
         shape = ImageShape(channels, 16)
         expected = nearest_pixels(suite.flat(unseen, shape), suite.flat(train, shape)).distances[:, 0]
-        np.testing.assert_array_equal(suite.unseen_to_train(train, unseen, shape), expected)
+        np.testing.assert_array_equal(suite.unseen_to_train(train, unseen, shape), expected.astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from modiste import paths, runs
+from modiste import environment, paths, runs
 from modiste.config import Data
 from modiste.data import readers
 from modiste.data.classes import normalised_name
@@ -203,8 +203,15 @@ def _protocol(source: Source, against: Reference, images: Images, held: Images, 
             "class_frechet_dimensions": 32,
         },
         generator={key: source.facts[key] for key in made if key in source.facts},
-        versions=records.versions() | ({"baselines": _listed(shipped)} if shipped else {}),
+        versions=records.versions() | ({"baselines": _listed(shipped)} if shipped else {}) | _gpu(against),
     )
+
+
+def _gpu(against: Reference) -> dict[str, str]:
+    """Where features were computed, if not on the processor."""
+    names = [extractor.name for extractor in against.extractors if features.gpu_of(extractor)]
+    where = f"{environment.gpu_name('cuda')}, float32 without TensorFloat, as on the processor to 1e-4"
+    return {"features": f"{', '.join(names)}: {where}"} if names else {}
 
 
 def _listed(versions: Mapping[str, str]) -> str:

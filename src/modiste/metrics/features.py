@@ -10,9 +10,11 @@ import hashlib
 import io
 import itertools
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from modiste.cache import CACHE_FORMAT, UNREADABLE, cached_arrays, entry_path, n
 from modiste.config import Data
 from modiste.data.images import Images, content_digest, resized, tensor_of, to_unit
 from modiste.data.sets import open_data
-from modiste.metrics import functional
+from modiste.metrics import classifier_training, functional
 from modiste.metrics import judge as judges
 from modiste.metrics.functional import Moments
 from modiste.metrics.judge import Judge
@@ -38,6 +40,9 @@ RANDOM_FEATURES = 128
 RANDOM_CHUNK = 50
 PART = 500
 """Images that one thread fits and examines at a time: whole chunks of every extractor, little of a mapped set."""
+
+CHECKED, AGREEMENT = 50, 1e-4
+"""Images by which a GPU is compared with the processor, and how far its features may be off, over the largest one."""
 
 RESERVED = (*judges.SHIPPED, "random", "inception", "infinite")
 """Words that have another meaning in the names of scores than a user's own judge."""
@@ -57,6 +62,9 @@ class Features:
         return len(self.vectors)
 
 
+Examine = Callable[[Pixels], Features]
+
+
 @dataclass(frozen=True)
 class Extractor:
     """A feature extractor: `examine` takes pixels uint8 [N, channels, size, size]."""
@@ -69,9 +77,11 @@ class Extractor:
     """A hash of 16 hexadecimal digits of everything that its numbers depend on."""
     facts: Mapping[str, Any]
     """Its description in the protocol."""
-    examine: Callable[[Pixels], Features]
+    examine: Examine
     warning: str = ""
     """A sentence for the user where its features are poor, else ""."""
+    on_device: Callable[[str], Examine] | None = None
+    """`examine` by a copy of its network on a GPU; None where it has only that of the processor."""
     is_inception: bool = False
     """Whether it is Inception-v3, in whose features the field measures more than the Fréchet distance."""
 
@@ -92,7 +102,11 @@ def from_judge(judge: Judge, name: str) -> Extractor:
     def examine(pixels: Pixels) -> Features:
         return Features(*judge.examine(pixels))
 
-    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(card))
+    def on_device(device: str) -> Examine:
+        network = deepcopy(judge.network).to(device)
+        return lambda pixels: Features(*classifier_training.classify(network, pixels))
+
+    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(card), on_device)
 
 
 def primary_extractor(dataset: Data) -> Extractor:
@@ -134,18 +148,8 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
         layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         layers.append(layer)
 
-    @torch.inference_mode()
-    def examine(pixels: Pixels) -> Features:
-        vectors = []
-        for start in range(0, len(pixels), RANDOM_CHUNK):
-            maps = to_unit(tensor_of(pixels[start : start + RANDOM_CHUNK]))
-            maps = maps.contiguous(memory_format=torch.channels_last)
-            for k, layer in enumerate(layers):
-                maps = F.leaky_relu_(layer(maps), 0.2)
-                if k in (1, 3):
-                    maps = F.avg_pool2d(maps, 2)
-            vectors.append(torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1).numpy())
-        return Features(np.concatenate(vectors))
+    def on_device(device: str) -> Examine:
+        return partial(_random_features, [deepcopy(layer).to(device) for layer in layers])
 
     fingerprint = sha.hexdigest()[:16]
     facts = {
@@ -155,7 +159,21 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
         "features": RANDOM_FEATURES,
         **_input_facts(shape),
     }
-    return Extractor("random", shape, fingerprint, facts, examine)
+    return Extractor("random", shape, fingerprint, facts, on_device("cpu"), on_device=on_device)
+
+
+@torch.inference_mode()
+def _random_features(layers: Sequence[nn.Conv2d], pixels: Pixels) -> Features:
+    device, vectors = layers[0].weight.device, []
+    for start in range(0, len(pixels), RANDOM_CHUNK):
+        maps = to_unit(tensor_of(pixels[start : start + RANDOM_CHUNK]).to(device))
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        for k, layer in enumerate(layers):
+            maps = F.leaky_relu_(layer(maps), 0.2)
+            if k in (1, 3):
+                maps = F.avg_pool2d(maps, 2)
+        vectors.append(torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1).cpu().numpy())
+    return Features(np.concatenate(vectors))
 
 
 def _input_facts(shape: ImageShape) -> dict[str, Any]:
@@ -206,14 +224,58 @@ def moments(extractor: Extractor, images: Images) -> Moments:
 
 
 def _examined(extractor: Extractor, pixels: Pixels) -> Features:
-    """The features of all images, computed by all threads."""
+    """The features of all images, computed on a GPU (`gpu_of`) or by all threads."""
+    gpu = gpu_of(extractor)
+    look = extractor.on_device(gpu) if gpu and extractor.on_device else extractor.examine
 
     def examine(start: int) -> Features:
-        return extractor.examine(fit_pixels(pixels[start : start + PART], extractor.shape))
+        return look(fit_pixels(pixels[start : start + PART], extractor.shape))
 
-    parts = environment.in_parallel(examine, range(0, max(1, len(pixels)), PART))
+    starts = range(0, max(1, len(pixels)), PART)
+    if gpu:
+        with _without_tensor_float():
+            parts = list(map(examine, starts))
+    else:
+        parts = environment.in_parallel(examine, starts)
     logits = [part.logits for part in parts if part.logits is not None]
     return Features(np.concatenate([part.vectors for part in parts]), np.concatenate(logits) if logits else None)
+
+
+def gpu_of(extractor: Extractor) -> str:
+    """cuda where this extractor's features are computed on a GPU, else "".
+
+    Where there is one, and its features of some images of noise are those of the processor to AGREEMENT of their size.
+    """
+    if extractor.on_device is None or not torch.cuda.is_available():
+        return ""
+    if extractor.fingerprint not in _checked:
+        size, channels = extractor.shape.size, extractor.shape.channels
+        pixels = np.random.default_rng(0).integers(0, 256, (CHECKED, channels, size, size), np.uint8)
+        expected = extractor.examine(pixels)
+        with _without_tensor_float():
+            found = extractor.on_device("cuda")(pixels)
+        pairs = [(found.vectors, expected.vectors)]
+        if found.logits is not None and expected.logits is not None:
+            pairs.append((found.logits, expected.logits))
+        _checked[extractor.fingerprint] = all(
+            float(np.abs(one - other).max()) <= AGREEMENT * float(np.abs(other).max()) for one, other in pairs
+        )
+    return "cuda" if _checked[extractor.fingerprint] else ""
+
+
+_checked: dict[str, bool] = {}
+"""By fingerprint, whether the GPU's features are the processor's."""
+
+
+@contextmanager
+def _without_tensor_float() -> Iterator[None]:
+    """Products and convolutions of a GPU in float32, whose rounding to 10 bits PyTorch allows for convolutions."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def is_cached(extractor: Extractor, images: Images) -> bool:
