@@ -136,6 +136,11 @@ def recorded() -> Iterator[Recorded]:
         _recorded = None
 
 
+def ships(name: str) -> bool:
+    """Whether baselines of the data set of that name ship."""
+    return (SHIPPED / f"{name}.json").is_file()
+
+
 def shipped_name(key: Mapping[str, Any]) -> str:
     """The name of a value that ships: 32 hexadecimal digits of the key's hash."""
     return hashlib.sha256(_key_text(key).encode()).hexdigest()[:32]

@@ -16,6 +16,7 @@ from torch import nn
 
 from modiste.config import Recipe
 from modiste.data.classes import class_counts, label_of
+from modiste.data.images import Images
 from modiste.data.sets import native_data, open_data
 from modiste.errors import UsageError
 from modiste.metrics import features, functional, metric_names
@@ -57,7 +58,7 @@ def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
             "--set evaluate.every_images=0"
         )
     extractor = features.primary_extractor(dataset)
-    reference = functional.moments(features.extract(extractor, heldout, cached=True).vectors)
+    reference = features.moments(extractor, heldout)
     seeds = range(FIRST_SEED, FIRST_SEED + settings.count)
     noise = generators.seed_noise(seeds, recipe.network.z_dim)
     labels = None
@@ -70,8 +71,8 @@ def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
 
     def score(generator: nn.Module) -> float:
         pixels = generators.generate(generator, noise, labels)
-        vectors = extractor.examine(features.fit_pixels(pixels, extractor.shape)).vectors
-        return functional.frechet(reference, functional.moments(vectors))
+        made = features.extract(extractor, Images(pixels, None, (), "generated"))
+        return functional.frechet(reference, functional.moments(made.vectors))
 
     name = MetricName("frechet", extractor.name, settings.count, "heldout")
     return Selector(str(name), settings.every_images, score)
