@@ -210,8 +210,10 @@ def _protocol(source: Source, against: Reference, images: Images, held: Images, 
 def _gpu(against: Reference) -> dict[str, str]:
     """Where features were computed, if not on the processor."""
     names = [extractor.name for extractor in against.extractors if features.gpu_of(extractor)]
+    if not names:
+        return {}
     where = f"{environment.gpu_name('cuda')}, float32 without TensorFloat, as on the processor to 1e-4"
-    return {"features": f"{', '.join(names)}: {where}"} if names else {}
+    return {"features": f"{', '.join(names)}: {where}"}
 
 
 def _listed(versions: Mapping[str, str]) -> str:

@@ -143,7 +143,8 @@ def data_copying(generated: ArrayLike, train: ArrayLike, known: Cells) -> Score:
     rows = checked(train, "the training features", least=2)
     made = _checked_like(generated, rows, "the generated features")
     fake, base = (_projected(matrix, known.centre, known.axes) for matrix in (made, rows))
-    fake_far, fake_cell = nearest(fake, base).distances[:, 0], _cell(fake, known.centres)
+    fake_cell = _cell(fake, known.centres)
+    fake_far = nearest(fake, base).distances[:, 0].astype(np.float32)  # as the held-out ones, so that ties remain ties
     z, weights, skipped = [], [], []
     for cell in range(len(known.centres)):
         ours, theirs = fake_far[fake_cell == cell], known.heldout_distances[known.heldout_cells == cell]

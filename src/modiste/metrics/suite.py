@@ -300,7 +300,8 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
 
     def of_pixels() -> Iterator[Score]:
         rows = flat(candidate, judge.shape), flat(memory.train, judge.shape)
-        distances, unseen = nearest_pixels(*rows).distances[:, 0], memory.unseen_pixel_distances
+        unseen = memory.unseen_pixel_distances
+        distances = nearest_pixels(*rows).distances[:, 0].astype(unseen.dtype)  # so that ties remain ties
         yield memorisation.nearest_ratio(distances, unseen, seed=reference.seed)
         yield memorisation.duplicates(distances, unseen)
 
