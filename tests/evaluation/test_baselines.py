@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import modiste
 from modiste import cache
 from modiste.config import Data
 from modiste.data.sets import open_data
+from modiste.evaluation import baselines, references
+from modiste.evaluation.evaluate import extractors_for
+from modiste.metrics import standard_errors, suite
+
+FASHION_MNIST = json.loads((cache.SHIPPED / "fashion-mnist.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -66,3 +72,36 @@ def test_the_record_names_the_versions_of_the_baselines(shipped: Path, closet: P
     second = modiste.evaluate(tmp_path / "made.npz", count=60, data_name=str(closet))
     assert second.protocol.versions["baselines"] == "modiste 9.9, torch 1.0"
     assert second.scores == first.scores
+
+
+def test_what_ships_is_of_todays_editions_and_small() -> None:
+    keys = [one["key"] for one in FASHION_MNIST["scores"].values()]
+    assert {(key["suite"][1], key["standard_errors"]) for key in keys} == {(suite.EDITION, standard_errors.METHOD)}
+    assert {key["count"] for key in keys} == {10_000, 2_000} and {key["seed"] for key in keys} == {0}
+    assert all(cache.shipped_name(key) in FASHION_MNIST["scores"] for key in keys)
+    assert sum(place.stat().st_size for place in cache.SHIPPED.glob("fashion-mnist.*")) < 800_000
+
+
+@pytest.mark.slow
+def test_what_ships_is_what_a_fresh_computation_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2,000 images, for trainings without the held-out images; two minutes."""
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
+    dataset, open_part = Data(name="fashion-mnist", split="train"), references.opener()
+    real, fit = open_part(dataset, "test"), open_part(dataset, "fit")
+    extractors, _ = extractors_for(dataset, real, None, False)
+    with cache.recorded() as found:
+        against = suite.make_reference(real, "test", extractors, train=fit, unseen=real, count=2_000)
+        held, new_to_judge = references.baseline_images(dataset, "test", 2_000, open_part)
+        baselines.measure(held, new_to_judge, fit, against, lambda _: None)
+    for name, fresh in found.scores.items():
+        before, now = FASHION_MNIST["scores"][name]["value"], fresh["value"]
+        assert before["scores"].keys() == now["scores"].keys() and before["missing"] == now["missing"]
+        for score, one in now["scores"].items():
+            known = before["scores"][score]
+            assert one["value"] == pytest.approx(known["value"], rel=1e-3, abs=1e-5), score
+            assert one["uncertainty"] == pytest.approx(known["uncertainty"], rel=1e-2, abs=1e-5), score
+    shipped = cache._shipped_arrays()
+    for name, arrays in found.arrays.items():
+        for array, values in arrays.items():
+            if array not in ("axes", "centres"):  # directions of equal variance may turn, and all else with them
+                np.testing.assert_allclose(values, shipped[name][array], rtol=1e-3, atol=1e-4)
