@@ -32,7 +32,7 @@ def printable(words: Sequence[str], threads: int | None = None) -> str:
 
 
 SERVE = "serve"
-"""The command line of a process that carries out one command after the other, each of which it is asked for."""
+"""The command line of a process that runs one command after the other, each of which it is asked for."""
 HELD = "MODISTE_LIFELINE"
 """The environment variable that tells a process that its standard input is a lifeline."""
 GRACE_SECONDS = 60.0
