@@ -15,13 +15,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 setup: $(READY_TO_TEST)
 
-# The package and what its reports draw with. On Linux PyPI's torch brings gigabytes of CUDA, of use to NVIDIA's cards
-# alone; without one its CPU build is taken, where it can be reached.
+# The package and what its reports draw with.
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (half a minute and the download)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@if test "$$(uname)" = Linux -a ! -e /proc/driver/nvidia; then \
-	$(INSTALL) --retries 0 torch 2> /dev/null || true; fi
 	@$(INSTALL) --editable '.[report]'
 	@touch $@
 
