@@ -89,7 +89,7 @@ def train() -> np.ndarray:
 
 
 def training_of(train: np.ndarray, threshold: float) -> duplicates.TrainingImages:
-    rows = train.reshape(len(train), -1).astype(np.float32) / np.float32(255)
+    rows = train.reshape(len(train), -1)
     return duplicates.TrainingImages(rows, ImageShape(1, 6), threshold, "unseen", 100, 0.01)
 
 

@@ -112,6 +112,10 @@ def test_files_that_are_no_weights_say_so(stand_in: tuple[Path, State], tmp_path
         (tmp_path / name).write_bytes(kept)
         with pytest.raises(ModisteError, match=rf"{name} cannot be read as weights \(.*get it again from https"):
             inception.extractor(28, tmp_path / name)
+    for length in range(1, 6000, 97):  # a cut within the pickle, at any kind of its entries
+        (tmp_path / "cut.pth").write_bytes(content[:length])
+        with pytest.raises(ModisteError, match=r"cut\.pth cannot be read as weights \("):
+            inception.extractor(28, tmp_path / "cut.pth")
     torch.save({"bad": Path("code")}, tmp_path / "code.pth")
     with pytest.raises(ModisteError, match=r"code\.pth cannot be read as weights"):
         inception.extractor(28, tmp_path / "code.pth")

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import importlib.util
 import io
-import pickle
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -99,7 +98,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         content = path.read_bytes()
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damaged bytes lead the reader to errors of any kind, such as struct.error
         raise ModisteError(
             f"{path} cannot be read as weights ({_first_line(error)}); get it again from {ADDRESS}"
         ) from None
