@@ -177,8 +177,8 @@ def peak_memory_bytes() -> int | None:
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, which a training asks for again in its next step.
 
-    glibc hands large pieces back to the system, which clears each page again when it is next used: 6 % of a step of
-    `noronha`. Other C libraries are left as they are.
+    glibc hands large pieces back to the system, which clears each page again when it is next used. Other C libraries
+    are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -9,7 +9,7 @@ maps and one gradient by the weights:
 - A map from or to an image, which has few channels, at stride 2 is a convolution at stride 1 that gives the four pixels
   under each position (Shi et al. 2016, section 3.2), since kernels are slow where a result has few channels.
 
-docs/performance.md has what each of them saves.
+`benchmarks/convolutions.py` prints what each of them saves.
 """
 
 from __future__ import annotations
