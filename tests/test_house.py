@@ -17,6 +17,7 @@ TESTS = Path(__file__).parent
 # From top to bottom: a package imports only from those below it, and the modules at the top of src/modiste from none.
 PACKAGES = [
     "cli",
+    "studio",
     "exports",
     "reports",
     "experiments",

@@ -8,6 +8,7 @@ fewer images never changes how one of them is computed.
 from __future__ import annotations
 
 import math
+import operator
 import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -243,6 +244,20 @@ def describe_network(run: runs.Run, network: config.Network, shape: ImageShape, 
     files.write_json(run.path / "generator.json", description)
 
 
+def read_description(folder: Path) -> tuple[config.Network, ImageShape, tuple[str, ...]]:
+    """A generator's settings, its image shape and the names of its classes, as `describe_network` wrote them."""
+    description = folder / "generator.json"
+    tree = runs._read_json(description)
+    try:
+        shape = ImageShape(**{name: operator.index(value) for name, value in tree["shape"].items()})
+        return config.Network(**tree["network"]), shape, tuple(map(str, tree["class_names"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModisteError(
+            f"{description} describes no generator ({reason}); resume the training to write it again"
+        ) from None
+
+
 def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, ImageShape, tuple[str, ...]]:
     """A folder's generator in eval mode, its image shape and the names of its classes.
 
@@ -258,16 +273,7 @@ def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[
         raise UsageError(f"{folder} has no generator.safetensors yet; train first, or wait for the first tick")
     if not file.is_file():
         raise UsageError(f"{folder} has no {weights}; leave the checkpoint out for its generator.safetensors")
-    description = folder / "generator.json"
-    tree = runs._read_json(description)
-    try:
-        shape, class_names = ImageShape(**tree["shape"]), tuple(map(str, tree["class_names"]))
-        network = config.Network(**tree["network"])
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModisteError(
-            f"{description} describes no generator ({reason}); resume the training to write it again"
-        ) from None
+    network, shape, class_names = read_description(folder)
     with torch.random.fork_rng([]):  # for the initial weights, which are replaced
         generator = build_generator(network, shape)
     try:

@@ -1,0 +1,1 @@
+"""A local web page to look at runs, play with generators and train."""

@@ -1,0 +1,117 @@
+"""The studio's web server: its parts put together, started and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import mimetypes
+import socket
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from modiste import runs
+from modiste.errors import ModisteError, UsageError
+from modiste.sampling import generators
+from modiste.studio import access, library, wall
+from modiste.studio.queries import folder_of
+
+STATIC = Path(__file__).with_name("static")
+PORT = 8765
+PORTS_TRIED = 20
+GRACE_SECONDS = 1
+"""For open connections when the studio ends."""
+PARTS = (wall,)
+"""Modules of the studio with their ROUTES; the page's module of the same name stands in `static`."""
+
+
+def serve(folder: Path, host: str, port: int | None, open_browser: bool, log: Callable[[str], None]) -> None:
+    """Serve the runs of a folder until Ctrl-C. Without a port the first free one from 8765 is taken."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give the folder that holds your runs, as in `modiste studio runs`")
+    with listen(host, port) as listening:
+        entry = access.Access(host, listening.getsockname()[1], lambda address: log(f"open {address}"))
+        if host not in access.LOOPBACK:
+            log(
+                f"the studio listens on {host}: whoever reaches this machine and has the address below can look at all "
+                "runs and start trainings, and the connection is not encrypted"
+            )
+        log(f"open {entry.address}")
+        log("end with Ctrl-C")
+        if open_browser:
+            webbrowser.open(entry.address)
+        config = uvicorn.Config(
+            make_app(folder, entry), log_level="error", lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS,
+            server_header=False,
+        )  # fmt: skip
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its end
+            uvicorn.Server(config).run(sockets=[listening])
+        log("the studio has ended")
+
+
+def make_app(folder: Path, entry: access.Access) -> ASGIApp:
+    """The studio as an ASGI application."""
+    mimetypes.add_type("text/javascript", ".js")  # some systems say otherwise, and nosniff is strict
+    app = Starlette(
+        routes=[
+            Route("/", page),
+            Route("/api/runs", listing),
+            *(route for part in PARTS for route in part.ROUTES),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        exception_handlers={ModisteError: refused},
+    )
+    app.state.folder = folder
+    return access.guarded(app, entry)
+
+
+def page(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html")
+
+
+def listing(request: Request) -> Response:
+    """All runs of the folder."""
+    return JSONResponse([_describe(entry) for entry in library.list_runs(folder_of(request))])
+
+
+def refused(request: Request, error: Exception) -> Response:
+    """A refusal as JSON, in the sentence that the command line would show."""
+    return JSONResponse({"error": str(error)}, 400)
+
+
+def _describe(entry: library.Entry) -> dict[str, object]:
+    """A run of the listing as JSON."""
+    if not entry.is_usable:
+        return {"id": entry.id, "name": entry.name, "problem": entry.problem}
+    manifest, last = entry.run.read_manifest(), runs.read_last_record(entry.run)
+    _, shape, classes = generators.read_description(entry.run.path)
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "recipe": entry.run.read_recipe().name,
+        "status": manifest.status,
+        "images": last["images"] if last else manifest.images,
+        "data": manifest.data.name,
+        "side": shape.size,
+        "classes": list(classes) if shape.classes else [],
+        "checkpoints": [name for name, file in generators.CHECKPOINTS.items() if (entry.run.path / file).is_file()],
+    }
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket; UsageError where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for number in [port] if port is not None else range(PORT, PORT + PORTS_TRIED):
+        try:
+            return socket.create_server((host, number), family=family)
+        except OSError as error:
+            reason = error.strerror or str(error)
+    tried = f"port {port}" if port is not None else f"ports {PORT} to {PORT + PORTS_TRIED - 1}"
+    raise UsageError(f"{host} with {tried} cannot be listened at ({reason}); give another --port or --host")

@@ -1,0 +1,141 @@
+// The wall: a class per row, a seed per column. A click on an image shows what it is and what made it.
+
+import { choice, commandLine, el, field, fill } from "./dom.js";
+import { at, getJson, getPicture, latest } from "./api.js";
+
+const ALL = "all";
+
+export async function show(place, { run, fail }) {
+  const narrow = window.matchMedia("(max-width: 40rem)").matches;
+  const columns = narrow ? 6 : 10;
+  const state = { first: 0, truncation: null, label: ALL, checkpoint: run.checkpoints[0], chosen: null };
+  const canvas = el("canvas", { "aria-hidden": "true" });
+  const cells = el("div", { class: "cells", role: "grid", "aria-label": "Generated images" });
+  const names = el("div", { class: "row-names", "aria-hidden": "true" });
+  const facts = el("aside", { class: "facts", "aria-live": "polite" });
+  const amount = el("output", {}, "off");
+  const slider = el("input", { type: "range", min: "0.1", max: "2.1", step: "0.05", value: "2.1" });
+  slider.addEventListener("input", () => {
+    state.truncation = Number(slider.value) > 2 ? null : Number(slider.value);
+    amount.textContent = state.truncation === null ? "off" : state.truncation.toFixed(2);
+    draw();
+  });
+  const first = el("input", { type: "number", min: "0", max: "4294967000", value: "0", inputmode: "numeric" });
+  first.addEventListener("change", () => move(Number(first.value)));
+
+  const labels = run.classes.map((name, number) => [String(number), name]);
+  const controls = el(
+    "form",
+    { class: "controls", onsubmit: (event) => event.preventDefault() },
+    field("Truncation", el("span", { class: "slider" }, slider, amount), "lower: more typical, less varied"),
+    field("First seed", first),
+    run.classes.length
+      ? field("Class", choice([[ALL, "all classes"], ...labels], ALL, (event) => {
+          state.label = event.target.value;
+          layOut();
+        }))
+      : null,
+    run.checkpoints.length > 1
+      ? field("Checkpoint", choice(run.checkpoints.map((name) => [name, name]), state.checkpoint, (event) => {
+          state.checkpoint = event.target.value;
+          draw();
+        }))
+      : null,
+    el("button", { type: "button", onclick: () => move(state.first - shown().seeds.length) }, "Earlier seeds"),
+    el("button", { type: "button", onclick: () => move(state.first + shown().seeds.length) }, "More seeds"),
+  );
+
+  function shown() {
+    const all = state.label === ALL && run.classes.length > 0;
+    const count = all ? columns : columns * 10;
+    const seeds = Array.from({ length: count }, (_, k) => state.first + k);
+    return { seeds, classes: all ? run.classes.map((_, k) => k) : run.classes.length ? [Number(state.label)] : [] };
+  }
+
+  /** Each image's seed and class, row by row. */
+  function points() {
+    const { seeds, classes } = shown();
+    if (!classes.length) return seeds.map((seed) => ({ seed, label: null }));
+    return classes.flatMap((label) => seeds.map((seed) => ({ seed, label })));
+  }
+
+  function move(first_seed) {
+    state.first = Math.max(0, Math.min(4294967000, Math.round(first_seed) || 0));
+    first.value = String(state.first);
+    layOut();
+  }
+
+  function nameOf(point) {
+    return point.label === null ? `seed ${point.seed}` : `${run.classes[point.label]}, seed ${point.seed}`;
+  }
+
+  function layOut() {
+    const all = points();
+    cells.style.setProperty("--columns", columns);
+    fill(
+      cells,
+      Array.from({ length: Math.ceil(all.length / columns) }, (_, row) =>
+        el("div", { role: "row" }, all.slice(row * columns, (row + 1) * columns).map((point, column) =>
+          el("button", {
+            type: "button",
+            role: "gridcell",
+            "aria-label": nameOf(point),
+            tabindex: row + column ? "-1" : "0",
+            onclick: (event) => choose(point, event.currentTarget),
+          }))),
+      ),
+    );
+    const rows = shown().classes.length > 1 ? run.classes : [];
+    fill(names, rows.map((name) => el("span", {}, name)));
+    wall.classList.toggle("named", rows.length > 0);
+    draw();
+  }
+
+  const draw = latest(async () => {
+    const { seeds, classes } = shown();
+    const one = classes.length < 2;
+    const values = { seeds, labels: classes.length ? classes : null, truncation: state.truncation, checkpoint: state.checkpoint };
+    const picture = await getPicture(at(run, "wall.png", one ? { ...values, columns } : values));
+    canvas.width = picture.width;
+    canvas.height = picture.height;
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    canvas.dataset.drawn = String(Number(canvas.dataset.drawn ?? 0) + 1);
+    if (state.chosen) await tell(state.chosen);
+  }, fail);
+
+  async function choose(point, cell) {
+    cells.querySelector("[aria-selected]")?.removeAttribute("aria-selected");
+    cell.setAttribute("aria-selected", "true");
+    state.chosen = point;
+    await tell(point).catch(fail);
+  }
+
+  const tell = latest(async (point) => {
+    const values = { seed: point.seed, label: point.label, truncation: state.truncation, checkpoint: state.checkpoint };
+    const about = await getJson(at(run, "image", values));
+    fill(
+      facts,
+      el("h3", {}, nameOf(point)),
+      el("img", { class: "large", src: at(run, "image.png", values), alt: `Generated image: ${nameOf(point)}`, width: "224", height: "224" }),
+      el("p", {}, "The command that makes this image:"),
+      commandLine(about.command),
+    );
+  }, fail);
+
+  cells.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+    const all = [...cells.querySelectorAll("button")];
+    const from = all.indexOf(document.activeElement);
+    const to = event.key in steps ? from + steps[event.key] : event.key === "Home" ? 0 : event.key === "End" ? all.length - 1 : -1;
+    if (from < 0 || !all[to]) return;
+    event.preventDefault();
+    all[from].tabIndex = -1;
+    all[to].tabIndex = 0;
+    all[to].focus();
+  });
+
+  const wall = el("div", { class: "wall-frame" }, names, el("div", { class: "wall-images" }, canvas, cells));
+  fill(facts, el("p", { class: "quiet" }, "Choose an image to see its seed, its command and its nearest training images."));
+  fill(place, el("h2", {}, "Wall"), controls, el("div", { class: "beside" }, wall, facts));
+  layOut();
+}
