@@ -52,11 +52,12 @@ def first_line(command: Any) -> str:
 
 
 def section(name: str, command: Any) -> str:
-    """One command: its help, the table of arguments and options, and its example."""
-    text, _, example = command.help.partition("Example: ")
+    """One command: its help, the table of arguments and options, and its examples."""
+    text, *examples = command.help.split("Example: ")
     rows = [row(parameter) for parameter in command.params if not parameter.hidden]
     table = "\n".join(["| argument or option | default | meaning |", "|---|---|---|", *rows])
-    shown = f"\n```sh\n{example.strip()}\n```\n" if example else ""
+    lines = "\n".join(" ".join(example.split()) for example in examples)
+    shown = f"\n```sh\n{lines}\n```\n" if examples else ""
     paragraphs = "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))
     return f"\n## modiste {name}\n\n{paragraphs}\n{shown}" + (f"\n{table}\n" if rows else "")
 
