@@ -31,7 +31,7 @@ PACKAGES = [
     "plotting",
 ]
 MODULES = {
-    "cache", "config", "environment", "errors", "files", "paths", "progress", "runs", "schema",
+    "cache", "config", "environment", "errors", "files", "parts", "paths", "progress", "runs", "schema",
     "subprocesses",
 }  # fmt: skip
 
@@ -127,6 +127,7 @@ def test_public_names() -> None:
         "study",
         "train",
         "train_judge",
+        "trust",
     ]
     assert dir(modiste) == public
     for name in modiste.__all__:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modiste.experiments.studies import study
     from modiste.exports.model import export, export_pretrained
     from modiste.metrics.judge import train as train_judge
+    from modiste.parts import trust
     from modiste.reports.report import report
     from modiste.sampling.generators import TrainedGenerator, load
     from modiste.training.trainer import train
@@ -37,6 +38,7 @@ _HOMES = {
     "study": ("modiste.experiments.studies", "study"),
     "train": ("modiste.training.trainer", "train"),
     "train_judge": ("modiste.metrics.judge", "train"),
+    "trust": ("modiste.parts", "trust"),
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "study",
     "train",
     "train_judge",
+    "trust",
 ]
 
 

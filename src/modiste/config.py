@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -18,7 +18,7 @@ import tomli_w
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.types import StringConstraints
 
-from modiste import schema
+from modiste import parts, schema
 from modiste.errors import UsageError
 from modiste.schema import Section
 
@@ -28,6 +28,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+OwnPart = Annotated[str, StringConstraints(pattern=parts.PATTERN)]
 
 
 def _colour(text: str) -> str:
@@ -64,8 +65,9 @@ class Data(Section):
 class Network(Section):
     """A generator and its discriminator. Image size, channels and classes come from the data."""
 
-    family: Literal["dcgan", "conditional-dcgan", "dense-dcgan", "slim", "residual", "norm-free"] = "dcgan"
-    """The architecture of both networks; one file each in modiste/networks."""
+    family: Literal["dcgan", "conditional-dcgan", "dense-dcgan", "slim", "residual", "norm-free"] | OwnPart = "dcgan"
+    """The architecture of both networks, one file each in modiste/networks; or your own, as my_nets.py:Pair
+    (docs/own-parts.md)."""
     z_dim: Count = 100
     """Length of the noise vector."""
     generator_widths: Widths = (256, 128, 64)
@@ -103,10 +105,11 @@ class Network(Section):
 class Loss(Section):
     """The losses of both networks; all on logits."""
 
-    adversarial: Literal["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"] = (
-        "nonsaturating"
-    )
-    """The adversarial loss; modiste/training/losses.py has equations and papers."""
+    adversarial: (
+        Literal["nonsaturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"] | OwnPart
+    ) = "nonsaturating"
+    """The adversarial loss; modiste/training/losses.py has equations and papers. Or your own, as my_losses.py:hinged
+    (docs/own-parts.md)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided: the discriminator's target for real images is 1 minus this (cross-entropy losses only)."""
     r1_gamma: NonNegative = 0.0
@@ -286,7 +289,8 @@ def load(name_or_path: str | Path) -> Recipe:
     text, place = schema.read_toml(name_or_path)
     tree = schema.parse_toml(text, place)
     tree.setdefault("name", Path(place).stem)
-    return build(with_older_defaults(tree), place)
+    recipe = build(with_older_defaults(tree), place)
+    return with_own_parts(recipe, lambda text: parts.beside(text, Path(place).parent))
 
 
 def build(tree: Mapping[str, Any], place: str) -> Recipe:
@@ -308,6 +312,29 @@ def override(recipe: Recipe, changes: Mapping[str, Any], place: str = "--set") -
         if key in ONE_LENGTH and value is not None:  # two units of the length: the last one counts
             target.pop(ONE_LENGTH[key], None)
     return build(tree, place)
+
+
+def own_parts(recipe: Recipe) -> list[str]:
+    """The recipe's references to code of the user's own (see `parts`)."""
+    return [text for text in (recipe.loss.adversarial, recipe.network.family) if parts.parse(text)]
+
+
+def with_own_parts(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
+    """The recipe with every such reference changed, as by `parts.pin`; the recipe itself where it has none."""
+    found = {"loss.adversarial": recipe.loss.adversarial, "network.family": recipe.network.family}
+    changes = changed_parts(found, change)
+    return override(recipe, changes) if changes != found else recipe
+
+
+def changed_parts(changes: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Changes of a recipe by dotted key, values or lists of values, with every such reference changed."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(of, value))
+        return change(value) if parts.parse(value) else value
+
+    return {key: of(value) if key in PART_KEYS else value for key, value in changes.items()}
 
 
 def assignments(texts: Iterable[str]) -> dict[str, Any]:
@@ -422,5 +449,7 @@ SECTIONS: dict[str, type[Section]] = {
 }
 TOP_KEYS = [key for key in Recipe.model_fields if key not in SECTIONS]
 LISTING = "`modiste recipes keys` lists them all"
+PART_KEYS = ("loss.adversarial", "network.family")
+"""The keys whose value may name code of the user's own."""
 ONE_LENGTH = {"train.images": "epochs", "train.epochs": "images"}
 KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]

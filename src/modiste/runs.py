@@ -8,6 +8,7 @@
               generator.safetensors  the last generator (its moving average where the recipe has one)
               best.safetensors       the best one on held-out images, if the recipe asks for the selection
               generator.json         how to build them
+              parts/                 copies of the user's own losses and networks, where the recipe names some
 
 A pretrained run is the published part of it: recipe.toml, manifest.json, generator.json, generator.safetensors in
 float16, metrics.json and README.md, the model card. One ships in the package under the name `pretrained`.
@@ -27,7 +28,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modiste import config, files, schema
+from modiste import config, files, parts, schema
 from modiste.environment import utc_now
 from modiste.errors import ModisteError, UsageError
 
@@ -160,9 +161,11 @@ class Run:
         return Path("runs") / f"modiste-{PRETRAINED}" if self.shipped else self.path
 
     def read_recipe(self) -> config.Recipe:
-        """The resolved recipe of the run."""
+        """The resolved recipe of the run; code of the user's own that it names is pinned (see `parts`)."""
         place = self.path / "recipe.toml"
-        return config.from_toml(_read(place), str(place))
+        recipe = config.from_toml(_read(place), str(place))
+        parts.require_pinned(config.own_parts(recipe), self.path)
+        return recipe
 
     def read_manifest(self) -> Manifest:
         """How the run was made."""
@@ -297,6 +300,7 @@ def create_run(path: Path, recipe: config.Recipe, manifest: Manifest) -> Run:
     except OSError as error:
         raise ModisteError(f"cannot make the run folder {path}: {error.strerror}; choose another with --out") from None
     files.write_text(path / "recipe.toml", config.to_toml(recipe))
+    parts.write_copies(path, config.own_parts(recipe))
     manifest = replace(manifest, recipe_hash=config.content_hash(recipe), start=utc_now())
     files.write_json(path / "manifest.json", manifest.to_json())
     return run
@@ -325,7 +329,7 @@ def refuse_foreign_folder(path: Path, recipe: config.Recipe | None = None) -> No
     if exists(path) and Run(path).is_pretrained():
         raise UsageError(f"{path} holds a pretrained generator, which training would replace; choose another --out")
     if not exists(path):
-        files.refuse_foreign_folder(path, "run folder", ("recipe.toml",))
+        files.refuse_foreign_folder(path, "run folder", ("recipe.toml", parts.FOLDER))
         if recipe is not None:
             files.refuse_changed({path / "recipe.toml": config.to_toml(recipe)}, "training")
 

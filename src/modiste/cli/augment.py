@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, JsonFlag
+from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -57,6 +57,7 @@ def augment(
     only: Annotated[str | None, Option(help="Only measure this one in an experiment's folder, as its workers do: "
                                        "300-seed0.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan; train nothing.")] = False,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:  # fmt: skip
     """Find out whether a generator's labelled images help a classifier, by how much and how surely.
@@ -67,6 +68,7 @@ def augment(
 
     Example: modiste augment fashion-mnist --budgets 100,300 --seeds 5 --length 5min --jobs 2
     """
+    trust_code(trust, [what])
     from modiste import config, progress
     from modiste.experiments import studies, study_config
     from modiste.experiments.augmentation import augment as augmentation

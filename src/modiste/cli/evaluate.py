@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, data_changes
+from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, TrustFlag, data_changes, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -53,12 +53,14 @@ def evaluate(
     seed: Annotated[int, Option(min=0, help="Which noises, and every random choice of the scores.")] = 0,
     out: Annotated[Path | None, Option(help="Where the record goes; default metrics.json in the run.")] = None,
     markdown: Annotated[bool, Option("--markdown", help="Print the table as Markdown.")] = False,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure images against real ones: every score with its protocol and baselines; several things side by side.
 
     Example: modiste evaluate runs/swift
     """
+    trust_code(trust, what)
     from modiste import progress
     from modiste.evaluation import evaluate as evaluation
     from modiste.evaluation import records, score_tables

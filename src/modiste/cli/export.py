@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.errors import ModisteError, UsageError
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ def export(
         ),
     ] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Export a generator with a model card: as ONNX for other programs and browsers, or as a small run folder.
 
     Example: modiste export runs/swift --onnx
     """
+    trust_code(trust, [run])
     if not (onnx or pretrained):
         raise UsageError("modiste export writes two formats; ask for --onnx, --pretrained or both")
     from modiste.exports import model

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Option
 
 JsonFlag = Annotated[bool, Option("--json", help="Print the result as JSON.")]
+TrustFlag = Annotated[
+    bool, Option("--trust", help="Let code run that a folder from elsewhere brings (its `parts`); needed once.")
+]
 GroupOption = Annotated[
     str | None,
     Option(
@@ -37,3 +43,11 @@ def data_changes(
     """The recipe's keys and values that these options set."""
     options = {"data.resize": resize, "data.fit": fit, "data.background": background, "data.group_by": group_by}
     return {key: value for key, value in options.items() if value is not None}
+
+
+def trust_code(trust: bool, folders: Iterable[str | Path]) -> None:
+    """Do as --trust says: let the code run that these folders bring, and name it."""
+    from modiste import parts
+
+    for path in (path for folder in folders if trust for path in parts.trust(folder)):
+        print(f"note: {path} may run on this machine from now on", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 
 app = typer.Typer()
@@ -21,12 +21,14 @@ def report(
     out: Annotated[Path | None, Option(help="The page to write; default report.html in that folder.")] = None,
     watch: Annotated[bool, Option("--watch", help="Update the page while training goes on.")] = False,
     every: Annotated[int, Option(min=1, help="Seconds between two updates of the page.")] = 30,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a report with pictures, charts and scores: one HTML page, and the same as Markdown with PNG files.
 
     Example: modiste report runs/swift
     """
+    trust_code(trust, [what])
     from modiste import progress
     from modiste.experiments import conclusions
     from modiste.reports import report as reports

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -37,12 +37,14 @@ def search(
     finalist_budget: Annotated[str | None, Option(help="Length of a finalist's run; default as a trial.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every run.")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be tried; train nothing.")] = False,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Search for better settings of a recipe; give the command again to go on; start it twice to share the work.
 
     Example: modiste search noronha --trials 3
     """
+    trust_code(trust, [what] if what else [])
     from modiste import config, progress
     from modiste.experiments.search import search as searches
     from modiste.experiments.search import spaces

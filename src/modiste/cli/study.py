@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag, TrackOption
+from modiste.cli.options import JsonFlag, TrackOption, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import ModisteError
 
@@ -50,12 +50,14 @@ def study(
     calibration: Annotated[
         bool, Option("--calibration/--no-calibration", help="Whether a dry run tries each configuration.")
     ] = True,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare recipes over training seeds, each run a process of its own; or go on with a study that was stopped.
 
     Example: modiste study diaz --seeds 3 --budget 5min
     """
+    trust_code(trust, [what] if what else [])
     from modiste import config, progress
     from modiste.experiments import estimate, plan, studies, study_config, trackers
 

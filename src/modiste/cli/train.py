@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, TrackOption, data_changes
+from modiste.cli.options import (
+    BackgroundOption,
+    FitOption,
+    GroupOption,
+    JsonFlag,
+    TrackOption,
+    TrustFlag,
+    data_changes,
+    trust_code,
+)
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,12 +56,14 @@ def train(
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print the resolved recipe and its cost; train nothing.")
     ] = False,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a recipe, or resume a run where it stopped.
 
     Example: modiste train swift --budget 4min --out runs/mine
     """
+    trust_code(trust, [recipe])
     from modiste import config
 
     changes = config.assignments(settings or [])
@@ -162,12 +173,14 @@ def sample(
     sign: Annotated[bool, Option("--sign", help="Sign PNG files with your certificate (C2PA).")] = False,
     certificate: Annotated[Path | None, Option(help="To sign with: your chain (PEM), signer first.")] = None,
     private_key: Annotated[Path | None, Option(help="To sign with: the certificate's key (PEM).")] = None,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Generate images with a trained generator; seed k gives the same image in any count.
 
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
+    trust_code(trust, [run])
     from modiste.exports.options import SyntheticSetOptions
     from modiste.sampling import generators, writers
 

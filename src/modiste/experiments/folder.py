@@ -1,6 +1,7 @@
 """The folder of a study, a search or an augmentation experiment: its lock, its recipe files, and whose files are in it.
 
 recipes/NAME.toml   copies of recipe files, so that the folder needs nothing beside it
+parts/NAME-PIN.py   copies of losses and networks of the user's own (see `modiste.parts`)
 runs/NAME/          the run folders
 logs/NAME.log       the output of each run's commands
 .lock               held by the process that works in the folder
@@ -16,7 +17,7 @@ from typing import Literal
 
 import filelock
 
-from modiste import files, schema
+from modiste import config, files, parts, schema
 from modiste.errors import UsageError
 
 DIFFERENCES_SHOWN = 3
@@ -52,7 +53,7 @@ class ExperimentFolder:
         entries whose names match a pattern in `ignored`.
         """
         tops = {Path(name).parts[0] for name in expected}
-        files.refuse_foreign_folder(self.path, self.kind, ("recipes", *tops, *ignored))
+        files.refuse_foreign_folder(self.path, self.kind, ("recipes", parts.FOLDER, *tops, *ignored))
         files.refuse_foreign_folder(self.recipes, f"{self.kind}'s folder of recipes", ("*.toml",))
         files.refuse_changed({self.path / name: text for name, text in expected.items()}, self.kind)
 
@@ -119,10 +120,13 @@ class RecipeCopy:
 
 
 def recipe_copies(recipes: Sequence[str]) -> list[RecipeCopy]:
-    """The copies of those recipes that are files; files of one name with unlike texts get numbers."""
+    """The copies of those recipes that are files; files of one name with unlike texts get numbers.
+
+    Code of the user's own that they name is pinned (see `modiste.parts`).
+    """
     copies: list[RecipeCopy] = []
     for source in (recipe for recipe in recipes if recipe.endswith(".toml")):
-        text, stem, number = schema.read_toml(source)[0], Path(source).stem, 1
+        text, stem, number = _pinned(source), Path(source).stem, 1
         taken = {copy.name for copy in copies if copy.text != text}
         name = f"{stem}.toml"
         while name in taken:
@@ -130,3 +134,15 @@ def recipe_copies(recipes: Sequence[str]) -> list[RecipeCopy]:
             name = f"{stem}-{number}.toml"
         copies.append(RecipeCopy(source, name, text))
     return copies
+
+
+def _pinned(source: str) -> str:
+    """The text of a recipe file, as it is but for references to the user's own code, which are pinned."""
+    text, place = schema.read_toml(source)
+    for section, key in (name.split(".") for name in config.PART_KEYS):
+        value = schema.parse_toml(text, place).get(section, {}).get(key)
+        if parts.parse(value):
+            pinned = parts.pin(parts.beside(value, Path(place).parent))
+            for quote in "\"'":
+                text = text.replace(f"{quote}{value}{quote}", f"{quote}{pinned}{quote}")
+    return text

@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from modiste import files, runs, subprocesses
+from modiste import files, parts, runs, subprocesses
 from modiste.errors import ModisteError, UsageError
 
 POLL_SECONDS = 0.2
@@ -44,6 +44,8 @@ class Job:
     """The cores that a cluster keeps free for it: one for every thread and every process."""
     evaluation: tuple[str, ...] = ()
     """The command that evaluates the run, after the others; empty for none."""
+    sources: tuple[bytes, ...] = ()
+    """Code of the user's own that the commands run, for a machine whose cache does not have it (see `parts`)."""
 
     @property
     def all_commands(self) -> tuple[tuple[str, ...], ...]:
@@ -104,6 +106,8 @@ class Stop:
 def run_job(job: Job, stop: Stop | None = None) -> JobResult:
     """Carry out the job's commands until one fails or is interrupted."""
     stop = stop or Stop()
+    for source in job.sources:
+        parts.keep(source)
     try:
         wait_until_free(job.folder, stop)
     except ModisteError as error:

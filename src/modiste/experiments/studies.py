@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from modiste import environment, files, progress, runs
+from modiste import config, environment, files, parts, progress, runs
 from modiste.environment import cores
 from modiste.errors import UsageError
 from modiste.evaluation import records
@@ -222,12 +222,17 @@ def resolve_study(
     if jobs < 1:
         raise UsageError(f"--jobs {jobs} does nothing; give at least 1")
     study = what if isinstance(what, Study) else study_config.load(what)
+    if not isinstance(what, Study) and str(what) not in study_config.shipped():
+        folder = Path(what) if Path(what).is_dir() else Path(what).parent
+        if Path(what).is_dir() or (folder / plan.FILE).is_file():
+            study_config.require_trusted(study, folder)
     if out is None and not isinstance(what, Study) and (Path(what) / plan.FILE).is_file():
         out = what
     path = Path("studies") / study.name if out is None else Path(out)
     begun = plan.read(path) if (path / plan.FILE).is_file() else None
     seeds = tuple(options.seeds) if isinstance(options.seeds, Sequence) else options.seeds
     study = study_config.revise(study, seeds=seeds, budget=options.budget, set=dict(options.overrides or {}))
+    study = study_config.with_own_parts(study, parts.pin)
     judging = {"count": options.count, "reference": options.reference}
     if given := {key: value for key, value in judging.items() if value is not None}:
         study = _with_evaluation(study, given)
@@ -299,6 +304,7 @@ def _prepare(folder: ExperimentFolder, study: Study, track: str | None) -> tuple
             folder.refuse_other_settings(now.differences(before), "seeds")
     folder.make()
     folder.write_recipes(copies)
+    parts.write_copies(path, (text for run in planned for text in config.own_parts(run.recipe)))
     local = study_config.with_recipes(study, {copy.source: str(folder.recipes / copy.name) for copy in copies})
     planned = plan.expand(local, path, track) if copies else planned
     files.write_text(path / "study.toml", study_config.to_toml(_portable(study, copies)))
@@ -313,4 +319,5 @@ def _job(run: RunSpec, folder: ExperimentFolder, threads: int | None) -> Job:
     variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     needed = max(threads or 1, run.processes)
     log = folder.log(run.name).absolute()
-    return Job(run.folder.absolute(), commands, log, Path.cwd(), variables, needed, evaluation)
+    sources = tuple(parts.copies(config.own_parts(run.recipe)).values())
+    return Job(run.folder.absolute(), commands, log, Path.cwd(), variables, needed, evaluation, sources)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BeforeValidator, Field
 
-from modiste import config, schema
+from modiste import config, parts, schema
 from modiste.config import Count, Name
 from modiste.errors import UsageError
 from modiste.schema import Section
@@ -105,7 +105,34 @@ def load(name_or_path: str | Path) -> Study:
     study = build({"name": Path(place).stem, **schema.parse_toml(text, place)}, place)
     if place != str(Path(name_or_path)):  # the package's own, whose recipes are the package's
         return study
-    return with_recipes(study, {recipe: _beside(recipe, Path(place).parent) for recipe in recipe_names(study)})
+    folder = Path(place).parent
+    study = with_own_parts(study, lambda text: parts.beside(text, folder))
+    return with_recipes(study, {recipe: _beside(recipe, folder) for recipe in recipe_names(study)})
+
+
+def with_own_parts(study: Study, change: Callable[[str], str]) -> Study:
+    """The study with every reference in its changes to code of the user's own changed (see `modiste.parts`)."""
+
+    def of(changes: Mapping[str, Any]) -> dict[str, Any]:
+        return config.changed_parts(changes, change)
+
+    configuration = tuple(one.model_copy(update={"set": of(one.set)}) for one in study.configuration)
+    new = study.model_copy(update={"set": of(study.set), "grid": of(study.grid), "configuration": configuration})
+    return study if new == study else new
+
+
+def require_trusted(study: Study, folder: Path) -> None:
+    """UsageError where the study in that folder names code, itself or in its recipes, that has not run here before."""
+    found: list[str] = []
+
+    def collect(text: str) -> str:
+        found.append(text)
+        return text
+
+    with_own_parts(study, collect)
+    for recipe in recipe_names(study):
+        found += config.own_parts(config.load(recipe)) if recipe.endswith(".toml") else []
+    parts.require_trusted(found, folder)
 
 
 def recipe_names(study: Study) -> list[str]:
@@ -222,6 +249,8 @@ def configurations(study: Study) -> list[Configuration]:
 
 
 def _word(value: Any) -> str:
+    if own := parts.parse(value):
+        return own.name
     text = "x".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "none"
 

@@ -1,5 +1,7 @@
 """Generators and discriminators by the name of their family: one file per family holds both networks.
 
+A user's own pair of networks (`parts`) has the same two names, as attributes of the object that network.family names.
+
 A family file has two classes, `Generator(network, shape)` and `Discriminator(network, shape)`:
 
     generator(noise [N, z_dim] float, labels [N] int64 or None) -> images [N, C, size, size] float in [-1, 1]
@@ -13,6 +15,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from modiste import parts
 from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks import dcgan, dense_dcgan, norm_free, residual, slim
@@ -34,7 +37,7 @@ FAMILIES: dict[str, tuple[Constructor, Constructor]] = {
 def build_generator(network: Network, shape: ImageShape) -> nn.Module:
     """The generator of that family with fresh weights, in the default dtype and on the default device."""
     _check_settings(network, shape)
-    generator = FAMILIES[network.family][0](network, shape)
+    generator = constructors(network.family)[0](network, shape)
     if network.generator_spectral:
         normalise_spectrally(generator)
     return generator
@@ -43,17 +46,44 @@ def build_generator(network: Network, shape: ImageShape) -> nn.Module:
 def build_discriminator(network: Network, shape: ImageShape) -> nn.Module:
     """The discriminator of that family with fresh weights, in the default dtype and on the default device."""
     _check_settings(network, shape)
-    return FAMILIES[network.family][1](network, shape)
+    return constructors(network.family)[1](network, shape)
+
+
+def constructors(family: str) -> tuple[Constructor, Constructor]:
+    """What makes the generator and the discriminator of that family, which may be the user's own."""
+    if not parts.parse(family):
+        return FAMILIES[family]
+    pair = parts.load(family)
+    for name in ("Generator", "Discriminator"):
+        if not callable(getattr(pair, name, None)):
+            raise UsageError(f"{family} has no {name}(network, shape); a pair of networks needs both, see own-parts.md")
+
+    def generator(network: Network, shape: ImageShape) -> nn.Module:
+        made = _module_of(family, pair.Generator, network, shape)
+        made.z_dim = network.z_dim  # type: ignore[assignment]
+        return made
+
+    return generator, lambda network, shape: _module_of(family, pair.Discriminator, network, shape)
+
+
+def _module_of(family: str, constructor: Constructor, network: Network, shape: ImageShape) -> nn.Module:
+    """A module of the user's own; UsageError for any other thing."""
+    with parts.errors_named():
+        made = constructor(network, shape)
+    if not isinstance(made, nn.Module) or not any(True for _ in made.parameters()):
+        raise UsageError(f"{family} makes {type(made).__name__} and no torch.nn.Module with weights; return one")
+    return made
 
 
 def _check_settings(network: Network, shape: ImageShape) -> None:
-    if network.attention and network.family != "residual":
+    own = parts.parse(network.family) is not None  # which may read every key as it likes
+    if network.attention and network.family != "residual" and not own:
         raise UsageError(
             f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "
             "set network.family = 'residual' or network.attention = []"
         )
     for key in ("class_noise", "class_gains"):
-        if getattr(network, key) and network.family != "slim":
+        if getattr(network, key) and network.family != "slim" and not own:
             raise UsageError(
                 f"network.{key} has a meaning in the slim family only, and network.family is {network.family!r}; "
                 f"set network.{key} = false"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from modiste import parts
 from modiste.config import Network, Recipe
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.double_backward import for_gradient_penalties
@@ -138,8 +139,9 @@ def tables(network: Network, shape: ImageShape) -> dict[str, list[LayerRow]]:
 def _weightless(
     network: Network, shape: ImageShape, batch_size: int = BATCH
 ) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tensor | None]:
-    """Both networks and their inputs on the meta device, which computes shapes only."""
-    with torch.device("meta"):
+    """Both networks and their inputs on the meta device, which computes shapes only; a user's own are really built."""
+    own = parts.parse(network.family) is not None
+    with torch.device("cpu" if own else "meta"), torch.random.fork_rng([]):
         labels = torch.zeros(batch_size, dtype=torch.int64) if shape.classes else None
         noise = torch.empty(batch_size, network.z_dim)
         images = torch.empty(batch_size, shape.channels, shape.size, shape.size)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modiste import config, files, progress, runs
+from modiste import config, files, parts, progress, runs
 from modiste.data.classes import class_number, label_of
 from modiste.data.images import Images, Pixels, to_pixels
 from modiste.errors import ModisteError, UsageError
@@ -200,6 +200,7 @@ def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None
     return cut.clamp(-truncation, truncation)
 
 
+@parts.errors_named()
 @torch.inference_mode()
 def generate(generator: nn.Module, noise: Tensor, labels: NDArray[np.int64] | None = None) -> Pixels:
     """Pixels uint8 [N, C, H, W] of a generator in evaluation mode for noise [N, z_dim] and labels [N]."""
@@ -274,6 +275,7 @@ def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[
     if not file.is_file():
         raise UsageError(f"{folder} has no {weights}; leave the checkpoint out for its generator.safetensors")
     network, shape, class_names = read_description(folder)
+    parts.require_trusted([network.family], folder)
     with torch.random.fork_rng([]):  # for the initial weights, which are replaced
         generator = build_generator(network, shape)
     try:

@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from modiste import config
 from modiste.config import Recipe
 from modiste.errors import ModisteError, is_out_of_memory
 from modiste.training.distributed import ProcessGroup
@@ -37,12 +38,15 @@ def make_step(
 
 
 def can_capture(recipe: Recipe, group: ProcessGroup, device: str) -> bool:
-    """Whether this training runs on one CUDA device, with Adam, and with the same kernels in all steps."""
+    """Whether this training runs on one CUDA device, with Adam, and with the same kernels in all steps.
+
+    Code of the user's own may decide anew at every step, which a replay would not repeat.
+    """
     train, loss = recipe.train, recipe.loss
     if not (device == "cuda" and group.size == 1 and train.cuda_graph and train.optimizer == "adam"):
         return False
     changes = (loss.gradient_penalties and loss.penalty_every > 1) or loss.group_clip or loss.top_k_share < 1
-    return not changes
+    return not changes and not config.own_parts(recipe)
 
 
 def captured(state: State, functions: StepFunctions, group: ProcessGroup, batch_at: Batches) -> Callable[[], None]:

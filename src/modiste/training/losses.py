@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from modiste import parts
 from modiste.config import Loss
+from modiste.errors import UsageError
 
 
 def at_zero(r: Tensor, f: Tensor) -> Tensor:
@@ -75,10 +77,26 @@ def adversarial(loss: Loss, auxiliary: bool = False) -> AdversarialLoss:
     One-sided smoothing (Salimans et al. 2016, section 3.4): with the target 1 - s for real images their term
     is -(1 - s) log D - s log(1 - D) = softplus(-r) + s r. The terms of generated images stay as they are.
     """
-    plain, smoothing = ADVERSARIAL[loss.adversarial], loss.label_smoothing
+    plain, smoothing = named(loss.adversarial), loss.label_smoothing
     smooth = replace(plain, discriminator=lambda r, f: plain.discriminator(r, f) + smoothing * r)
     chosen = smooth if smoothing else plain
     return with_classes(chosen, loss.class_weight) if auxiliary else chosen
+
+
+def named(name: str) -> AdversarialLoss:
+    """The loss of that name; or the user's own (see `parts`), an AdversarialLoss or a function of r and f [N] that
+    returns the losses [N] of discriminator and generator."""
+    if not parts.parse(name):
+        return ADVERSARIAL[name]
+    own = parts.load(name)
+    if isinstance(own, AdversarialLoss):
+        return own
+    if not callable(own):
+        raise UsageError(
+            f"{name} is a {type(own).__name__} and no loss; make it a function of r and f that returns the losses of "
+            "discriminator and generator"
+        )
+    return AdversarialLoss(lambda r, f: own(r, f)[0], lambda r, f: own(r, f)[1])
 
 
 def with_classes(loss: AdversarialLoss, weight: float) -> AdversarialLoss:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modiste import config, runs, schema
+from modiste import config, parts, runs, schema
 from modiste.config import Recipe
 from modiste.data.classes import check_learnable
 from modiste.data.images import Images, Note, Pixels, describe_images, tensor_of, to_unit
@@ -23,7 +23,7 @@ from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
-from modiste.training import distributed, resume
+from modiste.training import distributed, own_parts, resume
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
 
@@ -148,6 +148,7 @@ def fit_to_data(recipe: Recipe, path: Path, overrides: Container[str]) -> tuple[
     if dataset.labels is not None and recipe.network.conditioning == "none":
         about += "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
     lines = [about, *(f"warning: {note}" for note in noticed(recipe, dataset))]
+    lines += [f"note: this training runs code of your own, {text}" for text in config.own_parts(recipe)]
     recipe = resolve(recipe, dataset, overrides)
     check_fit(recipe, dataset)
     return recipe, dataset, lines
@@ -182,10 +183,12 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
         )
     if image_shape(recipe, dataset).classes:
         check_learnable(dataset, limited=recipe.data.count is not None)
-    with torch.device("meta"):  # raises what the network families refuse, before a run folder exists
-        shape = image_shape(recipe, dataset)
-        build_generator(recipe.network, shape)
-        build_discriminator(recipe.network, shape)
+    shape = image_shape(recipe, dataset)
+    own_parts.check(recipe, shape)
+    if not own_parts.are_networks(recipe):
+        with torch.device("meta"):  # raises what the network families refuse, before a run folder exists
+            build_generator(recipe.network, shape)
+            build_discriminator(recipe.network, shape)
 
 
 def image_shape(recipe: Recipe, dataset: Images) -> ImageShape:
@@ -198,16 +201,21 @@ def image_shape(recipe: Recipe, dataset: Images) -> ImageShape:
 def resolve_run(
     recipe: Recipe | str | Path, out: str | Path | None, overrides: Mapping[str, Any]
 ) -> tuple[Recipe, Path]:
-    """The recipe with its overrides, and the run folder: `out`, or runs/NAME (runs/NAME-seedK for another seed)."""
+    """The recipe with its overrides, and the run folder: `out`, or runs/NAME (runs/NAME-seedK for another seed).
+
+    Code of the user's own is pinned, and so may run (see `parts`); that of a run folder must have run here before.
+    """
     if not isinstance(recipe, Recipe):
         recipe = runs.resolve_trainable(str(recipe), out)
         if recipe not in schema.shipped() and runs.exists(Path(recipe)):
             out = recipe if out is None else out
-            recipe = runs.open_run(recipe).read_recipe()
+            folder, recipe = Path(recipe), runs.open_run(recipe).read_recipe()
+            parts.require_trusted(config.own_parts(recipe), folder)
         else:
             recipe = config.load(recipe)
     recipe = config.override(recipe, overrides)
     recipe = config.override(recipe, {"data.name": resolved_name(recipe.data.name)})
+    recipe = config.with_own_parts(recipe, parts.pin)
     if out is None:
         out = Path("runs") / (recipe.name + (f"-seed{recipe.seed}" if recipe.seed else ""))
     return recipe, Path(out)

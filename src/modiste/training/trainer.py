@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from modiste import config, environment, files, progress, runs
+from modiste import config, environment, files, parts, progress, runs
 from modiste.config import Recipe
 from modiste.data.images import Images
 from modiste.environment import interruptible, peak_memory_bytes
@@ -151,8 +151,10 @@ def _failure_recorded(run: runs.Run, group: ProcessGroup) -> Iterator[None]:
     """Write the reason of a failure into the manifest, and word it for the user where no traceback is needed."""
     try:
         yield
-    except (ModisteError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         failure = _as_sentence(error, run)
+        if not isinstance(error, (ModisteError, MemoryError, RuntimeError)) and failure is None:
+            raise
         if group.is_main:
             reason = str(failure or f"{type(error).__name__}: {error}")
             runs.update_manifest(run, status="failed", end=environment.utc_now(), reason=reason)
@@ -171,7 +173,10 @@ def _as_sentence(error: Exception, run: runs.Run) -> ModisteError | None:
             f"the training in {run.path} needs more memory than there is; go on when more is "
             "free, or train anew with --fresh and a larger train.accumulate, a smaller train.batch_size or network"
         )
-    return error if isinstance(error, ModisteError) else None
+    if isinstance(error, ModisteError):
+        return error
+    own = parts.worded(error)
+    return parts.PartError(own) if own else None
 
 
 def _worker_command(recipe: Recipe, path: Path, folder: Path) -> list[str]:

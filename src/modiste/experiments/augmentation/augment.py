@@ -16,7 +16,7 @@ import filelock
 from rich.console import Console
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from modiste import config, environment, progress, runs
+from modiste import config, environment, parts, progress, runs
 from modiste.config import Data
 from modiste.data.images import Images, content_digest
 from modiste.data.sets import list_warnings, open_data
@@ -173,6 +173,7 @@ def _job(planned: Plan, measurement: Measurement) -> Job:
         Path.cwd(),
         {"OMP_NUM_THREADS": str(threads)},
         max(threads, planned.processes),
+        sources=tuple(parts.copies(config.own_parts(planned.recipe)).values()),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import tomli_w
 
 from modiste import config, environment, files, progress, runs, subprocesses
+from modiste import parts as own_code
 from modiste.config import Data, Recipe
 from modiste.data import readers
 from modiste.data.images import Images, content_digest
@@ -168,6 +169,7 @@ def _continued(path: Path, out: str | Path | None, options: AugmentOptions) -> P
             f"not {fixed[0]}; start another one from its data with --out"
         )
     before, recipe = experiment.read(path)
+    own_code.require_trusted(config.own_parts(recipe), path)
     settings = experiment.build({**before.model_dump(exclude_unset=True), **given})
     return make_plan(settings, recipe, path, open_images(settings, path))
 
@@ -182,6 +184,7 @@ def _dataset(name: str, options: AugmentOptions) -> Data:
 def _of_run(run: Run, given: Mapping[str, Any], rare: Sequence[str] | None) -> tuple[Data, Recipe]:
     """A run's data and recipe; refused unless the experiment's only budget is what its generator was trained on."""
     recipe, manifest = run.read_recipe(), run.read_manifest()
+    own_code.require_trusted(config.own_parts(recipe), run.path)
     if recipe.network.conditioning == "none":
         raise UsageError(f"{run.path} was trained without labels, so it makes no labelled images; train swift instead")
     if manifest.status != "finished":
@@ -210,7 +213,7 @@ def _generator_recipe(options: AugmentOptions) -> Recipe:
     if recipe.network.conditioning == "none":
         raise UsageError(f"the recipe {recipe.name} makes no labelled images; use a conditional one, such as swift")
     own = {"data.split": "train", "data.count": None, "data.resize": None, "evaluate.every_images": 0, "seed": 0}
-    return config.override(recipe, own)
+    return config.with_own_parts(config.override(recipe, own), own_code.pin)
 
 
 def usual_budgets(images: Images, rare: Sequence[int]) -> tuple[Budget, ...]:
@@ -317,6 +320,7 @@ def write(plan: Plan) -> None:
             f"cannot make the experiment's folder {path}: {error.strerror}; choose another with --out"
         ) from None
     files.write_text(path / "recipe.toml", config.to_toml(plan.recipe))
+    own_code.write_copies(path, config.own_parts(plan.recipe))
     files.write_text(path / "settings.toml", tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
     if not (path / "data.json").is_file():
         files.write_text(path / "data.json", _digests(plan.parts))
@@ -342,6 +346,7 @@ def _copy_generator(run: Path, measurement: Measurement, others: Sequence[Measur
                 "experiment is about one; put that one back, or start another experiment with --out"
             )
     measurement.generator.mkdir(exist_ok=True)
+    own_code.write_copies(measurement.generator, config.own_parts(runs.Run(run).read_recipe()))
     for name in GENERATOR_FILES:
         files.write_bytes(measurement.generator / name, (run / name).read_bytes())
 

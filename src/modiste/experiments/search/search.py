@@ -27,7 +27,7 @@ from typing import Any
 import filelock
 from rich.console import Console
 
-from modiste import environment, files, progress
+from modiste import environment, files, parts, progress
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import results, study_config
 from modiste.experiments.folder import ExperimentFolder, RecipeCopy, recipe_copies
@@ -199,6 +199,7 @@ def _open(space: Space, folder: ExperimentFolder, url: str | None, console: Cons
         folder.make()
         folder.write_recipes(copies)  # not before: other workers read the copy that is there
         local = space.model_copy(update={"recipe": str(folder.recipes / copies[0].name)}) if copies else space
+        parts.write_copies(path, spaces.own_parts(local))
         files.write_text(path / "space.toml", spaces.to_toml(_portable(space, copies)))
     return Search(local, path, optuna, storage, study, console)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BeforeValidator, Field, model_validator
 
-from modiste import config, schema
+from modiste import config, parts, schema
 from modiste.config import Count, Name, Recipe
 from modiste.errors import UsageError
 from modiste.experiments import study_config
@@ -189,19 +189,50 @@ def shipped() -> list[str]:
 
 def load(name_or_path: str | Path) -> Space:
     """The space of that shipped name, of that TOML file, or of that search's folder."""
-    if str(name_or_path) not in shipped() and (Path(name_or_path) / "space.toml").is_file():
-        name_or_path = Path(name_or_path) / "space.toml"
+    of_search = str(name_or_path) not in shipped() and (Path(name_or_path) / "space.toml").is_file()
+    name_or_path = Path(name_or_path) / "space.toml" if of_search else name_or_path
     text, place = schema.read_toml(name_or_path, "search space")
-    return build({"name": Path(place).stem, **schema.parse_toml(text, place)}, place, Path(place).parent)
+    tree = {"name": Path(place).stem, **schema.parse_toml(text, place)}
+    return build(tree, place, Path(place).parent, from_elsewhere=of_search)
 
 
-def build(tree: Mapping[str, Any], place: str, beside: Path | None = None) -> Space:
-    """A checked space from nested plain values; `place` is named in error sentences, recipe files lie in `beside`."""
+def build(tree: Mapping[str, Any], place: str, beside: Path | None = None, from_elsewhere: bool = False) -> Space:
+    """A checked space from nested plain values; `place` is named in error sentences, recipe files lie in `beside`.
+
+    Code of the user's own is pinned, and so may run (see `modiste.parts`); a space `from_elsewhere`, the folder of a
+    search that somebody may have sent, is refused unless it has run here before.
+    """
     space = schema.validate(Space, tree, place, missing="a search needs a recipe and a [space]")
     if beside and space.recipe.endswith(".toml") and not Path(space.recipe).is_absolute():
         space = space.model_copy(update={"recipe": str(beside / space.recipe)})
+    if beside and from_elsewhere:
+        parts.require_trusted(own_parts(space), beside)
+    space = _with_own_parts(space, lambda text: parts.pin(parts.beside(text, beside) if beside else text))
     _check(space, place)
     return space
+
+
+def own_parts(space: Space) -> list[str]:
+    """The references to code of the user's own in the space and its recipe."""
+    found = config.own_parts(config.load(space.recipe))
+
+    def collect(text: str) -> str:
+        found.append(text)
+        return text
+
+    _with_own_parts(space, collect)
+    return found
+
+
+def _with_own_parts(space: Space, change: Callable[[str], str]) -> Space:
+    def of(changes: Mapping[str, Any]) -> dict[str, Any]:
+        return config.changed_parts(changes, change)
+
+    choices = of({key: axis.choices for key, axis in space.space.items() if axis.choices is not None})
+    axes = {key: axis.model_copy(update={"choices": choices[key]}) if key in choices else axis
+            for key, axis in space.space.items()}  # fmt: skip
+    new = space.model_copy(update={"set": of(space.set), "trial_set": of(space.trial_set), "space": axes})
+    return space if new == space else new
 
 
 def revise(space: Space, place: str = "modiste search", **changes: Any) -> Space:
@@ -258,7 +289,7 @@ def _check(space: Space, place: str) -> None:
 def base_recipe(space: Space, place: str = "modiste search", trial: bool = True) -> Recipe:
     """The recipe from which the trials (or else the finalists) differ only by the point in the space."""
     changes = {**space.set, "data.split": "fit", **(space.trial_set if trial else {})}
-    return config.override(config.load(space.recipe), changes, f"{place}: set")
+    return config.with_own_parts(config.override(config.load(space.recipe), changes, f"{place}: set"), parts.pin)
 
 
 def point_changes(base: Recipe, point: Mapping[str, Any], place: str = "modiste search") -> dict[str, Any]:
