@@ -48,12 +48,7 @@ class Reference:
     """16 hexadecimal digits of the source's SHA-256; empty where it is not pinned."""
 
     def __str__(self) -> str:
-        return self.short + (f"@{self.pin}" if self.pin else "")
-
-    @property
-    def short(self) -> str:
-        """Without the digits of the source."""
-        return f"{self.place}:{self.name}"
+        return f"{self.place}:{self.name}" + (f"@{self.pin}" if self.pin else "")
 
     @property
     def is_file(self) -> bool:
@@ -72,6 +67,11 @@ def parse(text: object) -> Reference | None:
     whole, _, pin = text.partition("@")
     place, _, name = whole.rpartition(":")
     return Reference(place, name, pin)
+
+
+def short(text: str) -> str:
+    """A reference without the digits of its source, for messages."""
+    return text.partition("@")[0]
 
 
 def beside(text: str, folder: Path) -> str:
@@ -213,7 +213,8 @@ def load(text: str) -> Any:
     reference = parse(text)
     if reference is None or not is_trusted(reference):
         raise UsageError(
-            f"{text} is code that this machine has not run before; train from the recipe that names it, or add --trust"
+            f"{text} is code that this machine has not run before; read it in the folder's `{FOLDER}`, and if you "
+            "trust it, add --trust once"
         )
     module = _module(reference.place, reference.pin)
     if not hasattr(module, reference.name):
@@ -252,20 +253,28 @@ def worded(error: BaseException) -> str:
     own = [step for step in steps if step.filename in _sources]
     if not own:
         return ""
-    first_line = (str(error).strip().splitlines() or [""])[0]
     return (
         f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name} ({own[-1].line}): "
-        f"{type(error).__name__}: {first_line}; mend it and start again"
+        f"{type(error).__name__}: {_first_line(error)}; mend it and start again"
     )
 
 
 @contextmanager
-def errors_named() -> Iterator[None]:
-    """Turns an error of the user's own code into a PartError that names its line; want of memory passes."""
+def errors_named(call: str = "") -> Iterator[None]:
+    """Turns an error of the user's own code into a PartError that names its line; want of memory passes.
+
+    With `call`, what is called, so does an error before its first line, as of a function that takes other arguments.
+    """
     try:
         yield
     except Exception as error:
-        sentence = "" if isinstance(error, ModisteError) or is_out_of_memory(error) else worded(error)
+        if isinstance(error, ModisteError) or is_out_of_memory(error):
+            raise
+        sentence = worded(error) or (f"{call} fails: {type(error).__name__}: {_first_line(error)}" if call else "")
         if not sentence:
             raise
         raise PartError(sentence) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

@@ -38,6 +38,9 @@ def evaluate(
     judge: Annotated[Path | None, Option(help="A judge's .safetensors file, from `modiste judge train`.")] = None,
     inception: Annotated[bool, Option("--inception", help="Also the field's scores (extra `inception`).")] = False,
     inception_weights: Annotated[Path | None, Option(help="Inception's weights, if not in the cache.")] = None,
+    features: Annotated[
+        list[Path] | None, Option(help="A feature extractor of your own: an ONNX model (extra `onnx`).")
+    ] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which of a run's generators.")] = "last",
     truncation: Annotated[float | None, Option(help="Cut a run's noise at this value: 0.5 typical, 2 varied.")] = None,
     batch_norm: Annotated[
@@ -74,6 +77,7 @@ def evaluate(
         data_name=data,
         judge=judge,
         inception=inception_weights or inception,
+        features=tuple(features or ()),
         checkpoint=checkpoint,
         truncation=truncation,
         batch_norm=batch_norm,

@@ -5,7 +5,7 @@ Generated images, real ones that are not in the reference, noise and the mean im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from modiste.evaluation import audit as audits
 from modiste.evaluation.options import Checkpoint, EvaluateOptions, Split
 from modiste.evaluation.records import Protocol, Record, ReferenceFacts, ScoreEntry
 from modiste.evaluation.sources import Source
-from modiste.metrics import features, metric_names, standard_errors, suite
+from modiste.metrics import features as extraction
 from modiste.metrics import judge as judges
+from modiste.metrics import metric_names, standard_errors, suite
 from modiste.metrics.features import Extractor
 from modiste.metrics.metric_names import MetricName
 from modiste.metrics.suite import Reference
@@ -40,6 +41,7 @@ def evaluate(
     data_name: str | None = None,
     judge: Path | None = None,
     inception: bool | Path = False,
+    features: Sequence[str | Path] = (),
     checkpoint: Checkpoint = "last",
     truncation: float | None = None,
     batch_norm: generators.Statistics = "running",
@@ -55,15 +57,17 @@ def evaluate(
     `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing
     and where nothing is given and there are no test images. A generator makes its classes as often as they come there.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
-    weights in the cache (True) or in a file. `truncation` and `batch_norm`: how a run is sampled (`generators.load`).
+    weights in the cache (True) or in a file, and `features` distances in the features of ONNX models of your own.
+    `truncation` and `batch_norm`: how a run is sampled (`generators.load`).
     `classifier` adds the classifier accuracy score, which is slow (up to an hour on one core); `audit` adds the
     record's key `audit`, scores class by class and near-duplicates of training images, and writes a picture of the
     worst cases beside the record.
     The same call gives the same numbers on one machine.
     """
     options = EvaluateOptions(
-        count, reference, data_name, judge, inception, checkpoint, truncation, batch_norm, classifier, audit, seed, out
-    )
+        count, reference, data_name, judge, inception, tuple(map(Path, features)), checkpoint, truncation, batch_norm,
+        classifier, audit, seed, out,
+    )  # fmt: skip
     return evaluate_source(what.path if isinstance(what, runs.Run) else what, options, log or (lambda _: None))
 
 
@@ -81,6 +85,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
     if options.classifier:
         _check_labels(source, images, real)
     extractors, missing = extractors_for(dataset, real, options.judge, options.inception)
+    extractors += _own_extractors(options.features, real)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, no_memory = references.training(source, dataset, reference, no_memory, open_part)
     against = suite.make_reference(
@@ -149,12 +154,12 @@ def extractors_for(
 ) -> tuple[list[Extractor], dict[MetricName, str]]:
     """The judge first, then every other extractor there is; and why scores in Inception's features are missing."""
     shape = ImageShape(*real.pixels.shape[1:3])
-    random = features.random_network(shape)
-    first = _own_judge(judge, real) if judge else features.primary_extractor(dataset)
+    random = extraction.random_network(shape)
+    first = _own_judge(judge, real) if judge else extraction.primary_extractor(dataset)
     chosen = [first]
     second = judges.for_data(dataset, "plain")
     if second is not None and second.fingerprint != first.fingerprint:
-        chosen.append(features.from_judge(second, "second"))
+        chosen.append(extraction.from_judge(second, "second"))
     if first.name != random.name:
         chosen.append(random)
     if inception:
@@ -170,6 +175,19 @@ def extractors_for(
     return chosen, {}
 
 
+def _own_extractors(paths: Sequence[Path], real: Images) -> list[Extractor]:
+    """The extractors in these ONNX files."""
+    if not paths:
+        return []
+    from modiste.metrics import onnx_features
+
+    found = [onnx_features.extractor(path, real.pixels.shape[-1]) for path in paths]
+    names = [one.name.removeprefix(metric_names.OF_ONNX) for one in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--features has two files named {twice}, as their scores would be; rename one of them")
+    return found
+
+
 def _own_judge(path: Path, real: Images) -> Extractor:
     """The judge in that file, if it knows the classes of these images."""
     judge = judges.load(path)
@@ -179,7 +197,7 @@ def _own_judge(path: Path, real: Images) -> Extractor:
             f"the judge {path} knows the classes {', '.join(names)}, and those of {real.name} are "
             f"{', '.join(real.class_names)}; train one for them with `modiste judge train --data ...`"
         )
-    return features.from_judge(judge, features.slug(path.stem))
+    return extraction.from_judge(judge, extraction.slug(path.stem))
 
 
 def _protocol(source: Source, against: Reference, images: Images, held: Images, shipped: Mapping[str, str]) -> Protocol:
@@ -209,7 +227,7 @@ def _protocol(source: Source, against: Reference, images: Images, held: Images, 
 
 def _gpu(against: Reference) -> dict[str, str]:
     """Where features were computed, if not on the processor."""
-    names = [extractor.name for extractor in against.extractors if features.gpu_of(extractor)]
+    names = [extractor.name for extractor in against.extractors if extraction.gpu_of(extractor)]
     if not names:
         return {}
     where = f"{environment.gpu_name('cuda')}, float32 without TensorFloat, as on the processor to 1e-4"

@@ -26,6 +26,8 @@ class EvaluateOptions:
     """A file of `modiste judge train`; None: the judge that was trained on the data set."""
     inception: bool | Path = False
     """Whether to measure the field's scores, too, with weights in the cache (True) or in a file."""
+    features: tuple[Path, ...] = ()
+    """Feature extractors of the user's own, as ONNX models (see `metrics.onnx_features`)."""
     checkpoint: Checkpoint = "last"
     truncation: float | None = None
     """How a run is sampled, as `batch_norm`; see `generators.load`."""

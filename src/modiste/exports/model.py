@@ -5,6 +5,7 @@
            generator.json         how to build the network for them
            README.md              the model card, which model hubs show
            grid.png               its picture
+           parts/                 the user's own networks, where the recipe names some
 
 A pretrained run has its weights in float16, recipe.toml, manifest.json and the records of its scores instead of model
 and picture. Every folder is written beside its place, compared with the network, and only then renamed.
@@ -28,7 +29,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from modiste import config, progress, runs
+from modiste import config, parts, progress, runs
 from modiste import files as safe_files
 from modiste.data.images import to_pixels
 from modiste.errors import ModisteError, UsageError
@@ -75,10 +76,13 @@ def export(
     if not weights.is_file():
         raise UsageError(f"{run.path} has no {weights.name} yet; train on, or choose another --checkpoint")
     content = weights.read_bytes()
+    own = config.own_parts(run.read_recipe())
+    parts.require_trusted(own, run.path)
     with safe_files.atomic_folder(out) as (folder, write):
         # The network is built from the copies: what is exported, compared and drawn is what lies in the folder.
         write("generator.safetensors", content)
         write("generator.json", (run.path / "generator.json").read_bytes())
+        parts.write_copies(folder, own)
         name = run.path.absolute().name
         trained = generators.TrainedGenerator(*generators.load_network(folder), name)
         model = to_onnx(trained.network, trained.shape, trained.z_dim, cards.onnx_metadata(run, trained))
@@ -128,6 +132,7 @@ def export_pretrained(
     with safe_files.atomic_folder(out) as (folder, write):
         write("generator.safetensors", content)
         write("generator.json", safe_files.as_json(described))
+        parts.write_copies(folder, config.own_parts(run.read_recipe()))
         kept = generators.TrainedGenerator(*generators.load_network(folder), name)
         difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))
         # In a run that is pretrained already the facts of its first rounding stand.
@@ -234,7 +239,7 @@ def refuse_foreign_export(out: Path, files: Sequence[str] = FILES, also: Sequenc
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file and not a folder; choose another with --out")
     is_complete = all((out / name).is_file() for name in files)
-    safe_files.refuse_foreign_folder(out, "export", (*files, *also) if is_complete else ())
+    safe_files.refuse_foreign_folder(out, "export", (*files, *also, parts.FOLDER) if is_complete else ())
     if not is_complete:
         return
     card = out / "README.md"  # which says what the files beside it are

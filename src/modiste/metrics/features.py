@@ -82,8 +82,9 @@ class Extractor:
     """A sentence for the user where its features are poor, else ""."""
     on_device: Callable[[str], Examine] | None = None
     """`examine` by a copy of its network on a GPU; None where it has only that of the processor."""
-    is_inception: bool = False
-    """Whether it is Inception-v3, in whose features the field measures more than the Fréchet distance."""
+    kernel: bool = False
+    """Whether more than the Fréchet distance is measured in its features where it is not the first: the kernel distance
+    and, with logits, the inception-style score."""
 
 
 def from_judge(judge: Judge, name: str) -> Extractor:

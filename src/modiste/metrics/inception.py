@@ -76,7 +76,7 @@ def extractor(size: int, weights: Path | None = None) -> Extractor:
     }
     fingerprint = hashlib.sha256(f"inception 1 {sha} {size} {version}".encode()).hexdigest()[:16]
     name = "inception" if published else "inception-other"
-    return Extractor(name, ImageShape(3, size, LOGITS), fingerprint, facts, examine, is_inception=True)
+    return Extractor(name, ImageShape(3, size, LOGITS), fingerprint, facts, examine, kernel=True)
 
 
 def _weights_file(weights: Path | None) -> Path:

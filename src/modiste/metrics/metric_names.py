@@ -55,6 +55,8 @@ MEANINGS: dict[str, Meaning] = {
 }  # fmt: skip
 """By kind of score, in the order of tables."""
 
+OF_ONNX = "onnx-"
+"""How the names of extractors begin that are ONNX models of the user's own."""
 DISCRIMINATOR = ("discriminator_accuracy_real", "discriminator_accuracy_fake")
 MEMORISATION = ("nearest_ratio_pixels", "authenticity", "data_copying", "near_duplicates_pixels")
 JUDGED_CLASSES = ("inception_style", "class_frechet", "label_agreement", "class_balance_tv")

@@ -58,7 +58,7 @@ class Reference:
     images: Images
     extractors: tuple[Extractor, ...]
     features: Mapping[str, Features]
-    """Of the judge and of Inception; in the others' only the Fréchet distance is measured."""
+    """Of the judge, and where the kernel distance is measured, too; for the others `moments` are enough."""
     moments: Mapping[str, Moments]
     """Of the features of every extractor."""
     memory: Memory | None
@@ -93,7 +93,7 @@ def make_reference(
     seen = {
         extractor.name: features.extract(extractor, images, cached=True)
         for extractor in extractors
-        if extractor is extractors[0] or extractor.is_inception
+        if extractor is extractors[0] or extractor.kernel
     }
     moments = {
         extractor.name: functional.moments(seen[extractor.name].vectors)
@@ -265,7 +265,7 @@ def _balance(predicted: NDArray[np.int64], candidate: Images, reference: Referen
 
 
 def second_opinions(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Jobs:
-    """The Fréchet distance in the features of every other extractor; Inception's other scores too."""
+    """The Fréchet distance in the features of every other extractor; Inception's other scores, too."""
     for extractor in reference.extractors[1:]:
         name = partial(MetricName, extractor=extractor.name, count=reference.count, part=reference.part)
         yield from _opinion(extractor, seen[extractor.name], reference, name, by_quota(candidate, reference))
@@ -280,7 +280,7 @@ def _opinion(
 ) -> Jobs:
     moments, vectors, logits = reference.moments[extractor.name], made.vectors, made.logits
     yield (name("frechet"),), lambda: [functional.frechet_score(moments, vectors, strata=strata)]
-    if extractor.is_inception:
+    if extractor.kernel:
         real = reference.features[extractor.name].vectors
         yield (
             (name("kernel"),),

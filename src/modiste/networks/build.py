@@ -53,25 +53,25 @@ def constructors(family: str) -> tuple[Constructor, Constructor]:
     """What makes the generator and the discriminator of that family, which may be the user's own."""
     if not parts.parse(family):
         return FAMILIES[family]
-    pair = parts.load(family)
+    pair, shown = parts.load(family), parts.short(family)
     for name in ("Generator", "Discriminator"):
         if not callable(getattr(pair, name, None)):
-            raise UsageError(f"{family} has no {name}(network, shape); a pair of networks needs both, see own-parts.md")
+            raise UsageError(f"{shown} has no {name}(network, shape); a pair of networks needs both, so define it")
 
     def generator(network: Network, shape: ImageShape) -> nn.Module:
-        made = _module_of(family, pair.Generator, network, shape)
+        made = _module_of(shown, pair.Generator, network, shape)
         made.z_dim = network.z_dim  # type: ignore[assignment]
         return made
 
-    return generator, lambda network, shape: _module_of(family, pair.Discriminator, network, shape)
+    return generator, lambda network, shape: _module_of(shown, pair.Discriminator, network, shape)
 
 
-def _module_of(family: str, constructor: Constructor, network: Network, shape: ImageShape) -> nn.Module:
+def _module_of(shown: str, constructor: Constructor, network: Network, shape: ImageShape) -> nn.Module:
     """A module of the user's own; UsageError for any other thing."""
-    with parts.errors_named():
+    with parts.errors_named(f"{shown}, called with (network, shape),"):
         made = constructor(network, shape)
     if not isinstance(made, nn.Module) or not any(True for _ in made.parameters()):
-        raise UsageError(f"{family} makes {type(made).__name__} and no torch.nn.Module with weights; return one")
+        raise UsageError(f"{shown} makes a {type(made).__name__} and no torch.nn.Module with weights; return one")
     return made
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from modiste.evaluation import records
 from modiste.evaluation.records import Record
 from modiste.metrics import baselines
-from modiste.metrics.metric_names import MetricName
+from modiste.metrics.metric_names import OF_ONNX, MetricName
 
 TITLES = {
     "frechet": "Fréchet distance",
@@ -39,8 +39,8 @@ OTHER_EXTRACTORS = ("random", "second", "inception", "inception-other")
 def title_of(score: str) -> str:
     """A score's name for people: `Fréchet distance (random)` for another extractor than the judge."""
     name = MetricName.parse(score)
-    title = TITLES[name.kind]
-    return f"{title} ({name.extractor})" if name.extractor in OTHER_EXTRACTORS else title
+    title, own = TITLES[name.kind], name.extractor.startswith(OF_ONNX)
+    return f"{title} ({name.extractor})" if name.extractor in OTHER_EXTRACTORS or own else title
 
 
 def direction(better: str) -> str:

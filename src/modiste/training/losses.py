@@ -93,8 +93,8 @@ def named(name: str) -> AdversarialLoss:
         return own
     if not callable(own):
         raise UsageError(
-            f"{name} is a {type(own).__name__} and no loss; make it a function of r and f that returns the losses of "
-            "discriminator and generator"
+            f"{parts.short(name)} is of type {type(own).__name__} and no loss; make it a function of r and f that "
+            "returns the losses of discriminator and generator"
         )
     return AdversarialLoss(lambda r, f: own(r, f)[0], lambda r, f: own(r, f)[1])
 

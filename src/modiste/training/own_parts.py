@@ -24,12 +24,15 @@ def check(recipe: Recipe, shape: ImageShape) -> None:
 
     PyTorch's random numbers are as before when it ends.
     """
-    with parts.errors_named(), torch.random.fork_rng([]), torch.enable_grad():
+    loss, networks = recipe.loss.adversarial, recipe.network.family
+    with torch.random.fork_rng([]), torch.enable_grad():
         torch.manual_seed(0)
-        if own := parts.parse(recipe.loss.adversarial):
-            _check_loss(own.short, losses.named(str(own)))
-        if are_networks(recipe):
-            _check_networks(recipe, shape)
+        if parts.parse(loss):
+            with parts.errors_named(f"{parts.short(loss)}, called with (r, f),"):
+                _check_loss(parts.short(loss), losses.named(loss))
+        if parts.parse(networks):
+            with parts.errors_named(f"{parts.short(networks)}, tried on {IMAGES} images,"):
+                _check_networks(recipe, shape, parts.short(networks))
 
 
 def are_networks(recipe: Recipe) -> bool:
@@ -52,8 +55,8 @@ def _check_loss(name: str, loss: AdversarialLoss) -> None:
         raise UsageError(f"{name}: the boundary has the shape {list(boundary.shape)}; return a scalar or one per image")
 
 
-def _check_networks(recipe: Recipe, shape: ImageShape) -> None:
-    network, name = recipe.network, recipe.network.family.partition("@")[0]
+def _check_networks(recipe: Recipe, shape: ImageShape, name: str) -> None:
+    network = recipe.network
     generator, discriminator = build_generator(network, shape), build_discriminator(network, shape)
     labels = torch.arange(IMAGES) % shape.classes if shape.classes else None
     images = generator(torch.randn(IMAGES, network.z_dim), labels)
