@@ -208,3 +208,10 @@ def frames(path, count):
 def read(path: Path | str, part: Any = "train", **settings: Any) -> Images:
     """One part of the data set of that path, with these keys of the section data."""
     return open_data(Data(name=str(path), **settings), part=part)
+
+
+def open_part(page: Any, part: str, run: str = "small") -> None:
+    """Show a part of the studio for a run, by its tab and the list of runs."""
+    page.select_option("#run", label=run)
+    page.click(f"#tabs a[href^='#{part}/']")
+    page.wait_for_selector(f".part.{part} h2")

@@ -36,6 +36,18 @@ def test_manifold_scores_against_prdc(
     assert "Num real" in capsys.readouterr().out
 
 
+def test_uncovered_images_are_those_that_recall_does_not_count(garments: dict[str, np.ndarray]) -> None:
+    for real, fake in kinds(garments):
+        outside = manifold.uncovered(real, fake, k=3)
+        assert 0 < outside.sum() < len(real)
+        assert 1 - outside.mean() == pytest.approx(manifold.manifold_scores(real, fake)["recall"].value, abs=1e-12)
+        apart = np.linalg.norm(real[:, None].astype(np.float64) - fake[None], axis=2)
+        own = np.sort(np.linalg.norm(fake[:, None].astype(np.float64) - fake[None], axis=2), axis=1)[:, 3]
+        assert np.array_equal(outside, (apart > own).all(axis=1))
+    same = draws(50)
+    assert not manifold.uncovered(same, same).any()
+
+
 def test_manifold_scores_against_torch_fidelity(rivals: ModuleType, garments: dict[str, np.ndarray]) -> None:
     for real, fake in kinds(garments):
         found = manifold.manifold_scores(real, fake)

@@ -18,7 +18,8 @@ from modiste.config import Recipe
 from modiste.data import toy
 from modiste.data.images import Images
 from modiste.exports import model
-from modiste.networks.build import FAMILIES
+from modiste.networks.build import FAMILIES, build_generator
+from modiste.networks.layers import ImageShape
 from modiste.training import losses, setup, trainer
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import State, make_step_functions, step
@@ -192,3 +193,18 @@ def test_labels_matter_after_training(family: str, conditioning: str) -> None:
     with torch.no_grad():
         one, other = (generator(noise, torch.full((2,), label) if conditioning != "none" else None) for label in (0, 7))
     assert torch.equal(one, other) == (conditioning == "none")
+
+
+@pytest.mark.parametrize(("family", "conditioning"), list(product(FAMILIES, CONDITIONINGS[1:])))
+def test_weights_of_classes_are_mixed_and_a_weight_of_one_is_the_class(family: str, conditioning: str) -> None:
+    network = recipe_of(family, "nonsaturating", conditioning, 32).network
+    torch.manual_seed(0)
+    generator = build_generator(network, ImageShape(1, 32, 10)).eval()
+    noise, labels = torch.randn(3, 4), torch.tensor([0, 3, 9])
+    with torch.no_grad():
+        for parameter in generator.parameters():  # the classes' gains start equal
+            parameter += 0.1 * torch.randn_like(parameter)
+        images = generator(noise, labels)
+        assert torch.equal(generator(noise, torch.eye(10)[labels]), images)
+        halves = generator(noise, (torch.eye(10)[labels] + torch.eye(10)[labels - 1]) / 2)
+        assert not torch.equal(halves, images) and not torch.equal(halves, generator(noise, (labels - 1) % 10))

@@ -97,10 +97,3 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     yield opened
     context.close()
     assert wrong == []
-
-
-def open_part(page: Any, part: str, run: str = "small") -> None:
-    """Show a part of the studio for a run, by its tab and the list of runs."""
-    page.select_option("#run", label=run)
-    page.click(f"#tabs a[href^='#{part}/']")
-    page.wait_for_selector(f".part.{part} h2")

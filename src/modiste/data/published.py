@@ -94,6 +94,14 @@ def open_published(dataset: Published, split: Split, show_progress: bool = True)
     )
 
 
+def is_at_hand(dataset: Published) -> bool:
+    """Whether a folder of this machine has the files of the data set, as far as their names tell."""
+    return any(
+        all((folder / name).exists() or (folder / name).with_suffix("").exists() for name in FILES["train"])
+        for _, folder in _folders(dataset)
+    )
+
+
 def cache_folder(dataset: Published) -> Path:
     """The folder in which a downloaded data set is kept; MODISTE_CACHE moves it."""
     return cache_root() / dataset.name

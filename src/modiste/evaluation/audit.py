@@ -244,11 +244,18 @@ def nearness(
     return Nearness(search(generated, train), unseen_distances, closest, search(unseen[closest], train).indices[:, 0])
 
 
+def unseen_feature_distances(
+    train: Images, train_vectors: NDArray[Any], unseen: Images, unseen_vectors: NDArray[Any], judge: Extractor
+) -> Vector:
+    """Distances [N] of unseen real images to their nearest training image in the judge's features; kept on disk."""
+    key = {"judge": judge.fingerprint, "train": content_digest(train), "unseen": content_digest(unseen)}
+    return cache.cached_array(key, lambda: nearest(unseen_vectors, train_vectors).distances[:, 0])
+
+
 def _spaces(images: Images, made: Features, memory: Memory, judge: Extractor) -> dict[str, Nearness]:
     """Pixels and the judge's features, in which nearness to the training images is measured."""
     unseen, train = memory.unseen_features.vectors, memory.train_features.vectors
-    key = {"judge": judge.fingerprint, "train": content_digest(memory.train), "unseen": content_digest(memory.unseen)}
-    distances = cache.cached_array(key, lambda: nearest(unseen, train).distances[:, 0])
+    distances = unseen_feature_distances(memory.train, train, memory.unseen, unseen, judge)
     ours, theirs, learned = (suite.flat(one, judge.shape) for one in (images, memory.unseen, memory.train))
     return {
         "pixels": nearness(ours, theirs, learned, memory.unseen_pixel_distances, nearest_pixels),

@@ -87,7 +87,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
     extractors, missing = extractors_for(dataset, real, options.judge, options.inception)
     extractors += _own_extractors(options.features, real)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
-    train, unseen, no_memory = references.training(source, dataset, reference, no_memory, open_part)
+    train, unseen, no_memory = references.training(source.run, dataset, reference, no_memory, open_part)
     against = suite.make_reference(
         real, reference, extractors, train=train, unseen=unseen, no_memory=no_memory, count=len(images),
         seed=options.seed,

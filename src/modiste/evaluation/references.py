@@ -15,7 +15,8 @@ from modiste.data.sets import Part, has_test, is_known_set, native_data, open_da
 from modiste.data.subsets import first_images
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation.options import Split
-from modiste.evaluation.sources import Origin, Source
+from modiste.evaluation.sources import Origin
+from modiste.runs import Run
 
 DEFAULT = Data().name  # the data set that images are measured against where nothing names theirs
 
@@ -74,13 +75,13 @@ def part_of(dataset: Data, asked: Split | None) -> tuple[Split, list[str]]:
 
 
 def training(
-    source: Source, dataset: Data, reference: Split, no_memory: str, open_part: OpenPart
+    run: Run | None, dataset: Data, reference: Split, no_memory: str, open_part: OpenPart
 ) -> tuple[Images | None, Images | None, str]:
-    """The images the generator learned from, and real ones that it did not see; or neither, and why.
+    """The images the generator of a run learned from, and real ones that it did not see; or neither, and why.
 
     `no_memory` is the reason of `dataset_of`, if there is one.
     """
-    used = source.run.read_recipe().data if source.run else Data(split="fit" if reference == "heldout" else "train")
+    used = run.read_recipe().data if run else Data(split="fit" if reference == "heldout" else "train")
     part = used.split
     if no_memory:
         return None, None, no_memory

@@ -79,6 +79,21 @@ def manifold_scores(
     }
 
 
+def uncovered(reference: ArrayLike, generated: ArrayLike, *, k: int = 3) -> NDArray[np.bool_]:
+    """Which reference images [N] lie outside of all balls about generated ones that reach to their k-th neighbour.
+
+    The share of the others is the recall of `manifold_scores` (Kynkäänniemi et al. 2019, eq. 2).
+    """
+    real, fake = checked_pair(reference, generated, least=k + 1)
+    centre = real.mean(axis=0, dtype=np.float64)
+    x, y = tensor(real - centre), tensor(fake - centre)
+    x_norms, y_norms = (x * x).sum(1, keepdim=True), (y * y).sum(1, keepdim=True)
+    radii = _squared_radii(nearest(fake, fake, k, exclude_self=True).distances[:, -1:], y_norms)
+    edges = (radii - y_norms).T
+    parts = (slice(start, start + ROWS) for start in range(0, len(x), ROWS))
+    return torch.cat([(x_norms[part] - 2 * x[part] @ y.T > edges).all(1) for part in parts]).numpy()
+
+
 def _pairs(x: torch.Tensor, y: torch.Tensor, block: torch.Tensor, edges: torch.Tensor) -> tuple[Labels, Labels, Vector]:
     """Rows and columns of the block (x @ y.T in float32) up to the edge of the row, and their products in float64."""
     pairs = np.flatnonzero(block.numpy() <= edges.float().numpy())

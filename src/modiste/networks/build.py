@@ -4,7 +4,8 @@ A user's own pair of networks (`parts`) has the same two names, as attributes of
 
 A family file has two classes, `Generator(network, shape)` and `Discriminator(network, shape)`:
 
-    generator(noise [N, z_dim] float, labels [N] int64 or None) -> images [N, C, size, size] float in [-1, 1]
+    generator(noise [N, z_dim] float, labels [N] int64 or None) -> images [N, C, size, size] float in [-1, 1];
+        the families here also take weights of the classes [N, classes] float for labels, and mix them
     discriminator(images, labels or None) -> logits [N], never probabilities; with an auxiliary classifier [N, 2],
         the second column being the log-probability that it gives to the image's label
 """

@@ -179,18 +179,23 @@ def require_labels(labels: Tensor | None) -> Tensor:
 
 
 def rows_at(table: Tensor, labels: Tensor) -> Tensor:
-    """The rows [N, ...] of a table of parameters [classes, ...] at the labels [N].
+    """The rows [N, ...] of a table of parameters [classes, ...] at the labels [N], or their mixture (see `one_hot`).
 
     Not `table[labels]`, whose gradient several threads sum up in no fixed order, so that two equal trainings differ.
     """
+    if labels.is_floating_point():
+        return (labels @ table.flatten(1)).view(-1, *table.shape[1:])
     return F.embedding(labels, table.flatten(1)).view(-1, *table.shape[1:])
 
 
 def one_hot(labels: Tensor | None, classes: int, like: Tensor) -> Tensor:
-    """[N, classes] of zeros and ones in `like`'s dtype."""
+    """[N, classes] of zeros and ones in `like`'s dtype; labels that are weights of the classes [N, classes] stay so."""
+    labels = require_labels(labels)
+    if labels.is_floating_point():
+        return labels.to(like.dtype)
     # A comparison, since F.one_hot checks the range of its input and makes a GPU wait for the answer.
     numbers = torch.arange(classes, device=like.device)
-    return (require_labels(labels)[:, None] == numbers).to(like.dtype)
+    return (labels[:, None] == numbers).to(like.dtype)
 
 
 def join_vector(noise: Tensor, labels: Tensor | None, classes: int) -> Tensor:

@@ -86,14 +86,7 @@ class TrainedGenerator:
     ) -> Images:
         """Images on the great circle between two seeds' noises (slerp, White 2016, section 2.1), ends included."""
         start, end = seed_noise([first, last], self.z_dim, truncation)
-        cosine = torch.nn.functional.cosine_similarity(start, end, dim=0).clamp(-1, 1)
-        angle = torch.arccos(cosine)
-        parts = torch.linspace(0, 1, frames)[:, None]
-        if angle < 1e-4:
-            noise = torch.lerp(start, end, parts)
-        else:
-            noise = (torch.sin((1 - parts) * angle) * start + torch.sin(parts * angle) * end) / torch.sin(angle)
-        return self._images(noise, label, [first] * frames)
+        return self._images(great_circle(start, end, torch.linspace(0, 1, frames)), label, [first] * frames)
 
     def _images(
         self, noise: Tensor, label: int | str | None, seeds: Sequence[int], class_counts: Sequence[int] | None = None
@@ -200,10 +193,24 @@ def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None
     return cut.clamp(-truncation, truncation)
 
 
+def great_circle(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Noise [N, z_dim] at these shares [N] of the way, 0 to 1, from one noise [z_dim] to another (slerp)."""
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=0).clamp(-1, 1)
+    angle, shares = torch.arccos(cosine), shares[:, None]
+    if angle < 1e-4:
+        return torch.lerp(start, end, shares)
+    return (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
+
+
 @parts.errors_named()
 @torch.inference_mode()
-def generate(generator: nn.Module, noise: Tensor, labels: NDArray[np.int64] | None = None) -> Pixels:
-    """Pixels uint8 [N, C, H, W] of a generator in evaluation mode for noise [N, z_dim] and labels [N]."""
+def generate(
+    generator: nn.Module, noise: Tensor, labels: NDArray[np.int64] | NDArray[np.float32] | None = None
+) -> Pixels:
+    """Pixels uint8 [N, C, H, W] of a generator in evaluation mode for noise [N, z_dim] and labels [N].
+
+    The families of `networks` also take weights of the classes [N, classes], which they mix.
+    """
     device = next(generator.parameters()).device
     training = generator.training
     generator.eval()
@@ -213,8 +220,9 @@ def generate(generator: nn.Module, noise: Tensor, labels: NDArray[np.int64] | No
         padded = torch.cat([part, part.new_zeros(CHUNK - len(part), part.shape[1])])
         chosen = None
         if labels is not None:
-            chosen = torch.zeros(CHUNK, dtype=torch.int64)
-            chosen[: len(part)] = torch.from_numpy(labels[start : start + CHUNK])
+            asked = torch.from_numpy(labels[start : start + CHUNK])
+            chosen = asked.new_zeros(CHUNK, *asked.shape[1:])
+            chosen[: len(part)] = asked
             chosen = chosen.to(device)
         images = generator(padded.to(device), chosen)[: len(part)]
         chunks.append(to_pixels(images.float()).cpu().numpy())

@@ -49,16 +49,14 @@ def list_runs(folder: Path) -> list[Entry]:
     """All runs in the folder, newest first, and then the shipped one."""
     entries = [_entry(path, folder) for path in _run_folders(folder)]
     entries.sort(key=lambda entry: _changed(entry.run.path), reverse=True)
-    try:
-        shipped = runs.open_run(runs.PRETRAINED)
-    except ModisteError:  # this copy of the package has none
-        return entries
-    return [*entries, Entry(runs.PRETRAINED, runs.PRETRAINED, shipped)] if shipped.shipped else entries
+    shipped = _shipped()
+    return [*entries, shipped] if shipped else entries
 
 
 def find(folder: Path, id: str) -> Entry:
-    """The listed run of that id; UsageError where there is none or where it is broken."""
-    entry = next((entry for entry in list_runs(folder) if entry.id == id), None)
+    """The listed run of that id; UsageError where there is none or where it is broken. No other run is read."""
+    places = (path for path in _run_folders(folder) if _id(path, folder) == id)
+    entry = next((_entry(path, folder) for path in places), _shipped() if id == runs.PRETRAINED else None)
     if entry is None:
         raise UsageError("no run of the listing has this id; it may have been moved: load the page again")
     if not entry.is_usable:
@@ -68,12 +66,17 @@ def find(folder: Path, id: str) -> Entry:
 
 def load(entry: Entry, checkpoint: str = "last") -> TrainedGenerator:
     """The generator of a run, kept in memory until its file changes; checkpoint: last or best."""
+    return _loaded(entry.run, checkpoint, changed_at(entry, checkpoint))
+
+
+def changed_at(entry: Entry, checkpoint: str) -> int:
+    """When the file of a generator was written, in nanoseconds; UsageError where there is none."""
     if checkpoint not in generators.CHECKPOINTS:
         raise UsageError(f"{checkpoint!r} is no checkpoint here; take last or best")
     file = entry.run.path / generators.CHECKPOINTS[checkpoint]
     if not file.is_file():
         raise UsageError(f"{entry.name} has no {file.name} yet; wait for the first tick of its training")
-    return _loaded(entry.run, checkpoint, file.stat().st_mtime_ns)
+    return file.stat().st_mtime_ns
 
 
 @functools.lru_cache(GENERATORS)
@@ -95,13 +98,26 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if depth < DEPTH else []
 
 
+def _shipped() -> Entry | None:
+    try:
+        shipped = runs.open_run(runs.PRETRAINED)
+    except ModisteError:  # this copy of the package has none
+        return None
+    return Entry(runs.PRETRAINED, runs.PRETRAINED, shipped) if shipped.shipped else None
+
+
 def _entry(path: Path, folder: Path) -> Entry:
-    name = path.relative_to(folder).as_posix()
-    name = folder.resolve().name if name == "." else name
     run = runs.Run(path)
-    return Entry(
-        hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12], name, run, _problem(run, folder)
-    )
+    return Entry(_id(path, folder), _name(path, folder), run, _problem(run, folder))
+
+
+def _name(path: Path, folder: Path) -> str:
+    name = path.relative_to(folder).as_posix()
+    return folder.resolve().name if name == "." else name
+
+
+def _id(path: Path, folder: Path) -> str:
+    return hashlib.sha256(_name(path, folder).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _problem(run: runs.Run, folder: Path) -> str:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from modiste import runs
 from modiste.errors import ModisteError, UsageError
 from modiste.sampling import generators
-from modiste.studio import access, library, wall
+from modiste.studio import access, fails, library, neighbours, noise, wall
 from modiste.studio.queries import folder_of
 
 STATIC = Path(__file__).with_name("static")
@@ -28,8 +28,8 @@ PORT = 8765
 PORTS_TRIED = 20
 GRACE_SECONDS = 1
 """For open connections when the studio ends."""
-PARTS = (wall,)
-"""Modules of the studio with their ROUTES; the page's module of the same name stands in `static`."""
+PARTS = (wall, neighbours, noise, fails)
+"""Modules of the studio with their ROUTES; the page's module of the same name stands in `static` (noise: paths)."""
 
 
 def serve(folder: Path, host: str, port: int | None, open_browser: bool, log: Callable[[str], None]) -> None:

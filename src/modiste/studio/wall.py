@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,17 +36,22 @@ class Point:
     truncation: float | None
 
 
-def draw(generator: TrainedGenerator, noise: Tensor, labels: NDArray[np.int64] | None) -> Pixels:
+def draw(generator: TrainedGenerator, noise: Tensor, labels: NDArray[np.int64] | NDArray[np.float32] | None) -> Pixels:
     """Images uint8 [N, C, H, W], one network at a time."""
     return library.compute(generate, generator.network, noise, labels)
 
 
 def png_of(pixels: Pixels, columns: int) -> bytes:
-    """The images side by side without gaps as a PNG file that says they are synthetic; quick rather than small."""
+    """The images side by side without gaps as a PNG file that says they are synthetic."""
+    return metadata.stamp(encoded(pixels, columns), {"Title": "generated"})
+
+
+def encoded(pixels: Pixels, columns: int) -> bytes:
+    """Images side by side without gaps as a PNG file, which is quick rather than small."""
     canvas = tiles.arrange(pixels, columns, gap=0)
     buffer = io.BytesIO()
     Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas).save(buffer, "PNG", compress_level=1)
-    return metadata.stamp(buffer.getvalue(), {"Title": "generated"})
+    return buffer.getvalue()
 
 
 def png_response(pixels: Pixels, columns: int) -> Response:
@@ -105,15 +111,22 @@ def class_name(generator: TrainedGenerator, label: int | None) -> str | None:
     return generator.class_names[label] if generator.class_names else str(label)
 
 
-def command(entry: library.Entry, point: Point, generator: TrainedGenerator, checkpoint: str) -> str:
-    """The command line that makes the image."""
+def command(
+    entry: library.Entry,
+    point: Point,
+    generator: TrainedGenerator,
+    checkpoint: str,
+    which: Sequence[str] = (),
+    out: str = "",
+) -> str:
+    """The command line that makes the image, or with `which` other images of its class in the file `out`."""
     place = entry.name if entry.run.shipped else str(entry.run.path)
-    words = ["sample", place, "--seeds", str(point.seed)]
+    words = ["sample", place, *(which or ("--seeds", str(point.seed)))]
     name = class_name(generator, point.label)
     words += ["--class", name] if name is not None else []
     words += ["--truncation", f"{point.truncation:g}"] if point.truncation is not None else []
     words += ["--checkpoint", checkpoint] if checkpoint != "last" else []
-    return subprocesses.printable([*words, "--out", f"seed-{point.seed}.png"])
+    return subprocesses.printable([*words, "--out", out or f"seed-{point.seed}.png"])
 
 
 ROUTES = [

@@ -28,6 +28,21 @@ export async function getJson(address, options = {}) {
   return (await answer(await fetch(address, options))).json();
 }
 
+export function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** The answer of slow work, asked for until it is there; `onstep` gets what is done now. Null once `ended()`. */
+export async function untilDone(address, onstep, ended) {
+  for (;;) {
+    const found = await getJson(address);
+    if (ended()) return null;
+    if (!found.working) return found;
+    onstep(found.working);
+    await pause(500);
+  }
+}
+
 export async function getPicture(address, options = {}) {
   return createImageBitmap(await (await answer(await fetch(address, options))).blob());
 }

@@ -23,6 +23,56 @@ export function field(text, control, hint) {
   return el("label", { class: "field" }, el("span", {}, text), control, hint ? el("small", {}, hint) : null);
 }
 
+/** A slider with its value in words, which `word` makes of the number; `onvalue` gets each new number. */
+export function slider(text, range, word, onvalue, hint) {
+  const input = el("input", { type: "range", ...range });
+  const output = el("output", {}, word(Number(input.value)));
+  const show = () => (output.textContent = word(Number(input.value)));
+  input.addEventListener("input", () => {
+    show();
+    onvalue(Number(input.value));
+  });
+  const set = (value) => {
+    input.value = String(value);
+    show();
+  };
+  return { field: field(text, el("span", { class: "slider" }, input, output), hint), input, set };
+}
+
+const NO_TRUNCATION = 2.05;
+
+/** The slider of truncation; `onvalue` gets a number, or null where it is off. */
+export function truncationField(onvalue) {
+  const off = (value) => value > NO_TRUNCATION - 0.01;
+  const word = (value) => (off(value) ? "off" : value.toFixed(2));
+  const range = { min: "0.1", max: NO_TRUNCATION, step: "0.05", value: NO_TRUNCATION };
+  const hint = "lower: more typical, less varied";
+  return slider("Truncation", range, word, (value) => onvalue(off(value) ? null : value), hint).field;
+}
+
+/** Draw one image of a picture in which images of that side stand in rows, onto a canvas. */
+export function drawTile(canvas, picture, side, columns, k) {
+  canvas.width = side;
+  canvas.height = side;
+  canvas.getContext("2d").drawImage(picture, (k % columns) * side, Math.floor(k / columns) * side, side, side, 0, 0, side, side);
+}
+
+/** Let arrow keys, Home and End move the focus among the buttons in an element, which stand in rows. */
+export function rove(element, columns) {
+  element.addEventListener("keydown", (event) => {
+    const wide = columns();
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide };
+    const all = [...element.querySelectorAll("button")];
+    const from = all.indexOf(document.activeElement);
+    const to = event.key in steps ? from + steps[event.key] : event.key === "Home" ? 0 : event.key === "End" ? all.length - 1 : -1;
+    if (from < 0 || !all[to]) return;
+    event.preventDefault();
+    all[from].tabIndex = -1;
+    all[to].tabIndex = 0;
+    all[to].focus();
+  });
+}
+
 /** A choice among [value, text] pairs. */
 export function choice(pairs, selected, onchange, label) {
   const options = pairs.map(([value, text]) => el("option", { value, selected: value === selected }, text));

@@ -6,6 +6,8 @@ import { getJson } from "./api.js";
 // A part is a module with `show(place, studio)`, which may return a function that ends it.
 const PARTS = [
   ["wall", "Wall"],
+  ["paths", "Paths"],
+  ["fails", "Where it fails"],
 ];
 
 const place = document.getElementById("part");

@@ -1,6 +1,7 @@
 // The wall: a class per row, a seed per column. A click on an image shows what it is and what made it.
 
-import { choice, commandLine, el, field, fill } from "./dom.js";
+import { choice, commandLine, el, field, fill, rove, truncationField } from "./dom.js";
+import { neighbourView } from "./neighbours.js";
 import { at, getJson, getPicture, latest } from "./api.js";
 
 const ALL = "all";
@@ -12,12 +13,12 @@ export async function show(place, { run, fail }) {
   const canvas = el("canvas", { "aria-hidden": "true" });
   const cells = el("div", { class: "cells", role: "grid", "aria-label": "Generated images" });
   const names = el("div", { class: "row-names", "aria-hidden": "true" });
-  const facts = el("aside", { class: "facts", "aria-live": "polite" });
-  const amount = el("output", {}, "off");
-  const slider = el("input", { type: "range", min: "0.1", max: "2.1", step: "0.05", value: "2.1" });
-  slider.addEventListener("input", () => {
-    state.truncation = Number(slider.value) > 2 ? null : Number(slider.value);
-    amount.textContent = state.truncation === null ? "off" : state.truncation.toFixed(2);
+  const about = el("div", { "aria-live": "polite" });
+  const near = el("div", { class: "near" });
+  const facts = el("aside", { class: "facts" }, about, near);
+  const neighbours = neighbourView(near, run);
+  const truncation = truncationField((value) => {
+    state.truncation = value;
     draw();
   });
   const first = el("input", { type: "number", min: "0", max: "4294967000", value: "0", inputmode: "numeric" });
@@ -27,7 +28,7 @@ export async function show(place, { run, fail }) {
   const controls = el(
     "form",
     { class: "controls", onsubmit: (event) => event.preventDefault() },
-    field("Truncation", el("span", { class: "slider" }, slider, amount), "lower: more typical, less varied"),
+    truncation,
     field("First seed", first),
     run.classes.length
       ? field("Class", choice([[ALL, "all classes"], ...labels], ALL, (event) => {
@@ -112,30 +113,21 @@ export async function show(place, { run, fail }) {
 
   const tell = latest(async (point) => {
     const values = { seed: point.seed, label: point.label, truncation: state.truncation, checkpoint: state.checkpoint };
-    const about = await getJson(at(run, "image", values));
+    const made = await getJson(at(run, "image", values));
     fill(
-      facts,
+      about,
       el("h3", {}, nameOf(point)),
       el("img", { class: "large", src: at(run, "image.png", values), alt: `Generated image: ${nameOf(point)}`, width: "224", height: "224" }),
       el("p", {}, "The command that makes this image:"),
-      commandLine(about.command),
+      commandLine(made.command),
     );
+    neighbours.show(values);
   }, fail);
 
-  cells.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-    const all = [...cells.querySelectorAll("button")];
-    const from = all.indexOf(document.activeElement);
-    const to = event.key in steps ? from + steps[event.key] : event.key === "Home" ? 0 : event.key === "End" ? all.length - 1 : -1;
-    if (from < 0 || !all[to]) return;
-    event.preventDefault();
-    all[from].tabIndex = -1;
-    all[to].tabIndex = 0;
-    all[to].focus();
-  });
-
+  rove(cells, () => columns);
   const wall = el("div", { class: "wall-frame" }, names, el("div", { class: "wall-images" }, canvas, cells));
-  fill(facts, el("p", { class: "quiet" }, "Choose an image to see its seed, its command and its nearest training images."));
+  fill(about, el("p", { class: "quiet" }, "Choose an image to see its seed, its command and its nearest training images."));
   fill(place, el("h2", {}, "Wall"), controls, el("div", { class: "beside" }, wall, facts));
   layOut();
+  return neighbours.end;
 }
