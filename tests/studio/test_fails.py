@@ -37,7 +37,7 @@ def rolled(seen: Seen, places: int) -> Seen:
 
 
 def test_real_images_of_the_reference_fail_nowhere(found):
-    same = fails.describe(Found(found.judge, found.reference, found.reference, found.other))
+    same = fails.describe(Found(found.judge, found.reference, found.reference, found.other, 30))
     assert same["recall"] == 1 and same["uncovered"] == []
     assert all(one["frechet"] == pytest.approx(0, abs=1e-3) and one["recall"] == 1 for one in same["classes"])
     assert 0 < same["other_recall"] < 1
@@ -48,7 +48,7 @@ def test_a_class_that_is_never_made_is_not_covered(found):
     kept = np.flatnonzero(labels != 7)
     part = Features(found.reference.features.vectors[kept], found.reference.features.logits[kept])
     lost = fails.describe(
-        Found(found.judge, found.reference, Seen(found.reference.images.select(kept), part), found.other)
+        Found(found.judge, found.reference, Seen(found.reference.images.select(kept), part), found.other, 30)
     )
     shares = [one["recall"] for one in lost["classes"]]
     assert min(shares) == shares[7] < 1 and lost["classes"][7]["frechet"] is None
@@ -83,7 +83,7 @@ def test_without_a_judge_there_are_no_classes_but_uncovered_images(found):
     def blind(seen):
         return Seen(seen.images, Features(seen.features.vectors))
 
-    facts = fails.describe(Found(found.judge, blind(found.reference), blind(found.generated), blind(found.other)))
+    facts = fails.describe(Found(found.judge, blind(found.reference), blind(found.generated), blind(found.other), 30))
     assert facts["classes"] is None and "has no judge; `modiste judge train` makes one" in facts["no_classes"]
     assert facts["uncovered"]
 
@@ -94,7 +94,7 @@ def test_the_page_gets_facts_and_pictures(client, ids, folder):
         if "working" not in facts:
             break
         time.sleep(0.05)
-    assert (facts["count"], facts["other_count"], facts["reference"]["count"]) == (100, 30, 200)
+    assert (facts["count"], facts["other_count"], facts["other_known"]) == (100, 100, 70)
     assert len(facts["classes"]) == 10 == len(facts["confusion"]["generated"])
     assert sum(map(sum, facts["confusion"]["generated"])) == 100
     answer = client.get(f"/api/runs/{ids['small']}/fails.png?of=generated&rows=3,70")

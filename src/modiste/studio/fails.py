@@ -65,6 +65,8 @@ class Found:
     """Of the seeds 0, 1, ..."""
     other: Seen
     """Real images that are not in the reference."""
+    new_to_judge: int
+    """So many of the first of these; the judge learned from the rest."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,12 @@ def examine(entry: library.Entry, generator: TrainedGenerator, tell: Tell) -> Fo
     judge = features.primary_extractor(dataset)
     tell(f"features of {len(real):,} real images, kept for the next time")
     reference = Seen(real, features.extract(judge, real, cached=True))
-    held, _ = references.baseline_images(dataset, part, COUNT, open_part)
+    held, new = references.baseline_images(dataset, part, COUNT, open_part)
     other = Seen(held, features.extract(judge, held, cached=True))
     tell(f"making {COUNT:,} images")
     made = make_images(generator, real)
     tell(f"features of {COUNT:,} generated images")
-    return Found(judge, reference, Seen(made, features.extract(judge, made)), other)
+    return Found(judge, reference, Seen(made, features.extract(judge, made)), other, new)
 
 
 def make_images(generator: TrainedGenerator, real: Images) -> Images:
@@ -146,6 +148,7 @@ def describe(found: Found) -> dict[str, Any]:
         "judge": found.judge.name,
         "count": len(made.images),
         "other_count": len(other.images),
+        "other_known": len(other.images) - found.new_to_judge,
         "reference": {"name": reference.images.name, "count": len(reference.images)},
         "recall": 1 - float(outside.mean()),
         "other_recall": 1 - float(outside_others.mean()),

@@ -49,9 +49,10 @@ export async function show(place, { run, fail }) {
 
 function introduction(run, found) {
   const judge = found.judge === "random" ? "a network with random weights" : `the judge ${found.judge}`;
+  const known = found.other_known ? `, of which the judge has learned from ${figure(found.other_known)}` : "";
   return (
     `${figure(found.count)} images of ${run.name} against ${figure(found.reference.count)} real ones (${found.reference.name}), ` +
-    `in the features of ${judge}. In brackets: what ${figure(found.other_count)} other real images get.`
+    `in the features of ${judge}. In brackets: what ${figure(found.other_count)} other real images get${known}.`
   );
 }
 
