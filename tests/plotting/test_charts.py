@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from modiste.plotting import charts, figures
-from modiste.plotting.charts import Bar
+from modiste.plotting.charts import Dot
 from modiste.reports import render
 
 
@@ -93,15 +93,45 @@ def test_no_colour_is_lost_in_the_files_of_a_report() -> None:
         assert compact.mode == "L" and compact.getpixel((0, 0)) == 7
 
 
-def test_bars_have_whiskers_dots_and_the_line_of_real_images() -> None:
-    rows = [Bar("a", 2.0, (1.5, 2.5), (1.8, 2.2)), Bar("b", 4.0)]
-    figure = charts.bars(rows, "distance", real=0.1, trivial=100.0)
+def places(figure: Figure) -> dict[tuple[float, ...], str]:
+    """The colour of every line drawn, by its sorted horizontal places."""
+    return {tuple(sorted(np.asarray(one.get_xdata(), float))): str(one.get_color()) for one in figure.axes[0].lines}
+
+
+def test_dots_have_intervals_rings_and_the_lines_of_noise_and_real_images() -> None:
+    rows = [Dot("a", 2.0, (1.5, 2.5), (1.8, 2.2)), Dot("b", 4.0)]
+    figure = charts.dots(rows, "distance", noise=100.0, real=0.1, least=0.01)
     (axes,) = figure.axes
-    assert [patch.get_width() for patch in axes.patches] == [2.0, 4.0]
-    drawn = [sorted(np.asarray(line.get_xdata(), float)) for line in axes.lines]
-    assert [1.5, 2.5] in drawn and [1.8, 2.2] in drawn and [0.1, 0.1] in drawn
-    assert [100.0, 100.0] not in drawn  # out of sight, or the bars would be slivers
-    assert legend(figure) == ["real images"]
+    drawn = places(figure)
+    assert {(2.0,), (4.0,), (1.5, 2.5), (1.8, 2.2), (0.1, 0.1), (100.0, 100.0)} <= set(drawn)
+    assert axes.get_xscale() == "log" and texts(figure) == ["noise", "real images"]
+    assert axes.xaxis_inverted()  # better is further right, here and where higher is better
+    assert not charts.dots(rows, "share", noise=0.0, real=1.0).axes[0].xaxis_inverted()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"] and axes.yaxis_inverted()
+
+
+def test_a_distance_of_nothing_is_drawn_at_the_least() -> None:
+    assert (0.01,) in places(charts.dots([Dot("a", -0.5)], "distance", noise=1.0, real=0.0, least=0.01))
+
+
+def test_a_palette_fixes_colours_whatever_is_drawn_and_in_whatever_order() -> None:
+    palette = ("a", "b", "c")
+    line = [([0.0, 1.0], [1.0, 2.0])]
+    curve = charts.curves({"c": line, "a": line}, "images", "loss", palette=palette)
+    dot = charts.dots([Dot("c", 2.0), Dot("a", 4.0)], "distance", palette=palette)
+    radar = charts.radar(["x", "y", "z"], {"c": [1.0] * 3}, palette=palette)
+    assert {one.get_label(): one.get_color() for one in curve.axes[0].lines} == {
+        "c": charts.LINES[2], "a": charts.LINES[0]}  # fmt: skip
+    assert (places(dot)[(2.0,)], places(dot)[(4.0,)]) == (charts.LINES[2], charts.LINES[0])
+    assert radar.axes[0].lines[0].get_color() == charts.colour_of("c", palette) == charts.LINES[2]
+
+
+def test_a_second_quantity_is_dashed_in_the_colour_of_its_name() -> None:
+    solid, dashed = {"a": [([0, 1], [1.0, 1.0])]}, {"a": [([0, 1], [0.0, 0.0]), ([0, 1], [1.0, 1.0])]}
+    figure = charts.curves(solid, "images", "accuracy", dashed=dashed)
+    one, other = figure.axes[0].lines
+    assert one.get_color() == other.get_color() and (one.get_linestyle(), other.get_linestyle()) == ("-", "--")
+    assert set(np.asarray(other.get_ydata())) == {0.5} and not figure.axes[0].collections
 
 
 def test_a_confusion_is_told_in_per_cent_of_its_rows() -> None:
@@ -165,19 +195,19 @@ def test_ids_of_two_charts_never_meet_and_every_reference_has_its_target() -> No
 
 
 def test_numbers_to_be_read_are_not_rounded() -> None:
-    text = charts.svg(charts.bars([Bar("a", 0.0175)], "x", real=-0.0004), "bars")
+    text = charts.svg(charts.dots([Dot("a", 0.0175)], "x", real=0.001), "dots")
     read = re.findall(r">([-\u2212\d.]+)</text>", text)
-    assert "0.0025" in read and "0.0175" in read
+    assert "0.0025" in read and "0.0150" in read
     places = re.findall(r' d="([^"]+)"', text)
     assert places and not re.search(r"\.\d{3}", " ".join(places))
 
 
 def test_black_takes_the_colour_of_the_page_and_the_same_chart_the_same_bytes() -> None:
-    drawn = charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", real=0.2), "bars")
+    drawn = charts.svg(charts.dots([Dot("a", 1.0, (0.5, 1.5))], "x", real=0.2), "dots")
     assert "#000000" not in drawn and "currentColor" in drawn
     code = (
-        "from modiste.plotting import charts; from modiste.plotting.charts import Bar; "
-        'print(charts.svg(charts.bars([Bar("a", 1.0, (0.5, 1.5))], "x", real=0.2), "bars"), end="")'
+        "from modiste.plotting import charts; from modiste.plotting.charts import Dot; "
+        'print(charts.svg(charts.dots([Dot("a", 1.0, (0.5, 1.5))], "x", real=0.2), "dots"), end="")'
     )
     salt = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # another process, which orders sets in another way
     environment = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONUTF8": "1"}

@@ -47,3 +47,12 @@ def test_grid_places_every_image_and_never_rescales_brightness() -> None:
     assert picture.shape == (2 * (56 + 2) + 2, 2 * (56 + 2) + 2)
     assert picture[30, 30] == 100 and picture[30, 90] == 7 and picture[90, 30] == 100 and picture[90, 90] == 255
     assert tiles.grid(np.zeros((2, 3, 32, 32), dtype=np.uint8), 2).mode == "RGB"
+
+
+def test_between_transparent_images_a_page_shows_through() -> None:
+    images = np.full((2, 1, 3, 3), 255, np.uint8)
+    picture = tiles.picture_of(images, 2, transparent=True)
+    assert picture.mode == "LA"
+    alpha = np.asarray(picture)[:, :, 1]
+    assert (alpha[:, :3] == 255).all() and (alpha[:, 3 : 3 + tiles.GAP] == 0).all() and (alpha[:, -3:] == 255).all()
+    assert np.array_equal(np.asarray(picture)[:, :, 0], np.asarray(tiles.picture_of(images, 2)))

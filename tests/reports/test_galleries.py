@@ -31,7 +31,7 @@ def test_images_that_were_trained_on_are_not_called_unseen(run: Path, closet: Pa
     comparison = inputs.open_path(run)
     dataset = comparison.read_dataset()
     assert dataset is not None
-    section = galleries.neighbour_section(judge_features.compute(comparison, dataset, print), print)
+    section = galleries.neighbour_section(comparison, judge_features.compute(comparison, dataset, print), print)
     assert section is not None
     said = " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))
     assert "it was trained on all" in said and "no training has seen" not in said

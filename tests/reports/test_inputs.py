@@ -11,8 +11,8 @@ from report_lab import study_of
 from modiste import runs
 from modiste.evaluation import records
 from modiste.reports import (
+    answer,
     inputs,
-    summary,
 )
 from modiste.reports.blocks import Paragraph
 
@@ -28,7 +28,7 @@ def test_a_record_of_other_weights_or_other_images_is_not_shown_as_the_runs(run:
         records.write(run / "metrics.json", changed)
         (member,) = inputs.open_path(run).members
         assert member.record is None and "other weights" in member.reason
-        (block, *_) = summary.not_measured(inputs.open_path(run))
+        (block, *_) = answer.not_measured(inputs.open_path(run))
         assert isinstance(block, Paragraph) and "was not measured as it is now" in block.text
     records.write(run / "metrics.json", record)
     assert inputs.open_path(run).members[0].record == record

@@ -11,12 +11,13 @@ from xml.etree import ElementTree
 from PIL import Image
 from report_lab import images
 
+from modiste.plotting import charts
 from modiste.provenance import metadata
 from modiste.reports import (
     render,
     report,
 )
-from modiste.reports.blocks import Bullets, Code, Fold, Paragraph, Picture, Report, Section, Table
+from modiste.reports.blocks import Bullets, Code, Fold, Lead, Mark, Paragraph, Picture, Report, Section, Table
 from modiste.sampling import grids
 
 
@@ -53,7 +54,8 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
         else:
             Image.open(io.BytesIO(content)).load()
     drawn = {Path(file).stem for file in files if file.endswith(".svg")}
-    assert {"radar", "bars-frechet", "curve-loss-g"} <= drawn
+    assert {"nearest-distances", "curve-losses", "curve-accuracies", "curve-heldout"} <= drawn
+    assert not [name for name in drawn if name.startswith(("radar", "dots"))]  # of a single run its rulers say it
     assert {Path(file).stem for file in files if file.endswith(".pdf")} == drawn
     titles = [section.title for section in written.report.sections]
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == titles
@@ -67,9 +69,9 @@ def test_pictures_with_generated_images_say_so(written: report.WrittenReport) ->
         said[file.stem] = metadata.read_metadata(file.read_bytes()).get("DigitalSourceType")
     for ending in ("start", "middle", "end"):
         assert {said[name] for name in said if name.endswith(f"-{ending}")} == {metadata.SOURCE_TYPE}
-    assert {said[name] for name in said if name.endswith("-predictions")} == {metadata.SOURCE_TYPE}
-    assert said["_unseen-nearest"] is None and said["class-1"] is None
-    nearest = {said[name] for name in said if name.endswith("-nearest") and name != "_unseen-nearest"}
+    assert {said[name] for name in said if name.endswith(("-predictions", "-made"))} == {metadata.SOURCE_TYPE}
+    assert {said[name] for name in ("_unseen-nearest", "_real", "class-1")} == {None}
+    nearest = {said[name] for name in said if name.endswith(("-nearest", "-missing")) and name != "_unseen-nearest"}
     assert nearest == {metadata.COMPOSITE_TYPE}
 
 
@@ -82,7 +84,7 @@ def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
         Fold("more", [Paragraph("inside")]),
         Picture("dot", grids.png(Image.new("L", (2, 2))), 'an "alt"', 4),
     ]
-    content = Report("T <i>", "", [Section("s", "S", blocks)], Table([], []))
+    content = Report("T <i>", "", [Section("s", "S", "S", blocks)], Table([], []))
     page = render.to_html(content)
     assert "a &lt;b&gt; &amp; <code>code</code> *star*" in page and "T &lt;i&gt;" in page
     assert "1.5\n[1, 2]" in page and "x &lt; y" in page and "an &quot;alt&quot;" in page
@@ -93,8 +95,26 @@ def test_text_is_text_in_both_formats(tmp_path: Path) -> None:
 
 def test_links_of_the_markdown_lead_to_its_pictures(tmp_path: Path) -> None:
     picture = Picture("dot", grids.png(Image.new("L", (2, 2))), "a dot", 4)
-    content = Report("T", "", [Section("s", "S", [picture, Table(["class [x|y]"], [["z"]])])], Table([], []))
+    content = Report("T", "", [Section("s", "S", "S", [picture, Table(["class [x|y]"], [["z"]])])], Table([], []))
     text = render.write_markdown(content, tmp_path / "lr?1 (50%) #2 [日].md").read_text(encoding="utf-8")
     (target,) = re.findall(r"!\[a dot\]\((\S+)\)", text)
     assert not set(target) & set("?#()[] ") and (tmp_path / urllib.parse.unquote(target)).is_file()
     assert "| class \\[x\\|y\\] |" in text
+
+
+def test_a_mark_stands_at_its_number_in_both_formats(tmp_path: Path) -> None:
+    rows = [["one", Mark(0.25, "1.5 [1, 2]", (0.2, 0.3))], ["two", Mark(1.0, "9")]]
+    blocks = [Lead("One <b> leads."), Table(["name", "score"], rows)]
+    content = Report("T", "", [Section("s", "S", "S", blocks)], Table([], []), ("two", "one"))
+    page = render.to_html(content)
+    assert re.findall(r'class="dot" style="left: ([\d.]+)%"', page) == ["25.0", "100.0"]
+    assert 'class="span" style="left: 20.0%; width: 10.0%"' in page
+    assert "score: 1.5 [1, 2], 25 % of the way from noise to real images" in page
+    assert '<p class="lead">One &lt;b&gt; leads.</p>' in page
+    assert re.findall(r'<tr style="--dot: (#\w+)">', page) == [
+        charts.LINES[1],
+        charts.LINES[0],
+    ]  # by place in the palette
+    text = render.write_markdown(content, tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "**One \\<b> leads.**" in text
+    assert f"| one | {'─' * 5}●{'─' * 15} 1.5" in text and f"| two | {'─' * 20}● 9 |" in text

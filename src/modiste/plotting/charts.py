@@ -35,7 +35,7 @@ Line = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Bar:
+class Dot:
     """One value with its interval (none if unknown) and the single values that it sums up."""
 
     label: str
@@ -44,28 +44,26 @@ class Bar:
     points: Sequence[float] = ()
 
 
-def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, share: bool = False) -> Figure:
+def curves(
+    lines: Mapping[str, Sequence[Line]],
+    x_label: str,
+    y_label: str,
+    *,
+    dashed: Mapping[str, Sequence[Line]] | None = None,
+    share: bool = False,
+    palette: Sequence[str] = (),
+) -> Figure:
     """One colour per name: each of its lines thin, their mean thick, the range between them shaded.
 
-    `share`: values are shares of one, shown as per cent from 0 to 100.
+    `dashed`: a second quantity of the same names, of which only means are drawn. `share`: values are shares of one,
+    shown as per cent from 0 to 100. `palette`: all names whose colours are fixed, whether they have lines or not.
     """
     figure, axes = _figure(2.9)
-    for index, (name, several) in enumerate(lines.items()):
-        colour, style = _style(index)
-        several = [line for line in several if len(line[0])]
-        if not several:
-            continue
-        if len(several) == 1:
-            axes.plot(*several[0], _line_or_marker(several[0][0], style), color=colour, lw=1.3, ms=5, label=name)
-            continue
-        for line in several:
-            axes.plot(*line, _line_or_marker(line[0], style), color=colour, lw=0.6, ms=3, alpha=0.6)
-        places, values = _aligned(several)
-        if places[0] == places[-1]:  # one place that all have: a mean with its range
-            places, values = places[:1], values[:, :1]
-            axes.vlines(places, values.min(0), values.max(0), color=colour, alpha=0.3, lw=3)
-        axes.plot(places, values.mean(0), _line_or_marker(places, style), color=colour, lw=1.6, ms=6, label=name)
-        axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    for name, several in lines.items():
+        _draw(axes, several, name, *_style(_number(name, palette or tuple(lines))), alone=dashed is not None)
+    for name, several in (dashed or {}).items():
+        colour, _ = _style(_number(name, palette or tuple(lines)))
+        _draw(axes, several, f"_{name}", colour, "--", alone=True)
     if share:
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -76,6 +74,25 @@ def curves(lines: Mapping[str, Sequence[Line]], x_label: str, y_label: str, *, s
     if len(lines) > 1:
         _legend(figure, axes)
     return figure
+
+
+def _draw(axes: Axes, several: Sequence[Line], name: str, colour: str, style: str, *, alone: bool) -> None:
+    """The lines of one name; `alone`: their mean without them."""
+    several = [line for line in several if len(line[0])]
+    if not several:
+        return
+    if len(several) == 1:
+        axes.plot(*several[0], _line_or_marker(several[0][0], style), color=colour, lw=1.3, ms=5, label=name)
+        return
+    for line in () if alone else several:
+        axes.plot(*line, _line_or_marker(line[0], style), color=colour, lw=0.6, ms=3, alpha=0.6)
+    places, values = _aligned(several)
+    if places[0] == places[-1]:  # one place that all have: a mean with its range
+        places, values = places[:1], values[:, :1]
+        axes.vlines(places, values.min(0), values.max(0), color=colour, alpha=0.3, lw=3)
+    axes.plot(places, values.mean(0), _line_or_marker(places, style), color=colour, lw=1.6, ms=6, label=name)
+    if not alone:
+        axes.fill_between(places, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
 
 
 def _line_or_marker(places: Sequence[float] | NDArray[np.float64], style: str) -> str:
@@ -90,30 +107,47 @@ def _aligned(lines: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return places, np.stack([np.interp(places, *line) for line in lines])
 
 
-def bars(rows: Sequence[Bar], x_label: str, *, real: float | None = None, trivial: float | None = None) -> Figure:
-    """Horizontal bars with intervals and single values as dots; a line where real images stand.
+def dots(
+    rows: Sequence[Dot],
+    x_label: str,
+    *,
+    noise: float | None = None,
+    real: float | None = None,
+    least: float | None = None,
+    palette: Sequence[str] = (),
+) -> Figure:
+    """A row per value: a dot in its colour, its interval, the single values as rings; better ones further right.
 
-    The trivial baseline is drawn where it is at most three times as far as the longest bar.
+    Lines show where `noise` and `real` images stand. With `least` the axis is logarithmic and what is smaller is drawn
+    there: factors are distances. `palette`: all labels whose colours are fixed.
     """
-    figure, axes = _figure(0.95 + 0.34 * len(rows))
-    places = np.arange(len(rows))
-    axes.barh(places, [row.value for row in rows], 0.62, color=[_style(k)[0] for k in range(len(rows))], alpha=0.75)
+    figure, axes = _figure(0.85 + 0.3 * len(rows))
+
+    def shown(value: float) -> float:
+        return value if least is None else max(value, least)
+
     for place, row in enumerate(rows):
+        colour, _ = _style(_number(row.label, palette or [one.label for one in rows]))
         if row.interval is not None:
-            low, high = row.interval
-            axes.plot([low, high], [place, place], color="black", lw=1.2)
-            axes.plot([low, high], [place, place], "|", color="black", ms=6, mew=1.2)
-        axes.plot(row.points, [place] * len(row.points), "o", color="black", mfc="none", ms=3.2, mew=0.7)
-    if real is not None:
-        axes.axvline(real, color=COLOURS[3], lw=1.4, ls="--", label="real images")
-    longest = max([abs(row.value) for row in rows] + [1e-12])
-    if trivial is not None and abs(trivial) <= 3 * longest:
-        axes.axvline(trivial, color=QUIET, lw=1.4, ls=":", label="learned nothing")
-    axes.set_yticks(places, [row.label for row in rows])
-    axes.invert_yaxis()
+            axes.plot([shown(end) for end in row.interval], [place, place], color=colour, lw=2.2, alpha=0.55)
+        rings = [shown(value) for value in row.points]
+        axes.plot(rings, [place] * len(rings), "o", color=colour, mfc="none", ms=4, mew=0.8)
+        axes.plot(shown(row.value), place, "o", color=colour, ms=7, gid="mean")
+    for label, value in (("noise", noise), ("real images", real)):
+        if value is not None:
+            axes.axvline(shown(value), color=QUIET, lw=1, ls=":")
+            axes.text(shown(value), -0.75, label, fontsize=SMALL - 1, ha="center", va="bottom", color=QUIET)
+    if least is not None:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.margins(x=0.09)
+    axes.set_ylim(len(rows) - 0.4, -0.7)
+    if noise is not None and real is not None and real < noise:
+        axes.invert_xaxis()
+    axes.set_yticks(range(len(rows)), [figures.plain(row.label) for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
     axes.set_xlabel(x_label, fontsize=SMALL)
-    if real is not None:
-        _legend(figure, axes)
     return figure
 
 
@@ -144,13 +178,13 @@ def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequ
     return figure
 
 
-def radar(spokes: Sequence[str], values: Mapping[str, Sequence[float]]) -> Figure:
+def radar(spokes: Sequence[str], values: Mapping[str, Sequence[float]], *, palette: Sequence[str] = ()) -> Figure:
     """A polygon per name over at least three spokes; values from 0 (centre) to 1 (rim)."""
     figure = _empty(3.9)
     axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * k / len(spokes) for k in range(len(spokes))]
-    for index, (name, row) in enumerate(values.items()):
-        colour, style = _style(index)
+    for name, row in values.items():
+        colour, style = _style(_number(name, palette or tuple(values)))
         axes.plot([*angles, angles[0]], [*row, row[0]], style, color=colour, lw=1.4, label=name, marker="o", ms=2.5)
         if len(values) <= 3:
             axes.fill([*angles, angles[0]], [*row, row[0]], color=colour, alpha=0.06, lw=0)
@@ -209,11 +243,15 @@ def clouds(
 
 
 def ranges(
-    samples: Mapping[str, NDArray[np.float64]], references: Sequence[NDArray[np.float64]], x_label: str
+    samples: Mapping[str, NDArray[np.float64]],
+    references: Sequence[NDArray[np.float64]],
+    x_label: str,
+    *,
+    palette: Sequence[str] = (),
 ) -> Figure:
     """Shares of a sample up to each value (distribution functions), a colour per name; references dashed in black."""
     figure, axes = _figure(2.7)
-    lines = [(name, sample, *_style(k)) for k, (name, sample) in enumerate(samples.items())]
+    lines = [(name, one, *_style(_number(name, palette or tuple(samples)))) for name, one in samples.items()]
     label = "unseen real images"
     lines += [(f"_{label}" if k else label, one, "black", "--") for k, one in enumerate(references)]
     for name, sample, colour, style in lines:
@@ -261,6 +299,16 @@ def _palette(encoded: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def colour_of(name: str, palette: Sequence[str]) -> str:
+    """The colour of that name in every chart that was given the palette."""
+    return _style(_number(name, palette))[0]
+
+
+def _number(name: str, palette: Sequence[str]) -> int:
+    """The name's place in the palette; of a name that is not in it the next one."""
+    return palette.index(name) if name in palette else len(palette)
 
 
 def _style(index: int) -> tuple[str, str]:

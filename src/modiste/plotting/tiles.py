@@ -38,10 +38,16 @@ def arrange(
     return canvas
 
 
-def picture_of(images: NDArray[np.uint8], columns: int, *, scale: int = 1, border: int = 0) -> Image.Image:
-    """The arranged images as a grey or a colour picture."""
+def picture_of(
+    images: NDArray[np.uint8], columns: int, *, scale: int = 1, border: int = 0, transparent: bool = False
+) -> Image.Image:
+    """The arranged images as a grey or a colour picture; `transparent`: a page's own colour shows between them."""
     canvas = arrange(images, columns, scale=scale, border=border)
-    return Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas)
+    picture = Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas)
+    if transparent:
+        gaps = arrange(np.zeros_like(images[:, :1]), columns, scale=scale, border=border)[:, :, 0]
+        picture.putalpha(Image.fromarray(255 - gaps))
+    return picture
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> Image.Image:

@@ -22,6 +22,14 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The sentence that stands for the whole report, in large letters."""
+
+    text: str
+    kind: ClassVar[str] = "lead"
+
+
+@dataclass(frozen=True)
 class Bullets:
     """A list of sentences."""
 
@@ -84,7 +92,17 @@ class Gallery:
     kind: ClassVar[str] = "gallery"
 
 
-Cell = str | Picture
+@dataclass(frozen=True)
+class Mark:
+    """A table's cell: a value's place on a ruler from noise (0) to real images (1), with its text."""
+
+    position: float
+    text: str
+    span: tuple[float, float] | None = None
+    """Places of the ends of its interval."""
+
+
+Cell = str | Picture | Mark
 
 
 @dataclass(frozen=True)
@@ -106,14 +124,15 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Block = Paragraph | Bullets | Code | Picture | Chart | Tiles | Gallery | Table | Fold
+Block = Paragraph | Lead | Bullets | Code | Picture | Chart | Tiles | Gallery | Table | Fold
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it; `anchor` is its address on the page."""
+    """A heading with what stands below it; `anchor` is its address on the page, `short` its name in the contents."""
 
     anchor: str
+    short: str
     title: str
     blocks: Sequence[Block]
 
@@ -127,6 +146,8 @@ class Report:
     sections: Sequence[Section]
     summary: Table
     """The table of scores, which the terminal shows too."""
+    palette: Sequence[str] = ()
+    """The names of a study's configurations; the place of each fixes its colour in charts and tables."""
     findings: Conclusions | None = None
     """The conclusions of a study; None for a single run."""
     refresh_seconds: int | None = None

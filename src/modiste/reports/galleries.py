@@ -1,4 +1,4 @@
-"""The parts of a report with pictures in the judge's features: neighbours, data set, predictions, clouds."""
+"""The parts of a report with pictures in the judge's features: missing ones, neighbours, data, predictions, clouds."""
 
 from __future__ import annotations
 
@@ -12,21 +12,87 @@ from modiste.errors import ModisteError
 from modiste.metrics import features
 from modiste.plotting import charts, tiles
 from modiste.provenance import metadata
-from modiste.reports import judge_features
+from modiste.reports import judge_features, phrases
 from modiste.reports.blocks import Block, Cell, Chart, Fold, Gallery, Paragraph, Picture, Section, Table, Tiles
 from modiste.reports.inputs import Comparison
 from modiste.reports.judge_features import Log, ReportFeatures
 from modiste.sampling import grids
 
 PER_ROW = 10
+MOST_CLASSES = 3
+"""Classes that a sentence on missing images names."""
 
 
-def neighbour_section(report_features: ReportFeatures, log: Log) -> Section | None:
+def missing_section(comparison: Comparison, report_features: ReportFeatures) -> Section | None:
+    """Real images that no generated image comes near, each above the nearest generated one, beside recall."""
+    judge, real = report_features.judge, report_features.real
+    rows: list[list[Cell]] = []
+    blocks: list[Block] = []
+    for name, generated in report_features.runs.items():
+        missed = judge_features.missed(report_features, generated)
+        recall = _recorded(comparison, name, "recall_k3")
+        share = f"{len(missed.real) / missed.of:.0%} of {missed.of:,}"
+        shown = missed.real[:PER_ROW]
+        if not len(shown):
+            rows.append([name, recall, share, "", "-"])
+            continue
+        made = features.fit_pixels(generated.images.pixels[missed.nearest[:PER_ROW]], judge.shape)
+        pairs = judge_features.stack_pairs(real.select(shown), made, judge)
+        often = _most_missed(real, missed.real)
+        alt = f"Real images that {name} does not come near, above its nearest image"
+        if comparison.is_study:
+            rows.append([name, recall, share, often, _strip(f"{name}-missing", pairs, alt, metadata.COMPOSITE_TYPE)])
+            continue
+        labels = [real.class_names[real.labels[k]] for k in shown] if real.labels is not None else [""] * len(shown)
+        text = f"It comes near none of {share} unseen real images"
+        text += f"; its recall on all images is {recall}." if recall != "-" else "."
+        text += f" Most often missed: {often}." if often else ""
+        blocks = [Paragraph(text), Tiles(f"{name}-missing", pairs, labels, alt, metadata.COMPOSITE_TYPE)]
+    if comparison.is_study and rows:
+        heads = [
+            "configuration",
+            "recall, mean over seeds",
+            "missed",
+            "most often",
+            "furthest from any generated image",
+        ]
+        blocks = [Table(heads, rows)]
+    if not blocks:
+        return None
+    end = Paragraph(
+        "Real images above, the nearest generated one below. An image is missed if it lies outside the ball of every "
+        "generated image, which reaches to that image's third neighbour in the judge's features, as in recall."
+    )
+    return Section("missing", "Missing", "Real images that are never made", [*blocks, end])
+
+
+def _most_missed(real: Images, rows: NDArray[np.int64]) -> str:
+    """The classes that are missed most often, with the share of each; empty without classes."""
+    if real.labels is None:
+        return ""
+    classes = len(real.class_names)
+    of, lost = (np.bincount(labels, minlength=classes) for labels in (real.labels, real.labels[rows]))
+    shares = lost / np.maximum(1, of)
+    worst = [k for k in np.argsort(-shares, kind="stable")[:MOST_CLASSES] if shares[k] > 0]
+    return phrases.listed([f"{real.class_names[k]} ({shares[k]:.0%})" for k in worst])
+
+
+def _strip(name: str, pairs: NDArray[np.uint8], alt: str, source_type: str = "") -> Picture:
+    """Pictures in one line, for a table's cell."""
+    picture = tiles.picture_of(pairs, len(pairs), transparent=True)
+    content = grids.png(picture)
+    return Picture(
+        name, metadata.stamp(content, {"Title": alt}, source_type) if source_type else content, alt, picture.width
+    )
+
+
+def neighbour_section(comparison: Comparison, report_features: ReportFeatures, log: Log) -> Section | None:
     """Generated images above their nearest training image, and the same for unseen real images."""
     if not report_features.runs:
         return None
     judge, real, dataset = report_features.judge, report_features.real, report_features.dataset
     blocks: list[Block] = []
+    rows: list[list[Cell]] = []
     distances_by_name: dict[str, NDArray[np.float64]] = {}
     unseen_distances: list[NDArray[np.float64]] = []
     unseen_blocks: list[Block] = []
@@ -43,17 +109,19 @@ def neighbour_section(report_features: ReportFeatures, log: Log) -> Section | No
         if is_unseen and not any(np.array_equal(real_distances, known) for known in unseen_distances):
             unseen_distances.append(real_distances)
         pairs = judge_features.stack_pairs(images.select(slice(PER_ROW)), train.pixels[indices[:PER_ROW]], judge)
-        captions = _distance_captions(images, distances, np.arange(len(pairs)))
+        alt = f"{name}, generated above nearest training image"
         real_median = f"{np.median(real_distances):.2f}" if is_unseen else "none are at hand, it was trained on all"
-        blocks += [
-            Paragraph(
-                f"{name}: its first {len(pairs)} images above the nearest of {len(train):,} training images. Median "
-                f"distance of {len(images)} images: {np.median(distances):.2f}; of unseen real ones: {real_median}."
+        medians = [f"{np.median(distances):.2f}", real_median]
+        if comparison.is_study:
+            rows.append([name, *medians, _strip(f"{name}-nearest", pairs, alt, metadata.COMPOSITE_TYPE)])
+        else:
+            captions = _distance_captions(images, distances, np.arange(len(pairs)))
+            text = (
+                f"Its first {len(pairs)} images above the nearest of {len(train):,} training images. Median distance "
+                f"of {len(images)} images: {medians[0]}; of unseen real ones: {medians[1]}."
                 + (" The class under a pair is the one asked for, above." if images.labels is not None else "")
-            ),
-            Tiles(f"{name}-nearest", pairs, captions, f"{name}, generated above nearest training image",
-                  metadata.COMPOSITE_TYPE),
-        ]  # fmt: skip
+            )
+            blocks += [Paragraph(text), Tiles(f"{name}-nearest", pairs, captions, alt, metadata.COMPOSITE_TYPE)]
         if is_unseen and not unseen_blocks:
             chosen = judge_features.first_of_each(unseen, PER_ROW)[:PER_ROW]
             pairs = judge_features.stack_pairs(unseen.select(chosen), train.pixels[real_indices[chosen]], judge)
@@ -62,19 +130,28 @@ def neighbour_section(report_features: ReportFeatures, log: Log) -> Section | No
                 Tiles("_unseen-nearest", pairs, _distance_captions(unseen, real_distances, chosen),
                       "real test image above nearest training image"),
             ]  # fmt: skip
+    if rows:
+        heads = ["configuration", "median distance", "of unseen real images", "images above nearest training images"]
+        blocks = [Table(heads, rows)]
     chart = Chart(
         "nearest-distances",
-        charts.ranges(distances_by_name, unseen_distances, "distance to the nearest training image (brightness)"),
+        charts.ranges(distances_by_name, unseen_distances, "distance to the nearest training image (brightness)",
+                      palette=comparison.palette),
         "Distribution of distances to the nearest training image: medians "
         + "; ".join(f"{name} {np.median(distances):.2f}" for name, distances in distances_by_name.items())
         + "".join(f"; unseen real images {np.median(distances):.2f}" for distances in unseen_distances[:1]),
         "A line far to the left of unseen real images would speak of copies." if unseen_distances else "",
-    )
+    )  # fmt: skip
     end = Paragraph(
         "Distances are Euclidean over all pixels, black 0 and white 1. A generated image as near as a real one is no "
         "copy; whether some are copies, near_duplicates and data_copying in the table of scores test on all images."
     )
-    return Section("neighbours", "Generated beside the nearest real image", [*blocks, *unseen_blocks, chart, end])
+    return Section(
+        "neighbours",
+        "Copies",
+        "Generated beside the nearest real image",
+        [*blocks, *unseen_blocks, Gallery([chart]), end],
+    )
 
 
 def _distance_captions(images: Images, distances: NDArray[np.float64], rows: NDArray[np.int64]) -> list[str]:
@@ -95,21 +172,19 @@ def data_section(report_features: ReportFeatures, log: Log) -> Section:
     if train.labels is None:
         picture = tiles.picture_of(train.pixels[:30], PER_ROW)
         block = Picture("first-images", grids.png(picture), "The first training images", 2 * picture.width)
-        return Section("data", "The data set", [size, block])
+        return Section("data", "Data", "The data set", [size, block])
     counts = {split: inspection.class_counts(images) for split, images in sets.items() if images.labels is not None}
     rows: list[list[Cell]] = []
     for label, name in enumerate(train.class_names):
         first = train.pixels[np.flatnonzero(train.labels == label)[:PER_ROW]]
-        content = grids.png(tiles.picture_of(first, len(first)))
-        alt = f"The first {len(first)} training images of {name}"
-        strip = Picture(f"class-{label}", content, alt, _strip_width(train))
+        strip = _strip(f"class-{label}", first, f"The first {len(first)} training images of {name}")
         rows.append([name, *[f"{counts[split][name]:,}" for split in counts], strip])
     figure = charts.class_counts({split: list(of.values()) for split, of in counts.items()}, train.class_names)
     even = all(len(set(of.values())) == 1 for of in counts.values())
     alt = "Bars of images per class: " + ("all classes are equally frequent" if even else "counts as in the table")
     table = Table(["class", *counts, f"first {PER_ROW} training images"], rows)
     fold = Fold("The same counts as bars", [Chart("class-counts", figure, alt)])
-    return Section("data", "The data set", [size, table, fold])
+    return Section("data", "Data", "The data set", [size, table, fold])
 
 
 def _describe_size(images: Images) -> str:
@@ -120,16 +195,31 @@ def _describe_size(images: Images) -> str:
     return f"{images.name}: {len(images):,} images, {height} x {width} {colour}, {labels}"
 
 
-def _strip_width(images: Images) -> int:
-    width = images.pixels.shape[3]
-    return int((PER_ROW * (width + tiles.GAP) - tiles.GAP) * (2 if width <= 32 else 1))
+def judge_section(comparison: Comparison, report_features: ReportFeatures, log: Log) -> Section | None:
+    """What the judge sees in generated images, its confusion, and real and generated images in its features."""
+    predictions, confusions = prediction_blocks(comparison, report_features)
+    clouds, table, reason = cloud_charts(comparison, report_features, log)
+    if not report_features.runs:
+        return None
+    text = [
+        *(["Of the images asked for as one class (rows), the share that the judge sees as each class (columns), in per "
+           "cent."] if confusions else []),
+        *(["t-SNE shows two dimensions of many: it keeps neighbours but not distances or densities, and clouds seem to "
+           "overlap long before they do. So each comes with how often the nearest neighbour in the judge's features "
+           "says rightly whether an image is real or generated: 50 % means that it cannot tell."] if clouds else []),
+        *([f"t-SNE is left out: {reason}."] if reason else []),
+    ]  # fmt: skip
+    charts = [*confusions, *clouds]
+    blocks: list[Block] = [*predictions, *([Gallery(charts)] if charts else []), Paragraph(" ".join(text)), table]
+    return Section("judge", "Judge", "What the judge sees in generated images", blocks)
 
 
-def prediction_section(comparison: Comparison, report_features: ReportFeatures) -> Section | None:
+def prediction_blocks(comparison: Comparison, report_features: ReportFeatures) -> tuple[list[Block], list[Chart]]:
     """The judge's predictions for generated images, and their confusion with the classes asked for."""
     names = report_features.real.class_names
     blocks: list[Block] = []
-    matrices, shares = [], []
+    matrices: list[Chart] = []
+    shares = []
     for name, generated in report_features.runs.items():
         if generated.features.logits is None or not names:
             continue
@@ -142,21 +232,17 @@ def prediction_section(comparison: Comparison, report_features: ReportFeatures) 
             for k in range(2 * PER_ROW)
         ]
         fitted = features.fit_pixels(generated.images.pixels[: 2 * PER_ROW], report_features.judge.shape)
-        blocks += [Paragraph(f"{name}: what the judge sees in its first {2 * PER_ROW} images, and how sure it is."),
-                   Tiles(f"{name}-predictions", fitted, captions, f"{name}, the judge's verdict",
-                         metadata.SOURCE_TYPE)]  # fmt: skip
+        text = f"{name}: what the judge sees in its first {2 * PER_ROW} images, and how sure it is"
+        shown = Tiles(f"{name}-predictions", fitted, captions, f"{name}, the judge's verdict", metadata.SOURCE_TYPE)
+        blocks += [Fold(text, [shown])] if comparison.is_study else [Paragraph(f"{text}."), shown]
         if asked is not None and len(asked_names) == len(names):
             matrices.append(_confusion(comparison, name, np.stack([asked, predicted]), names))
         counts = np.bincount(predicted, minlength=len(names))
         shares.append([name, *[f"{share:.1%}" for share in counts / len(predicted)]])
-    if not blocks:
-        return None
-    if matrices:
-        blocks += [Paragraph("Of the images that were asked for as one class (rows), the share that the judge sees as "
-                             "each class (columns), in per cent."), Gallery(matrices)]  # fmt: skip
-    caption = f"Share of each class that the judge sees in {judge_features.EXAMINED:,} generated images"
-    blocks.append(Table(["generator", *names], shares, caption))
-    return Section("predictions", "What the judge sees in generated images", blocks)
+    if shares:
+        caption = f"Share of each class that the judge sees in {judge_features.EXAMINED:,} generated images"
+        blocks.append(Table(["generator", *names], shares, caption))
+    return blocks, matrices
 
 
 def _confusion(comparison: Comparison, name: str, pairs: NDArray[np.int64], names: tuple[str, ...]) -> Chart:
@@ -175,18 +261,16 @@ def _confusion(comparison: Comparison, name: str, pairs: NDArray[np.int64], name
     return Chart(f"{name}-confusion", figure, alt, f"{name}: {agreement:.1%} of {source} agree.")
 
 
-def cloud_section(comparison: Comparison, report_features: ReportFeatures, log: Log) -> Section | None:
-    """t-SNE of real and generated features, and beside each picture how well a neighbour tells them apart."""
-    if not report_features.runs:
-        return None
-    items: list[Picture | Chart] = []
+def cloud_charts(comparison: Comparison, report_features: ReportFeatures, log: Log) -> tuple[list[Chart], Table, str]:
+    """t-SNE of real and generated features, how well a neighbour tells them apart, and why a picture is missing."""
+    items: list[Chart] = []
     reason = ""
     rows = []
     real, names = report_features.real, report_features.real.class_names
     for name, generated in report_features.runs.items():
         log(f"features of {name}")
         accuracy = judge_features.neighbour_accuracy(report_features, generated)
-        rows.append([name, f"{accuracy:.1%}", _recorded_accuracy(comparison, name)])
+        rows.append([name, f"{accuracy:.1%}", _recorded(comparison, name, "two_sample_1nn")])
         try:
             cloud = judge_features.embedding(report_features, generated)
         except ModisteError as error:
@@ -201,21 +285,13 @@ def cloud_section(comparison: Comparison, report_features: ReportFeatures, log: 
         )
         caption = f"{name}: a neighbour tells real from generated in {accuracy:.1%} of cases (50 % = it cannot)."
         items.append(Chart(f"{name}-features", charts.clouds(of_real, of_generated, medians), alt, caption))
-    text = (
-        "Two dimensions of many: t-SNE keeps neighbours but not distances or densities, and clouds seem to overlap "
-        "long before they do. So the picture comes with a figure: how often the nearest neighbour in the judge's "
-        "features says rightly whether an image is real or generated. 50 % means that it cannot tell."
-    )
-    blocks: list[Block] = [Paragraph(text)]
-    blocks += [Gallery(items)] if items else []
-    blocks += [Paragraph(f"t-SNE is left out: {reason}.")] if reason else []
     equal = min(len(real), judge_features.EXAMINED)
     heads = ["generator", f"neighbour is right, {equal:,} + {equal:,} images", "the same in the scores"]
-    blocks.append(Table(heads, rows))
-    return Section("features", "Real and generated images in the judge's features", blocks)
+    return items, Table(heads, rows), reason
 
 
-def _recorded_accuracy(comparison: Comparison, name: str) -> str:
-    score = comparison.of_kind("two_sample_1nn")
+def _recorded(comparison: Comparison, name: str, kind: str) -> str:
+    """A share's mean over seeds in the records, in per cent."""
+    score = comparison.of_kind(kind)
     mean = comparison.summary(comparison.configuration(name), score).mean if score else None
     return "-" if mean is None else f"{mean:.1%}"

@@ -12,8 +12,9 @@ from modiste import paths, progress, runs, subprocesses
 from modiste.config import Data
 from modiste.data.sets import native_data
 from modiste.errors import UsageError
-from modiste.evaluation import records
+from modiste.evaluation import records, rulers
 from modiste.evaluation.records import Record, ScoreEntry
+from modiste.evaluation.rulers import Ruler
 from modiste.experiments import plan, results, statistics, study_config
 from modiste.experiments.results import StudyRow
 from modiste.experiments.statistics import Summary
@@ -80,7 +81,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A study's configurations in its order, or one run as the only member of the only one."""
+    """A study's configurations in the order of a report, or one run as the only member of the only one."""
 
     name: str
     path: Path
@@ -89,6 +90,8 @@ class Comparison:
     is_study: bool = False
     command: str = ""
     """The command that repeats the study; empty for a single run."""
+    palette: tuple[str, ...] = ()
+    """The configurations' names in the study's order, whose place fixes their colour in every chart."""
 
     @property
     def outputs(self) -> Path:
@@ -163,6 +166,10 @@ class Comparison:
         """Mean and interval of a configuration's score over seeds, on the scale of all."""
         return statistics.summary(configuration.values(score), self.scale(score))
 
+    def ruler(self, configuration: Configuration, score: str) -> Ruler | None:
+        """A configuration's mean of a score on the score's ruler, which is the same for all."""
+        return rulers.ruler(self.entry(score), self.summary(configuration, score).mean)
+
     def entry(self, score: str) -> ScoreEntry:
         """A score of the first record that has it; its baselines and direction are those of all records."""
         return next(record.scores[score] for record in self.records if score in record.scores)
@@ -191,7 +198,8 @@ def _single(run: Run, path: Path) -> Comparison:
     outdated = "its record is of other weights, or of images made otherwise" if existing and record is None else ""
     reason = str(manifest.reason or outdated)
     member = Member(recipe.seed, path, run, record, manifest.status, reason)
-    return Comparison(path.resolve().name, path, recipe.about, (Configuration(recipe.name, (member,)),))
+    alone = Configuration(recipe.name, (member,))
+    return Comparison(path.resolve().name, path, recipe.about, (alone,), palette=(recipe.name,))
 
 
 def _study(path: Path) -> Comparison:
@@ -206,7 +214,7 @@ def _study(path: Path) -> Comparison:
         for name in labels
     )
     command = subprocesses.printable(study_config.study_argv(settings, path), settings.threads)
-    comparison = Comparison(settings.name, path, settings.about, configurations, is_study=True, command=command)
+    comparison = Comparison(settings.name, path, settings.about, configurations, True, command, tuple(labels))
     records.check_comparable(comparison.records)
     return comparison
 

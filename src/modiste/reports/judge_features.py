@@ -22,7 +22,7 @@ from modiste.errors import ModisteError
 from modiste.evaluation import class_matching
 from modiste.metrics import features, manifold, suite
 from modiste.metrics.features import Extractor, Features
-from modiste.metrics.nearest_neighbours import nearest_pixels
+from modiste.metrics.nearest_neighbours import nearest, nearest_pixels
 from modiste.plotting import tiles
 from modiste.reports.inputs import Comparison
 from modiste.runs import Run
@@ -35,6 +35,8 @@ EMBEDDED, ITERATIONS = 400, 500
 SEARCHED = 300
 """Images whose nearest training image is looked for."""
 PERPLEXITY = 30.0
+BALL = 3
+"""Neighbours to which the ball around a generated image reaches, as in recall."""
 
 Log = Callable[[str], None]
 
@@ -135,6 +137,29 @@ def neighbour_accuracy(real: ReportFeatures, generated: RunFeatures) -> float:
     }
     vectors = real.features.vectors, generated.features.vectors
     return float(cache.cached_json(key, lambda: manifold.two_sample_1nn(*vectors).value))
+
+
+@dataclass(frozen=True)
+class Missed:
+    """The real images that lie outside every generated image's ball to its third neighbour, as recall counts them."""
+
+    real: NDArray[np.int64]
+    """Their rows, those that are furthest from any generated image first."""
+    nearest: NDArray[np.int64]
+    """The rows of the generated images nearest to them."""
+    of: int
+    """Real images that were examined."""
+
+
+def missed(real: ReportFeatures, generated: RunFeatures) -> Missed:
+    """Which of the real images the generator could not make (Kynkäänniemi et al. 2019, eq. 1-2)."""
+    x, y = (vectors.astype(np.float64) for vectors in (real.features.vectors, generated.features.vectors))
+    radii = nearest(y, y, BALL, exclude_self=True).distances[:, -1]
+    squared = (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
+    distances = np.sqrt(np.maximum(squared, 0.0))
+    outside = np.flatnonzero((distances > radii).all(1))
+    order = outside[np.argsort(-distances[outside].min(1), kind="stable")]
+    return Missed(order, distances[order].argmin(1), len(x))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def method_section(comparison: Comparison, features: ReportFeatures | None) -> S
     blocks.append(Code("\n".join(commands(comparison))))
     blocks.append(Fold("Machines, versions, seeds and contents", [machine_table(comparison)]))
     blocks += [Paragraph("What these numbers cannot tell:"), Bullets(limits(comparison, features))]
-    return Section("method", "What was measured and how", blocks)
+    return Section("method", "Method", "What was measured and how", blocks)
 
 
 def commands(comparison: Comparison) -> list[str]:

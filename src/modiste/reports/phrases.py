@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modiste.evaluation import records
 from modiste.evaluation.records import Record
 from modiste.metrics import baselines
 from modiste.metrics.metric_names import OF_ONNX, MetricName
@@ -33,7 +32,14 @@ TITLES = {
 """Names of scores for heads and axes; the full names stand in the tables of all scores."""
 
 
+FIELD_NAMES = {"frechet": "FID", "kernel": "KID", "inception_style": "IS"}
+"""What papers call a kind of score, which they measure in Inception's features."""
+
 OTHER_EXTRACTORS = ("random", "second", "inception", "inception-other")
+
+
+LEVEL = 0.97
+"""Of what real images get: from there on a share counts as theirs."""
 
 
 def title_of(score: str) -> str:
@@ -43,26 +49,33 @@ def title_of(score: str) -> str:
     return f"{title} ({name.extractor})" if name.extractor in OTHER_EXTRACTORS or own else title
 
 
+def known_title(score: str) -> str:
+    """A score's name for people with the field's: `Fréchet distance (FID)`."""
+    field_name = FIELD_NAMES.get(MetricName.parse(score).kind)
+    return f"{title_of(score)} ({field_name})" if field_name else title_of(score)
+
+
 def direction(better: str) -> str:
     """Which values are better, in words."""
     return {"lower": "lower is better", "higher": "higher is better", "near": "near real images is better"}[better]
 
 
 def distance_sentence(record: Record) -> str:
-    """How far a run's headline score is from real images, in a sentence."""
+    """How far a run's images are from noise and from real ones by the Fréchet distance, in a sentence."""
     score = record.first("frechet")
-    if score is None or score.value is None:
-        return "No distance to real images was measured."
-    text = f"Its Fréchet distance to real images is {records.with_uncertainty(score.value, score.uncertainty)}"
-    if score.real and score.real > 0:
-        text += f", {score.value / score.real:,.0f} times what other real images get"
-        text += f" ({records.format_number(score.real)})"
-    if score.trivial:
-        text += f"; a generator that learned nothing gets {records.format_number(score.trivial)}"
+    if score is None or score.value is None or not score.real or not score.trivial:
+        return "How near its images come to real ones was not measured."
     share = baselines.share_learned(score.kind, score.value, score.real, score.trivial, score.uncertainty)
     if share is not None and share < baselines.LEARNED:
-        text += ", so nothing has been learned yet: a longer budget may help"
-    return text + "."
+        return "Nothing has been learned yet: its images are hardly nearer to real ones than noise is. Train it longer."
+    from_noise = f"Its images are {_times(score.trivial / score.value)} nearer to real ones than noise is"
+    if score.value - 2 * (score.uncertainty or 0.0) <= score.real:
+        return f"{from_noise}, as near as other real images are."
+    return f"{from_noise}; other real images are {_times(score.value / score.real)} nearer still."
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.1f} times"
 
 
 def weakest_share_sentence(record: Record) -> str:
@@ -75,10 +88,12 @@ def weakest_share_sentence(record: Record) -> str:
     ]
     if not shares:
         return ""
-    _, score = min(shares, key=lambda one: one[0])
+    share, score = min(shares, key=lambda one: one[0])
+    if share >= LEVEL:
+        return f"None of its shares falls behind real images; the lowest is {TITLES[score.kind]} ({score.value:.0%})."
     return (
-        f"Of the measured shares, {TITLES[score.kind]} is the furthest from real images "
-        f"({score.value:.0%}, real images {score.real:.0%}: {score.name.meaning.words})"
+        f"What it lacks most is {TITLES[score.kind]}: {score.value:.0%}, where real images get {score.real:.0%} "
+        f"({score.name.meaning.words})."
     )
 
 

@@ -19,10 +19,25 @@ from modiste import files as safe_files
 from modiste.environment import __version__
 from modiste.plotting import charts, figures, tiles
 from modiste.provenance import metadata
-from modiste.reports.blocks import Block, Cell, Chart, Code, Fold, Gallery, Paragraph, Picture, Report, Table, Tiles
+from modiste.reports.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Code,
+    Fold,
+    Gallery,
+    Lead,
+    Mark,
+    Paragraph,
+    Picture,
+    Report,
+    Table,
+    Tiles,
+)
 from modiste.sampling import grids
 
 TILE_WIDTH = 56  # CSS pixels at least, a whole multiple of the image's own
+RULER_STEPS = 20  # of a ruler in Markdown
 
 
 def to_html(report: Report) -> str:
@@ -42,6 +57,8 @@ def to_html(report: Report) -> str:
         tile_width=_tile_width,
         numeric=is_number,
         inline=_inline,
+        has_pictures=lambda table: any(isinstance(cell, Picture) for row in table.rows for cell in row),
+        colour=lambda name: charts.colour_of(name, report.palette),
     )
 
 
@@ -119,6 +136,8 @@ def _pictures_of(path: Path) -> Path:
 def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[str]:
     if isinstance(block, Paragraph):
         yield _plain(block.text)
+    elif isinstance(block, Lead):
+        yield f"**{_plain(block.text)}**"
     elif isinstance(block, Code):
         yield f"```\n{block.text}\n```"
     elif isinstance(block, Picture):
@@ -160,7 +179,11 @@ def _markdown(block: Block, folder: str, files: dict[str, bytes]) -> Iterator[st
 
 def _cell(cell: Cell, folder: str, files: dict[str, bytes]) -> str:
     if isinstance(cell, Picture):
-        return _link(cell.name, cell.content, cell.alt, folder, files, cell.file_type)
+        link = _link(cell.name, cell.content, cell.alt, folder, files, cell.file_type)
+        return f"{link}<br>{_plain(cell.caption)}" if cell.caption else link
+    if isinstance(cell, Mark):
+        before = round(cell.position * RULER_STEPS)
+        return f"{'─' * before}●{'─' * (RULER_STEPS - before)} {_plain(cell.text)}"
     return _plain(cell).replace("|", "\\|").replace("\n", " ")
 
 

@@ -1,4 +1,4 @@
-"""Reports on a run or a study as one page: the answer first, then pictures, charts, and how all of it was made."""
+"""Reports on a run or a study as one page: images first, then the answer, charts, and how all of it was made."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from modiste import files, paths
 from modiste.errors import ModisteError
 from modiste.experiments import conclusions
 from modiste.reports import (
+    answer,
     galleries,
     inputs,
     judge_features,
     methods,
+    published,
     render,
+    scores,
     summary,
     training_curves,
     training_grids,
@@ -68,7 +71,7 @@ def watch(
 def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int | None = None, log: Log) -> Report:
     """The report on a run or study; `brief` leaves out what needs the judge and the data set."""
     findings = conclusions.conclude(comparison.read_score_rows())
-    answer, table = summary.answer(comparison, findings)
+    comparison = summary.ranked(comparison, findings)
     features, reason = None, "Pictures that need the judge come when the training has ended."
     dataset = comparison.read_dataset()
     if dataset is None:
@@ -79,27 +82,31 @@ def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int |
         except ModisteError as error:
             cause = str(error).splitlines()[0].rstrip(":")
             reason = f"Pictures of data, neighbours and features are left out: {cause}."
-    sections: list[Section | None] = [answer, training_grids.grid_section(comparison)]
-    sections.append(galleries.neighbour_section(features, log) if features else None)
-    sections += [
-        summary.score_section(comparison, findings),
+    answered, table = answer.answer(comparison, findings)
+    sections: list[Section | None] = [
+        training_grids.image_section(comparison, features),
+        answered,
+        training_grids.grid_section(comparison),
         training_curves.curve_section(comparison),
-        training_curves.network_section(comparison),
+        scores.score_section(comparison, findings),
+        published.published_section(comparison),
     ]
     if features:
         sections += [
+            galleries.missing_section(comparison, features),
+            galleries.neighbour_section(comparison, features, log),
+            galleries.judge_section(comparison, features, log),
             galleries.data_section(features, log),
-            galleries.prediction_section(comparison, features),
-            galleries.cloud_section(comparison, features, log),
         ]
     else:
-        sections.append(Section("data", "The data set", [Paragraph(reason)]))
-    sections += [training_curves.stability_section(comparison), methods.method_section(comparison, features)]
+        sections.append(Section("data", "Data", "The data set", [Paragraph(reason)]))
+    sections += [training_curves.network_section(comparison), methods.method_section(comparison, features)]
     content = Report(
         f"{'Study' if comparison.is_study else 'Run'} {comparison.name}",
         comparison.about,
         [section for section in sections if section is not None],
         table,
+        comparison.palette if comparison.is_study else (),
         findings if comparison.is_study else None,
         refresh_seconds,
     )

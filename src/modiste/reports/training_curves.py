@@ -1,52 +1,89 @@
-"""The part of a report on training: curves, stability, and the layers of the networks."""
+"""The parts of a report on training: curves, stability, and the layers of the networks."""
 
 from __future__ import annotations
 
 import math
 import statistics as numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
+from modiste.metrics import metric_names
 from modiste.networks import summary
-from modiste.plotting import charts
+from modiste.plotting import charts as plotting
 from modiste.plotting.charts import Line
+from modiste.reports import phrases
 from modiste.reports.blocks import Block, Bullets, Chart, Fold, Gallery, Paragraph, Section, Table
 from modiste.reports.inputs import Comparison, Member, peaks, trained_shape
 from modiste.training import diagnostics
 
-CURVES = (
-    ("loss_g", "loss of the generator", False),
-    ("loss_d", "loss of the discriminator", False),
-    ("d_accuracy_real", "D's accuracy on real images", True),
-    ("d_accuracy_fake", "D's accuracy on generated images", True),
-)
+RIGHT = "the discriminator's right answers"
 
 
 def curve_section(comparison: Comparison) -> Section | None:
-    """Loss and accuracy curves over images shown; None before the first tick."""
-    if not any(member.read_log() for member in comparison.members):
-        return None
-    curves = [curve(comparison, key, label, share) for key, label, share in CURVES]
-    spread = " Thin lines are single seeds, the thick line is their mean and the band their range."
-    text = (
-        "Each point is the mean over one tick of training, in the loss that the recipe uses: different "
-        "losses cannot be compared. A loss does not measure pictures: a falling one proves nothing, and "
-        "neither does a rising one. Half of the discriminator's answers right (dotted) means that it is fooled."
-    )
-    return Section("curves", "Losses and the discriminator", [Gallery(curves), Paragraph(
-        text + (spread if any(len(one.members) > 1 for one in comparison.configurations) else ""))])  # fmt: skip
+    """Losses, the discriminator's accuracies and held-out distance over images shown, and how stable they were.
+
+    None before the first tick.
+    """
+    ticks = [len(member.read_log()) for member in comparison.members]
+    blocks: list[Block] = []
+    if max(ticks) > 1:
+        several = any(len(one.members) > 1 for one in comparison.configurations)
+        spread = " Thin lines are single seeds, thick ones their mean, bands their range." if several else ""
+        text = (
+            "Each point is the mean over one tick of training, in the loss that the recipe uses: different losses "
+            "cannot be compared, and none measures pictures. Half of the discriminator's answers right (dotted) means "
+            "that it is fooled."
+        )
+        blocks = [Gallery(curves(comparison)), Paragraph(text + spread)]
+    elif max(ticks) == 1:
+        blocks = [Paragraph("One tick of training was logged, and a curve needs two: a longer training draws one.")]
+    blocks += stability_blocks(comparison)
+    return Section("curves", "Curves", "Losses and the discriminator", blocks) if blocks else None
 
 
-def curve(comparison: Comparison, key: str, label: str, share: bool) -> Chart:
-    """One logged number over images shown, a colour per configuration."""
-    lines: dict[str, Sequence[Line]] = {
-        one.name: [line for member in one.members if len((line := _line(member, key))[0])]
-        for one in comparison.configurations
-    }
-    lines = {name: several for name, several in lines.items() if several}
-    last = {name: numbers.fmean(line[1][-1] for line in several) for name, several in lines.items()}
-    ends = "; ".join(f"{name} ends at {value:.2f}" for name, value in last.items())
-    figure = charts.curves(lines, "images shown (thousands)", label, share=share)
-    return Chart(f"curve-{key.replace('_', '-')}", figure, f"Curves of {label} over images shown: {ends}")
+def curves(comparison: Comparison) -> list[Chart]:
+    """The charts: of a run both losses in one, of a study one each; both accuracies in one; held-out distance."""
+    g, d, real, fake = (lines_of(comparison, key) for key in ("loss_g", "loss_d", "d_accuracy_real", "d_accuracy_fake"))
+    if comparison.is_study:
+        charts = [
+            _chart("curve-loss-g", "loss of the generator", g, palette=comparison.palette),
+            _chart("curve-loss-d", "loss of the discriminator", d, palette=comparison.palette),
+            _chart("curve-accuracies", f"{RIGHT}\nsolid: real, dashed: generated", real, dashed=fake,
+                   palette=comparison.palette),
+        ]  # fmt: skip
+    else:
+        of_g, of_d, of_real, of_fake = ([*chain(*lines.values())] for lines in (g, d, real, fake))
+        charts = [
+            _chart("curve-losses", "loss", {"generator": of_g, "discriminator": of_d}),
+            _chart("curve-accuracies", RIGHT, {"real images": of_real, "generated images": of_fake}),
+        ]
+    logged = {key for member in comparison.members for record in member.read_log()[-1:] for key in record}
+    if heldout := metric_names.heldout_score(sorted(logged)):
+        label, lines = f"{phrases.title_of(heldout)}, held-out images", lines_of(comparison, heldout)
+        charts.append(_chart("curve-heldout", label, lines, palette=comparison.palette))
+    return charts
+
+
+def lines_of(comparison: Comparison, key: str) -> dict[str, list[Line]]:
+    """The lines of a logged number by configuration, of those that have any."""
+    lines = {one.name: [_line(member, key) for member in one.members] for one in comparison.configurations}
+    return {name: kept for name, several in lines.items() if (kept := [line for line in several if len(line[0])])}
+
+
+def _chart(
+    name: str,
+    label: str,
+    lines: Mapping[str, Sequence[Line]],
+    *,
+    dashed: Mapping[str, Sequence[Line]] | None = None,
+    palette: Sequence[str] = (),
+) -> Chart:
+    every = {**lines, **{f"{of}, dashed": several for of, several in (dashed or {}).items()}}
+    last = {of: numbers.fmean(line[1][-1] for line in several) for of, several in every.items() if several}
+    ends = "; ".join(f"{of} ends at {value:.2f}" for of, value in last.items())
+    share = RIGHT in label
+    figure = plotting.curves(lines, "images shown (thousands)", label, dashed=dashed, share=share, palette=palette)
+    return Chart(name, figure, f"Curves of {label} over images shown: {ends}".replace("\n", ", "))
 
 
 def _line(member: Member, key: str) -> Line:
@@ -54,8 +91,8 @@ def _line(member: Member, key: str) -> Line:
     return [record["images"] / 1000 for record in kept], [record[key] for record in kept]
 
 
-def stability_section(comparison: Comparison) -> Section | None:
-    """Peaks of the generator's loss with their epoch, final losses, and signs of trouble, run by run."""
+def stability_blocks(comparison: Comparison) -> list[Block]:
+    """Signs of trouble, and folded the peaks of the generator's loss and final losses, run by run."""
     rows, signs = [], []
     for configuration in comparison.configurations:
         for member in configuration.members:
@@ -80,8 +117,6 @@ def stability_section(comparison: Comparison) -> Section | None:
             ]
             rows.append(row)
             signs += [f"{name}: {text}" for text in diagnostics.diagnose(log)]
-    if not rows and not signs:
-        return None
     heads = [
         "run",
         "highest peaks of G's loss",
@@ -90,10 +125,9 @@ def stability_section(comparison: Comparison) -> Section | None:
         "G at the end",
         "D at the end",
     ]
-    blocks: list[Block] = [Table(heads, rows)] if rows else []
     text = "A peak is a tick whose mean loss is above its neighbours'; what a single step did is averaged out."
-    blocks += [Paragraph(text), *([Bullets(signs)] if signs else [])]
-    return Section("stability", "How stable each training was", blocks)
+    peaks_table = Fold("How stable each training was", [Table(heads, rows), Paragraph(text)])
+    return [*([Bullets(signs)] if signs else []), *([peaks_table] if rows else [])]
 
 
 def network_section(comparison: Comparison) -> Section | None:
@@ -116,7 +150,7 @@ def network_section(comparison: Comparison) -> Section | None:
     for key, names in kinds.items():
         sizes = " and ".join(str(table.rows[-1][2]) for table in tables[key])
         folds.append(Fold(f"{', '.join(names)}: {sizes} numbers in generator and discriminator", tables[key]))
-    return Section("networks", "The networks, layer by layer", folds)
+    return Section("networks", "Networks", "The networks, layer by layer", folds)
 
 
 def _layers(who: str, rows: Sequence[summary.LayerRow], side: int) -> Table:

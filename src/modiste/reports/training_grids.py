@@ -1,70 +1,128 @@
-"""The part of a report on how images change through training: grids of the same noise, and a film."""
+"""The parts of a report on what the generators make: images beside real ones, through training, and as a film."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from modiste.data.images import Images
 from modiste.plotting import tiles
 from modiste.provenance import metadata
-from modiste.reports.blocks import Block, Gallery, Paragraph, Picture, Section
+from modiste.reports.blocks import Block, Cell, Fold, Gallery, Paragraph, Picture, Section, Table
 from modiste.reports.inputs import Comparison, Configuration, Member, trained_shape
+from modiste.reports.judge_features import ReportFeatures
 from modiste.runs import Run
 from modiste.sampling import grids
 
-MANY = 4
-"""Configurations; with more of them each gets fewer pictures, so that the page stays small enough to send."""
+COLUMNS = 10
+"""Images in a line: one of each of ten classes, five of each of two."""
+RUN_ROWS, STUDY_ROWS = 5, 2
+"""Lines of images in a picture of a run, and in one of the many of a study."""
+FRAMES = 16
 SMALL_SIDE = 40
-"""Pixels: images up to this side are shown twice as large, and more of them."""
+"""Pixels: images up to this side are drawn twice as large, and in more lines."""
+STAGES = ("start", "middle", "end")
+REAL = "Real images, the first unseen ones of each class"
+
+Drawn = tuple[Configuration, Member, Run]
+"""A configuration with the training that stands for it, which has grids."""
+
+
+def image_section(comparison: Comparison, features: ReportFeatures | None) -> Section | None:
+    """What the page begins with: of a run its images beside real ones, of a study all configurations through training.
+
+    None where there is no image yet.
+    """
+    if comparison.is_study:
+        return study_section(comparison, features)
+    (configuration,) = comparison.configurations
+    (member,) = configuration.members
+    real = real_picture(features, RUN_ROWS) if features else None
+    if member.run is not None and (every := member.run.list_grids()):
+        made = _stage_picture(configuration, member.run, "made", every[-1], RUN_ROWS)
+    elif features and (generated := features.runs.get(configuration.name)):  # a run without grids, as the shipped one
+        pixels, columns = first_of_classes(generated.images, RUN_ROWS)
+        made = _picture(f"{configuration.name}-made", pixels, columns, "Generated images", "Generated", True)
+    else:
+        return None
+    blocks: list[Block] = [Gallery([made, *([real] if real else [])]), Paragraph(f"{_columns(member.run)}.")]
+    return Section("images", "Images", "What it makes", blocks)
+
+
+def study_section(comparison: Comparison, features: ReportFeatures | None) -> Section | None:
+    """A table of grids: the configurations in rank order by start, middle and end, and real images below."""
+    drawn = _drawn(comparison)
+    if not drawn:
+        return None
+    rows: list[list[Cell]] = []
+    for configuration, _, run in drawn:
+        found = {
+            stage: _stage_picture(configuration, run, stage, grid, STUDY_ROWS) for stage, grid in stages(run).items()
+        }
+        rows.append([configuration.name, *[found.get(stage, "") for stage in STAGES]])
+    if features:
+        rows.append(["real images", "", "", real_picture(features, STUDY_ROWS)])
+    films = [film_picture(configuration, run, STUDY_ROWS) for configuration, _, run in drawn]
+    text = (
+        "Each row shows the same noises at three moments of training. Nothing is chosen by look or rescaled; the "
+        f"lowest seed of each configuration stands for it. {_columns(drawn[0][2])}."
+    )
+    blocks: list[Block] = [Table(["configuration", *STAGES], rows), Paragraph(text)]
+    return Section("images", "Images", "What they make", [*blocks, Fold("The same as films", [Gallery(films)])])
 
 
 def grid_section(comparison: Comparison) -> Section | None:
-    """The same noise at start, middle and end per configuration, and the film of each."""
-    drawn = [(one, one.find_representative()) for one in comparison.configurations]
-    drawn = [(one, member) for one, member in drawn if member and member.run and member.run.list_grids()]
+    """Of a run the same noise at start, middle and end, and as a film; None without grids and of a study."""
+    drawn = [] if comparison.is_study else _drawn(comparison)
     if not drawn:
         return None
-    blocks: list[Block] = [
-        Paragraph(
-            "Each grid shows the same noises, so that columns can be followed from start to end; with classes there is "
-            "one per row. Pixels are as the generator made them: nothing is chosen by look or rescaled."
-            + (" The lowest seed of each configuration stands for it." if comparison.is_study else "")
-        )
-    ]
-    many = len(drawn) > MANY
-    frames, per_class = (12, 1) if many else (20, 2)
-    for configuration, member in drawn:
-        assert member is not None and member.run is not None
-        run, name = member.run, configuration.name
-        blocks.append(Gallery(list(_stage_pictures(comparison, configuration, member, run, 3 if many else 5))))
-        alt = f"Moving picture: how images of {name} change through training"
-        caption = f"{name}: {min(frames, len(run.list_grids()))} moments of the whole training"
-        width = _magnification(run) * (10 * (trained_shape(run).size + tiles.GAP) - tiles.GAP)
-        blocks.append(Picture(f"{name}-film", film(run, frames, per_class), alt, width, caption, "gif"))
-    return Section("grids", "The same noise at start, middle and end", blocks)
+    ((configuration, _, run),) = drawn
+    pictures = [_stage_picture(configuration, run, stage, grid, RUN_ROWS) for stage, grid in stages(run).items()]
+    film = [film_picture(configuration, run, RUN_ROWS)] if len(run.list_grids()) > 1 else []
+    text = "The same noises all along. Nothing is chosen by look or rescaled; the film begins with its last moment."
+    return Section(
+        "grids", "Training", "The same noise through training", [Gallery([*pictures, *film]), Paragraph(text)]
+    )
 
 
-def _stage_pictures(
-    comparison: Comparison, configuration: Configuration, member: Member, run: Run, columns: int
-) -> Iterator[Picture]:
-    epoch_images = run.read_manifest().data.count
-    side = trained_shape(run).size
-    columns = columns if side <= SMALL_SIDE else 2
-    chosen = chosen_images(run, columns)
-    for stage, grid in stages(run).items():
-        images = int(grid.stem)
-        moment = f"{stage}, {images:,} images shown (epoch {images / epoch_images:.1f})"
-        picture = tiles.picture_of(tiles.read_grid(grid, side)[chosen], columns)
-        caption = f"{configuration.name}, {moment}" + (f", seed {member.seed}" if comparison.is_study else "")
-        alt = f"{len(chosen)} images that {configuration.name} makes at the {moment}"
-        content = metadata.stamp(grids.png(picture), {"Title": caption})
-        yield Picture(f"{configuration.name}-{stage}", content, alt, _magnification(run) * picture.width, caption)
+def _drawn(comparison: Comparison) -> list[Drawn]:
+    found = [(one, one.find_representative()) for one in comparison.configurations]
+    return [(one, member, member.run) for one, member in found if member and member.run and member.run.list_grids()]
 
 
-def _magnification(run: Run) -> int:
-    return 2 if trained_shape(run).size <= SMALL_SIDE else 1
+def _columns(run: Run | None) -> str:
+    classes = run.read_manifest().data.classes if run and trained_shape(run).classes else []
+    return f"Columns: {', '.join(classes)}" if 0 < len(classes) <= COLUMNS else "The images are in no order"
+
+
+def _stage_picture(configuration: Configuration, run: Run, stage: str, grid: Path, rows: int) -> Picture:
+    """The chosen images of one of a run's grids, with how many images it had been shown."""
+    images, side = int(grid.stem), trained_shape(run).size
+    chosen, columns = chosen_images(run, rows)
+    caption = f"{images:,} images shown (epoch {images / run.read_manifest().data.count:.1f})"
+    caption = f"{stage}: {caption}" if stage in STAGES else f"Generated after {caption}"
+    alt = (
+        f"{len(chosen)} images that {configuration.name} makes at the {stage if stage in STAGES else 'end'}, {caption}"
+    )
+    return _picture(f"{configuration.name}-{stage}", tiles.read_grid(grid, side)[chosen], columns, alt, caption, True)
+
+
+def real_picture(features: ReportFeatures, rows: int) -> Picture:
+    """Unseen real images, a column per class as in the pictures of generated ones."""
+    pixels, columns = first_of_classes(features.real, rows)
+    return _picture(
+        "_real", pixels, columns, f"{len(pixels)} real images of {features.real.name}", "Real images", False
+    )
+
+
+def _picture(name: str, pixels: NDArray[np.uint8], columns: int, alt: str, caption: str, generated: bool) -> Picture:
+    scale = 2 if pixels.shape[3] <= SMALL_SIDE else 1
+    picture = tiles.picture_of(pixels, columns, scale=scale, transparent=True)
+    content = grids.png(picture)
+    content = metadata.stamp(content, {"Title": caption}) if generated else content
+    return Picture(name, content, alt, picture.width, caption)
 
 
 def stages(run: Run) -> dict[str, Path]:
@@ -87,23 +145,53 @@ def stages(run: Run) -> dict[str, Path]:
     return {stage: by_stage[stage] for stage in first_stage.values()}
 
 
-def chosen_images(run: Run, per_class: int) -> list[int]:
-    """Which images of a run's grids a report shows: so many noises of each class, or ten times as many without."""
-    classes = trained_shape(run).classes
-    if not classes:
-        return list(range(min(64, 10 * per_class)))
-    return [10 * label + noise for label in range(min(10, classes)) for noise in range(min(10, per_class))]
+def chosen_images(run: Run, rows: int) -> tuple[list[int], int]:
+    """Which images of a run's grids a report shows, and in how many columns: a noise per line, its classes in order."""
+    shape = trained_shape(run)
+    rows = rows if shape.size <= SMALL_SIDE else min(rows, STUDY_ROWS)
+    if not shape.classes:
+        return list(range(min(grids.WITHOUT_CLASSES, COLUMNS * rows))), COLUMNS
+    each, labels = _per_line(shape.classes), range(min(COLUMNS, shape.classes))
+    rows = min(rows, grids.PER_CLASS // each)
+    order = [grids.PER_CLASS * label + each * row + k for row in range(rows) for label in labels for k in range(each)]
+    return order, len(labels) * each
 
 
-def film(run: Run, frames: int, per_class: int) -> bytes:
-    """A GIF of a few of the same noises through training, class by class, of a run that has grids.
+def _per_line(classes: int) -> int:
+    """Images of a class in a line."""
+    return max(1, COLUMNS // classes)
 
-    Greys are as they are; of colours each frame keeps the 256 that a GIF can hold.
+
+def first_of_classes(images: Images, rows: int) -> tuple[NDArray[np.uint8], int]:
+    """The first images of each class in the same order as `chosen_images`, and their columns."""
+    rows = rows if images.pixels.shape[3] <= SMALL_SIDE else min(rows, STUDY_ROWS)
+    if images.labels is None:
+        return images.pixels[: COLUMNS * rows], COLUMNS
+    each = _per_line(len(images.class_names))
+    kept = [np.flatnonzero(images.labels == k)[: each * rows] for k in range(min(COLUMNS, len(images.class_names)))]
+    full = [one for one in kept if len(one) == each * rows]  # a class with fewer images would shift the others
+    order = np.stack(full).reshape(len(full), rows, each).transpose(1, 0, 2) if full else np.empty(0, np.int64)
+    return images.pixels[order.ravel()], max(1, len(full) * each)
+
+
+def film_picture(configuration: Configuration, run: Run, rows: int) -> Picture:
+    """The run's film, whose first frame and so whose still is its last moment."""
+    count = min(FRAMES, len(run.list_grids()))
+    alt = f"Moving picture: how images of {configuration.name} change through training"
+    content, width = film(run, rows)
+    width *= 2 if trained_shape(run).size <= SMALL_SIDE else 1
+    return Picture(f"{configuration.name}-film", content, alt, width, f"film of {count} moments", "gif")
+
+
+def film(run: Run, rows: int) -> tuple[bytes, int]:
+    """A GIF of the same noises through training, of a run that has grids, and its width in pixels.
+
+    It begins with the last moment, which is what stands where nothing moves. Greys are as they are; of colours each
+    frame keeps the 256 that a GIF can hold.
     """
-    every, shape = run.list_grids(), trained_shape(run)
-    moments = sorted({round(k) for k in np.linspace(0, len(every) - 1, min(frames, len(every)))})
-    chosen = np.array(chosen_images(run, per_class))
-    order = chosen.reshape(-1, per_class).T.ravel() if shape.classes else chosen
-    columns = -(-len(order) // per_class)
-    pictures = [tiles.picture_of(tiles.read_grid(every[k], shape.size)[order], columns) for k in moments]
-    return grids.gif(pictures, seconds=4.0)
+    every = run.list_grids()
+    moments = sorted({round(k) for k in np.linspace(0, len(every) - 1, min(FRAMES, len(every)))})
+    chosen, columns = chosen_images(run, rows)
+    side = trained_shape(run).size
+    pictures = [tiles.picture_of(tiles.read_grid(every[k], side)[chosen], columns) for k in [moments[-1], *moments]]
+    return grids.gif(pictures, seconds=4.0), pictures[0].width
