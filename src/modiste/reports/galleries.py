@@ -44,7 +44,7 @@ def missing_section(comparison: Comparison, report_features: ReportFeatures) -> 
             rows.append([name, recall, share, often, _strip(f"{name}-missing", pairs, alt, metadata.COMPOSITE_TYPE)])
             continue
         labels = [real.class_names[real.labels[k]] for k in shown] if real.labels is not None else [""] * len(shown)
-        text = f"It comes near none of {share} unseen real images"
+        text = f"{share} real images have no generated image near them"
         text += f"; its recall on all images is {recall}." if recall != "-" else "."
         text += f" Most often missed: {often}." if often else ""
         blocks = [Paragraph(text), Tiles(f"{name}-missing", pairs, labels, alt, metadata.COMPOSITE_TYPE)]

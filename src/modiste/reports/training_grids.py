@@ -24,7 +24,6 @@ FRAMES = 16
 SMALL_SIDE = 40
 """Pixels: images up to this side are drawn twice as large, and in more lines."""
 STAGES = ("start", "middle", "end")
-REAL = "Real images, the first unseen ones of each class"
 
 Drawn = tuple[Configuration, Member, Run]
 """A configuration with the training that stands for it, which has grids."""
@@ -110,10 +109,11 @@ def _stage_picture(configuration: Configuration, run: Run, stage: str, grid: Pat
 
 
 def real_picture(features: ReportFeatures, rows: int) -> Picture:
-    """Unseen real images, a column per class as in the pictures of generated ones."""
+    """The first real images, a column per class as in the pictures of generated ones."""
     pixels, columns = first_of_classes(features.real, rows)
+    name = features.real.name
     return _picture(
-        "_real", pixels, columns, f"{len(pixels)} real images of {features.real.name}", "Real images", False
+        "_real", pixels, columns, f"{len(pixels)} images of {name}", f"Real images, the first of {name}", False
     )
 
 
