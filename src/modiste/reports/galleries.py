@@ -22,6 +22,12 @@ PER_ROW = 10
 MOST_CLASSES = 3
 """Classes that a sentence on missing images names."""
 
+CLOUDS = (
+    "t-SNE shows two dimensions of many: it keeps neighbours but not distances or densities, and clouds seem to "
+    "overlap long before they do. So each comes with how often the nearest neighbour in the judge's features says "
+    "rightly whether an image is real or generated: 50 % means that it cannot tell."
+)
+
 
 def missing_section(comparison: Comparison, report_features: ReportFeatures) -> Section | None:
     """Real images that no generated image comes near, each above the nearest generated one, beside recall."""
@@ -197,21 +203,20 @@ def _describe_size(images: Images) -> str:
 
 def judge_section(comparison: Comparison, report_features: ReportFeatures, log: Log) -> Section | None:
     """What the judge sees in generated images, its confusion, and real and generated images in its features."""
-    predictions, confusions = prediction_blocks(comparison, report_features)
-    clouds, table, reason = cloud_charts(comparison, report_features, log)
     if not report_features.runs:
         return None
-    text = [
-        *(["Of the images asked for as one class (rows), the share that the judge sees as each class (columns), in per "
-           "cent."] if confusions else []),
-        *(["t-SNE shows two dimensions of many: it keeps neighbours but not distances or densities, and clouds seem to "
-           "overlap long before they do. So each comes with how often the nearest neighbour in the judge's features "
-           "says rightly whether an image is real or generated: 50 % means that it cannot tell."] if clouds else []),
-        *([f"t-SNE is left out: {reason}."] if reason else []),
-    ]  # fmt: skip
-    charts = [*confusions, *clouds]
-    blocks: list[Block] = [*predictions, *([Gallery(charts)] if charts else []), Paragraph(" ".join(text)), table]
-    return Section("judge", "Judge", "What the judge sees in generated images", blocks)
+    blocks, confusions = prediction_blocks(comparison, report_features)
+    clouds, table, reason = cloud_charts(comparison, report_features, log)
+    if confusions or clouds:
+        blocks.append(Gallery([*confusions, *clouds]))
+    if confusions:
+        text = "Of the images asked for as one class (rows), the share that the judge sees as each class (columns), in "
+        blocks.append(Paragraph(f"{text}per cent."))
+    if clouds:
+        blocks.append(Paragraph(CLOUDS))
+    if reason:
+        blocks.append(Paragraph(f"t-SNE is left out: {reason}."))
+    return Section("judge", "Judge", "What the judge sees in generated images", [*blocks, table])
 
 
 def prediction_blocks(comparison: Comparison, report_features: ReportFeatures) -> tuple[list[Block], list[Chart]]:

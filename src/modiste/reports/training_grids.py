@@ -11,7 +11,7 @@ from modiste.data.images import Images
 from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.reports.blocks import Block, Cell, Fold, Gallery, Paragraph, Picture, Section, Table
-from modiste.reports.inputs import Comparison, Configuration, Member, trained_shape
+from modiste.reports.inputs import Comparison, Configuration, trained_shape
 from modiste.reports.judge_features import ReportFeatures
 from modiste.runs import Run
 from modiste.sampling import grids
@@ -24,9 +24,6 @@ FRAMES = 16
 SMALL_SIDE = 40
 """Pixels: images up to this side are drawn twice as large, and in more lines."""
 STAGES = ("start", "middle", "end")
-
-Drawn = tuple[Configuration, Member, Run]
-"""A configuration with the training that stands for it, which has grids."""
 
 
 def image_section(comparison: Comparison, features: ReportFeatures | None) -> Section | None:
@@ -56,17 +53,17 @@ def study_section(comparison: Comparison, features: ReportFeatures | None) -> Se
     if not drawn:
         return None
     rows: list[list[Cell]] = []
-    for configuration, _, run in drawn:
+    for configuration, run in drawn:
         found = {
             stage: _stage_picture(configuration, run, stage, grid, STUDY_ROWS) for stage, grid in stages(run).items()
         }
         rows.append([configuration.name, *[found.get(stage, "") for stage in STAGES]])
     if features:
         rows.append(["real images", "", "", real_picture(features, STUDY_ROWS)])
-    films = [film_picture(configuration, run, STUDY_ROWS) for configuration, _, run in drawn]
+    films = [film_picture(configuration, run, STUDY_ROWS) for configuration, run in drawn]
     text = (
         "Each row shows the same noises at three moments of training. Nothing is chosen by look or rescaled; the "
-        f"lowest seed of each configuration stands for it. {_columns(drawn[0][2])}."
+        f"lowest seed of each configuration stands for it. {_columns(drawn[0][1])}."
     )
     blocks: list[Block] = [Table(["configuration", *STAGES], rows), Paragraph(text)]
     return Section("images", "Images", "What they make", [*blocks, Fold("The same as films", [Gallery(films)])])
@@ -77,7 +74,7 @@ def grid_section(comparison: Comparison) -> Section | None:
     drawn = [] if comparison.is_study else _drawn(comparison)
     if not drawn:
         return None
-    ((configuration, _, run),) = drawn
+    ((configuration, run),) = drawn
     pictures = [_stage_picture(configuration, run, stage, grid, RUN_ROWS) for stage, grid in stages(run).items()]
     film = [film_picture(configuration, run, RUN_ROWS)] if len(run.list_grids()) > 1 else []
     text = "The same noises all along. Nothing is chosen by look or rescaled; the film begins with its last moment."
@@ -86,9 +83,10 @@ def grid_section(comparison: Comparison) -> Section | None:
     )
 
 
-def _drawn(comparison: Comparison) -> list[Drawn]:
+def _drawn(comparison: Comparison) -> list[tuple[Configuration, Run]]:
+    """The configurations with the training that stands for each, of those that have grids."""
     found = [(one, one.find_representative()) for one in comparison.configurations]
-    return [(one, member, member.run) for one, member in found if member and member.run and member.run.list_grids()]
+    return [(one, member.run) for one, member in found if member and member.run and member.run.list_grids()]
 
 
 def _columns(run: Run | None) -> str:
