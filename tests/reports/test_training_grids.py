@@ -48,7 +48,7 @@ def test_stages_are_the_first_tick_the_middle_and_the_end_and_never_one_picture_
 
 def test_a_line_has_every_class_of_one_noise(run: Path) -> None:
     opened = runs.Run(run)
-    chosen, columns = training_grids.chosen_images(opened, 2)
+    chosen, columns = training_grids.line_by_line(opened, 2)
     classes = len(opened.read_manifest().data.classes)
     assert columns % classes == 0 and len(chosen) == 2 * columns and len(set(chosen)) == len(chosen)
     per_class = columns // classes
@@ -69,7 +69,7 @@ def test_real_images_stand_in_the_columns_of_their_classes(run: Path) -> None:
 def test_a_film_begins_with_its_last_moment(run: Path) -> None:
     opened = runs.Run(run)
     content, _ = training_grids.film(opened, 2)
-    chosen, columns = training_grids.chosen_images(opened, 2)
+    chosen, columns = training_grids.line_by_line(opened, 2)
     last = tiles.read_grid(opened.list_grids()[-1], inputs.trained_shape(opened).size)[chosen]
     with Image.open(io.BytesIO(content)) as film:
         assert film.n_frames == len(opened.list_grids()) + 1  # type: ignore[attr-defined]

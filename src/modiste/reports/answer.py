@@ -120,11 +120,13 @@ def study_sentences(comparison: Comparison, findings: Conclusions) -> list[str]:
     ahead = (max if entry.better == "higher" else min)(complete, key=means.__getitem__)
     among = f", of the {len(complete)} that have all {seeds} seeds," if len(complete) < len(means) else ""
     if not findings.has_learned(ahead):
-        lead = f"Nothing has been learned yet, so none is the best; use a longer budget. {told_apart(findings)}"
+        lead = (
+            f"Nothing has been learned yet, so none is the best; use a longer budget. {separation_sentence(findings)}"
+        )
     elif len(names) == 1:
         lead = f"{ahead} is the only configuration, so there is nothing to compare it with."
     else:
-        lead = f"{ahead}{among} comes nearest to real images. {told_apart(findings)}"
+        lead = f"{ahead}{among} comes nearest to real images. {separation_sentence(findings)}"
     kind = "" if comparison.scale(score) == "plain" else f"{transforms.MEANS[comparison.scale(score)]} "
     numbers = (
         f"By the {kind}mean of the {phrases.TITLES[entry.kind]} {conclusions.features_phrase(findings)} over {seeds} "
@@ -134,7 +136,7 @@ def study_sentences(comparison: Comparison, findings: Conclusions) -> list[str]:
     return [lead, numbers, limits(comparison, findings)]
 
 
-def told_apart(findings: Conclusions) -> str:
+def separation_sentence(findings: Conclusions) -> str:
     """What the verdicts tell apart, in a sentence."""
     verdicts = findings.verdicts
     decided = [verdict for verdict in verdicts if verdict.decided]

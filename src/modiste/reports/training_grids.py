@@ -97,7 +97,7 @@ def _columns(run: Run | None) -> str:
 def _stage_picture(configuration: Configuration, run: Run, stage: str, grid: Path, rows: int) -> Picture:
     """The chosen images of one of a run's grids, with how many images it had been shown."""
     images, side = int(grid.stem), trained_shape(run).size
-    chosen, columns = chosen_images(run, rows)
+    chosen, columns = line_by_line(run, rows)
     caption = f"{images:,} images shown (epoch {images / run.read_manifest().data.count:.1f})"
     caption = f"{stage}: {caption}" if stage in STAGES else f"Generated after {caption}"
     alt = (
@@ -143,7 +143,7 @@ def stages(run: Run) -> dict[str, Path]:
     return {stage: by_stage[stage] for stage in first_stage.values()}
 
 
-def chosen_images(run: Run, rows: int) -> tuple[list[int], int]:
+def line_by_line(run: Run, rows: int) -> tuple[list[int], int]:
     """Which images of a run's grids a report shows, and in how many columns: a noise per line, its classes in order."""
     shape = trained_shape(run)
     rows = rows if shape.size <= SMALL_SIDE else min(rows, STUDY_ROWS)
@@ -155,13 +155,22 @@ def chosen_images(run: Run, rows: int) -> tuple[list[int], int]:
     return order, len(labels) * each
 
 
+def chosen_images(run: Run, per_class: int) -> list[int]:
+    """So many noises of each class of a run's grids, class by class, or ten times as many without classes."""
+    classes = trained_shape(run).classes
+    if not classes:
+        return list(range(min(grids.WITHOUT_CLASSES, COLUMNS * per_class)))
+    noises = range(min(grids.PER_CLASS, per_class))
+    return [grids.PER_CLASS * label + noise for label in range(min(COLUMNS, classes)) for noise in noises]
+
+
 def _per_line(classes: int) -> int:
     """Images of a class in a line."""
     return max(1, COLUMNS // classes)
 
 
 def first_of_classes(images: Images, rows: int) -> tuple[NDArray[np.uint8], int]:
-    """The first images of each class in the same order as `chosen_images`, and their columns."""
+    """The first images of each class in the same order as `line_by_line`, and their columns."""
     rows = rows if images.pixels.shape[3] <= SMALL_SIDE else min(rows, STUDY_ROWS)
     if images.labels is None:
         return images.pixels[: COLUMNS * rows], COLUMNS
@@ -189,7 +198,7 @@ def film(run: Run, rows: int) -> tuple[bytes, int]:
     """
     every = run.list_grids()
     moments = sorted({round(k) for k in np.linspace(0, len(every) - 1, min(FRAMES, len(every)))})
-    chosen, columns = chosen_images(run, rows)
+    chosen, columns = line_by_line(run, rows)
     side = trained_shape(run).size
     pictures = [tiles.picture_of(tiles.read_grid(every[k], side)[chosen], columns) for k in [moments[-1], *moments]]
     return grids.gif(pictures, seconds=4.0), pictures[0].width
