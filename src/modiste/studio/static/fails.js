@@ -76,7 +76,8 @@ const number = (value) => (value === null ? "–" : value.toFixed(value < 10 ? 2
 function worstClasses(found, tiles) {
   const order = found.classes.map((_, k) => k).sort((a, b) => (found.classes[b].frechet ?? -1) - (found.classes[a].frechet ?? -1));
   const beside = (value, other) => [value, " ", el("span", { class: "quiet" }, `(${other})`)];
-  const rows = order.map((k) => {
+  const narrow = window.matchMedia("(max-width: 40rem)").matches; // there the images stand below the figures
+  const rows = order.flatMap((k) => {
     const one = found.classes[k];
     const images = tiles("generated", one.least_sure.map((image) => image.row), (row, n) => {
       const image = one.least_sure[n];
@@ -86,22 +87,27 @@ function worstClasses(found, tiles) {
       const seen = one.least_sure[n].seen;
       return el("figure", {}, canvas, el("figcaption", { class: seen === k ? null : "error" }, found.names[seen]));
     });
-    return el(
-      "tr",
-      {},
+    const cells = [
       el("th", { scope: "row" }, found.names[k]),
       el("td", { class: "number" }, beside(number(one.frechet), number(one.other.frechet))),
       el("td", { class: "number" }, beside(percent(one.agreement), percent(one.other.agreement))),
       el("td", { class: "number" }, beside(percent(one.recall), percent(one.other.recall))),
-      el("td", {}, el("div", { class: "tiles" }, figures)),
-    );
+    ];
+    const shown = el("td", { colspan: narrow ? "4" : null }, el("div", { class: "tiles" }, figures));
+    return narrow ? [el("tr", { class: "figures" }, cells), el("tr", {}, shown)] : [el("tr", {}, cells, shown)];
   });
-  const head = ["Class", "Fréchet distance", "Label agreement", "Recall", "Least sure to be of the class, and what the judge sees"];
+  const images = "Least sure to be of the class, and what the judge sees";
+  const head = ["Class", "Fréchet distance", "Label agreement", "Recall", ...(narrow ? [] : [images])];
   return el(
     "section",
     { class: "worst-classes" },
     el("h3", {}, "Worst classes"),
-    el("p", {}, "The farthest from real images of its class stands first. Lower distances are better, higher shares too."),
+    el(
+      "p",
+      {},
+      "The farthest from real images of its class stands first. Lower distances are better, and higher shares." +
+        (narrow ? ` Images: ${images.toLowerCase()}.` : ""),
+    ),
     el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))),
   );
 }

@@ -5,10 +5,11 @@ import { neighbourView } from "./neighbours.js";
 import { at, getJson, getPicture, latest } from "./api.js";
 
 const ALL = "all";
+const MOST_IMAGES = 400;
 
 export async function show(place, { run, fail }) {
   const narrow = window.matchMedia("(max-width: 40rem)").matches;
-  const columns = narrow ? 6 : 10;
+  const columns = Math.max(1, Math.min(narrow ? 6 : 10, Math.floor(MOST_IMAGES / Math.max(1, run.classes.length))));
   const state = { first: 0, truncation: null, label: ALL, checkpoint: run.checkpoints[0], chosen: null };
   const canvas = el("canvas", { "aria-hidden": "true" });
   const cells = el("div", { class: "cells", role: "grid", "aria-label": "Generated images" });
