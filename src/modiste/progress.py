@@ -25,7 +25,7 @@ AGAIN_SECONDS = 30.0
 """A stage is printed again if nothing else was printed for so long."""
 LINE_SECONDS = 60.0
 """Outside a terminal a reporter prints a line when none was printed for so long."""
-SPELT = {"±": "+-", "…": "...", "√": "sqrt "}
+SPELT = {"±": "+-", "…": "...", "√": "sqrt ", "↓": "(lower)", "↑": "(higher)", "≈": "(near)", "\N{NO-BREAK SPACE}": " "}
 """Characters of our tables, spelt for encodings without them."""
 
 

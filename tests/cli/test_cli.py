@@ -69,6 +69,10 @@ def test_help_and_version(call: Any) -> None:
     )
     for words in commands_of(typer.main.get_command(cli.app), ()):
         assert f"Example: modiste {' '.join(words)}" in call(*words, "--help").out, words
+    for command in ("study", "evaluate", "augment"):
+        shown = call(command, "--help").out
+        assert shown.count("Example: modiste ") == 3
+        assert shown.index("─ Options") < shown.index("─ Scoring") < shown.index("─ Advanced"), command
     for command in ("sample", "export", "report"):
         assert "pretrained" in call(command, "--help").out.partition("Options")[0]
 

@@ -6,12 +6,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from modiste.cli import tables
 from modiste.experiments import monitor, results, runner, studies, study_config
 from modiste.experiments.runner import JobResult
+from modiste.reports import report as reports
 
 COMMAND = [sys.executable, "-m", "modiste"]
 QUIET = Console(quiet=True)
@@ -60,13 +63,25 @@ def test_the_list_and_the_dry_run(study_file: Path, tmp_path: Path, call: Callab
 
 
 def test_the_command_prints_the_table(
-    study_file: Path, here: list[str], tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+    study_file: Path,
+    here: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[..., tuple[int, str, str]],
 ) -> None:
-    code, out, _ = call("study", study_file, "--out", tmp_path / "out", "--seeds", 1)
+    page = tmp_path / "out" / "report.html"
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "report", lambda folder, log: SimpleNamespace(html=folder / "report.html"))
+        patch.setenv("FORCE_COLOR", "1")
+        patch.setenv("COLUMNS", "80")
+        code, out, _ = call("study", study_file, "--out", tmp_path / "out", "--seeds", 1)
     assert code == 0
+    table = out[: out.index(tables.DIRECTIONS)]
+    assert "Fréchet distance" in table and max(map(len, table.splitlines())) <= 80
+    assert out.splitlines()[-1] == f"open {page}"
     assert "lr_generator-0.002" in out and "with one seed no verdict is possible" in out
     assert f"wrote {tmp_path / 'out/records.csv'}" in out and "not finished" not in out
-    code, out, _ = call("study", tmp_path / "out", "--seeds", 2, "--json")
+    code, out, _ = call("study", tmp_path / "out", "--seeds", 2, "--no-report", "--json")
     told = json.loads(out[out.index('{\n  "study"') :])
     assert code == 0 and told["finished"] and told["rows"] == [row.to_json() for row in results.read(tmp_path / "out")]
     assert told["findings"]["pairs"][0]["verdict"]["reason"] == "two seeds"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
+from modiste import runs
+from modiste.cli import tables
 from modiste.cli.tables import layout
+from modiste.evaluation import records, score_tables
 
 HEADS = ["configuration", "runs", "images", "frechet_garment_10k_test (lower)", "recall_k3_garment_10k_test (higher)",
          "what it says"]  # fmt: skip
@@ -48,3 +51,47 @@ def test_signs_of_two_places_count_twice() -> None:
 def test_no_rows_and_no_columns() -> None:
     assert layout(["name", "value"], [], 80) == ["name  value"]
     assert layout(["name"], [["a"]], 3) == ["nam", "e", "a"]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output goes to a terminal of 80 columns."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def shipped() -> records.Record:
+    return records.read(runs.open_run("pretrained").path / "metrics.json")
+
+
+@pytest.mark.usefixtures("terminal")
+def test_scores_of_one_and_of_two_runs_are_one_table_of_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    record, heads = shipped(), score_tables.HEADS
+    tables.print_table(*tables.score_titles(heads, score_tables.rows(record)), spare=heads[-1])
+    alone = capsys.readouterr().out.splitlines()
+    tables.print_table(*tables.score_titles(*score_tables.comparison([record, record])))
+    beside = capsys.readouterr().out.splitlines()
+    for lines in (alone, beside):
+        assert "" not in lines and max(map(cell_len, lines)) <= 80
+        text = "\n".join(lines)
+        assert "Fréchet distance" in text and "label agreement" in text and "_" not in text
+        for score in record.scores.values():
+            assert records.with_uncertainty(score.value, score.uncertainty) in text
+    assert alone[-1] == "(what it says: in a wider window, or with --markdown)"
+    assert beside[-1] == tables.DIRECTIONS and "precision\u00a0↑" in "\n".join(beside)
+
+
+def test_a_pipe_gets_full_names_and_every_column(capsys: pytest.CaptureFixture[str]) -> None:
+    record, heads = shipped(), score_tables.HEADS
+    tables.print_table(*tables.score_titles(heads, score_tables.rows(record)), spare=heads[-1])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["score", *record.scores]
+    assert lines[0].endswith("what it says")
+
+
+def test_titles_are_of_scores_alone_and_never_the_same_twice() -> None:
+    names = ["frechet_a_10k_test (lower)", "frechet_b_10k_test (lower)", "recall_k3_a_10k_test (higher)", "seconds"]
+    assert tables.titles(names) == [*names[:2], "recall\u00a0↑", "seconds"]
+    assert tables.titles(["two_sample_1nn_garment_test"]) == ["1-neighbour test"]
+    heads, body = tables.score_titles(["class", "recall_k3"], [["kernel", "1"]])
+    assert (heads, body) == (["class", "recall_k3"], [["kernel", "1"]])

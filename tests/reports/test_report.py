@@ -122,6 +122,20 @@ def test_the_command_line_prints_the_same_table(run: Path, tmp_path: Path) -> No
     assert [row[0] for row in told["rows"]] == list(records.read(run / "metrics.json").scores)
 
 
+def test_the_command_line_ends_with_the_page_to_open(
+    written: report.WrittenReport, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "report", lambda *_, **__: written)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    cli.app(["report", "run"], standalone_mode=False)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == f"open {written.html}"
+    assert max(len(line) for line in lines if not line.startswith("wrote ")) <= 80 and "Fréchet distance" in "".join(
+        lines
+    )
+
+
 def test_features_that_cannot_be_computed_are_left_out_with_a_reason(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, JsonFlag, TrustFlag, trust_code
+from modiste.cli.options import ADVANCED, SCORING, BackgroundOption, FitOption, JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -25,48 +25,105 @@ app = typer.Typer()
 @app.command()
 def augment(
     what: Annotated[
-        str, Argument(metavar="DATA|RUN", help="fashion-mnist, mnist, kmnist, toy, a folder, .npz, .npy or .parquet "
-                      "file; a run; or an experiment's folder to go on with.")
+        str,
+        Argument(
+            metavar="DATA|RUN",
+            help="fashion-mnist, mnist, kmnist, toy, a folder, .npz, .npy or .parquet "
+            "file; a run; or an experiment's folder to go on with.",
+        ),
     ],
     out: Annotated[Path | None, Option(help="The experiment's folder; default augment/NAME.")] = None,
-    budgets: Annotated[str | None, Option(help="Label budgets; default 100,300,1000,5000,all, as far as there are "
-                                          "images.")] = None,
+    budgets: Annotated[
+        str | None, Option(help="Label budgets; default 100,300,1000,5000,all, as far as there are images.")
+    ] = None,
     seeds: Annotated[str | None, Option(help="How many seeds (default 5), or which (0,2,5).")] = None,
-    rare: Annotated[str | None, Option(help="Classes (names or numbers) of which a tenth is kept, to be filled to "
-                                       "balance: bag,shirt.")] = None,
+    rare: Annotated[
+        str | None,
+        Option(help="Classes (names or numbers) of which a tenth is kept, to be filled to balance: bag,shirt."),
+    ] = None,
     recipe: Annotated[str | None, Option(help="A conditional recipe for the generators; default swift.")] = None,
     length: Annotated[str | None, Option(help="Of each generator's training: 5min, 3 epochs or 60000 images.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for the recipe.")] = None,
-    ratio: Annotated[str | None, Option(help="Shares of synthetic images in mixed batches; several are compared: "
-                                        "0.25,0.5 (default 0.5).")] = None,
-    filter_: Annotated[str | None, Option("--filter", help="Which synthetic images are kept: none, confidence, "
-                                          "distance; several are compared (default none).")] = None,
-    keep: Annotated[float | None, Option(help="The share of each class that a filter keeps; default 0.5.")] = None,
-    count: Annotated[int | None, Option(min=1, help="Synthetic images per set; default ten per label, 1,000 to "
-                                        "20,000.")] = None,
-    steps: Annotated[int | None, Option(min=1, help="Gradient steps of every arm; default 60 times the root of the "
-                                        "budget, 600 to 4,000.")] = None,
-    flip: Annotated[bool | None, Option("--flip/--no-flip", help="Whether a mirrored image keeps its label; default: "
-                                        "only for Fashion-MNIST's classes.")] = None,
-    resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
+    ratio: Annotated[
+        str | None,
+        Option(
+            help="Shares of synthetic images in mixed batches; several are compared: 0.25,0.5 (default 0.5).",
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        Option(
+            "--filter",
+            help="Which synthetic images are kept: none, confidence, distance; several are compared (default none).",
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
+    keep: Annotated[
+        float | None, Option(help="The share of each class that a filter keeps; default 0.5.", rich_help_panel=SCORING)
+    ] = None,
+    count: Annotated[
+        int | None,
+        Option(
+            min=1, help="Synthetic images per set; default ten per label, 1,000 to 20,000.", rich_help_panel=SCORING
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="Gradient steps of every arm; default 60 times the root of the budget, 600 to 4,000.",
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        Option(
+            "--flip/--no-flip",
+            help="Whether a mirrored image keeps its label; default: only for Fashion-MNIST's classes.",
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
+    resize: Annotated[
+        int | None, Option(min=4, help="Side in pixels to which every image is resized.", rich_help_panel=ADVANCED)
+    ] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
-    jobs: Annotated[int, Option(min=1, help="Measurements (a budget and a seed) at a time; they share the processor. "
-                             "With several processes each, no more than there are cores for.")] = 1,
-    ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
-    only: Annotated[str | None, Option(help="Only measure this one in an experiment's folder, as its workers do: "
-                                       "300-seed0.")] = None,
+    jobs: Annotated[
+        int,
+        Option(
+            min=1,
+            help="Measurements (a budget and a seed) at a time; they share the processor. "
+            "With several processes each, no more than there are cores for.",
+        ),
+    ] = 1,
+    ray: Annotated[
+        str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).", rich_help_panel=ADVANCED)
+    ] = None,
+    only: Annotated[
+        str | None,
+        Option(
+            help="Only measure this one in an experiment's folder, as its workers do: 300-seed0.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan; train nothing.")] = False,
     trust: TrustFlag = False,
     as_json: JsonFlag = False,
-) -> None:  # fmt: skip
+) -> None:
     """Find out whether a generator's labelled images help a classifier, by how much and how surely.
 
-    Arms: real only, real + classical (shift, erase, flip), real + synthetic, real + both, synthetic only. For a data
-    set every budget and seed trains its own generator on the budget's images and labels alone. A run's generator has
-    seen its training images' labels, so with a run these are the only budget. Tested on real images nothing else saw.
+    Arms: real only, real + classical (shift, erase, flip), real + synthetic, real
+    + both, synthetic only. For a data set every budget and seed trains its own
+    generator on the budget's images and labels alone. A run's generator has seen
+    its training images' labels, so with a run these are the only budget. Tested on
+    real images nothing else saw.
 
-    Example: modiste augment fashion-mnist --budgets 100,300 --seeds 5 --length 5min --jobs 2
+    Example: modiste augment fashion-mnist --budgets 100,300 --length 5min
+
+    Example: modiste augment runs/mine --dry-run
+
+    Example: modiste augment fashion-mnist --rare bag,shirt --filter none,confidence
     """
     trust_code(trust, [what])
     from modiste import config, progress

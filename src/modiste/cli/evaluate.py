@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import BackgroundOption, FitOption, GroupOption, JsonFlag, TrustFlag, data_changes, trust_code
-from modiste.cli.tables import print_table
+from modiste.cli.options import (
+    ADVANCED,
+    SCORING,
+    BackgroundOption,
+    FitOption,
+    GroupOption,
+    JsonFlag,
+    TrustFlag,
+    data_changes,
+    trust_code,
+)
+from modiste.cli.tables import print_table, score_titles
 from modiste.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,28 +42,56 @@ def evaluate(
     count: Annotated[int, Option(min=2, max=1_000_000, help="Generated images.")] = 10_000,
     reference: Annotated[
         Literal["test", "heldout", "train"] | None,
-        Option(help="Real images to compare with; default test, or heldout where there are no test images."),
+        Option(
+            help="Real images to compare with; default test, or heldout where there are no test images.",
+            rich_help_panel=SCORING,
+        ),
     ] = None,
     data: Annotated[str | None, Option(help="Their data set; default a run's or model's, else fashion-mnist.")] = None,
-    judge: Annotated[Path | None, Option(help="A judge's .safetensors file, from `modiste judge train`.")] = None,
-    inception: Annotated[bool, Option("--inception", help="Also the field's scores (extra `inception`).")] = False,
-    inception_weights: Annotated[Path | None, Option(help="Inception's weights, if not in the cache.")] = None,
-    features: Annotated[
-        list[Path] | None, Option(help="A feature extractor of your own: an ONNX model (extra `onnx`).")
+    judge: Annotated[
+        Path | None, Option(help="A judge's .safetensors file, from `modiste judge train`.", rich_help_panel=SCORING)
     ] = None,
-    checkpoint: Annotated[Literal["last", "best"], Option(help="Which of a run's generators.")] = "last",
-    truncation: Annotated[float | None, Option(help="Cut a run's noise at this value: 0.5 typical, 2 varied.")] = None,
+    inception: Annotated[
+        bool, Option("--inception", help="Also the field's scores (extra `inception`).", rich_help_panel=SCORING)
+    ] = False,
+    inception_weights: Annotated[
+        Path | None, Option(help="Inception's weights, if not in the cache.", rich_help_panel=SCORING)
+    ] = None,
+    features: Annotated[
+        list[Path] | None,
+        Option(help="A feature extractor of your own: an ONNX model (extra `onnx`).", rich_help_panel=SCORING),
+    ] = None,
+    checkpoint: Annotated[
+        Literal["last", "best"], Option(help="Which of a run's generators.", rich_help_panel=ADVANCED)
+    ] = "last",
+    truncation: Annotated[
+        float | None, Option(help="Cut a run's noise at this value: 0.5 typical, 2 varied.", rich_help_panel=ADVANCED)
+    ] = None,
     batch_norm: Annotated[
         Literal["running", "standing"],
-        Option(help="Batch norm's statistics in a run's generator: as kept in training, or anew."),
+        Option(
+            help="Batch norm's statistics in a run's generator: as kept in training, or anew.", rich_help_panel=ADVANCED
+        ),
     ] = "running",
     classifier: Annotated[
-        bool, Option("--classifier", help="Also train a classifier on the images: slow, up to an hour on one core.")
+        bool,
+        Option(
+            "--classifier",
+            help="Also train a classifier on the images: slow, up to an hour on one core.",
+            rich_help_panel=SCORING,
+        ),
     ] = False,
     audit: Annotated[
-        bool, Option("--audit", help="Also class by class: fairness, near-duplicates, a picture of the worst.")
+        bool,
+        Option(
+            "--audit",
+            help="Also class by class: fairness, near-duplicates, a picture of the worst.",
+            rich_help_panel=SCORING,
+        ),
     ] = False,
-    seed: Annotated[int, Option(min=0, help="Which noises, and every random choice of the scores.")] = 0,
+    seed: Annotated[
+        int, Option(min=0, help="Which noises, and every random choice of the scores.", rich_help_panel=SCORING)
+    ] = 0,
     out: Annotated[Path | None, Option(help="Where the record goes; default metrics.json in the run.")] = None,
     markdown: Annotated[bool, Option("--markdown", help="Print the table as Markdown.")] = False,
     trust: TrustFlag = False,
@@ -62,6 +100,10 @@ def evaluate(
     """Measure images against real ones: every score with its protocol and baselines; several things side by side.
 
     Example: modiste evaluate runs/swift
+
+    Example: modiste evaluate runs/a runs/b pretrained --markdown
+
+    Example: modiste evaluate images.npz --data fashion-mnist --audit
     """
     trust_code(trust, what)
     from modiste import progress
@@ -107,7 +149,7 @@ def evaluate(
     if len(found) == 1:
         _print_record(found[0], markdown)
     else:
-        print_table(*score_tables.comparison(found), markdown)
+        print_table(*score_titles(*score_tables.comparison(found), markdown), markdown)
         print(f"\n{score_tables.agreement(found)}")
     if audit:
         _print_audit(found, markdown)
@@ -118,7 +160,8 @@ def _print_record(record: Record, markdown: bool) -> None:
 
     protocol, reference = record.protocol, record.protocol.reference
     print(f"{record.name}: {protocol.generated:,} images against {reference.count:,} of {reference.data}")
-    print_table(score_tables.HEADS, score_tables.rows(record), markdown)
+    heads, rows = score_tables.HEADS, score_tables.rows(record)
+    print_table(*score_titles(heads, rows, markdown), markdown, spare=heads[-1])
     print(f"\n{score_tables.LEGEND}")
     for name, facts in protocol.extractors.items():
         if "accuracy" in facts:

@@ -9,31 +9,47 @@ from typing import Annotated, Literal
 
 from typer import Option
 
+SCORING, ADVANCED = "Scoring", "Advanced"
+"""Panels of a command's help, below its common options."""
+
 JsonFlag = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 TrustFlag = Annotated[
-    bool, Option("--trust", help="Let code run that a folder from elsewhere brings (its `parts`); needed once.")
+    bool,
+    Option(
+        "--trust",
+        help="Let code run that a folder from elsewhere brings (its `parts`); needed once.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 GroupOption = Annotated[
     str | None,
     Option(
         help="Hold out images by groups: a separator in file names after which they differ (_ in patient7_03.png), a "
-        "Parquet column or an .npz array."
+        "Parquet column or an .npz array.",
+        rich_help_panel=ADVANCED,
     ),
 ]
 TrackOption = Annotated[
     str | None,
     Option(
         help="Also log to tensorboard (in the run folder's `tensorboard`) or mlflow (to MLFLOW_TRACKING_URI, default "
-        "mlflow.db and mlruns here)."
+        "mlflow.db and mlruns here).",
+        rich_help_panel=ADVANCED,
     ),
 ]
 FitOption = Annotated[
     Literal["crop", "pad", "stretch"] | None,
-    Option(help="With --resize: how images that are not square are fitted; default crop, to their middle square."),
+    Option(
+        help="With --resize: how images that are not square are fitted; default crop, to their middle square.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 BackgroundOption = Annotated[
     str | None,
-    Option(help="Colour behind transparent parts and of padding: black (default), white or #rrggbb."),
+    Option(
+        help="Colour behind transparent parts and of padding: black (default), white or #rrggbb.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag, TrustFlag, trust_code
-from modiste.cli.tables import print_table
+from modiste.cli.tables import print_table, score_titles
 
 app = typer.Typer()
 
@@ -44,6 +44,6 @@ def report(
             result["findings"] = conclusions.to_json(written.report.findings)
         print(json.dumps(result, indent=2))
         return
-    print_table(table.heads, rows)
-    print(f"wrote {written.html}")
+    print_table(*score_titles(table.heads, rows))
     print(f"wrote {written.markdown}")
+    print(f"open {written.html}")

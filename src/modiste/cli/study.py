@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag, TrackOption, TrustFlag, trust_code
-from modiste.cli.tables import print_table
+from modiste.cli.options import ADVANCED, SCORING, JsonFlag, TrackOption, TrustFlag, trust_code
+from modiste.cli.tables import print_table, score_titles
 from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
@@ -31,10 +31,15 @@ def study(
     settings: Annotated[list[str] | None, Option("--set", help="section.key=value for every configuration.")] = None,
     count: Annotated[
         int | None,
-        Option(min=2, help="Generated images per evaluation; default 10,000, and 2,000 where runs are short."),
+        Option(
+            min=2,
+            help="Generated images per evaluation; default 10,000, and 2,000 where runs are short.",
+            rich_help_panel=SCORING,
+        ),
     ] = None,
     reference: Annotated[
-        Literal["test", "heldout"] | None, Option(help="Real images to judge by; default test.")
+        Literal["test", "heldout"] | None,
+        Option(help="Real images to judge by; default test.", rich_help_panel=SCORING),
     ] = None,
     jobs: Annotated[
         int,
@@ -44,11 +49,26 @@ def study(
             "than there are cores for.",
         ),
     ] = 1,
-    ray: Annotated[str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).")] = None,
+    ray: Annotated[
+        str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).", rich_help_panel=ADVANCED)
+    ] = None,
     track: TrackOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan with time and disk; train nothing.")] = False,
     calibration: Annotated[
-        bool, Option("--calibration/--no-calibration", help="Whether a dry run tries each configuration.")
+        bool,
+        Option(
+            "--calibration/--no-calibration",
+            help="Whether a dry run tries each configuration.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = True,
+    report: Annotated[
+        bool,
+        Option(
+            "--report/--no-report",
+            help="Whether the page of the finished study is written, as `modiste report` does.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = True,
     trust: TrustFlag = False,
     as_json: JsonFlag = False,
@@ -56,6 +76,10 @@ def study(
     """Compare recipes over training seeds, each run a process of its own; or go on with a study that was stopped.
 
     Example: modiste study diaz --seeds 3 --budget 5min
+
+    Example: modiste study family --budget 10min --jobs 2 --dry-run
+
+    Example: modiste study studies/diaz
     """
     trust_code(trust, [what] if what else [])
     from modiste import config, progress
@@ -71,7 +95,7 @@ def study(
     )
     resolved, path = studies.resolve_study(what, out, options, console)
     if not dry_run:
-        _print_study(studies.run_study(resolved, path, options, console), as_json)
+        _print_study(studies.run_study(resolved, path, options, console), report, as_json)
         return
     if track:
         trackers.choose(track)
@@ -130,20 +154,37 @@ def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> Non
     print(f"the first of the commands:\n  {predicted['commands'][0]}")
 
 
-def _print_study(folder: StudyFolder, as_json: bool) -> None:
+def _print_study(folder: StudyFolder, report: bool, as_json: bool) -> None:
     from modiste.experiments import conclusions, results
 
     rows, finished = folder.read_rows(), folder.is_finished()
     found = conclusions.conclude(rows)
+    page = _write_report(folder.path) if report and finished and any(row.status == "finished" for row in rows) else None
     if as_json:
         tree = {"study": str(folder.path), "finished": finished, "rows": [row.to_json() for row in rows]}
+        tree |= {"report": str(page)} if page else {}
         print(json.dumps({**tree, "findings": conclusions.to_json(found)}, indent=2))
     else:
-        print_table(*results.table(rows))
+        print_table(*score_titles(*results.table(rows)))
         for sentence in [*results.notes(rows), *results.failures(rows), *conclusions.sentences(found)]:
             print(sentence)
         print(f"wrote {folder.path / 'records.csv'}")
         if not finished:
             print(f"not finished; go on with:  modiste study {shlex.quote(str(folder.path))}")
+        if page:
+            print(f"open {page}")
     if not any(row.status == "finished" for row in rows) and finished:
         raise ModisteError(f"every run of the study failed; {folder.path / 'logs'} holds their output")
+
+
+def _write_report(folder: Path) -> Path | None:
+    """Write the study's page; None, with a note, where that is not possible."""
+    from modiste import progress
+    from modiste.reports import report as reports
+
+    with progress.live_log("report") as log:
+        try:
+            return reports.report(folder, log=log).html
+        except ModisteError as error:
+            log(f"note: no report was written: {error}")
+    return None

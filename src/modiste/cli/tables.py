@@ -6,13 +6,22 @@ import re
 from collections.abc import Sequence
 
 GAP = 2  # blanks between two columns
-NARROW = 10  # characters: the head of a column of numbers is not broken into shorter lines
+NARROW = 8  # characters: the head of a column of numbers is not broken into shorter lines
 PROSE = 24  # characters: a column with a longer cell holds text, which may be broken into lines
+TEXT = 17  # characters: lines of text are not shorter
+FIRST = 22  # characters: names of rows with blanks may be broken into lines so long, where one table then holds all
 LEFT = ("reading", "what it says", "state", "verdict")
+ARROWS = {"lower": "↓", "higher": "↑", "near": "≈"}
+DIRECTIONS = "↓ lower is better, ↑ higher is better, ≈ near real images is better"
 
 
-def print_table(heads: Sequence[str], body: Sequence[Sequence[str]], markdown: bool = False) -> None:
-    """Print a table for the terminal, as wide lines for a pipe, or as Markdown."""
+def print_table(
+    heads: Sequence[str], body: Sequence[Sequence[str]], markdown: bool = False, spare: str | None = None
+) -> None:
+    """Print a table for the terminal, as wide lines for a pipe, or as Markdown.
+
+    A terminal too narrow for the column `spare` is spared it.
+    """
     if markdown:
         from modiste.evaluation import records
 
@@ -21,7 +30,14 @@ def print_table(heads: Sequence[str], body: Sequence[Sequence[str]], markdown: b
     from modiste import progress
 
     console = progress.console(to_errors=False)
-    for line in layout(heads, body, console.width if console.is_terminal else None):
+    width = console.width if console.is_terminal else None
+    lines = layout(heads, body, width)
+    if spare is not None and "" in lines:
+        place = list(heads).index(spare)
+        kept = [[*row[:place], *row[place + 1 :]] for row in (heads, *body)]
+        lines = [*layout(kept[0], kept[1:], width), f"({spare}: in a wider window, or with --markdown)"]
+    lines += [DIRECTIONS] if any(arrow in line for arrow in ARROWS.values() for line in lines) else []
+    for line in lines:
         progress.log(console, line)
 
 
@@ -29,7 +45,8 @@ def layout(heads: Sequence[str], body: Sequence[Sequence[str]], width: int | Non
     """The lines of a table, none wider than `width` (None: as wide as they come).
 
     A table that is too wide is broken into several below each other, each of which begins with the first column: that
-    names the rows, and is never cut while it leaves room for another one. Text is broken into lines, numbers never.
+    names the rows, and is broken at its blanks where this saves a second table, else never while it leaves room for
+    another one. Text is broken into lines, numbers never.
     """
     columns = [[head, *(row[k] for row in body)] for k, head in enumerate(heads)]
     prose = [k > 0 and max(map(_width, column[1:]), default=0) > PROSE for k, column in enumerate(columns)]
@@ -40,11 +57,14 @@ def layout(heads: Sequence[str], body: Sequence[Sequence[str]], width: int | Non
     if len(columns) == 1:
         return _format_lines(columns, [width], left)
     least = [
-        PROSE if prose[k] else max(NARROW, *map(_width, column[1:])) if body else natural[k]
+        TEXT if prose[k] else max(NARROW, *map(_width, column[1:])) if body else natural[k]
         for k, column in enumerate(columns)
     ]
     least = [min(one, full) for one, full in zip(least, natural, strict=True)]
     first = min(natural[0], max(NARROW, width - GAP - max(least[1:], default=0)))
+    words = max(FIRST, *(_width(word) for cell in columns[0] for word in cell.split()))
+    if sum(least[1:]) + GAP * (len(least) - 1) + words <= width:
+        first = min(first, width - sum(least[1:]) - GAP * (len(least) - 1))
     lines: list[str] = []
     rest = list(range(1, len(columns)))
     while rest:
@@ -96,3 +116,38 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def score_titles(
+    heads: Sequence[str], body: Sequence[Sequence[str]], markdown: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """The table with titles for people in place of full names of scores, in a terminal; in a pipe and for Markdown as
+    it is.
+
+    Names stand in the first column under `score`, or else in the heads, with or without which values are better:
+    `frechet_garment_10k_test (lower)` becomes `Fréchet distance ↓`.
+    """
+    from modiste import progress
+
+    rows = [list(row) for row in body]
+    if markdown or not progress.console(to_errors=False).is_terminal:
+        return list(heads), rows
+    if heads[0] != "score":
+        return titles(heads), rows
+    named = titles([row[0] for row in rows])
+    return list(heads), [[name, *row[1:]] for name, row in zip(named, rows, strict=True)]
+
+
+def titles(names: Sequence[str]) -> list[str]:
+    """Titles of scores for people; what is no score, and what would get a title twice, keeps its name."""
+    from modiste.errors import ModisteError
+    from modiste.reports import phrases
+
+    found = []
+    for name in names:
+        score, _, better = name.partition(" (")
+        try:
+            found.append(f"{phrases.title_of(score)}\N{NO-BREAK SPACE}{ARROWS.get(better.rstrip(')'), '')}".rstrip())
+        except ModisteError:
+            found.append(name)
+    return [title if found.count(title) == 1 else name for name, title in zip(names, found, strict=True)]
