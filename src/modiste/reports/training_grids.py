@@ -98,11 +98,9 @@ def _stage_picture(configuration: Configuration, run: Run, stage: str, grid: Pat
     """The chosen images of one of a run's grids, with how many images it had been shown."""
     images, side = int(grid.stem), trained_shape(run).size
     chosen, columns = line_by_line(run, rows)
-    caption = f"{images:,} images shown (epoch {images / run.read_manifest().data.count:.1f})"
-    caption = f"{stage}: {caption}" if stage in STAGES else f"Generated after {caption}"
-    alt = (
-        f"{len(chosen)} images that {configuration.name} makes at the {stage if stage in STAGES else 'end'}, {caption}"
-    )
+    shown = f"{images:,} images shown (epoch {images / run.read_manifest().data.count:.1f})"
+    caption = f"{stage}: {shown}" if stage in STAGES else f"Generated after {shown}"
+    alt = f"{len(chosen)} images of {configuration.name} after {shown}"
     return _picture(f"{configuration.name}-{stage}", tiles.read_grid(grid, side)[chosen], columns, alt, caption, True)
 
 
