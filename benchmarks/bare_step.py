@@ -29,14 +29,14 @@ def make_step(recipe: Recipe, shape: ImageShape, real: Tensor, precision: str) -
         with autocast:
             fake = generator(torch.randn(len(real), recipe.network.z_dim))
             real_logits, fake_logits = discriminator(real), discriminator(fake.detach())
-        optimizer_d.zero_grad()
+        optimizer_d.zero_grad(set_to_none=False)
         (softplus(-real_logits.float()).mean() + softplus(fake_logits.float()).mean()).backward()
         optimizer_d.step()
 
         discriminator.requires_grad_(False)
         with autocast:
             logits = discriminator(fake)
-        optimizer_g.zero_grad()
+        optimizer_g.zero_grad(set_to_none=False)
         softplus(-logits.float()).mean().backward()
         discriminator.requires_grad_(True)
         optimizer_g.step()

@@ -10,7 +10,7 @@ from modiste.config import Network
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.dense_dcgan import SameConv2d, SameConvTranspose2d
-from modiste.networks.layers import ConditionalBatchNorm, ImageShape, initialise, join_maps, join_vector
+from modiste.networks.layers import ConditionalBatchNorm, ImageShape, SpectralNorm, initialise, join_maps, join_vector
 from modiste.networks.summary import flops_per_image, layer_table, parameter_count
 from modiste.training import losses, penalties
 
@@ -315,6 +315,19 @@ def test_spectral_norm_is_the_same_under_autocast_and_differentiates():
     (gradient,) = torch.autograd.grad((plain * slope).sum(), original)
     # Scaling the weight changes nothing, so the gradient is orthogonal to it.
     assert abs((gradient * original).sum()) < 1e-4 * gradient.norm() * original.norm()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (5, 7)])
+def test_the_gradient_of_a_spectral_norm_is_autograds(transposed, shape):
+    torch.manual_seed(0)
+    weight = torch.randn(shape, requires_grad=True)
+    norm, direction = SpectralNorm(weight, transposed).train(), torch.randn(shape)
+    divided = norm(weight)
+    plain = weight / torch.dot(norm.u, norm.matrix(weight) @ norm.v)
+    torch.testing.assert_close(divided, plain)
+    (found,), (expected,) = (torch.autograd.grad(value, weight, direction) for value in (divided, plain))
+    torch.testing.assert_close(found, expected)
 
 
 def test_conditional_batch_norm_matches_plain_batch_norm_per_class():

@@ -106,3 +106,24 @@ def test_outside_of_penalties_layers_are_pytorchs() -> None:
         assert torch.equal(ReLU()(maps), nn.functional.relu(maps))
         raise ZeroDivisionError
     assert not double_backward.is_active()
+
+
+@pytest.mark.parametrize("make", [lambda: LeakyReLU(0.2, True), lambda: ReLU(True)], ids=["leaky", "plain"])
+def test_a_rectifier_in_place_both_ways_is_pytorchs(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    one, other = make(), nn.LeakyReLU(getattr(make(), "negative_slope", 0.0))
+    values = torch.randn(3, 2, 4, 4).to(memory_format=torch.channels_last)
+    direction = torch.randn(3, 2, 4, 4)
+    for follow in (lambda maps: (maps * direction).sum(), lambda maps: maps.sum(), lambda maps: (maps + maps).sum()):
+        found, expected = (values.clone().requires_grad_(True) for _ in range(2))
+        torch.testing.assert_close(one(found * 1), other(expected))
+        for points, layer in ((found, one), (expected, other)):
+            torch.autograd.backward(follow(layer(points * 1)))
+        torch.testing.assert_close(found.grad, expected.grad)
+    points = values.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(one(points * points).square().sum(), points, create_graph=True)
+    torch.autograd.backward(slope.square().sum())
+    again = values.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(other(again * again).square().sum(), again, create_graph=True)
+    torch.autograd.backward(slope.square().sum())
+    torch.testing.assert_close(points.grad, again.grad)

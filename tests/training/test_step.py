@@ -198,7 +198,7 @@ def test_the_average_follows_its_half_life_and_its_ramp() -> None:
     nn.init.constant_(ema.weight, 0.0)
     nn.init.constant_(generator.weight, 1.0)
     for _ in range(4):
-        update_ema(ema, generator, ema_decay(steady, 10_000))
+        update_ema(list(zip(ema.parameters(), generator.parameters(), strict=True)), ema_decay(steady, 10_000))
     assert ema.weight.item() == pytest.approx(1 - 0.25)
 
 
@@ -206,7 +206,7 @@ def test_the_average_takes_running_statistics_along() -> None:
     ema, generator = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     generator.running_mean.fill_(4.0)
     generator.num_batches_tracked.fill_(9)
-    update_ema(ema, generator, 0.75)
+    update_ema(list(zip(ema.buffers(), generator.buffers(), strict=True)), 0.75)
     assert ema.running_mean.tolist() == [1.0, 1.0] and ema.num_batches_tracked.item() == 9
 
 

@@ -31,6 +31,11 @@ LEAST_PART = 4
 """Images in one thread's part of a batch, at least."""
 
 
+_ONE_BY_ONE = torch.eye(9).view(9, 3, 3)
+FOUR_PLACES = torch.stack([F.pad(_ONE_BY_ONE, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1)]).sum(0).flatten(1)
+"""[9, 16]: to which places of a 4 x 4 window each place of a 3 x 3 kernel goes."""
+
+
 class Geometry(NamedTuple):
     """Stride, and rows and columns of padding before and after the wide map."""
 
@@ -86,7 +91,8 @@ class DoublingConv2d(Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if self.training and _in_float32(input):
             kernel = four_from_three(self.weight).permute(1, 0, 2, 3).flip(2, 3)
-            return F.conv_transpose2d(input, kernel.contiguous(), self.bias, stride=2, padding=1)
+            kernel = kernel.contiguous(memory_format=torch.channels_last)
+            return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
         return super().forward(F.interpolate(input, scale_factor=2.0))
 
 
@@ -111,9 +117,7 @@ class HalvingConv2d(Conv2d):
 
 def four_from_three(kernel: Tensor) -> Tensor:
     """[O, C, 4, 4] from [O, C, 3, 3]: the sum of the kernel at its four places in a window one larger."""
-    return sum(
-        (F.pad(kernel, (left, 1 - left, top, 1 - top)) for left in (0, 1) for top in (0, 1)), kernel.new_zeros(())
-    )
+    return (kernel.reshape(-1, 9) @ FOUR_PLACES).view(*kernel.shape[:2], 4, 4)
 
 
 def _in_float32(input: Tensor) -> bool:

@@ -74,17 +74,50 @@ class _Convolution(torch.autograd.Function):
 
 
 class ReLU(nn.ReLU):
-    """PyTorch's, but for gradient penalties."""
+    """PyTorch's, but for gradient penalties, and with a gradient in place where the layer is in place, too."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return input * (input > 0) if is_active() else super().forward(input)
+        if is_active():
+            return input * (input > 0)
+        return _rectify_in_place(input, 0.0) if self.inplace and _is_trained(input) else super().forward(input)
 
 
 class LeakyReLU(nn.LeakyReLU):
-    """PyTorch's, but for gradient penalties."""
+    """PyTorch's, but for gradient penalties, and with a gradient in place where the layer is in place, too."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not is_active():
-            return super().forward(input)
+            slope = self.negative_slope
+            return _rectify_in_place(input, slope) if self.inplace and _is_trained(input) else super().forward(input)
         values = input.detach()
         return input * torch.full_like(values, self.negative_slope).masked_fill(values > 0, 1.0)
+
+
+def _is_trained(input: Tensor) -> bool:
+    """Whether a gradient by this map will be asked for on a processor."""
+    return input.requires_grad and input.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _rectify_in_place(input: Tensor, slope: float) -> Tensor:
+    result: Tensor = _RectifyInPlace.apply(input, slope)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _RectifyInPlace(torch.autograd.Function):
+    """Both ways in place, so that maps stay in the processor's cache; what follows must make a gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, slope: float) -> Tensor:
+        ctx.mark_dirty(input)
+        result = F.leaky_relu_(input, slope)
+        ctx.save_for_backward(result)
+        ctx.slope = slope
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (result,) = ctx.saved_tensors
+        if torch.is_grad_enabled() or 0 in gradient.stride():  # it is needed once more, or places share a number
+            return torch.ops.aten.leaky_relu_backward(gradient, result, ctx.slope, True), None
+        backward = torch.ops.aten.leaky_relu_backward.grad_input
+        return backward(gradient, result, ctx.slope, True, grad_input=gradient), None

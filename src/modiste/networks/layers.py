@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -329,21 +331,50 @@ class SpectralNorm(nn.Module):
         """The weight as [outputs, rest]."""
         return (weight.transpose(0, 1) if self.transposed else weight).flatten(1)
 
-    def iterate(self, matrix: Tensor) -> None:
-        """One step of the power method, in place."""
-        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
-        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+    def iterate(self, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of the power method: the new u and v, which the buffers get too, and the singular value u . W v."""
+        v = torch.mv(matrix.T, self.u)
+        v /= torch.linalg.vector_norm(v)
+        u = torch.mv(matrix, v)
+        value = torch.linalg.vector_norm(u)
+        u /= value
+        self.u.copy_(u)
+        self.v.copy_(v)
+        return u, v, value
 
     def forward(self, weight: Tensor) -> Tensor:
-        matrix = self.matrix(weight)
         # The meta device, on which costs are counted, knows no autocast.
         with nullcontext() if weight.device.type == "meta" else torch.autocast(weight.device.type, enabled=False):
-            if self.training:
-                self.iterate(matrix.detach())
-                # Copies, since the next pass moves the vectors while this pass's graph still needs them.
-                return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
-            # A moving average of unit vectors is a little short.
-            return weight / torch.dot(F.normalize(self.u, dim=0), matrix @ F.normalize(self.v, dim=0))
+            if not self.training:  # a moving average of unit vectors is a little short
+                u, v = F.normalize(self.u, dim=0), F.normalize(self.v, dim=0)
+                return weight / torch.dot(u, self.matrix(weight) @ v)
+            u, v, value = self.iterate(self.matrix(weight.detach()))
+            if torch.compiler.is_compiling():
+                return weight / torch.dot(u, self.matrix(weight) @ v)
+            divided: Tensor = _Divided.apply(weight, u, v, value, self.transposed)  # type: ignore[no-untyped-call]
+            return divided
+
+
+class _Divided(torch.autograd.Function):
+    """A weight divided by s = u . W v; the gradient is (G - <G, W / s> u v^T) / s, a third of autograd's operations."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, value: Tensor, transposed: bool) -> Tensor:
+        result = weight / value
+        ctx.save_for_backward(result, u, v, value)
+        ctx.transposed = transposed
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        result, u, v, value = ctx.saved_tensors
+        by_value = (gradient * result).sum()
+        slope = torch.outer(u, v)
+        shape = result.transpose(0, 1).shape if ctx.transposed else result.shape
+        slope = slope.view(shape).transpose(0, 1) if ctx.transposed else slope.view(shape)
+        by_weight = torch.addcmul(gradient, slope, by_value, value=-1).div_(value)
+        return by_weight, None, None, None, None
 
 
 def normalise_spectrally(module: nn.Module) -> None:

@@ -11,12 +11,14 @@ For 28 x 28 pixels and three widths the generator goes 7 -> 14 -> 14 -> image, t
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from modiste.config import Network
 from modiste.networks.convolution import Conv2d, DoublingConv2d
 from modiste.networks.dcgan import side_after_halvings
 from modiste.networks.layers import (
+    AuxiliaryHead,
     ClassNoise,
     ConditionalBatchNorm,
     ImageShape,
@@ -32,6 +34,14 @@ from modiste.networks.layers import (
     pooled_logits,
     rectifier,
 )
+
+
+class FirstMaps(nn.Unflatten):
+    """Maps from a dense layer's numbers, in training stored as NHWC, so that no later layer has to copy them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        maps = super().forward(input)
+        return maps.contiguous(memory_format=torch.channels_last) if self.training else maps
 
 
 class Generator(nn.Module):
@@ -52,7 +62,7 @@ class Generator(nn.Module):
         by_class = network.class_gains and self.classes > 0
         self.dense = nn.Linear(network.z_dim + self.classes, first * start * start, bias=not norm)
         # Repeated positions and a convolution, since a sub-pixel one here is slower and has twice the weights.
-        layers: list[nn.Module] = [nn.Unflatten(1, (first, start, start))]
+        layers: list[nn.Module] = [FirstMaps(1, (first, start, start))]
         channels = first
         for position, width in enumerate([first, *further]):
             if 0 < position < len(further):
@@ -107,7 +117,9 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(join_maps(images, labels, self.joined)).float()
-        return self.head(pooled_logits(features, self.logit), features, labels)
+        sums = features.sum((2, 3), keepdim=True)
+        maps = features if isinstance(self.head, AuxiliaryHead) else sums  # projection sums once more, over one place
+        return self.head(pooled_logits(sums, self.logit), maps, labels)
 
 
 def remaining_side(size: int, widths: tuple[int, ...], key: str) -> int:

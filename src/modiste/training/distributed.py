@@ -181,17 +181,11 @@ def _first_failure(workers: Mapping[int, subprocess.Popen[bytes]], folder: Path)
     return ""
 
 
-def average_gradients(module: nn.Module, group: ProcessGroup) -> None:
-    """Replace each gradient by its mean over the ranks, in one flat all-reduce."""
-    if group.size == 1:
-        return
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= group.size
-    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, mean in zip(gradients, parts, strict=True):
-        gradient.copy_(mean.view_as(gradient))
+def average_gradient(gradient: Tensor, group: ProcessGroup) -> None:
+    """Replace a network's joined gradient by its mean over the ranks."""
+    if group.size > 1:
+        dist.all_reduce(gradient)
+        gradient /= group.size
 
 
 def share_buffers(modules: Iterable[nn.Module], group: ProcessGroup) -> None:

@@ -23,7 +23,7 @@ from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
-from modiste.training import distributed, own_parts, resume
+from modiste.training import distributed, flat, own_parts, resume
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
 
@@ -42,19 +42,24 @@ def make_state(recipe: Recipe, shape: ImageShape, device: str) -> State:
     for module in (generator, discriminator):
         module.to(memory_format=_layout(train))  # type: ignore[call-overload]
     ema = copy.deepcopy(generator).requires_grad_(False) if train.ema_halflife_images else generator
-    optimizer_g = make_optimizer(train, generator, train.lr_generator)
-    optimizer_d = make_optimizer(train, discriminator, train.lr_discriminator)
+    weights_g, weights_d = flat.join_weights(generator), flat.join_weights(discriminator)
+    averages = []
+    if ema is not generator:
+        averages.append((flat.join(list(ema.parameters())), weights_g.detach()))
+        averages += zip(flat.join_buffers(ema), flat.join_buffers(generator), strict=True)
+    optimizer_g = make_optimizer(train, weights_g, train.lr_generator)
+    optimizer_d = make_optimizer(train, weights_d, train.lr_discriminator)
     meter = torch.zeros(len(METER), device=device, dtype=torch.float32 if device == "mps" else torch.float64)
     probability = torch.tensor(recipe.augment.probability, device=device)
-    return State(generator, discriminator, ema, optimizer_g, optimizer_d, meter, probability)
+    return State(generator, discriminator, ema, averages, optimizer_g, optimizer_d, meter, probability)
 
 
-def make_optimizer(train: config.Train, module: nn.Module, rate: float) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015) or RMSprop (Tieleman & Hinton 2012) on all weights of a network."""
+def make_optimizer(train: config.Train, weights: nn.Parameter, rate: float) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015) or RMSprop (Tieleman & Hinton 2012) on a network's joined weights."""
     if train.optimizer == "rmsprop":
-        return torch.optim.RMSprop(module.parameters(), lr=rate, alpha=train.beta2, eps=train.epsilon)
-    betas, fused = (train.beta1, train.beta2), next(module.parameters()).device.type != "mps"
-    return torch.optim.Adam(module.parameters(), lr=rate, betas=betas, eps=train.epsilon, fused=fused)
+        return torch.optim.RMSprop([weights], lr=rate, alpha=train.beta2, eps=train.epsilon)
+    betas, fused = (train.beta1, train.beta2), weights.device.type != "mps"
+    return torch.optim.Adam([weights], lr=rate, betas=betas, eps=train.epsilon, fused=fused)
 
 
 def _layout(train: config.Train) -> torch.memory_format:

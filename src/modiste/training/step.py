@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from modiste.config import Recipe, Train
 from modiste.errors import ModisteError
-from modiste.training import diffaugment, distributed, losses, penalties
+from modiste.training import diffaugment, distributed, flat, losses, penalties
 from modiste.training.distributed import ProcessGroup
 from modiste.training.losses import AdversarialLoss
 from modiste.training.penalties import Penalty
@@ -74,6 +74,8 @@ class State:
     generator: nn.Module
     discriminator: nn.Module
     ema: nn.Module
+    averages: Sequence[tuple[Tensor, Tensor]]
+    """Joined weights and buffers of the average, each beside the generator's."""
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     meter: Tensor
@@ -148,14 +150,14 @@ def step(state: State, functions: StepFunctions, group: ProcessGroup, batch_at: 
         real_logits = update_discriminator(state, functions, group, parts, fakes)
         state.images += functions.batch_size
     update_generator(state, functions, group, parts, fakes, real_logits)
-    update_ema(state.ema, state.generator, functions.ema_decay(state.images))
+    update_ema(state.averages, functions.ema_decay(state.images))
 
 
 def update_discriminator(
     state: State, functions: StepFunctions, group: ProcessGroup, parts: Sequence[Batch], fakes: Sequence[Tensor]
 ) -> list[Tensor]:
     """Real logits up, fake logits down; returns the real logits of each part, detached."""
-    state.optimizer_d.zero_grad(set_to_none=True)
+    gradient = flat.gradient_of(state.optimizer_d).zero_()
     sums = torch.zeros(4, device=fakes[0].device)
     seen = []
     for part, fake in zip(parts, fakes, strict=True):
@@ -169,8 +171,8 @@ def update_discriminator(
             right = losses.accuracies(functions.loss, real_logits, fake_logits)
             sums += torch.cat([loss.mean()[None], right, penalty.mean()[None]])
         seen.append(real_logits.detach())
-    distributed.average_gradients(state.discriminator, group)
-    norm = gradient_norm(state.discriminator)
+    distributed.average_gradient(gradient, group)
+    norm = torch.linalg.vector_norm(gradient)
     sums = sums / len(parts)
     terms = {"discriminator loss": sums[0], "penalty": sums[3], "discriminator gradient": norm}
     functions.check(state.images, terms)
@@ -191,7 +193,7 @@ def update_generator(
     real_logits: Sequence[Tensor],
 ) -> None:
     """Fake logits up, with the discriminator's weights fixed (its batch norm still updates its statistics)."""
-    state.optimizer_g.zero_grad(set_to_none=True)
+    gradient = flat.gradient_of(state.optimizer_g).zero_()
     state.discriminator.requires_grad_(False)
     mean_loss = torch.zeros((), device=fakes[0].device)
     for part, fake, real in zip(parts, fakes, real_logits, strict=True):
@@ -204,8 +206,8 @@ def update_generator(
         torch.autograd.backward(loss)
         mean_loss += loss.detach()
     state.discriminator.requires_grad_(True)
-    distributed.average_gradients(state.generator, group)
-    norm = gradient_norm(state.generator)
+    distributed.average_gradient(gradient, group)
+    norm = torch.linalg.vector_norm(gradient)
     functions.check(state.images, {"generator loss": mean_loss, "generator gradient": norm})
     set_learning_rate(state.optimizer_g, functions.learning_rates(state.images)[0])
     state.optimizer_g.step()
@@ -213,21 +215,12 @@ def update_generator(
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, generator: nn.Module, decay: float | Tensor) -> None:
-    """Move the average's weights and running statistics by 1 - decay towards the generator's; counters are copied."""
-    if ema is generator:
-        return
-    pairs = [
-        *zip(ema.parameters(), generator.parameters(), strict=True),
-        *zip(ema.buffers(), generator.buffers(), strict=True),
-    ]
-    floats = [(old, new) for old, new in pairs if old.is_floating_point()]
-    averages = [old for old, _ in floats]
-    moves = torch._foreach_sub([new for _, new in floats], averages)
-    torch._foreach_mul_(moves, 1 - decay)
-    torch._foreach_add_(averages, moves)
-    for old, new in pairs:
-        if not old.is_floating_point():
+def update_ema(averages: Sequence[tuple[Tensor, Tensor]], decay: float | Tensor) -> None:
+    """Move each average by 1 - decay towards the generator's value; counters are copied."""
+    for old, new in averages:
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
             old.copy_(new)
 
 
@@ -274,7 +267,7 @@ def backward_by_class(
         factor = (largest_norm / norm.clamp(min=1e-12)).clamp(max=1) / (len(classes) * parts)
         torch._foreach_add_(total, [gradient * factor for gradient in gradients])
     for parameter, gradient in zip(parameters, total, strict=True):
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 @torch.no_grad()
@@ -312,15 +305,6 @@ def _unchanged(thing: T) -> T:
 
 def _augment(policy: tuple[str, ...], state: State, images: Tensor) -> Tensor:
     return diffaugment.augment(policy, images, state.augment_probability)
-
-
-def gradient_norm(module: nn.Module) -> Tensor:
-    """The Euclidean norm of all gradients of a network, as a scalar tensor."""
-    norms = [
-        torch.linalg.vector_norm(parameter.grad) for parameter in module.parameters() if parameter.grad is not None
-    ]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-    return norm
 
 
 def stop_unless_finite(images: int, terms: Mapping[str, Tensor]) -> None:

@@ -35,7 +35,7 @@ from modiste.environment import interruptible, peak_memory_bytes
 from modiste.errors import ModisteError, is_out_of_memory
 from modiste.networks.layers import ImageShape
 from modiste.sampling import generators, grids
-from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, resume, setup
+from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, flat, resume, setup
 from modiste.training.callbacks import Callbacks, Listener
 from modiste.training.checkpoint_selection import Selector
 from modiste.training.distributed import ProcessGroup
@@ -323,8 +323,8 @@ def save(session: Session, state: State, clock: Clock) -> None:
         "generator": state.generator.state_dict(),
         "discriminator": state.discriminator.state_dict(),
         "ema": state.ema.state_dict() if state.ema is not state.generator else None,
-        "optimizer_g": state.optimizer_g.state_dict(),
-        "optimizer_d": state.optimizer_d.state_dict(),
+        "optimizer_g": flat.optimizer_state(state.optimizer_g, state.generator),
+        "optimizer_d": flat.optimizer_state(state.optimizer_d, state.discriminator),
     }
     runs.save_state(session.run, state.images, saved)
 
@@ -347,8 +347,8 @@ def restore(state: State, saved: Mapping[str, Any], group: ProcessGroup) -> None
     state.discriminator.load_state_dict(saved["discriminator"])
     if saved["ema"] is not None:
         state.ema.load_state_dict(saved["ema"])
-    state.optimizer_g.load_state_dict(saved["optimizer_g"])
-    state.optimizer_d.load_state_dict(saved["optimizer_d"])
+    flat.load_optimizer_state(state.optimizer_g, state.generator, saved["optimizer_g"])
+    flat.load_optimizer_state(state.optimizer_d, state.discriminator, saved["optimizer_d"])
 
 
 @progress.stage("building the networks")
