@@ -80,10 +80,13 @@ IMAGE_LAYERS = [
 
 @pytest.mark.parametrize(("kernel", "padding", "more"), IMAGE_LAYERS)
 @pytest.mark.parametrize("side", [7, 8])
-def test_maps_to_and_from_images_in_float32(kernel: int, padding: int, more: int, side: int) -> None:
-    """Both directions of a kernel at stride 2 with few channels, against PyTorch's on padded and cropped maps."""
+@pytest.mark.parametrize("channels", [2, 6])
+def test_maps_in_float32_of_few_channels_or_with_uneven_padding(
+    channels: int, kernel: int, padding: int, more: int, side: int
+) -> None:
+    """Both directions of a kernel at stride 2, against PyTorch's on padded and cropped maps."""
     torch.manual_seed(0)
-    down, up = Conv2d(2, 5, kernel, 2, padding), ConvTranspose2d(5, 2, kernel, 2, padding)
+    down, up = Conv2d(channels, 5, kernel, 2, padding), ConvTranspose2d(5, channels, kernel, 2, padding)
 
     def plain_down(maps: Tensor) -> Tensor:
         padded = nn.functional.pad(maps, (0, more, 0, more))
@@ -94,7 +97,7 @@ def test_maps_to_and_from_images_in_float32(kernel: int, padding: int, more: int
         return whole[:, :, : whole.shape[2] - more, : whole.shape[3] - more]
 
     for layer, plain, maps in (
-        (down, plain_down, torch.randn(3, 2, side, side)),
+        (down, plain_down, torch.randn(3, channels, side, side)),
         (up, plain_up, torch.randn(3, 5, side, side)),
     ):
         found, expected = [], []

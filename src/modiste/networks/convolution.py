@@ -52,7 +52,7 @@ class Conv2d(nn.Conv2d):
 
     def convolve(self, input: Tensor, more: int) -> Tensor:
         """The layer with so many more rows and columns of padding after the map than before it."""
-        if _takes_shorter_way(self, input, self.in_channels) and not double_backward.is_active():
+        if _takes_shorter_way(self, input, self.in_channels, more) and not double_backward.is_active():
             geometry = Geometry(self.stride[0], int(self.padding[0]), int(self.padding[0]) + more)
             return _apply(_Convolution, input, self.weight, self.bias, geometry)
         input = F.pad(input, (0, more, 0, more)) if more else input
@@ -69,7 +69,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def convolve(self, input: Tensor, less: int) -> Tensor:
         """The layer without the last rows and columns of its result, so many of each."""
-        if _takes_shorter_way(self, input, self.out_channels):
+        if _takes_shorter_way(self, input, self.out_channels, less):
             padding = int(self.padding[0])
             geometry = Geometry(self.stride[0], padding, padding + less - self.output_padding[0])
             return _apply(_TransposedConvolution, input, self.weight, self.bias, geometry)
@@ -124,14 +124,17 @@ def _in_float32(input: Tensor) -> bool:
     return input.device.type == "cpu" and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
-def _takes_shorter_way(layer: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, wide_channels: int) -> bool:
-    """In bfloat16 always, in float32 to and from images; sampling and the compiler take the plain way."""
+def _takes_shorter_way(layer: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, wide_channels: int, uneven: int) -> bool:
+    """In bfloat16 always, in float32 to and from images and with uneven padding; sampling and the compiler take the
+    plain way."""
     if input.device.type != "cpu" or not layer.training or torch.compiler.is_compiling():
         return False
     square = all(len(set(pair)) == 1 for pair in (layer.stride, layer.padding, layer.output_padding))
     if layer.groups > 1 or layer.dilation != (1, 1) or isinstance(layer.padding, str) or not square:
         return False
-    return torch.is_autocast_enabled("cpu") or (layer.stride == (2, 2) and wide_channels <= FEW_CHANNELS)
+    return torch.is_autocast_enabled("cpu") or (
+        layer.stride == (2, 2) and (uneven > 0 or wide_channels <= FEW_CHANNELS)
+    )
 
 
 def _apply(
