@@ -85,14 +85,9 @@ def test_a_state_before_the_first_step_has_no_moments() -> None:
 def test_joined_tensors_keep_values_and_layout_and_begin_at_whole_cache_lines() -> None:
     module, plain = network(), network()
     whole = flat.join_weights(module)
-    counters = flat.join_buffers(module)
     assert_close(module, plain)
     for parameter, before in zip(module.parameters(), plain.parameters(), strict=True):
         assert parameter.stride() == before.stride() and parameter.data_ptr() % 64 == whole.data_ptr() % 64
-    assert sorted(str(tensor.dtype) for tensor in counters) == ["torch.float32", "torch.int64"]
     with torch.no_grad():
         whole.fill_(2.0)
-        for tensor in counters:
-            tensor.fill_(3)
     assert all((parameter == 2).all() for parameter in module.parameters())
-    assert all((buffer == 3).all() for buffer in module.buffers())

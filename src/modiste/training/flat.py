@@ -1,7 +1,7 @@
 """All weights of a network as one tensor, so that an optimiser's step, a norm and an average are one operation each.
 
-Parameters and buffers become views of joined tensors, and so do gradients, which add up there. A saved state still
-holds each parameter's moments by themselves.
+Parameters become views of a joined tensor, and their gradients of another, where they add up. A saved state still holds
+each parameter's moments by themselves.
 """
 
 from __future__ import annotations
@@ -34,16 +34,8 @@ def join_weights(module: nn.Module) -> nn.Parameter:
     return whole
 
 
-def join_buffers(module: nn.Module) -> list[Tensor]:
-    """A network's buffers as one tensor per type."""
-    by_type: dict[torch.dtype, list[Tensor]] = {}
-    for buffer in module.buffers():
-        by_type.setdefault(buffer.dtype, []).append(buffer)
-    return [join(buffers) for buffers in by_type.values()]
-
-
 def parts(whole: Tensor, like: Iterable[Tensor]) -> list[Tensor]:
-    """Views of a joined tensor that are shaped and laid out like the tensors it was joined from."""
+    """Views of a joined tensor that are shaped and laid out like the tensors that it was joined from."""
     views, start = [], 0
     for tensor in like:
         views.append(whole.as_strided(tensor.shape, tensor.stride(), start))

@@ -43,15 +43,12 @@ def make_state(recipe: Recipe, shape: ImageShape, device: str) -> State:
         module.to(memory_format=_layout(train))  # type: ignore[call-overload]
     ema = copy.deepcopy(generator).requires_grad_(False) if train.ema_halflife_images else generator
     weights_g, weights_d = flat.join_weights(generator), flat.join_weights(discriminator)
-    averages = []
-    if ema is not generator:
-        averages.append((flat.join(list(ema.parameters())), weights_g.detach()))
-        averages += zip(flat.join_buffers(ema), flat.join_buffers(generator), strict=True)
+    ema_weights = weights_g if ema is generator else flat.join(list(ema.parameters()))
     optimizer_g = make_optimizer(train, weights_g, train.lr_generator)
     optimizer_d = make_optimizer(train, weights_d, train.lr_discriminator)
     meter = torch.zeros(len(METER), device=device, dtype=torch.float32 if device == "mps" else torch.float64)
     probability = torch.tensor(recipe.augment.probability, device=device)
-    return State(generator, discriminator, ema, averages, optimizer_g, optimizer_d, meter, probability)
+    return State(generator, discriminator, ema, ema_weights, optimizer_g, optimizer_d, meter, probability)
 
 
 def make_optimizer(train: config.Train, weights: nn.Parameter, rate: float) -> torch.optim.Optimizer:

@@ -74,8 +74,8 @@ class State:
     generator: nn.Module
     discriminator: nn.Module
     ema: nn.Module
-    averages: Sequence[tuple[Tensor, Tensor]]
-    """Joined weights and buffers of the average, each beside the generator's."""
+    ema_weights: Tensor
+    """The average's parameters, joined."""
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     meter: Tensor
@@ -150,7 +150,11 @@ def step(state: State, functions: StepFunctions, group: ProcessGroup, batch_at: 
         real_logits = update_discriminator(state, functions, group, parts, fakes)
         state.images += functions.batch_size
     update_generator(state, functions, group, parts, fakes, real_logits)
-    update_ema(state.averages, functions.ema_decay(state.images))
+    if state.ema is not state.generator:
+        buffers = zip(state.ema.buffers(), state.generator.buffers(), strict=True)
+        update_ema(
+            [(state.ema_weights, flat.weights_of(state.optimizer_g)), *buffers], functions.ema_decay(state.images)
+        )
 
 
 def update_discriminator(
