@@ -49,6 +49,7 @@ def _room(tensor: Tensor) -> int:
 
 def weights_of(optimizer: torch.optim.Optimizer) -> Tensor:
     """The joined parameters that an optimiser of this module's networks has."""
+    whole: Tensor
     (whole,) = optimizer.param_groups[0]["params"]
     return whole
 
