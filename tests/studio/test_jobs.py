@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -62,3 +64,22 @@ def test_few_results_are_kept_and_few_wait():
             jobs.ask("more", lambda tell: 0)
     finally:
         go.set()
+
+
+def test_the_studio_does_not_wait_for_work_when_it_ends():
+    program = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from modiste.cli import main
+from modiste.studio import jobs, server
+
+def slow(tell):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(time.sleep, [1] * 600))
+
+server.serve = lambda *_: jobs.ask("slow", slow)
+sys.argv[1:] = ["studio"]
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +32,12 @@ def studio(
     from modiste.errors import ModisteError
 
     try:
-        from modiste.studio import server
+        from modiste.studio import jobs, server
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
         raise ModisteError(f"the studio needs {error.name}; install it with `pip install 'modiste[studio]'`") from None
     server.serve(folder, host, port, open_browser, progress.log_plain)
+    if jobs.under_way():  # Ctrl-C was meant for it, too: Python would wait until its threads are done
+        sys.stderr.flush()
+        os._exit(0)

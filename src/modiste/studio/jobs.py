@@ -54,7 +54,6 @@ def ask(key: Hashable, work: Callable[[Tell], Result]) -> Result | Working:
             if sum(not other.done.is_set() for other in _jobs.values()) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} pieces of work are waiting; ask again when one is done")
             job = _jobs[key] = Job()
-            # A daemon, so that Ctrl-C ends the studio at once; what it writes appears whole or not at all.
             threading.Thread(target=_run, args=(job, work), name="studio-job", daemon=True).start()
         _jobs.move_to_end(key)
         finished = [other for other, one in _jobs.items() if one.done.is_set()]
@@ -68,6 +67,12 @@ def ask(key: Hashable, work: Callable[[Tell], Result]) -> Result | Working:
         raise job.error
     result: Result = job.result
     return result
+
+
+def under_way() -> bool:
+    """Whether any work is not done; what it writes appears whole or not at all, so it may be left."""
+    with _lock:
+        return any(not job.done.is_set() for job in _jobs.values())
 
 
 def _run(job: Job, work: Callable[[Tell], Any]) -> None:
