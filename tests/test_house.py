@@ -18,6 +18,7 @@ TESTS = Path(__file__).parent
 PACKAGES = [
     "cli",
     "studio",
+    "notebooks",
     "exports",
     "reports",
     "experiments",
@@ -113,6 +114,7 @@ def test_the_command_line_loads_no_torch_before_it_is_needed() -> None:
 
 def test_public_names() -> None:
     public = [
+        "Interrupted",
         "ModisteError",
         "Recipe",
         "TrainedGenerator",
@@ -122,7 +124,9 @@ def test_public_names() -> None:
         "export",
         "export_pretrained",
         "load",
+        "recipes",
         "report",
+        "sample",
         "search",
         "study",
         "train",

@@ -1,7 +1,7 @@
 """Modiste trains, judges and compares GANs on small images.
 
 >>> import modiste
->>> run = modiste.train("swift", out="runs/toy", overrides={"data.name": "toy"})  # doctest: +SKIP
+>>> run = modiste.train("swift", out="runs/toy", data="toy", budget="1min")  # doctest: +SKIP
 >>> images = modiste.load("runs/toy").sample(16, label="sneaker")  # doctest: +SKIP
 """
 
@@ -11,37 +11,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modiste.config import Recipe
     from modiste.environment import __version__
-    from modiste.errors import ModisteError
-    from modiste.evaluation.evaluate import evaluate
+    from modiste.errors import Interrupted, ModisteError
     from modiste.experiments.augmentation.augment import augment
     from modiste.experiments.search.search import search
-    from modiste.experiments.studies import study
     from modiste.exports.model import export, export_pretrained
     from modiste.metrics.judge import train as train_judge
+    from modiste.notebooks.functions import evaluate, load, recipes, report, sample, study, train
     from modiste.parts import trust
-    from modiste.reports.report import report
-    from modiste.sampling.generators import TrainedGenerator, load
-    from modiste.training.trainer import train
+    from modiste.sampling.generators import TrainedGenerator
 
+_FUNCTIONS = "modiste.notebooks.functions"
 _HOMES = {
+    "Interrupted": ("modiste.errors", "Interrupted"),
     "ModisteError": ("modiste.errors", "ModisteError"),
     "Recipe": ("modiste.config", "Recipe"),
     "TrainedGenerator": ("modiste.sampling.generators", "TrainedGenerator"),
     "__version__": ("modiste.environment", "__version__"),
     "augment": ("modiste.experiments.augmentation.augment", "augment"),
-    "evaluate": ("modiste.evaluation.evaluate", "evaluate"),
+    "evaluate": (_FUNCTIONS, "evaluate"),
     "export": ("modiste.exports.model", "export"),
     "export_pretrained": ("modiste.exports.model", "export_pretrained"),
-    "load": ("modiste.sampling.generators", "load"),
-    "report": ("modiste.reports.report", "report"),
+    "load": (_FUNCTIONS, "load"),
+    "recipes": (_FUNCTIONS, "recipes"),
+    "report": (_FUNCTIONS, "report"),
+    "sample": (_FUNCTIONS, "sample"),
     "search": ("modiste.experiments.search.search", "search"),
-    "study": ("modiste.experiments.studies", "study"),
-    "train": ("modiste.training.trainer", "train"),
+    "study": (_FUNCTIONS, "study"),
+    "train": (_FUNCTIONS, "train"),
     "train_judge": ("modiste.metrics.judge", "train"),
     "trust": ("modiste.parts", "trust"),
 }
 
 __all__ = [
+    "Interrupted",
     "ModisteError",
     "Recipe",
     "TrainedGenerator",
@@ -51,7 +53,9 @@ __all__ = [
     "export",
     "export_pretrained",
     "load",
+    "recipes",
     "report",
+    "sample",
     "search",
     "study",
     "train",

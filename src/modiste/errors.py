@@ -3,6 +3,9 @@
 Exception
  └─ ModisteError    the work failed: the command line prints the sentence and exits with 1
      └─ UsageError  the request was wrong: exit code 2
+
+KeyboardInterrupt
+ └─ Interrupted     the user stopped the work in a script or a notebook; the sentence says how to go on
 """
 
 from __future__ import annotations
@@ -18,6 +21,14 @@ class UsageError(ModisteError):
     """A wrong request: an unknown name, a key that does not exist, a value out of range."""
 
     exit_code = 2
+
+
+class Interrupted(KeyboardInterrupt):
+    """Work that the user stopped; its message is a sentence on what is saved, where, and how to go on."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of a traceback, which would hide the sentence."""
+        return [f"Interrupted: {self}"]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

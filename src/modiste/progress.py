@@ -1,5 +1,7 @@
 """Progress messages: consoles, a live bar in a terminal or plain lines elsewhere, and no long silence.
 
+`shown_on` sends messages and bars to a display instead, such as a notebook's output.
+
 Names of classes and folders are the user's and are printed unchanged: brackets are no markup, and characters that an
 encoding lacks are escaped instead of ending the work.
 """
@@ -13,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,18 +65,51 @@ def console(*, to_errors: bool = True, width: int | None = None, quiet: bool = F
     return Console(stderr=to_errors, width=width, quiet=quiet, markup=False, highlight=False, emoji=False)
 
 
-def log(on: Console, text: str) -> None:
-    """Print one line on that console, without markup and without wrapping."""
+def log(on: Console, text: str, passing: bool = False) -> None:
+    """Print one line on that console, without markup and without wrapping.
+
+    A `passing` line says how far the work is, so a display that changes in place may drop it for the next one.
+    """
+    _activity.printed()
+    if display := _display_instead_of(on):
+        display.log(text, passing)
+        return
     from rich.text import Text
 
-    _activity.printed()
     on.print(Text(text), soft_wrap=True)
 
 
 def log_plain(text: str) -> None:
     """Print one line on standard error at once."""
     _activity.printed()
+    if _activity.display:
+        _activity.display.log(text, False)
+        return
     print(text, file=sys.stderr, flush=True)
+
+
+class Display(Protocol):
+    """Where messages and bars may go instead of a console; called from any thread."""
+
+    def update(self, share: float | None, text: str) -> None:
+        """Show the share of the work that is done, 0 to 1 (None: unknown), with this text."""
+
+    def log(self, text: str, passing: bool) -> None:
+        """Show a line; a passing one until the next one."""
+
+
+@contextmanager
+def shown_on(display: Display) -> Iterator[None]:
+    """Context in which the messages and bars of this process go to that display; quiet consoles stay quiet."""
+    before, _activity.display = _activity.display, display
+    try:
+        yield
+    finally:
+        _activity.display = before
+
+
+def _display_instead_of(on: Console) -> Display | None:
+    return None if on.quiet else _activity.display
 
 
 @contextmanager
@@ -90,26 +125,29 @@ def bar(on: Console, *columns: ProgressColumn) -> Iterator[Progress]:
 
 @dataclass
 class Reporter:
-    """How far some work is: a live bar in a terminal, plain lines from time to time elsewhere."""
+    """How far some work is: a live bar in a terminal or on a display, plain lines from time to time elsewhere."""
 
     console: Console
     bar: Progress | None
     wait: float
     """Seconds without a line after which the next one is printed."""
     last_line: float
+    display: Display | None = None
 
     @property
     def is_live(self) -> bool:
-        return self.bar is not None
+        return self.bar is not None or self.display is not None
 
-    def log(self, text: str) -> None:
-        """Print a line at once, in a terminal above the bar."""
+    def log(self, text: str, passing: bool = False) -> None:
+        """Print a line at once, in a terminal above the bar; see `progress.log`."""
         self.last_line, self.wait = time.monotonic(), LINE_SECONDS
-        log(self.console, text)
+        log(self.console, text, passing)
 
     def update(self, share: float, text: str, line: Callable[[], str] | None = None) -> None:
         """Show the share that is done, 0 to 1, with this text; `line` makes the text of plain lines if it differs."""
-        if self.bar is not None:
+        if self.display is not None:
+            self.display.update(share, line() if line else text)
+        elif self.bar is not None:
             self.bar.update(self.bar.task_ids[0], completed=share, description=text)
         elif time.monotonic() - self.last_line >= self.wait:
             self.log(line() if line else text)
@@ -122,6 +160,10 @@ def reporter(
     """A reporter on that console. `columns` follow its bar; `live=False` asks for plain lines in a terminal too."""
     from rich.progress import BarColumn
 
+    if display := _display_instead_of(on):
+        display.update(0.0, text)
+        yield Reporter(on, None, first_seconds, time.monotonic(), display)
+        return
     with bar(on, BarColumn(), *columns) if live and on.is_terminal else nullcontext() as progress:
         if progress is not None:
             progress.add_task(text, total=1.0)
@@ -137,6 +179,9 @@ def live_log(about: str, every_line: bool = False) -> Iterator[Callable[[str], N
     from rich.text import Text
 
     to = console()
+    if display := _display_instead_of(to):
+        yield lambda text: display.update(None, f"{about}: {text}")
+        return
     if every_line or not to.is_terminal:
         yield lambda text: log(to, f"{about}: {text}")
         return
@@ -168,6 +213,7 @@ class _Activity:
         self.last_stage = ""
         """The stage that was printed last."""
         self.live = 0
+        self.display: Display | None = None
 
     def printed(self) -> None:
         self.last = time.monotonic()
@@ -236,6 +282,13 @@ def heartbeat(command: str) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+
+
+def current_stage() -> tuple[str, float] | None:
+    """The innermost stage under way and when it began, by `time.monotonic`; None if there is none."""
+    with _activity.lock:
+        stage = _activity.stages[-1] if _activity.stages else None
+    return (stage.text, stage.start) if stage else None
 
 
 def duration(seconds: float | None) -> str:

@@ -126,7 +126,7 @@ def stopped_at(recipe: Recipe, out: Path, images: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "loop", shorter)
-        run = modiste.train(recipe, out)
+        run = trainer.train(recipe, out)
     assert run.read_manifest().status == "interrupted" and run.read_manifest().images < 320
 
 

@@ -16,7 +16,6 @@ from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
     from modiste.config import Recipe
-    from modiste.networks.layers import ImageShape
 
 app = typer.Typer()
 recipes_app = typer.Typer(invoke_without_command=True)
@@ -94,9 +93,10 @@ def recipes(
     if context.invoked_subcommand:
         return
     from modiste import config, schema
+    from modiste.networks import summary
 
     loaded = [config.load(name) for name in schema.shipped()]
-    rows = [_recipe_row(recipe) for recipe in loaded]
+    rows = [summary.describe_recipe(recipe) for recipe in loaded]
     if markdown:
         parts = [
             {
@@ -120,17 +120,6 @@ def recipes(
             for row in rows
         ],
     )
-
-
-def _recipe_row(recipe: Recipe) -> dict[str, Any]:
-    from modiste.networks import summary
-
-    shape = _shape_without_data(recipe)
-    train = recipe.train
-    length = f"{train.epochs:g} epochs" if train.epochs else f"{train.images:,} images"
-    operations = summary.training_flops(recipe, shape)
-    row = {"name": recipe.name, "about": recipe.about, "source": recipe.source, "length": length}
-    return {**row, "size": shape.size, "gflop_per_image": round(operations / 1e9, 4)}
 
 
 def _parts(recipe: Recipe) -> dict[str, str]:
@@ -166,13 +155,6 @@ def _parts(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _shape_without_data(recipe: Recipe) -> ImageShape:
-    """The image shape of the recipe's data set as published: grey, 28 pixels unless resized, ten classes."""
-    from modiste.networks.layers import ImageShape
-
-    return ImageShape(1, recipe.data.resize or 28, 10 if recipe.network.conditioning != "none" else 0)
-
-
 @recipes_app.command("show")
 def recipes_show(
     name: Annotated[str, Argument(help="A recipe's name or a TOML file.")], as_json: JsonFlag = False
@@ -185,7 +167,7 @@ def recipes_show(
     from modiste.networks import summary
 
     recipe = config.load(name)
-    shape = _shape_without_data(recipe)
+    shape = summary.shape_without_data(recipe)
     tables = summary.tables(recipe.network, shape)
     if as_json:
         rows = {who: [vars(row) for row in table] for who, table in tables.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,11 +20,11 @@ from modiste.cli.options import (
     data_changes,
     trust_code,
 )
-from modiste.errors import UsageError
 
 if TYPE_CHECKING:
     from modiste import runs
-    from modiste.exports.options import SyntheticSetOptions
+    from modiste.exports.samples import WrittenImages
+    from modiste.exports.synthetic_set import SyntheticSet
 
 app = typer.Typer()
 
@@ -181,79 +180,43 @@ def sample(
     Example: modiste sample runs/swift --class sneaker --seeds 0-63 --out sneakers.png
     """
     trust_code(trust, [run])
+    from modiste import progress
+    from modiste.exports import samples
     from modiste.exports.options import SyntheticSetOptions
-    from modiste.sampling import generators, writers
+    from modiste.sampling import generators
 
-    if interpolate and seeds:
-        raise UsageError("--interpolate has its two seeds already; leave --seeds out")
-    if per_class is not None and (interpolate or seeds or count or label):
-        raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
-    kind = kind or writers.format_of(out)
-    writers.check_format(kind)
     options = SyntheticSetOptions(
         kind=kind, per_class=per_class, count=count, seeds=generators.parse_seeds(seeds) if seeds else None,
         label=label, truncation=truncation, checkpoint=checkpoint, batch_norm=batch_norm,
         keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
         private_key=private_key,
     )  # fmt: skip
-    if interpolate or not writers.is_set(kind, len(options.seeds) if options.seeds else count or 64, per_class):
-        _write_images(run, out, options, interpolate, columns, as_json)
+    with progress.live_log(f"a set of {run}") as log:
+        written = samples.write(run, out, options, interpolate, columns, log)
+    if isinstance(written, samples.WrittenImages):
+        _print_images(written, as_json)
     else:
-        _write_set(run, out, options, as_json)
+        _print_set(written, as_json)
 
 
-def _write_images(
-    run: Path, out: Path, options: SyntheticSetOptions, interpolate: tuple[int, int] | None, columns: int | None,
-    as_json: bool,
-) -> None:  # fmt: skip
-    """Write a grid, an animation or images too few for a set."""
-    from modiste import runs
-    from modiste.provenance import watermark
-    from modiste.sampling import generators, writers
-
-    kind, seeds, label = str(options.kind), options.seeds, options.label
-    generator = generators.load(run, options.checkpoint, options.batch_norm)
-    writers.check_marks(out, kind, options.signed, options.watermark is not None)
-    mark = options.marker()
-    if seeds is None and not interpolate:
-        count = options.count or 64
-        seeds = range(generator.balanced(options.per_class) if options.per_class is not None else count)
-    frames = options.count or (30 if kind == "gif" else 10)
-    labels = generator.labels(label, [interpolate[0]] * frames if interpolate else seeds or [])
-    writers.check(out, kind, generator.shape.channels, seeds, generator.class_names, labels)
-    if interpolate:
-        images = generator.interpolate(*interpolate, frames=frames, label=label, truncation=options.truncation)
-    else:
-        images = generator.sample_set(options.count, label=label, seeds=seeds, truncation=options.truncation)
-    if options.watermark is not None:
-        images = replace(images, pixels=watermark.embed(images.pixels, options.watermark))
-    facts = {"Run": generator.source, "Recipe hash": runs.open_run(run).read_manifest().recipe_hash or "unknown"}
-    card = writers.card_place(out, kind)
-    removed = writers.is_card(card)
-    writers.write(images, seeds, out, kind, mark, facts, columns)
+def _print_images(written: WrittenImages, as_json: bool) -> None:
+    card = written.removed_card
     if as_json:
-        described = {"out": str(out), "format": kind, "count": len(images), "source": images.name}
-        print(json.dumps({**described, "removed_card": str(card) if removed else None}))
+        described = {"out": str(written.out), "format": written.kind, "count": written.count, "source": written.name}
+        print(json.dumps({**described, "removed_card": str(card) if card else None}))
         return
-    print(f"wrote {len(images)} images{_of_class(generator.class_of(label))} to {out} ({kind})")
-    if removed:
+    print(f"wrote {written.count} images{_of_class(written.label)} to {written.out} ({written.kind})")
+    if card:
         print(f"  removed the data card of the earlier set: {card}")
 
 
-def _write_set(run: Path, out: Path, options: SyntheticSetOptions, as_json: bool) -> None:
-    from modiste import progress
-    from modiste.exports import synthetic_set
-
-    if options.seeds is None and options.per_class is None:
-        options = replace(options, count=options.count or 64)
-    with progress.live_log(f"a set of {run}") as log:
-        written = synthetic_set.write_set(run, out, options, log=log)
+def _print_set(written: SyntheticSet, as_json: bool) -> None:
     removed, reason = len(written.search.removed), written.search.reason
     if as_json:
-        facts = {"out": str(out), "format": written.kind, "count": written.count, "card": str(written.card)}
+        facts = {"out": str(written.out), "format": written.kind, "count": written.count, "card": str(written.card)}
         print(json.dumps({**facts, "near_duplicates_removed": None if reason else removed}))
         return
-    print(f"wrote {written.count:,} images{_of_class(written.label)} to {out} ({written.kind})")
+    print(f"wrote {written.count:,} images{_of_class(written.label)} to {written.out} ({written.kind})")
     print(f"  near-duplicates of training images: {f'not removed, {reason}' if reason else f'{removed:,} replaced'}")
     print(f"  data card: {written.card}")
 

@@ -165,7 +165,7 @@ class StudyReporter:
             if stage not in (self.reported[name], "waiting"):
                 self.reported[name], self.since[name] = stage, time.monotonic()
                 doing = "training" if stage == "training" else "trained; judging its images"
-                self.output.log(f"{name}: {doing}")
+                self.output.log(f"{name}: {doing}", passing=True)
         self.output.update(self.share(), f"{self.name}: {self.text()}")
 
     def end(self, run: RunSpec, text: str) -> None:
@@ -173,7 +173,7 @@ class StudyReporter:
         self.open_runs.pop(run.name, None)
         if self.reported.get(run.name) == "judging":
             self.evaluations.append(time.monotonic() - self.since[run.name])
-        self.output.log(f"{run.name}: {text}  ({self.text()})")
+        self.output.log(f"{run.name}: {text}  ({self.text()})", passing=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,20 @@ def training_flops(recipe: Recipe, shape: ImageShape) -> float:
     if count := len(recipe.loss.gradient_penalties):
         total += count * _operations(penalty) / recipe.loss.penalty_every
     return total / BATCH
+
+
+def shape_without_data(recipe: Recipe) -> ImageShape:
+    """The image shape of the recipe's data set as published: grey, 28 pixels unless resized, ten classes."""
+    return ImageShape(1, recipe.data.resize or 28, 10 if recipe.network.conditioning != "none" else 0)
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, Any]:
+    """A recipe in a few facts: name, about, source, length, size in pixels, and gflop_per_image of its training."""
+    shape, train = shape_without_data(recipe), recipe.train
+    length = f"{train.epochs:g} epochs" if train.epochs else f"{train.images:,} images"
+    operations = training_flops(recipe, shape)
+    row = {"name": recipe.name, "about": recipe.about, "source": recipe.source, "length": length}
+    return {**row, "size": shape.size, "gflop_per_image": round(operations / 1e9, 4)}
 
 
 def weightless_step(

@@ -82,7 +82,8 @@ def progress_callbacks(
         nonlocal text
         text = f"{record['images']:,} images"
         line = tick_line(record, total_images)
-        reporter.log(line if reporter.is_live else f"{line}  {left(record['images'], record['seconds'])}")
+        line = line if reporter.is_live else f"{line}  {left(record['images'], record['seconds'])}"
+        reporter.log(line, passing=True)
 
     columns = (TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn(), TextColumn("left"))
     with progress.reporter(console, text, *columns, first_seconds=FIRST_LINE_SECONDS) as reporter:
