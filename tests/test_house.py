@@ -128,6 +128,7 @@ def test_public_names() -> None:
         "report",
         "sample",
         "search",
+        "show",
         "study",
         "train",
         "train_judge",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modiste.experiments.search.search import search
     from modiste.exports.model import export, export_pretrained
     from modiste.metrics.judge import train as train_judge
-    from modiste.notebooks.functions import evaluate, load, recipes, report, sample, study, train
+    from modiste.notebooks.functions import evaluate, load, recipes, report, sample, show, study, train
     from modiste.parts import trust
     from modiste.sampling.generators import TrainedGenerator
 
@@ -36,6 +36,7 @@ _HOMES = {
     "report": (_FUNCTIONS, "report"),
     "sample": (_FUNCTIONS, "sample"),
     "search": ("modiste.experiments.search.search", "search"),
+    "show": (_FUNCTIONS, "show"),
     "study": (_FUNCTIONS, "study"),
     "train": (_FUNCTIONS, "train"),
     "train_judge": ("modiste.metrics.judge", "train"),
@@ -57,6 +58,7 @@ __all__ = [
     "report",
     "sample",
     "search",
+    "show",
     "study",
     "train",
     "train_judge",

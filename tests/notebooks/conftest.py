@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import modiste
 from modiste.config import Data, Network, Recipe, Train
 from modiste.notebooks import live
+from modiste.reports import judge_features
 
 
 class FakeNotebook:
@@ -38,6 +40,15 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> FakeNotebook:
     monkeypatch.setattr(live, "in_notebook", lambda: True)
     monkeypatch.setattr(live.NotebookDisplay, "_show", lambda _, content: fake.show(content))
     return fake
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_images() -> Iterator[None]:
+    """For reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge_features, "EXAMINED", 60)
+        patch.setattr(judge_features, "SEARCHED", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

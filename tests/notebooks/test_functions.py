@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import pytest
 import typer
 
 import modiste
-from modiste import cli, config, runs
+from modiste import cli, config, runs, schema
 from modiste.config import Recipe
 from modiste.data.images import Images
 from modiste.errors import UsageError
@@ -87,11 +88,11 @@ def test_an_interrupted_training_is_saved_and_raises(tiny: Recipe, tmp_path: Pat
     with pytest.raises(modiste.Interrupted) as stopped:
         modiste.train(tiny, out, follow=follow)
     assert isinstance(stopped.value, KeyboardInterrupt)
-    assert str(stopped.value) == (
-        f'the training in {out} was stopped after 160 images and its state is saved: go on with modiste.train("{out}")'
-    )
     state, _ = runs.load_state(runs.Run(out))
-    assert state is not None and state["images"] == 160
+    assert state is not None and state["images"] == runs.Run(out).read_manifest().images == 176
+    assert str(stopped.value) == (
+        f'the training in {out} was stopped after 176 images and its state is saved: go on with modiste.train("{out}")'
+    )
     run = modiste.train(out)
     assert run.read_manifest().status == "finished" and heard == [80, 160]
     assert [record["images"] for record in run.read_log()] == [80, 160, 240, 320]
@@ -142,10 +143,23 @@ def test_what_is_sampled_is_what_the_generator_makes(run: Path, tmp_path: Path) 
         modiste.sample(run, per_class=2, count=3)
 
 
-def test_recipes_are_those_of_the_command(call: Callable[..., tuple[int, str, str]]) -> None:
-    import json
+def test_what_is_there_can_be_shown(run: Path, study_file: Path, here: list[str], tmp_path: Path) -> None:
+    assert modiste.show(run) == runs.Run(run) and modiste.show(runs.Run(run)) == modiste.show(str(run))
+    assert modiste.show(run / "metrics.json") == records.read(run / "metrics.json")
+    study = modiste.study(study_file, tmp_path / "study", seeds=1)
+    assert modiste.show(tmp_path / "study") == study and study.is_finished()
+    assert modiste.show("pretrained").path == runs.SHIPPED
+    with pytest.raises(UsageError, match="is not a run folder"):
+        modiste.show(tmp_path)
 
+
+def test_recipes_are_those_of_the_command(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "shipped", lambda: ["diaz-a", "swift"])
     rows = json.loads(call("recipes", "--json")[1])
     found = modiste.recipes()
-    assert list(found) == rows and found[0]["name"] == rows[0]["name"]
-    assert [config.load(row["name"]).about for row in found] == [row["about"] for row in rows]
+    assert list(found) == rows and [row["name"] for row in found] == ["diaz-a", "swift"]
+    assert found[0]["about"] == config.load("diaz-a").about
+    assert found[0]["about"] in found._repr_html_() and found[0]["about"] in repr(found)
+    assert list(found.frame()["length"]) == [row["length"] for row in rows]

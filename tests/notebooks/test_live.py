@@ -42,10 +42,10 @@ def _noting(notebook: Any, texts: list[str]) -> Any:
 
 
 def test_an_evaluation_and_a_report_are_one_line_each(notebook: Any, run: Path) -> None:
-    modiste.evaluate(run, count=20)
+    record = modiste.evaluate(run, count=20)
     modiste.report(run)
     assert [text(one).splitlines()[-1] for one in notebook.outputs] == [
-        f"small: {len(modiste.evaluate(run, count=20).scores)} scores, written to {run}/metrics.json",
+        f"small: {len(record.scores)} scores, written to {run}/metrics.json",
         f"wrote {run}/report.html",
     ]
 

@@ -21,7 +21,7 @@ from modiste import runs
 from modiste.errors import UsageError
 from modiste.evaluation import records
 from modiste.evaluation.records import Record as PlainRecord
-from modiste.experiments.studies import open_study
+from modiste.experiments.studies import StudyFolder
 from modiste.notebooks.generated import GeneratedImages, Generator
 from modiste.notebooks.results import Record, Report, Study
 from modiste.notebooks.run import Run
@@ -72,7 +72,7 @@ def test_a_run_shows_its_state_images_and_curves(run: Path) -> None:
 
 def test_a_run_is_plotted_and_framed(run: Path) -> None:
     shown = Run(run)
-    for what in ("losses", "accuracy", "film", "gradient_norm_g"):
+    for what in ("losses", "accuracy", "film", "nearest", "gradient_norm_g"):
         assert isinstance(shown.plot(what), Figure)
     lines = shown.plot("losses").axes[0].get_lines()
     log = shown.read_log()
@@ -101,9 +101,10 @@ def test_a_record_is_a_table(record: Record, run: Path) -> None:
 def test_a_study_is_a_table_with_verdicts_and_images(study: Study) -> None:
     page = study._repr_html_()
     assert page.count("data:image/png") == 2 and "<td" in page and "2/2" in page
-    for what in ("frechet", "radar", "losses", "loss_d", "precision_k3"):
+    for what in ("frechet", "radar", "film", "losses", "loss_d", "precision_k3"):
         assert isinstance(study.plot(what), Figure)
-    assert len(study.frame()) == len(study.read_rows()) and study == open_study(study.path)
+    assert len(study.frame()) == len(study.read_rows()) and study == StudyFolder(study.path)
+    assert isinstance(study.run("a", 1), Run) and study.run("a", 1) == StudyFolder(study.path).run("a", 1)
     with pytest.raises(UsageError, match=r"there is no plot 'fréchet' of .*; did you mean 'frechet'\?"):
         study.plot("fréchet")
 

@@ -304,6 +304,24 @@ def report(
         return upgraded(Report, written)
 
 
+def show(what: str | Path | runs.Run | StudyFolder) -> Run | Study | Record:
+    """The run, study or record (metrics.json) in that place, to be looked at; nothing is changed.
+
+    UsageError where it is none of them.
+    """
+    from modiste.evaluation import records
+    from modiste.experiments import studies
+    from modiste.notebooks.results import Record, Study
+    from modiste.notebooks.run import Run
+
+    place = Path(path_of(what))
+    if place.suffix == ".json":
+        return upgraded(Record, records.read(place))
+    if (place / "plan.json").is_file():
+        return upgraded(Study, studies.open_study(place))
+    return upgraded(Run, runs.open_run(place))
+
+
 def recipes() -> RecipeList:
     """The recipes in the package, with their cost: a list of mappings that shows itself as a table."""
     from modiste import config, schema

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from PIL import Image
 
 from modiste import runs
+from modiste.data.images import Pixels
+from modiste.data.sets import native_data
+from modiste.metrics import features
 from modiste.plotting import figures, tiles
 from modiste.provenance import metadata
-from modiste.reports import inputs, training_grids
-from modiste.sampling import grids
+from modiste.reports import inputs, judge_features, training_grids
+from modiste.sampling import generators, grids
 
 CHART_DPI = 96
 COLOURS = 64
@@ -48,21 +50,47 @@ def run_grid(run: runs.Run, grid: Path, per_class: int) -> bytes:
 
 def film(run: runs.Run) -> Figure:
     """The same noises through training, a moment per row, as a matplotlib figure."""
-    every, shape = run.list_grids(), inputs.trained_shape(run)
+    every = run.list_grids()
     moments = sorted({round(k) for k in np.linspace(0, len(every) - 1, min(FILM_MOMENTS, len(every)))})
+    return rows_of([(f"{int(every[k].stem):,} images", _first_noise(run, every[k])) for k in moments])
+
+
+def stages(members: Sequence[tuple[str, runs.Run]]) -> Figure:
+    """Some noises of each run at start, middle and end of its training, as a matplotlib figure."""
+    found = [(name, run, training_grids.stages(run).items()) for name, run in members]
+    return rows_of([
+        (f"{name}, {stage}", _first_noise(run, grid)) for name, run, by_stage in found for stage, grid in by_stage
+    ])  # fmt: skip
+
+
+def nearest(run: runs.Run) -> Figure:
+    """Ten images of the run's generator above the nearest training image of each, by brightness."""
+    dataset = native_data(run.read_recipe().data)
+    images = generators.load(run).sample_set(FILM_IMAGES)
+    train = judge_features.training_images(run, dataset)
+    judge = features.primary_extractor(dataset)
+    _, indices = judge_features.nearest_training(images, train, judge)
+    fitted = [features.fit_pixels(one, judge.shape) for one in (images.pixels, train.pixels[indices])]
+    return rows_of([("generated", fitted[0]), ("nearest real", fitted[1])])
+
+
+def _first_noise(run: runs.Run, grid: Path) -> Pixels:
+    """The first noise of each class, or the first ones without classes, from one of the run's grids."""
     chosen = training_grids.chosen_images(run, 1)[:FILM_IMAGES]
-    rows = [tiles.read_grid(every[k], shape.size)[chosen] for k in moments]
-    return _film_figure(np.concatenate(rows), len(chosen), [f"{int(every[k].stem):,} images" for k in moments])
+    return tiles.read_grid(grid, inputs.trained_shape(run).size)[chosen]
 
 
-def _film_figure(images: NDArray[np.uint8], columns: int, names: Sequence[str]) -> Figure:
-    sheet = tiles.arrange(images, columns)
+def rows_of(rows: Sequence[tuple[str, Pixels]]) -> Figure:
+    """Named rows of images uint8 [N, C, H, W] of one size, as a matplotlib figure."""
+    columns, side = max(len(images) for _, images in rows), rows[0][1].shape[2]
+    padded = [np.concatenate([one, np.full((columns - len(one), *one.shape[1:]), 255, np.uint8)]) for _, one in rows]
+    sheet = tiles.arrange(np.concatenate(padded), columns)
     height, width, _ = sheet.shape
-    side = images.shape[2] + tiles.GAP
-    figure = Figure(figsize=(7, 7 * height / width + 0.2), dpi=figures.DPI, layout="constrained")
+    figure = Figure(figsize=(7, 6 * height / width + 0.2), dpi=figures.DPI, layout="constrained")
     axes = figure.subplots()
     axes.imshow(np.repeat(sheet, 3, axis=2) if sheet.shape[2] == 1 else sheet, interpolation="nearest")
-    axes.set_yticks([side * row + side / 2 - 1 for row in range(len(names))], names, fontsize=figures.SMALL)
+    middles = [(side + tiles.GAP) * row + side / 2 for row in range(len(rows))]
+    axes.set_yticks(middles, [figures.plain(name) for name, _ in rows], fontsize=figures.SMALL)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from modiste import schema
+from modiste import runs, schema
 from modiste.errors import UsageError
 from modiste.evaluation import records, score_tables
 from modiste.experiments import conclusions, results
@@ -22,7 +22,7 @@ from modiste.experiments.studies import StudyFolder
 from modiste.metrics.metric_names import MetricName
 from modiste.notebooks import html, live, pictures
 from modiste.notebooks.html import never_raising
-from modiste.notebooks.run import GROUPS, curves, listed
+from modiste.notebooks.run import GROUPS, Run, curves, listed
 from modiste.notebooks.shown import Equal, frame_of
 from modiste.reports import inputs, summary
 from modiste.reports.inputs import Comparison
@@ -73,8 +73,15 @@ class Study(Equal, StudyFolder):
 
     base = StudyFolder
 
+    def run(self, configuration: str, seed: int = 0) -> Run:
+        """The run of a configuration and a seed."""
+        return Run(super().run(configuration, seed).path)
+
     def plot(self, what: str = "frechet") -> Figure:
-        """A matplotlib figure: a kind of score (frechet, kernel, ...), radar, or what `Run.plot` draws of the log."""
+        """A matplotlib figure: a kind of score (frechet, kernel, ...), radar, film, or a key of the log.
+
+        `film` shows images of every configuration at start, middle and end; losses and accuracy are as in `Run.plot`.
+        """
         live.let_figures_show()
         comparison = inputs.open_path(self.path)
         if what == "radar":
@@ -82,6 +89,11 @@ class Study(Equal, StudyFolder):
             if chart is None:
                 raise UsageError(f"{self.path} has fewer than three scores of all configurations for a radar")
             return chart.figure
+        if what == "film":
+            drawn = [(name, run) for name, run in _representatives(comparison) if run.list_grids()]
+            if not drawn:
+                raise UsageError(f"{self.path} holds no grids, so there is no film; let its runs train first")
+            return pictures.stages(drawn)
         measured = {MetricName.parse(name).kind for name in comparison.score_names}
         if score := comparison.of_kind(what) if what in measured else None:
             return summary.bar_chart(comparison, score).figure
@@ -90,7 +102,7 @@ class Study(Equal, StudyFolder):
         ]
         if what not in GROUPS and not any(what in record for _, several in members for run in several
                                           for record in run.read_log()[:1]):  # fmt: skip
-            words = ["radar", *sorted(measured), *GROUPS]
+            words = ["radar", "film", *sorted(measured), *GROUPS]
             raise UsageError(f"there is no plot {what!r} of {self.path}{schema.nearest(what, words)}; {listed(words)}")
         return curves(members, what, str(self.path))
 
@@ -117,15 +129,19 @@ class Study(Equal, StudyFolder):
         return str(Markup("").join(parts))
 
 
+def _representatives(comparison: Comparison) -> list[tuple[str, runs.Run]]:
+    """Of every configuration that has a generator, the run that stands for it."""
+    found = [(one.name, one.find_representative()) for one in comparison.configurations]
+    return [(name, member.run) for name, member in found if member and member.run]
+
+
 def _images_of(comparison: Comparison) -> list[Markup]:
     """The last grid of each configuration's run that stands for it."""
     drawn = []
-    for configuration in comparison.configurations:
-        member = configuration.find_representative()
-        if member and member.run and (every := member.run.list_grids()):
-            png = pictures.run_grid(member.run, every[-1], 2)
-            caption = f"{configuration.name}, seed {member.seed}, {int(every[-1].stem):,} images"
-            drawn.append(html.picture(png, f"images of {configuration.name}", caption))
+    for name, run in _representatives(comparison):
+        for grid in run.list_grids()[-1:]:
+            caption = f"{name}, {run.name}, {int(grid.stem):,} images"
+            drawn.append(html.picture(pictures.run_grid(run, grid, 1), f"images of {name}", caption))
     return drawn
 
 

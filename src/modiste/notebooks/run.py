@@ -32,7 +32,10 @@ class Run(Equal, runs.Run):
     base = runs.Run
 
     def plot(self, what: str = "losses") -> Figure:
-        """A matplotlib figure: losses, accuracy, film (images through training), or any key of the log."""
+        """A matplotlib figure: losses, accuracy, film (images through training), nearest, or any key of the log.
+
+        `nearest` shows generated images above the nearest training image of each.
+        """
         from modiste.notebooks import pictures
 
         live.let_figures_show()
@@ -40,6 +43,8 @@ class Run(Equal, runs.Run):
             if not self.list_grids():
                 raise UsageError(f"{self.path} holds no grids, so there is no film; train it first")
             return pictures.film(self)
+        if what == "nearest":
+            return pictures.nearest(self)
         return curves([("", [self])], what, f"{self.path}")
 
     def frame(self) -> Any:
@@ -90,7 +95,7 @@ def curves(sources: Sequence[tuple[str, Sequence[runs.Run]]], what: str, where: 
     known = dict.fromkeys(key for _, several in logs for log in several for record in log for key in record)
     label, keys = GROUPS.get(what, (what, {what: ""}))
     if missing := next((key for key in keys if key not in known), None):
-        kinds = [*GROUPS, "film", *known]
+        kinds = [*GROUPS, "film", "nearest", *known]
         raise UsageError(f"there is no plot {missing!r} of {where}{schema.nearest(what, kinds)}; {listed(kinds)}")
     lines: dict[str, list[Line]] = {}
     for name, several in logs:

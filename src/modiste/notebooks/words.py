@@ -33,7 +33,8 @@ def _meant(word: str, value: Any, known: Sequence[str]) -> str:
     """What was meant: another keyword or, where recipes are changed, a recipe's key; else all keywords."""
     meant = {one: f"{one}=" for one in known}
     if "set" in known:
-        keys = {row["key"].rpartition(".")[2]: row["key"] for row in config.describe_keys()}
+        keys = {row["key"].rpartition(".")[2]: row["key"] for row in config.describe_keys()
+                if "." in row["key"]}  # fmt: skip
         meant = {leaf: f"set={{{key!r}: {value!r}}}" for leaf, key in keys.items()} | meant
     close = difflib.get_close_matches(word, meant, n=1)
     return f"; did you mean {meant[close[0]]}?" if close else f"; it takes {', '.join(known)}"
