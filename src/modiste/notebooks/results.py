@@ -14,7 +14,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from modiste import runs, schema
+from modiste import runs
 from modiste.errors import UsageError
 from modiste.evaluation import records, score_tables
 from modiste.experiments import conclusions, results
@@ -22,7 +22,7 @@ from modiste.experiments.studies import StudyFolder
 from modiste.metrics.metric_names import MetricName
 from modiste.notebooks import html, live, pictures
 from modiste.notebooks.html import never_raising
-from modiste.notebooks.run import GROUPS, Run, curves, listed
+from modiste.notebooks.run import Run, curves
 from modiste.notebooks.shown import Equal, frame_of
 from modiste.reports import inputs, summary
 from modiste.reports.inputs import Comparison
@@ -100,11 +100,7 @@ class Study(Equal, StudyFolder):
         members = [
             (one.name, [member.run for member in one.members if member.run]) for one in comparison.configurations
         ]
-        if what not in GROUPS and not any(what in record for _, several in members for run in several
-                                          for record in run.read_log()[:1]):  # fmt: skip
-            words = ["radar", "film", *sorted(measured), *GROUPS]
-            raise UsageError(f"there is no plot {what!r} of {self.path}{schema.nearest(what, words)}; {listed(words)}")
-        return curves(members, what, str(self.path))
+        return curves(members, what, str(self.path), ["radar", "film", *sorted(measured)])
 
     def frame(self) -> Any:
         """The table as a pandas frame: a row per run and score."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -45,7 +45,7 @@ class Run(Equal, runs.Run):
             return pictures.film(self)
         if what == "nearest":
             return pictures.nearest(self)
-        return curves([("", [self])], what, f"{self.path}")
+        return curves([("", [self])], what, str(self.path), ["film", "nearest"])
 
     def frame(self) -> Any:
         """The log as a pandas frame: a row per tick."""
@@ -87,16 +87,20 @@ def go_on(run: runs.Run) -> str:
     return f'go on with modiste.train("{run.path}")'
 
 
-def curves(sources: Sequence[tuple[str, Sequence[runs.Run]]], what: str, where: str) -> Figure:
-    """Logged numbers of runs over images shown, a colour per name and key; several runs of a name are its seeds."""
+def curves(sources: Sequence[tuple[str, Sequence[runs.Run]]], what: str, where: str, others: Sequence[str]) -> Figure:
+    """Logged numbers of runs over images shown, a colour per name and key; several runs of a name are its seeds.
+
+    UsageError where no log has that key; `others` is what else there is to be drawn.
+    """
     from modiste.plotting import charts
 
     logs = [(name, [run.read_log() for run in members]) for name, members in sources]
     known = dict.fromkeys(key for _, several in logs for log in several for record in log for key in record)
     label, keys = GROUPS.get(what, (what, {what: ""}))
-    if missing := next((key for key in keys if key not in known), None):
-        kinds = [*GROUPS, "film", "nearest", *known]
-        raise UsageError(f"there is no plot {missing!r} of {where}{schema.nearest(what, kinds)}; {listed(kinds)}")
+    if any(key not in known for key in keys):
+        kinds = [*others, *GROUPS, *known]
+        near = schema.nearest(what, [kind for kind in kinds if kind != what])
+        raise UsageError(f"there is no plot {what!r} of {where}{near}; choose one of {', '.join(kinds)}")
     lines: dict[str, list[Line]] = {}
     for name, several in logs:
         for key, words in keys.items():
@@ -108,7 +112,3 @@ def curves(sources: Sequence[tuple[str, Sequence[runs.Run]]], what: str, where: 
 def _line(log: Sequence[Mapping[str, Any]], key: str) -> Line:
     kept = [record for record in log if isinstance(record.get(key), int | float) and math.isfinite(record[key])]
     return [record["images"] / 1000 for record in kept], [record[key] for record in kept]
-
-
-def listed(words: Iterable[str]) -> str:
-    return f"choose one of {', '.join(words)}"
