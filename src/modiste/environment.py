@@ -155,6 +155,15 @@ def in_parallel(work: Callable[[Part], Result], parts: Iterable[Part]) -> list[R
         torch.set_num_threads(threads)  # new threads take their number from the last call
 
 
+def let_threads_sleep() -> None:
+    """Let PyTorch's threads that wait soon sleep; called before torch is imported, unless the user has set it.
+
+    Where anything else uses a core, ones that spin as long as libgomp lets them bring a step to a standstill
+    (docs/performance.md).
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """Sent when a terminal is closed; not on Windows."""
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Option
 
-from modiste import progress, subprocesses
+from modiste import environment, progress, subprocesses
 from modiste.cli import augment, blind, evaluate, export, inspect, report, search, studio, study, train, verify
 from modiste.environment import __version__
 from modiste.errors import ModisteError, is_out_of_memory
@@ -34,9 +34,7 @@ for commands in (train, evaluate, study, search, augment, report, blind, inspect
 
 def main() -> NoReturn:
     """Run the command line; a failure is one sentence on standard error and exit code 1, or 2 for wrong use."""
-    # Threads that wait should soon sleep: where anything else uses a core, ones that spin as long as libgomp lets them
-    # bring a step to a standstill (docs/performance.md). Read when torch is imported, which no module above does.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    environment.let_threads_sleep()
     # Importing torch makes a million objects that stay: looking for garbage among them, on the way and at the end,
     # would take a third of a short command's time.
     gc.set_threshold(5000)

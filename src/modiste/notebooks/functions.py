@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from modiste.sampling.generators import Statistics
     from modiste.training.callbacks import Listener
 
+environment.let_threads_sleep()  # here, as the functions below import torch
+
 Log = Callable[[str], None]
 Follow = Callable[[runs.Run], "AbstractContextManager[Listener]"]
 
