@@ -111,3 +111,16 @@ def test_what_is_started_is_what_was_asked(tmp_path: Path) -> None:
         subprocesses.let_go(process)
     lines = (tmp_path / "log").read_text().splitlines()  # a slow machine says first that it is preparing
     assert lines[-1].startswith("modiste ")
+
+
+def test_a_notebook_asks_for_no_colours_in_the_logs_of_its_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel sets these variables, and the last line of a log is the reason of a failure."""
+    for name in subprocesses.COLOURED:
+        monkeypatch.setenv(name, "1")
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocesses.start(["train", "swift", "--help"], log.fileno())
+        process.wait()
+        subprocesses.let_go(process)
+    assert b"\x1b" not in (tmp_path / "log").read_bytes() and "Train a recipe" in (tmp_path / "log").read_text()

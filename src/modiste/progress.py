@@ -59,10 +59,14 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def console(*, to_errors: bool = True, width: int | None = None, quiet: bool = False) -> Console:
-    """A console on standard error, or standard output, without markup."""
+    """A console on standard error, or standard output, without markup; no terminal where a display is used instead."""
     from rich.console import Console
 
-    return Console(stderr=to_errors, width=width, quiet=quiet, markup=False, highlight=False, emoji=False)
+    plain = False if _activity.display else None
+    return Console(
+        stderr=to_errors, width=width, quiet=quiet, markup=False, highlight=False, emoji=False, force_terminal=plain,
+        force_jupyter=plain,
+    )  # fmt: skip
 
 
 def log(on: Console, text: str, passing: bool = False) -> None:

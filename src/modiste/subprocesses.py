@@ -35,6 +35,9 @@ SERVE = "serve"
 """The command line of a process that runs one command after the other, each of which it is asked for."""
 HELD = "MODISTE_LIFELINE"
 """The environment variable that tells a process that its standard input is a lifeline."""
+COLOURED = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+"""Variables that ask for colours and bars where the output is no terminal, as the kernel of a notebook sets them: they
+would stand in the log of a process."""
 GRACE_SECONDS = 60.0
 """For a step of a training and its save, after which the process ends at once."""
 
@@ -57,7 +60,11 @@ def start(
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=folder,
-        env={**os.environ, **(environment or {}), HELD: "1"},
+        env={
+            **{key: value for key, value in os.environ.items() if key not in COLOURED},
+            **(environment or {}),
+            HELD: "1",
+        },
         start_new_session=own_session,
     )
 

@@ -156,7 +156,7 @@ def test_what_is_there_can_be_shown(run: Path, study_file: Path, here: list[str]
 def test_recipes_are_those_of_the_command(
     call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "shipped", lambda: ["diaz-a", "swift"])
+    monkeypatch.setattr(schema, "shipped", lambda kind="recipe": ["diaz-a", "swift"])
     rows = json.loads(call("recipes", "--json")[1])
     found = modiste.recipes()
     assert list(found) == rows and [row["name"] for row in found] == ["diaz-a", "swift"]

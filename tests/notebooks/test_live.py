@@ -113,3 +113,12 @@ def test_outside_a_notebook_nothing_is_shown(capsys: pytest.CaptureFixture[str],
     modiste.evaluate(run, count=20)
     printed = capsys.readouterr()
     assert printed.out == printed.err == ""
+
+
+def test_no_console_is_a_terminal_beside_a_display(monkeypatch: pytest.MonkeyPatch, notebook: Any) -> None:
+    """A kernel sets FORCE_COLOR; a bar of the console would be drawn beside the display."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert progress.console().is_terminal
+    with live.shown("work"):
+        assert not progress.console().is_terminal
+    assert progress.console().is_terminal

@@ -281,7 +281,7 @@ def study(
         state = f"the study in {path}: {len(planned - waiting)} of {len(planned)} runs are done"
         if waiting:
             go_on = f'go on with modiste.study("{path}")'
-            raise Interrupted(f"{state}; it was stopped, and the states of the others are saved: {go_on}")
+            raise Interrupted(f"{state}; it was stopped, and the trainings under way are saved: {go_on}")
         remain(state)
     return found
 
