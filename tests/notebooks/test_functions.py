@@ -27,8 +27,8 @@ from modiste.sampling import generators
 
 OTHER_NAMES = {"settings": "set", "label": "label", "kind": "format"}
 """Options whose parameter in the command line's code has another name than the word in Python."""
-NOT_IN_PYTHON = {"as_json", "dry_run", "markdown", "calibration", "watch", "every"}
-"""Options that print, or do something else than the command: watch and its interval are a loop."""
+NOT_IN_PYTHON = {"as_json", "dry_run", "markdown", "calibration", "watch", "every", "latex", "trust"}
+"""Options that print, or do something else than the command: watch is a loop, and `modiste.trust` a function."""
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate", "study", "report"])

@@ -191,6 +191,7 @@ def evaluate(
     judge: str | Path | None = None,
     inception: bool | Path = False,
     inception_weights: str | Path | None = None,
+    features: str | Path | Sequence[str | Path] = (),
     checkpoint: Checkpoint = "last",
     truncation: float | None = None,
     batch_norm: Statistics = "running",
@@ -205,7 +206,8 @@ def evaluate(
     It is also written: metrics.json in a run's folder, NAME.metrics.json beside a file or folder, or `out`.
     `reference` is the part of the data set `data` (or `data_name`) that the images are compared with: test for
     reporting, heldout for choosing and where nothing is given and there are no test images. `judge` is a file of
-    `modiste judge train`; `inception` adds the field's scores, from weights in the cache (True) or in a file.
+    `modiste judge train`; `inception` adds the field's scores, from weights in the cache (True) or in a file, and
+    `features` distances in the features of ONNX models of your own.
     `truncation` and `batch_norm` say how a run is sampled. `classifier` adds the classifier accuracy score, which is
     slow; `audit` adds scores class by class and a picture of the worst cases. The same call gives the same numbers on
     one machine. Interrupted is raised where the user stops it; nothing is written then.
@@ -221,6 +223,7 @@ def evaluate(
             record = evaluation.evaluate(
                 what, count=count, reference=reference, data_name=data_name if data is None else str(data),
                 judge=None if judge is None else Path(judge),
+                features=[features] if isinstance(features, str | Path) else features,
                 inception=inception if inception_weights is None else Path(inception_weights),
                 checkpoint=checkpoint, truncation=truncation, batch_norm=batch_norm, classifier=classifier, audit=audit,
                 seed=seed, out=out, log=log or shown_log,
