@@ -34,7 +34,6 @@ WORDS: dict[str, dict[str, Any]] = {
     "my_own_images": {"BUDGET": "48 images", "COUNT": 20},
 }
 """What the cell with the tag `parameters` says in short form."""
-MOST_BYTES = 160_000
 
 
 def cells(path: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from modiste.provenance import metadata
 from modiste.sampling import grids
 from modiste.sampling.generators import TrainedGenerator
 
-GRID_IMAGES = 50
+GRID_IMAGES = 40
 """Images in the grid that stands for a generator, at most."""
 MOST_COLUMNS = 12
 """Classes up to which the grid has a class per column."""

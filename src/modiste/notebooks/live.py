@@ -98,7 +98,7 @@ class NotebookDisplay:
                 return
             from modiste.notebooks import pictures
 
-            content = {"image/png": pictures.run_grid(run, grid, 4), "text/plain": f"images of {run.name}"}
+            content = {"image/png": pictures.run_grid(run, grid, 2), "text/plain": f"images of {run.name}"}
             self._seen = grid, changed
             if self._picture is None:
                 self._picture = self._show(content)

@@ -23,8 +23,9 @@ CHART_DPI = 88
 COLOURS = 64
 """Of a chart's PNG file: enough for lines and smooth letters, a fifth of the size."""
 FEW_CLASSES = 5
-FILM_MOMENTS = 8
+FILM_MOMENTS = 6
 FILM_IMAGES = 10
+FILM_WIDTH = 5.5  # inches
 
 
 def chart(figure: Figure) -> bytes:
@@ -92,7 +93,9 @@ def rows_of(rows: Sequence[tuple[str, Pixels]]) -> Figure:
     padded = [np.concatenate([one, np.full((columns - len(one), *one.shape[1:]), 255, np.uint8)]) for _, one in rows]
     sheet = tiles.arrange(np.concatenate(padded), columns)
     height, width, _ = sheet.shape
-    figure = Figure(figsize=(7, 6 * height / width + 0.2), dpi=figures.DPI, layout="constrained")
+    figure = Figure(
+        figsize=(FILM_WIDTH, (FILM_WIDTH - 1) * height / width + 0.2), dpi=figures.DPI, layout="constrained"
+    )
     axes = figure.subplots()
     axes.imshow(np.repeat(sheet, 3, axis=2) if sheet.shape[2] == 1 else sheet, interpolation="nearest")
     middles = [(side + tiles.GAP) * row + side / 2 for row in range(len(rows))]

@@ -61,7 +61,7 @@ class Run(Equal, runs.Run):
         parts = [html.heading(str(self.path), facts)]
         parts += [
             html.picture(
-                pictures.run_grid(self, grid, 2), f"images at the {stage}", f"{stage}: {int(grid.stem):,} images"
+                pictures.run_grid(self, grid, 1), f"images at the {stage}", f"{stage}: {int(grid.stem):,} images"
             )
             for stage, grid in training_grids.stages(self).items()
         ]
