@@ -18,13 +18,14 @@ from modiste import runs
 from modiste.errors import UsageError
 from modiste.evaluation import records, score_tables
 from modiste.experiments import conclusions, results
+from modiste.experiments.conclusions import Conclusions
 from modiste.experiments.studies import StudyFolder
 from modiste.metrics.metric_names import MetricName
 from modiste.notebooks import html, live, pictures
 from modiste.notebooks.html import never_raising
 from modiste.notebooks.run import Run, curves
 from modiste.notebooks.shown import Equal, frame_of
-from modiste.reports import inputs, summary
+from modiste.reports import inputs, scores, summary
 from modiste.reports.inputs import Comparison
 from modiste.reports.report import WrittenReport
 
@@ -83,9 +84,9 @@ class Study(Equal, StudyFolder):
         `film` shows images of every configuration at start, middle and end; losses and accuracy are as in `Run.plot`.
         """
         live.let_figures_show()
-        comparison = inputs.open_path(self.path)
+        comparison, _ = self._ranked()
         if what == "radar":
-            chart = summary.radar_chart(comparison)
+            chart = scores.radar_chart(comparison)
             if chart is None:
                 raise UsageError(f"{self.path} has fewer than three scores of all configurations for a radar")
             return chart.figure
@@ -96,11 +97,17 @@ class Study(Equal, StudyFolder):
             return pictures.stages(drawn)
         measured = {MetricName.parse(name).kind for name in comparison.score_names}
         if score := comparison.of_kind(what) if what in measured else None:
-            return summary.bar_chart(comparison, score).figure
+            return scores.dot_chart(comparison, score).figure
         members = [
             (one.name, [member.run for member in one.members if member.run]) for one in comparison.configurations
         ]
         return curves(members, what, str(self.path), ["radar", "film", *sorted(measured)])
+
+    def _ranked(self) -> tuple[Comparison, Conclusions]:
+        """The configurations in rank order, as reports have them, and what is concluded."""
+        comparison = inputs.open_path(self.path)
+        findings = conclusions.conclude(comparison.read_score_rows())
+        return summary.ranked(comparison, findings), findings
 
     def frame(self) -> Any:
         """The table as a pandas frame: a row per run and score."""
@@ -108,8 +115,7 @@ class Study(Equal, StudyFolder):
 
     @never_raising
     def _repr_html_(self) -> str:
-        comparison = inputs.open_path(self.path)
-        findings = conclusions.conclude(comparison.read_score_rows())
+        comparison, findings = self._ranked()
         table = summary.study_table(comparison, findings)
         rows = [[cell for cell in row if isinstance(cell, str)] for row in table.rows]
         parts = [
