@@ -24,6 +24,7 @@ SHORT = {
     "network.generator_widths": [8, 4],
     "network.discriminator_widths": [4, 8],
 }
+MOST_BYTES = 210_000
 WORDS: dict[str, dict[str, Any]] = {
     "first_generator": {"DATA": "closet.npz", "BUDGET": "48 images", "COUNT": 40},
     "compare_three_dcgans": {
@@ -76,3 +77,15 @@ def test_every_cell_runs_and_shows_something(
             assert page is None or "is broken" not in page
             shown += 1
     assert shown >= 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_outputs_are_small_and_of_one_run_from_top_to_bottom(path: Path) -> None:
+    assert path.stat().st_size < MOST_BYTES
+    code = cells(path)
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [one for one in outputs if one["output_type"] not in ("display_data", "execute_result")]
+    assert sum("image/png" in one["data"] or "data:image/png" in str(one["data"]) for one in outputs) >= 4
+    text = "".join(str({kind: value for kind, value in one["data"].items() if kind[:4] == "text"}) for one in outputs)
+    assert "/home/" not in text and "/tmp/" not in text and "is broken" not in text
