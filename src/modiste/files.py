@@ -95,7 +95,7 @@ def _parquet_footer(path: Path) -> bytes:
 
 
 def has_mark(content: bytes) -> bool:
-    """Whether the content of a PNG, GIF, SVG, PDF, HTML, JSON or Markdown file is marked as written by Modiste."""
+    """Whether a PNG, GIF, SVG, PDF, HTML, JSON, Markdown or LaTeX file's content is marked as written by Modiste."""
     if content.startswith(PNG):
         return any(key == b"Software" and text.startswith(b"Modiste ") for key, text in _texts(content))
     if content.startswith(GIF):
@@ -159,13 +159,13 @@ def with_mark(content: bytes) -> bytes:
     return content
 
 
-def text_with_mark(text: str) -> str:
-    """Markdown with the mark as its last line."""
-    return f"{text.strip()}\n\n<!-- {NOTE}; {_digest(text.encode())} -->\n"
+def text_with_mark(text: str, start: str = "<!-- ", end: str = " -->") -> str:
+    """Markdown, or text with other marks of comments, with the mark as its last line."""
+    return f"{text.strip()}\n\n{start}{NOTE}; {_digest(text.encode())}{end}\n"
 
 
 def _is_our_text(content: bytes) -> bool:
-    mark = re.search(rb"\n<!-- written by Modiste \S+; ([0-9a-f]{16}) -->", content)
+    mark = re.search(rb"\n(?:<!--|%) written by Modiste \S+; ([0-9a-f]{16})(?: -->)?", content)
     if mark is None:
         return EARLIER_TEXT.match(content) is not None
     is_last = not content[mark.end() :].strip()

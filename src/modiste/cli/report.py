@@ -21,10 +21,15 @@ def report(
     out: Annotated[Path | None, Option(help="The page to write; default report.html in that folder.")] = None,
     watch: Annotated[bool, Option("--watch", help="Update the page while training goes on.")] = False,
     every: Annotated[int, Option(min=1, help="Seconds between two updates of the page.")] = 30,
+    latex: Annotated[
+        bool, Option("--latex", help="Write a study's table for a paper instead: table.tex, with booktabs.")
+    ] = False,
     trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a report with pictures, charts and scores: one HTML page, and the same as Markdown with PNG files.
+    """Write a report with pictures, charts and scores: one HTML page, and the same as Markdown with its files.
+
+    The charts stand beside the Markdown as PNG, SVG and PDF.
 
     Example: modiste report runs/swift
     """
@@ -33,6 +38,12 @@ def report(
     from modiste.experiments import conclusions
     from modiste.reports import report as reports
 
+    if latex:
+        from modiste.reports import latex as tables
+
+        place = tables.write(what, out)
+        print(json.dumps({"latex": str(place)}, indent=2) if as_json else f"wrote {place}")
+        return
     with progress.live_log("report") as log:
         written = reports.watch(what, out, seconds=every, log=log) if watch else reports.report(what, out, log=log)
     table = written.report.summary
