@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import JsonFlag
+from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -61,6 +61,7 @@ def blind(
         Path | None,
         Option(help="The page's key; default the one beside the answers or here.", rich_help_panel=SCORING),
     ] = None,
+    trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Let people compare pictures blindly: a page to answer in five minutes, and the results with their uncertainty.
@@ -75,6 +76,7 @@ def blind(
 
     Example: modiste blind --score answers*.json
     """
+    trust_code(trust, [*what, *([against] if against else [])])
     if score:
         if against is not None or out is not None:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""A study's table for a paper, in LaTeX with the package booktabs: means, intervals, and who can be told apart."""
+"""A study's table for a paper, in LaTeX with the package booktabs: means, intervals, and who can be lettered apart."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def _ranked(comparison: Comparison, findings: Conclusions) -> list[tuple[Configu
     decision = conclusions.deciding_score(comparison.read_score_rows())
     ranks = [] if decision is None else conclusions.ranks(decision, findings)
     numbers = list(dict.fromkeys(group for rank in ranks for group in rank.groups))
-    told = any(verdict.possible for verdict in findings.verdicts) and len(numbers) <= 26
+    lettered = any(verdict.possible for verdict in findings.verdicts) and len(numbers) <= 26
     letters = {
-        rank.name: "".join(sorted(chr(ord("a") + numbers.index(group)) for group in rank.groups)) if told else ""
+        rank.name: "".join(sorted(chr(ord("a") + numbers.index(group)) for group in rank.groups)) if lettered else ""
         for rank in ranks
     }
     return [(comparison.configuration(rank.name), letters[rank.name]) for rank in ranks]
