@@ -1,4 +1,4 @@
-"""A study's table for a paper, in LaTeX with the package booktabs: means, intervals, and who can be lettered apart."""
+"""A study's table for a paper, in LaTeX with the package booktabs: means, intervals, and who can be told apart."""
 
 from __future__ import annotations
 
