@@ -72,7 +72,8 @@ def address(folder: Path) -> Iterator[str]:
     """The address, with its token, of a studio that listens."""
     with server.listen("127.0.0.1", None) as listening:
         entry = access.Access("127.0.0.1", listening.getsockname()[1], lambda address: None)
-        app = uvicorn.Server(uvicorn.Config(server.make_app(folder, entry), log_level="error"))
+        config = uvicorn.Config(server.make_app(folder, entry, lambda: app.should_exit), log_level="error")
+        app = uvicorn.Server(config)
         thread = threading.Thread(target=app.run, args=([listening],))
         thread.start()
         while not app.started:

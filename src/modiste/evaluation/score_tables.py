@@ -65,17 +65,24 @@ def reading(score: ScoreEntry) -> str:
     return f"{value / trivial:.2%} of trivial" if trivial else ""
 
 
-def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """A table of several records: the heads, and per score a row of its name, the values and both baselines."""
+def aligned(records: Sequence[Record]) -> dict[str, list[ScoreEntry | None]]:
+    """Every score of several records, in the order of tables: its entry in each record, None where it has none.
+
+    UsageError where the records were not measured alike.
+    """
     check_comparable(records)
     judge = next(iter(records[0].protocol.extractors), "")
     kinds = list(MEANINGS)
     names = {name: score.name for record in records for name, score in record.scores.items()}
     order = sorted(names, key=lambda name: (kinds.index(names[name].kind), names[name].extractor != judge, name))
+    return {name: [record.scores.get(name) for record in records] for name in order}
+
+
+def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """A table of several records: the heads, and per score a row of its name, the values and both baselines."""
     heads = ["score", *[record.name for record in records], "real images", "trivial"]
     body = []
-    for name in order:
-        entries = [record.scores.get(name) for record in records]
+    for name, entries in aligned(records).items():
         values = [with_uncertainty(score.value, score.uncertainty) if score else "-" for score in entries]
         known = next(score for score in entries if score)
         body.append([f"{name} ({known.better})", *values, format_number(known.real), format_number(known.trivial)])

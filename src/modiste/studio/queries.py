@@ -26,6 +26,11 @@ def entry_of(request: Request) -> library.Entry:
     return library.find(folder_of(request), request.path_params["id"])
 
 
+def entry_named(request: Request, name: str) -> library.Entry:
+    """The run whose id is the value of that name."""
+    return library.find(folder_of(request), request.query_params.get(name, ""))
+
+
 def number(
     request: Request,
     name: str,

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from modiste import runs
 from modiste.errors import ModisteError, UsageError
 from modiste.sampling import generators
-from modiste.studio import access, fails, library, neighbours, noise, wall
+from modiste.studio import access, compare, fails, film, library, neighbours, noise, wall
 from modiste.studio.queries import folder_of
 
 STATIC = Path(__file__).with_name("static")
@@ -28,7 +28,7 @@ PORT = 8765
 PORTS_TRIED = 20
 GRACE_SECONDS = 1
 """For open connections when the studio ends."""
-PARTS = (wall, neighbours, noise, fails)
+PARTS = (wall, neighbours, noise, film, compare, fails)
 """Modules of the studio with their ROUTES; the page's module of the same name stands in `static` (noise: paths)."""
 
 
@@ -47,17 +47,18 @@ def serve(folder: Path, host: str, port: int | None, open_browser: bool, log: Ca
         log("end with Ctrl-C")
         if open_browser:
             webbrowser.open(entry.address)
+        app = make_app(folder, entry, lambda: server.should_exit)
         config = uvicorn.Config(
-            make_app(folder, entry), log_level="error", lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS,
-            server_header=False,
-        )  # fmt: skip
+            app, log_level="error", lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, server_header=False
+        )
+        server = uvicorn.Server(config)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its end
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
         log("the studio has ended")
 
 
-def make_app(folder: Path, entry: access.Access) -> ASGIApp:
-    """The studio as an ASGI application."""
+def make_app(folder: Path, entry: access.Access, is_ending: Callable[[], bool] = lambda: False) -> ASGIApp:
+    """The studio as an ASGI application; `is_ending` says when streams of events are to end."""
     mimetypes.add_type("text/javascript", ".js")  # some systems say otherwise, and nosniff is strict
     app = Starlette(
         routes=[
@@ -69,6 +70,7 @@ def make_app(folder: Path, entry: access.Access) -> ASGIApp:
         exception_handlers={ModisteError: refused},
     )
     app.state.folder = folder
+    app.state.is_ending = is_ending
     return access.guarded(app, entry)
 
 

@@ -7,6 +7,8 @@ import { getJson } from "./api.js";
 const PARTS = [
   ["wall", "Wall"],
   ["paths", "Paths"],
+  ["film", "Film"],
+  ["compare", "Compare"],
   ["fails", "Where it fails"],
 ];
 
