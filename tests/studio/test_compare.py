@@ -79,7 +79,7 @@ def test_missing_scores_are_told_with_the_command_that_measures_them(client, ids
     }
     assert told["missing"] == [{"run": "quick", "reason": reasons[lost]}]
     assert "rows" not in told
-    assert told["sentences"][0].startswith("Its Fréchet distance to real images is")  # of the other run
+    assert told["sentences"][0].startswith("small: Its Fréchet distance to real images is")
     assert shlex.split(told["command"])[:2] == ["modiste", "evaluate"]
 
 

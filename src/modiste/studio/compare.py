@@ -47,7 +47,11 @@ def describe(pair: tuple[library.Entry, library.Entry]) -> dict[str, Any]:
         "command": subprocesses.printable(["evaluate", *map(place, pair)]),
         "recipes": recipe_rows(pair),
         "refused": "",
-        "sentences": [phrases.distance_sentence(record) for record in known] if len(known) < len(pair) else [],
+        "sentences": [
+            f"{entry.name}: {phrases.distance_sentence(one.record)}"
+            for entry, one in zip(pair, found, strict=True)
+            if one.record is not None
+        ],
     }
     if len(known) < len(pair):
         return facts

@@ -30,8 +30,8 @@ export function show(place, { run, runs, fail }) {
   const cut = el("input", { type: "range", min: "0", max: "100", step: "1", value: "50", "aria-label": "Divider" });
   const sides = el("p", { class: "sides" });
   const names = el("div", { class: "row-names", "aria-hidden": "true" });
-  const frame = el("div", { class: "wall-frame" }, names, picture);
-  const wall = el("div", {}, sides, frame, el("div", { class: "cut" }, cut));
+  const frame = el("div", { class: "wall-frame" }, names, picture, el("div", { class: "cut" }, cut));
+  const wall = el("div", {}, sides, frame);
   const none = el("p", { hidden: true });
   const scores = el("section", { class: "scores", "aria-live": "polite" });
   const seed = el("output", {});
