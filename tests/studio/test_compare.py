@@ -130,9 +130,10 @@ def test_in_the_browser(page):
     page.keyboard.press("ArrowRight")
     assert page.get_attribute(".cut input", "aria-valuetext") == "51 % small, 49 % quick"
     box = page.locator(".wipe").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] / 5, box["y"] + 40)
+    page.mouse.move(box["x"] + box["width"] / 5, middle)
     page.mouse.up()
     assert page.input_value(".cut input") == "20"
     page.click("text=More seeds")

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from support import open_part
 
-from modiste import runs
+from modiste import config, runs
 from modiste.studio import access, film, library, server
 
 
@@ -127,8 +127,11 @@ def test_distances_measured_alike_share_a_chart_and_others_do_not(client, ids, f
     runs.write_log(runs.Run(folder / "small"), renamed)
     assert read("small")["score"] != first["score"] and read("small")["measured"] != first["measured"]
     place = folder / "quick" / "recipe.toml"
-    place.write_text(place.read_text(encoding="utf-8").replace("[data]", "[data]\nresize = 8"), encoding="utf-8")
-    assert read("quick")["score"] == first["score"] and read("quick")["measured"] != first["measured"]
+    recipe = runs.Run(folder / "quick").read_recipe()
+    training_part = {"data.split": "fit", "data.resize": 8, "data.fit": "stretch"}  # held-out images stay as they are
+    for changes, alike in ((training_part, True), ({"data.heldout": "last"}, False)):
+        place.write_text(config.to_toml(config.override(recipe, changes)), encoding="utf-8")
+        assert read("quick")["score"] == first["score"] and (read("quick")["measured"] == first["measured"]) == alike
 
 
 class Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from modiste.config import Data
+from modiste.data.sets import native_data
 from modiste.errors import ModisteError, UsageError
 from modiste.metrics import metric_names
 from modiste.studio import events, library, scores
@@ -150,9 +153,20 @@ def heldout(entry: library.Entry, log: Sequence[Mapping[str, Any]]) -> Heldout |
     if score is None:
         return None
     data, best = entry.run.read_recipe().data, checkpoint_selection.best(log)
-    whole = data.model_copy(update={"split": "train", "count": None})  # which change the training part alone
-    key = hashlib.sha256(f"{score} {whole.model_dump_json()}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{score} {_compared_with(data.model_dump_json())}".encode()).hexdigest()[:12]
     return Heldout(score, data.name, key, thin(points(log, score)), best.images if best else None)
+
+
+@functools.lru_cache(100)
+def _compared_with(text: str) -> str:
+    """The settings of the held-out images of a recipe's data; both as JSON. It may read the data set, so it is kept."""
+    data = Data.model_validate_json(text)
+    try:
+        data = native_data(data)
+    except ModisteError:  # the data set is no longer there
+        return text
+    unused = {"resize_filter", "fit"} if data.resize is None else set()
+    return data.model_dump_json(exclude=unused)
 
 
 def notes(entry: library.Entry, log: Sequence[Mapping[str, Any]]) -> list[Note]:
