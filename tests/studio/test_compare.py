@@ -12,6 +12,7 @@ from support import open_part
 
 from modiste.evaluation import records, score_tables
 from modiste.plotting import charts
+from modiste.reports import phrases
 from modiste.studio import server
 
 
