@@ -12,7 +12,6 @@ from support import open_part
 
 from modiste.evaluation import records, score_tables
 from modiste.plotting import charts
-from modiste.reports import phrases
 from modiste.studio import server
 
 
