@@ -54,7 +54,7 @@ def test_the_markdown_says_the_same_and_its_files_are_there(written: report.Writ
         else:
             Image.open(io.BytesIO(content)).load()
     drawn = {Path(file).stem for file in files if file.endswith(".svg")}
-    assert {"nearest-distances", "curve-losses", "curve-accuracies", "curve-heldout"} <= drawn
+    assert {"nearest-distances", "curve-losses", "curve-accuracies"} <= drawn
     assert not [name for name in drawn if name.startswith(("radar", "dots"))]  # of a single run its rulers say it
     assert {Path(file).stem for file in files if file.endswith(".pdf")} == drawn
     titles = [section.title for section in written.report.sections]

@@ -171,7 +171,7 @@ def test_a_browser_shows_all_of_it_and_asks_for_nothing(
     )
     context.close()
     assert said == [] and [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
-    assert facts["undecoded"] == 0 and facts["images"] > 40 and facts["charts"] >= 7
+    assert facts["undecoded"] == 0 and facts["images"] > 40 and facts["charts"] >= 6
     assert facts["wide"] <= width
     dark = scheme == "dark"
     assert (brightness(facts["paper"]) < 60) == dark and (brightness(facts["ink"]) > 150) == dark

@@ -58,8 +58,10 @@ def curves(comparison: Comparison) -> list[Chart]:
             _chart("curve-accuracies", RIGHT, {"real images": of_real, "generated images": of_fake}),
         ]
     logged = {key for member in comparison.members for record in member.read_log()[-1:] for key in record}
-    if heldout := metric_names.heldout_score(sorted(logged)):
-        label, lines = f"{phrases.title_of(heldout)}, held-out images", lines_of(comparison, heldout)
+    heldout = metric_names.heldout_score(sorted(logged))
+    lines = lines_of(comparison, heldout) if heldout else {}
+    if heldout and max((len(line[0]) for several in lines.values() for line in several), default=0) > 1:
+        label = f"{phrases.title_of(heldout)}, held-out images"
         charts.append(_chart("curve-heldout", label, lines, palette=comparison.palette))
     return charts
 
