@@ -55,6 +55,7 @@ def report(
             result["findings"] = conclusions.to_json(written.report.findings)
         print(json.dumps(result, indent=2))
         return
-    print_table(*score_titles(table.heads, rows))
+    spare = "what it says" if "what it says" in table.heads else None
+    print_table(*score_titles(table.heads, rows), spare=spare)
     print(f"wrote {written.markdown}")
     print(f"open {written.html}")
