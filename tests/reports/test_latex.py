@@ -54,7 +54,7 @@ def test_the_numbers_are_those_of_the_report_in_rank_order(study: Path, table: s
     low, high = (records.format_number(end, 3) for end in (found.low, found.high))
     assert lines[2][:2] == ["", rf"{{\scriptsize [${low}$, ${high}$]}}"]
     assert lines[-2][1] == f"${records.format_number(comparison.entry(score).real)}$"
-    assert r"Fréchet  distance $\downarrow$" in lines[0][1] and r"Recall $\uparrow$" in table
+    assert r"\shortstack{Fréchet \\ distance $\downarrow$}" in table and r"\shortstack{Recall $\uparrow$}" in table
 
 
 def test_letters_are_shared_by_those_that_cannot_be_told_apart(table: str) -> None:
