@@ -57,14 +57,9 @@ def client(folder: Path, entry: access.Access) -> Iterator[TestClient]:
         yield opened
 
 
-def run_ids(client: TestClient) -> dict[str, str]:
-    """The ids of the listed runs by name."""
-    return {run["name"]: run["id"] for run in client.get("/api/runs").json()}
-
-
 @pytest.fixture
 def ids(client: TestClient) -> dict[str, str]:
-    return run_ids(client)
+    return {run["name"]: run["id"] for run in client.get("/api/runs").json()}
 
 
 @pytest.fixture

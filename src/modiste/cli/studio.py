@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def studio(
-    folder: Annotated[Path, Argument(help="The folder that holds your runs.")] = Path("runs"),
+    folder: Annotated[Path | None, Argument(help="The folder that holds your runs; default runs.")] = None,
     open_browser: Annotated[bool, Option("--open", help="Open the page in the browser.")] = False,
     host: Annotated[
         str, Option(help="The address to listen at; the default can be reached from this machine only.")

@@ -55,7 +55,7 @@ def list_runs(folder: Path) -> list[Entry]:
 
 def find(folder: Path, id: str) -> Entry:
     """The listed run of that id; UsageError where there is none or where it is broken. No other run is read."""
-    places = (path for path in _run_folders(folder) if _id(path, folder) == id)
+    places = (path for path in _run_folders(folder) if id_of(runs.Run(path), folder) == id)
     entry = next((_entry(path, folder) for path in places), _shipped() if id == runs.PRETRAINED else None)
     if entry is None:
         raise UsageError("no run of the listing has this id; it may have been moved: load the page again")
@@ -106,18 +106,21 @@ def _shipped() -> Entry | None:
     return Entry(runs.PRETRAINED, runs.PRETRAINED, shipped) if shipped.shipped else None
 
 
+def id_of(run: runs.Run, folder: Path) -> str:
+    """The id of a run in the folder, or of the shipped one."""
+    if run.shipped:
+        return runs.PRETRAINED
+    return hashlib.sha256(os.fsencode(run.path.relative_to(folder).as_posix())).hexdigest()[:12]
+
+
 def _entry(path: Path, folder: Path) -> Entry:
     run = runs.Run(path)
-    return Entry(_id(path, folder), _name(path, folder), run, _problem(run, folder))
+    return Entry(id_of(run, folder), _name(path, folder), run, _problem(run, folder))
 
 
 def _name(path: Path, folder: Path) -> str:
     name = path.relative_to(folder).as_posix()
     return folder.resolve().name if name == "." else name
-
-
-def _id(path: Path, folder: Path) -> str:
-    return hashlib.sha256(_name(path, folder).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _problem(run: runs.Run, folder: Path) -> str:

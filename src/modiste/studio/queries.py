@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response
 
 from modiste.errors import UsageError
 from modiste.studio import library
 
 MOST_NUMBERS = 1_000
+MOST_BYTES = 64 * 1024
+"""Of a post."""
+LONGEST_TEXT = 200
 Number = TypeVar("Number", int, float)
 
 
@@ -29,6 +35,39 @@ def entry_of(request: Request) -> library.Entry:
 def entry_named(request: Request, name: str) -> library.Entry:
     """The run whose id is the value of that name."""
     return library.find(folder_of(request), request.query_params.get(name, ""))
+
+
+def posting(answer: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that reads a post's JSON object and answers in a thread, as other endpoints do."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(answer, request, await _json_of(request))
+
+    return endpoint
+
+
+async def _json_of(request: Request) -> dict[str, Any]:
+    """The JSON object of a post; UsageError for anything else."""
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > MOST_BYTES:
+            raise UsageError(f"a request has at most {MOST_BYTES:,} bytes")
+    try:
+        tree = json.loads(content)
+    except ValueError:
+        raise UsageError("the request is not JSON") from None
+    if not isinstance(tree, dict):
+        raise UsageError("the request is no JSON object")
+    return tree
+
+
+def text_of(asked: Mapping[str, Any], key: str) -> str:
+    """A short text of a post, empty where it is missing."""
+    value = asked.get(key, "")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise UsageError(f"{key} is no short text; load the page again")
+    return value.strip()
 
 
 def number(

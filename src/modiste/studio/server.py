@@ -6,7 +6,7 @@ import contextlib
 import mimetypes
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import uvicorn
@@ -20,22 +20,40 @@ from starlette.types import ASGIApp
 from modiste import runs
 from modiste.errors import ModisteError, UsageError
 from modiste.sampling import generators
-from modiste.studio import access, compare, fails, film, library, neighbours, noise, wall
+from modiste.studio import (
+    access,
+    blind,
+    commands,
+    compare,
+    fails,
+    film,
+    library,
+    neighbours,
+    noise,
+    take_away,
+    train,
+    wall,
+)
 from modiste.studio.queries import folder_of
 
 STATIC = Path(__file__).with_name("static")
+FOLDER = Path("runs")
 PORT = 8765
 PORTS_TRIED = 20
 GRACE_SECONDS = 1
 """For open connections when the studio ends."""
-PARTS = (wall, neighbours, noise, film, compare, fails)
+PARTS = (wall, neighbours, noise, film, compare, fails, blind, train, take_away)
 """Modules of the studio with their ROUTES; the page's module of the same name stands in `static` (noise: paths)."""
 
 
-def serve(folder: Path, host: str, port: int | None, open_browser: bool, log: Callable[[str], None]) -> None:
-    """Serve the runs of a folder until Ctrl-C. Without a port the first free one from 8765 is taken."""
-    if not folder.is_dir():
+def serve(folder: Path | None, host: str, port: int | None, open_browser: bool, log: Callable[[str], None]) -> None:
+    """Serve the runs of a folder until Ctrl-C; without one those in `runs`, which need not be there yet.
+
+    Without a port the first free one from 8765 is taken. UsageError where there is no such folder or address.
+    """
+    if folder is not None and not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give the folder that holds your runs, as in `modiste studio runs`")
+    folder = folder or FOLDER
     with listen(host, port) as listening:
         entry = access.Access(host, listening.getsockname()[1], lambda address: log(f"open {address}"))
         if host not in access.LOOPBACK:
@@ -64,14 +82,21 @@ def make_app(folder: Path, entry: access.Access, is_ending: Callable[[], bool] =
         routes=[
             Route("/", page),
             Route("/api/runs", listing),
+            *commands.ROUTES,
             *(route for part in PARTS for route in part.ROUTES),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         exception_handlers={ModisteError: refused},
+        lifespan=_lifespan,
     )
-    app.state.folder = folder
-    app.state.is_ending = is_ending
+    app.state.folder, app.state.commands, app.state.is_ending = folder, commands.Commands(), is_ending
     return access.guarded(app, entry)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    yield
+    app.state.commands.close()
 
 
 def page(request: Request) -> Response:
@@ -97,6 +122,7 @@ def _describe(entry: library.Entry) -> dict[str, object]:
     return {
         "id": entry.id,
         "name": entry.name,
+        "place": runs.PRETRAINED if entry.run.shipped else str(entry.run.path),
         "recipe": entry.run.read_recipe().name,
         "status": manifest.status,
         "images": last["images"] if last else manifest.images,

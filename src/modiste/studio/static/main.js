@@ -10,6 +10,9 @@ const PARTS = [
   ["film", "Film"],
   ["compare", "Compare"],
   ["fails", "Where it fails"],
+  ["blind", "Blind test"],
+  ["train", "Train"],
+  ["take-away", "Take away"],
 ];
 
 const place = document.getElementById("part");

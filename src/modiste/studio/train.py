@@ -1,0 +1,153 @@
+"""Training from the page: a form made from the recipes' keys, and the command that it stands for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from modiste import config, runs, schema, subprocesses
+from modiste.data.published import PUBLISHED
+from modiste.errors import UsageError
+from modiste.experiments import study_config
+from modiste.studio import library
+from modiste.studio.commands import describe, commands_of
+from modiste.studio.queries import entry_of, folder_of, posting, text_of
+
+OWN_FIELDS = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
+"""Keys that the form asks for in fields of their own, or not at all."""
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+def form(request: Request) -> Response:
+    """Recipes, data sets and every key that the form can set, by section."""
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for key in config.describe_keys():
+        if key["key"] not in OWN_FIELDS:
+            section = key["key"].partition(".")[0]
+            facts = {"key": key["key"], "meaning": key["meaning"], "choices": _choices(key["key"])}
+            sections.setdefault(section, []).append(facts)
+    recipes = [{"name": name, "about": config.load(name).about} for name in schema.shipped()]
+    return JSONResponse({"recipes": recipes, "data": _data_sets(folder_of(request)), "sections": sections})
+
+
+def recipe_values(request: Request) -> Response:
+    """The values of a shipped recipe by key, as texts for --set."""
+    recipe = config.load(_recipe(request.path_params["name"]))
+    tree = recipe.model_dump(mode="json")
+    values = {key: _value(tree, key) for key in config.KEYS if key not in OWN_FIELDS}
+    length = recipe.train.images or recipe.train.epochs
+    unit = "images" if recipe.train.images else "epochs"
+    return JSONResponse({"values": values, "data": recipe.data.name, "length": f"{length:g} {unit}" if length else ""})
+
+
+def check(request: Request, asked: dict[str, Any]) -> Response:
+    """The command that the form stands for, or what is wrong with its values."""
+    try:
+        words, _ = _words(asked, folder_of(request))
+    except UsageError as error:
+        return JSONResponse({"problem": str(error)})
+    return JSONResponse({"command": subprocesses.printable(words)})
+
+
+def start(request: Request, asked: dict[str, Any]) -> Response:
+    """Start the training of the form."""
+    words, path = _words(asked, folder_of(request))
+    commands_of(request).start(words, runs.Run(path))
+    return JSONResponse(describe(commands_of(request), folder_of(request)))
+
+
+def go_on(request: Request, asked: dict[str, Any]) -> Response:
+    """Resume a run, or extend it to a greater length."""
+    entry, budget = entry_of(request), text_of(asked, "budget")
+    if entry.run.shipped:
+        raise UsageError("the generator in the package has no state to go on from; train its recipe anew")
+    words = ["train", str(entry.run.path)]
+    if budget:
+        study_config.budget_changes(budget)
+        words += ["--extend", "--budget", budget]
+    commands_of(request).start(words, entry.run)
+    return JSONResponse(describe(commands_of(request), folder_of(request)))
+
+
+def _words(asked: Mapping[str, Any], folder: Path) -> tuple[list[str], Path]:
+    """The arguments of the training that was asked for, and its run folder; UsageError for what is not valid."""
+    recipe = _recipe(text_of(asked, "recipe"))
+    name, data, budget, seed = (text_of(asked, key) for key in ("name", "data", "budget", "seed"))
+    settings = asked.get("settings", {})
+    if not isinstance(settings, Mapping) or not all(isinstance(value, str) for value in settings.values()):
+        raise UsageError("the settings are no texts by key; load the page again")
+    changes = {}
+    for key, text in settings.items():
+        if key not in config.KEYS or key in OWN_FIELDS:
+            raise UsageError(f"{key[:60]!r} is no setting of this form")
+        if (choices := _choices(key)) and text not in choices:
+            raise UsageError(f"{key} {text[:60]!r} is none of {', '.join(choices)}")
+        changes[key] = schema.parse_value(text)
+    if budget:
+        changes |= study_config.budget_changes(budget, "the length")
+    if data and data not in _data_sets(folder):
+        raise UsageError(
+            f"{data[:60]!r} is no data set of the list; train on it once with `modiste train {recipe} --data`"
+        )
+    if seed and not (seed.isascii() and seed.isdigit() and len(seed) < 10):
+        raise UsageError(f"the seed {seed[:60]!r} is no whole number from 0")
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"the name {name[:60]!r} cannot be a folder's here; write letters, digits, dots and hyphens")
+    config.override(config.load(recipe), changes, "the form")
+    path = folder / name
+    if path.exists():
+        raise UsageError(f"{name} exists already; choose another name, or extend it")
+    words = ["train", recipe, "--out", str(path)]
+    words += ["--data", data] if data else []
+    words += ["--budget", budget] if budget else []
+    words += ["--seed", seed] if seed else []
+    return [*words, *(f"--set={key}={text}" for key, text in settings.items())], path
+
+
+def _recipe(name: str) -> str:
+    """The name of a shipped recipe; UsageError for any other."""
+    if name not in schema.shipped():
+        raise UsageError(f"no recipe is named {name[:60]!r}; choose one of the list")
+    return name
+
+
+def _choices(key: str) -> list[str]:
+    """The values that a key may have, as texts, where they are few; else empty."""
+    section, _, leaf = key.rpartition(".")
+    annotation = config.SECTIONS[section].model_fields[leaf].annotation if section else None
+    if annotation is bool:
+        return ["true", "false"]
+    values = get_args(annotation)
+    return list(values) if values and all(isinstance(value, str) for value in values) else []
+
+
+def _value(tree: Mapping[str, Any], key: str) -> str:
+    """A setting as the text that --set takes."""
+    section, _, leaf = key.rpartition(".")
+    value = tree[section][leaf]
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _data_sets(folder: Path) -> list[str]:
+    """Names that need no path, and the sets of the listed runs."""
+    known = [*PUBLISHED, "toy"]
+    used = {entry.run.read_recipe().data.name for entry in library.list_runs(folder) if entry.is_usable}
+    return known + sorted(used - set(known))
+
+
+ROUTES = [
+    Route("/api/train/form", form),
+    Route("/api/train/recipes/{name}", recipe_values),
+    Route("/api/train/check", posting(check), methods=["POST"]),
+    Route("/api/train/start", posting(start), methods=["POST"]),
+    Route("/api/runs/{id}/go-on", posting(go_on), methods=["POST"]),
+]

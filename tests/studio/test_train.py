@@ -1,0 +1,143 @@
+"""Training from the page: checked values become one command, one at a time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from studio_support import open_part, wait
+
+from modiste import config, runs
+
+SHORT = {
+    "recipe": "swift",
+    "name": "mine",
+    "data": "toy",
+    "budget": "64 images",
+    "seed": "3",
+    "settings": {
+        "data.count": "64",
+        "train.batch_size": "32",
+        "train.threads": "1",
+        "network.generator_widths": "[8, 8, 8]",
+        "network.discriminator_widths": "[8, 8, 8]",
+        "evaluate.every_images": "0",
+    },
+}
+
+
+def test_the_form_has_every_key_of_a_recipe_once(client):
+    form = client.get("/api/train/form").json()
+    keys = [key["key"] for section in form["sections"].values() for key in section]
+    own = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
+    assert sorted([*keys, *own]) == sorted(config.KEYS)
+    assert {"toy", "fashion-mnist"} <= set(form["data"])
+    assert "swift" in {recipe["name"] for recipe in form["recipes"]}
+    values = client.get("/api/train/recipes/swift").json()["values"]
+    assert set(values) == set(keys)
+    again = config.assignments(f"{key}={text}" for key, text in values.items())
+    assert config.override(config.load("swift"), again) == config.load("swift")
+
+
+def test_checked_values_become_one_command(client, folder):
+    checked = client.post("/api/train/check", json=SHORT).json()
+    words = checked["command"].split()
+    assert words[:5] == ["modiste", "train", "swift", "--out", str(folder / "mine")]
+    assert {"--seed", "3", "--data", "toy", "--set=train.batch_size=32"} <= set(words)
+    assert not (folder / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"recipe": "../../x"}, "no recipe is named '../../x'"),
+        ({"name": "../x"}, "the name '../x' cannot be a folder's"),
+        ({"name": "--help"}, "the name '--help' cannot"),
+        ({"name": ""}, "the name '' cannot"),
+        ({"name": "small"}, "small exists already"),
+        ({"data": "/etc"}, "'/etc' is no data set of the list"),
+        ({"budget": "soon"}, "the length 'soon' is no length"),
+        ({"seed": "-1"}, "the seed '-1' is no whole number"),
+        ({"name": 3}, "name is no short text"),
+        ({"settings": [1]}, "the settings are no texts by key"),
+        ({"settings": {"train.batch_size": 3}}, "the settings are no texts by key"),
+        ({"settings": {"name": "x"}}, "'name' is no setting of this form"),
+        ({"settings": {"data.name": "/etc"}}, "'data.name' is no setting of this form"),
+        ({"settings": {"no.such": "1"}}, "'no.such' is no setting of this form"),
+        ({"settings": {"train.batch_size": "-4"}}, "train.batch_size"),
+        ({"settings": {"loss.adversarial": "evil.py:loss"}}, "'evil.py:loss' is none of"),
+        ({"settings": {"network.family": "evil.py:Pair"}}, "'evil.py:Pair' is none of"),
+    ],
+)
+def test_what_is_not_valid_is_refused_before_anything_starts(client, folder, change, sentence):
+    assert sentence in client.post("/api/train/check", json={**SHORT, **change}).json()["problem"]
+    answer = client.post("/api/train/start", json={**SHORT, **change})
+    assert answer.status_code == 400 and sentence in answer.json()["error"]
+    assert client.get("/api/command").json() == {"command": None}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"x" * 70_000])
+def test_a_body_that_is_no_json_object_is_refused(client, content):
+    assert client.post("/api/train/check", content=content).status_code == 400
+
+
+def test_one_training_at_a_time_then_stopped_then_resumed(client, folder):
+    long = {**SHORT, "budget": "100000 images"}
+    assert client.post("/api/train/start", json=long).json()["running"]
+    again = client.post("/api/train/start", json={**long, "name": "other"})
+    assert again.status_code == 400 and again.json()["error"].startswith("one command at a time")
+    deadline = time.monotonic() + 300
+    while not (folder / "mine" / "generator.json").is_file():  # from there on a stop saves a state
+        assert time.monotonic() < deadline, client.get("/api/command").json()
+        time.sleep(0.1)
+    time.sleep(1)
+    client.post("/api/command/stop")
+    assert wait(client)["code"] == 0
+    run = runs.Run(folder / "mine")
+    assert run.read_manifest().status == "interrupted"
+    images = run.read_manifest().images
+    (listed,) = [one for one in client.get("/api/runs").json() if one["name"] == "mine"]
+    answer = client.post(f"/api/runs/{listed['id']}/go-on", json={"budget": "x"})
+    assert answer.status_code == 400 and "'x' is no length" in answer.json()["error"]
+    assert client.post(f"/api/runs/{listed['id']}/go-on", json={}).status_code == 200
+    client.post("/api/command/stop")
+    job = wait(client)
+    assert job["command"] == f"modiste train {folder / 'mine'}" and job["run"] == listed["id"]
+    assert run.read_manifest().images >= images
+
+
+def test_the_shipped_generator_is_not_trained_on(client):
+    answer = client.post("/api/runs/pretrained/go-on", json={})
+    assert answer.status_code == 400 and "has no state" in answer.json()["error"]
+
+
+def test_in_the_browser(page, folder):
+    open_part(page, "train")
+    page.wait_for_selector(".part.train code")
+    page.fill(".train input[required]", "from-page")
+    page.select_option(".train select[aria-label=Data]", "toy")
+    page.fill(".train .controls input[value='2min']", "64 images")
+    page.click(".train summary:has-text('Data')")
+    page.fill("input[aria-label='data.count']", "64")
+    page.press("input[aria-label='data.count']", "Tab")
+    page.wait_for_selector(".train .command code:has-text('--set=data.count=64')")
+    page.click(".train summary:has-text('Held-out scores')")
+    page.fill("input[aria-label='evaluate.every_images']", "0")
+    page.press("input[aria-label='evaluate.every_images']", "Tab")
+    page.click(".train summary:has-text('Networks')")
+    for network in ("generator", "discriminator"):
+        page.fill(f"input[aria-label='network.{network}_widths']", "[8, 8, 8]")
+        page.press(f"input[aria-label='network.{network}_widths']", "Tab")
+    page.fill("input[aria-label='data.count']", "-1")
+    page.press("input[aria-label='data.count']", "Tab")
+    page.wait_for_selector(".train .error:has-text('data.count')")
+    assert page.is_disabled(".train button.main")
+    page.fill("input[aria-label='data.count']", "64")
+    page.press("input[aria-label='data.count']", "Tab")
+    page.wait_for_selector(".train .command code")
+    page.click(".train button.main:enabled")
+    page.wait_for_selector(".under-way[data-state=done]", timeout=120_000)
+    assert page.get_attribute(".under-way img.grid", "alt") == "Generated images after 64 images of training"
+    assert runs.Run(folder / "from-page").read_manifest().status == "finished"
+    page.click(".under-way a[href^='#wall/']")
+    page.wait_for_selector(".wall canvas[data-drawn]")
