@@ -16,7 +16,7 @@ from starlette.routing import Route
 from modiste import runs, subprocesses
 from modiste.errors import UsageError
 from modiste.studio import library
-from modiste.studio.commands import describe, commands_of
+from modiste.studio.commands import commands_of, describe
 from modiste.studio.queries import entry_of, folder_of, posting
 
 PER_CLASS, IN_ALL = 100, 1_000

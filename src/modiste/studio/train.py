@@ -17,7 +17,7 @@ from modiste.data.published import PUBLISHED
 from modiste.errors import UsageError
 from modiste.experiments import study_config
 from modiste.studio import library
-from modiste.studio.commands import describe, commands_of
+from modiste.studio.commands import commands_of, describe
 from modiste.studio.queries import entry_of, folder_of, posting, text_of
 
 OWN_FIELDS = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
