@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -119,13 +120,15 @@ def _recipe(name: str) -> str:
 
 
 def _choices(key: str) -> list[str]:
-    """The values that a key may have, as texts, where they are few; else empty."""
+    """The values that a key may have, as texts, where they are few; else empty. Code of the user's own is none."""
     section, _, leaf = key.rpartition(".")
     annotation = config.SECTIONS[section].model_fields[leaf].annotation if section else None
     if annotation is bool:
         return ["true", "false"]
-    values = get_args(annotation)
-    return list(values) if values and all(isinstance(value, str) for value in values) else []
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    named = [list(get_args(member)) for member in members if get_origin(member) is Literal]
+    others = [member for member in members if get_origin(member) is not Literal and member != config.OwnPart]
+    return named[0] if named and not others else []
 
 
 def _value(tree: Mapping[str, Any], key: str) -> str:
