@@ -215,3 +215,12 @@ def open_part(page: Any, part: str, run: str = "small") -> None:
     page.select_option("#run", label=run)
     page.click(f"#tabs a[href^='#{part}/']")
     page.wait_for_selector(f".part.{part} h2")
+
+
+def wait_for_command(client: Any, seconds: float = 120) -> dict[str, Any]:
+    """The studio's command when it has ended."""
+    deadline = time.monotonic() + seconds
+    while (command := client.get("/api/command").json())["running"]:
+        assert time.monotonic() < deadline, command["output"]
+        time.sleep(0.1)
+    return dict(command)

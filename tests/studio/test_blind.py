@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from studio_support import open_part
+from support import open_part
 
 ASKED = {"against": "real", "trials": 4, "seed": 1, "per_class": False}
 

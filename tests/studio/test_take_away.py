@@ -7,7 +7,7 @@ import shutil
 import zipfile
 
 import pytest
-from studio_support import open_part, wait
+from support import open_part, wait_for_command
 
 from modiste.provenance import metadata
 
@@ -26,7 +26,7 @@ def test_samples_come_as_a_zip_with_their_provenance(client, ids, folder):
     offered = client.get(f"/api/runs/{ids['small']}/products").json()
     assert not offered["samples"]["made"] and offered["samples"]["command"].startswith("modiste sample ")
     client.post(f"/api/runs/{ids['small']}/products", json={"product": "samples"})
-    job = wait(client)
+    job = wait_for_command(client)
     assert job["code"] == 0, job["output"]
     assert client.get(f"/api/runs/{ids['small']}/products").json()["samples"]["made"]
     answer = client.get(f"/api/runs/{ids['small']}/products/samples")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from studio_support import open_part, wait
+from support import open_part, wait_for_command
 
 from modiste import config, runs
 
@@ -92,7 +92,7 @@ def test_one_training_at_a_time_then_stopped_then_resumed(client, folder):
         time.sleep(0.1)
     time.sleep(1)
     client.post("/api/command/stop")
-    assert wait(client)["code"] == 0
+    assert wait_for_command(client)["code"] == 0
     run = runs.Run(folder / "mine")
     assert run.read_manifest().status == "interrupted"
     images = run.read_manifest().images
@@ -101,7 +101,7 @@ def test_one_training_at_a_time_then_stopped_then_resumed(client, folder):
     assert answer.status_code == 400 and "'x' is no length" in answer.json()["error"]
     assert client.post(f"/api/runs/{listed['id']}/go-on", json={}).status_code == 200
     client.post("/api/command/stop")
-    job = wait(client)
+    job = wait_for_command(client)
     assert job["command"] == f"modiste train {folder / 'mine'}" and job["run"] == listed["id"]
     assert run.read_manifest().images >= images
 

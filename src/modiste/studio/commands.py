@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from modiste import runs, subprocesses
 from modiste.errors import UsageError
-from modiste.studio import library
+from modiste.studio import events, library
 from modiste.studio.queries import entry_of, folder_of
 
 TAIL_BYTES = 6_000
 """Of a command's output that the page shows."""
-POLL_SECONDS = 0.5
 STOP_SECONDS = 30.0
 """For a training to save its state when the studio ends."""
 
@@ -143,19 +138,18 @@ def stop(request: Request) -> Response:
     return current(request)
 
 
-async def watch(request: Request) -> Response:
+def watch(request: Request) -> Response:
     """The command whenever it changes, as server-sent events."""
+    known: list[dict[str, Any]] = []
 
-    async def events() -> AsyncIterator[str]:
-        known = ""
-        while True:
-            text = json.dumps(await run_in_threadpool(describe, commands_of(request), folder_of(request)))
-            if text != known:
-                known = text
-                yield f"data: {text}\n\n"
-            await asyncio.sleep(POLL_SECONDS)
+    def changes() -> list[dict[str, Any]]:
+        now = describe(commands_of(request), folder_of(request))
+        if known == [now]:
+            return []
+        known[:] = [now]
+        return known
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return events.stream(request, changes)
 
 
 def newest_grid(request: Request) -> Response:
