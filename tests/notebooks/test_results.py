@@ -26,6 +26,7 @@ from modiste.notebooks.run import Run
 from modiste.notebooks.shown import upgraded
 from modiste.plotting import tiles
 from modiste.provenance import metadata
+from modiste.reports import latex
 
 MARKUP = "<script>alert(1)</script>&"
 
@@ -93,6 +94,7 @@ def test_a_record_is_a_table(record: Record, run: Path) -> None:
 def test_a_study_is_a_table_with_verdicts_and_images(study: Study) -> None:
     page = study._repr_html_()
     assert page.count("data:image/png") == 2 and "<td" in page and "2/2" in page
+    assert study.to_latex() == latex.study_table(study.path) and r"\toprule" in study.to_latex()
     for what in ("frechet", "radar", "film", "losses", "loss_d", "precision_k3"):
         assert isinstance(study.plot(what), Figure)
     assert len(study.frame()) == len(study.read_rows()) and study == StudyFolder(study.path)

@@ -25,7 +25,7 @@ from modiste.notebooks import html, live, pictures
 from modiste.notebooks.html import never_raising
 from modiste.notebooks.run import Run, curves
 from modiste.notebooks.shown import Equal, frame_of
-from modiste.reports import inputs, scores, summary
+from modiste.reports import inputs, latex, scores, summary
 from modiste.reports.inputs import Comparison
 from modiste.reports.report import WrittenReport
 
@@ -112,6 +112,10 @@ class Study(Equal, StudyFolder):
     def frame(self) -> Any:
         """The table as a pandas frame: a row per run and score."""
         return frame_of(row.to_json() for row in self.read_rows())
+
+    def to_latex(self) -> str:
+        """The table with intervals and letters for a paper, see `modiste.reports.latex.study_table`."""
+        return latex.study_table(self.path)
 
     @never_raising
     def _repr_html_(self) -> str:
