@@ -15,7 +15,7 @@ from rich.console import Console
 from support import wait_for
 
 import modiste
-from modiste.experiments import results, runner, study_config
+from modiste.experiments import results, runner, studies, study_config
 from modiste.experiments.runner import Job, JobResult
 
 COMMAND = [sys.executable, "-m", "modiste"]
@@ -77,9 +77,9 @@ def test_a_cluster_keeps_a_core_free_for_every_process(
         monkeypatch.setitem(sys.modules, "ray", cluster)
         asked = study.model_copy(update={"threads": threads, **changes})
         out = tmp_path / f"{threads}-{len(changes)}"
-        modiste.study(asked, out, ray="auto", console=QUIET)
+        studies.study(asked, out, ray="auto", console=QUIET)
         assert cluster.asked == cores and "num_cpus" not in cluster.room
-        modiste.study(asked, out, ray="local", console=QUIET)
+        studies.study(asked, out, ray="local", console=QUIET)
         assert cluster.room["num_cpus"] == max(cores)
 
 
@@ -89,7 +89,7 @@ def test_runs_on_a_cluster_with_gpus_ask_for_one(
 ) -> None:
     cluster = FakeRay(there)
     monkeypatch.setitem(sys.modules, "ray", cluster)
-    modiste.study(
+    studies.study(
         study_config.revise(study_config.load(study_file), seeds=1), tmp_path / "study", ray="auto", console=QUIET
     )
     assert cluster.asked_gpus == [asked, asked]

@@ -27,8 +27,9 @@ from modiste.sampling import generators
 
 OTHER_NAMES = {"settings": "set", "label": "label", "kind": "format"}
 """Options whose parameter in the command line's code has another name than the word in Python."""
-NOT_IN_PYTHON = {"as_json", "dry_run", "markdown", "calibration", "watch", "every", "latex", "trust"}
-"""Options that print, or do something else than the command: watch is a loop, and `modiste.trust` a function."""
+NOT_IN_PYTHON = {"as_json", "dry_run", "markdown", "calibration", "watch", "every", "latex", "trust",
+                 "report"}  # fmt: skip
+"""Options that print, or do something else than the command: watch is a loop, `modiste.trust` and `report` functions."""
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate", "study", "report"])
