@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import modiste
 from modiste import config
 from modiste.data.sets import native_data, open_data
 from modiste.errors import ModisteError
 from modiste.evaluation import evaluate
 from modiste.evaluation.evaluate import extractors_for
-from modiste.experiments import estimate, monitor, plan, runner, study_config
+from modiste.experiments import estimate, monitor, plan, runner, studies, study_config
 from modiste.experiments.runner import Job, JobResult
 from modiste.metrics import features
 
@@ -39,7 +38,7 @@ def test_calibration_predicts_time_and_disk(study_file: Path, tmp_path: Path, mo
     monkeypatch.setattr(estimate, "CALIBRATION_SECONDS", 1.0)
     study = study_config.revise(study_config.load(study_file), seeds=1)
     told = estimate.table(study, plan.expand(study, tmp_path / "out"), 1, True, print)
-    done = modiste.study(study, tmp_path / "out", console=QUIET)
+    done = studies.study(study, tmp_path / "out", console=QUIET)
     size = sum(path.stat().st_size for path in (tmp_path / "out/runs").rglob("*") if path.is_file())
     assert told["bytes"] == pytest.approx(size, rel=0.7)
     assert told["configurations"][0]["images_per_second"] > 10

@@ -21,7 +21,6 @@ import pytest
 from rich.console import Console
 from support import wait_for
 
-import modiste
 from modiste import cli, config, files, runs
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records
@@ -71,7 +70,7 @@ def test_the_command_trains_the_planned_recipe(study_file: Path, tmp_path: Path)
 
 def test_a_study_from_file_to_table(study_file: Path, here: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    folder = modiste.study(study_file, out, console=QUIET)
+    folder = studies.study(study_file, out, console=QUIET)
     order = [f"lr_generator-{rate}-seed{seed}" for seed in (0, 1) for rate in ("0.0001", "0.002")]
     assert here == order and folder.is_finished()
 
@@ -103,7 +102,7 @@ def test_a_study_from_file_to_table(study_file: Path, here: list[str], tmp_path:
 
 
 def test_seed_k_is_the_same_for_every_configuration(study_file: Path, here: list[str], tmp_path: Path) -> None:
-    out = modiste.study(study_file, tmp_path / "out", console=QUIET).path
+    out = studies.study(study_file, tmp_path / "out", console=QUIET).path
     first = {path.parent.parent.name: path.read_bytes() for path in out.glob("runs/*/samples/000000000.png")}
     assert first["lr_generator-0.0001-seed0"] == first["lr_generator-0.002-seed0"]
     assert first["lr_generator-0.0001-seed0"] != first["lr_generator-0.0001-seed1"]
@@ -115,12 +114,12 @@ def test_seed_k_is_the_same_for_every_configuration(study_file: Path, here: list
 
 def test_finished_runs_are_reused_and_seeds_can_be_added(study_file: Path, here: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    modiste.study(study_file, out, seeds=1, console=QUIET)
+    studies.study(study_file, out, seeds=1, console=QUIET)
     before = timeless(out)
     assert len(here) == 2
-    modiste.study(out, console=QUIET)
+    studies.study(out, console=QUIET)
     assert len(here) == 2 and timeless(out) == before
-    modiste.study(out, seeds=2, console=QUIET)
+    studies.study(out, seeds=2, console=QUIET)
     assert here[2:] == ["lr_generator-0.0001-seed1", "lr_generator-0.002-seed1"]
     assert timeless(out)[: len(before)] == before
     # A record that fits no more, by count or by weights, is made anew; the training is not.
@@ -129,7 +128,7 @@ def test_finished_runs_are_reused_and_seeds_can_be_added(study_file: Path, here:
     for part, key, value in (("protocol", "generated", 49), ("subject", "hash", "0123")):
         (last / "metrics.json").write_text(json.dumps({**record, part: {**record[part], key: value}}))
         start = (last / "manifest.json").read_text()
-        modiste.study(out, console=QUIET)
+        studies.study(out, console=QUIET)
         assert here[-1] == last.name and (last / "manifest.json").read_text() == start
         assert json.loads((last / "metrics.json").read_text())["scores"] == record["scores"]
     assert len(here) == 6
@@ -138,7 +137,7 @@ def test_finished_runs_are_reused_and_seeds_can_be_added(study_file: Path, here:
 def test_records_that_were_measured_otherwise_are_made_anew(study_file: Path, here: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     low, high = "lr_generator-0.0001", "lr_generator-0.002"
-    modiste.study(study_file, out, seeds=1, console=QUIET)
+    studies.study(study_file, out, seeds=1, console=QUIET)
     place, other = (out / f"runs/{name}-seed0/metrics.json" for name in (high, low))
 
     def spoil(change: Callable[[dict[str, Any]], object]) -> None:
@@ -148,16 +147,16 @@ def test_records_that_were_measured_otherwise_are_made_anew(study_file: Path, he
 
     spoil(lambda networks: next(iter(networks.values())).update(hash="of a judge that was replaced"))
     os.utime(other)  # the newest, as after a judging anew that was cut off
-    modiste.study(out, console=QUIET)
+    studies.study(out, console=QUIET)
     assert here[2:] == [f"{high}-seed0"]
     spoil(lambda networks: networks.update(one_more={"hash": "of a judge that was there then"}))
-    modiste.study(out, console=QUIET)
+    studies.study(out, console=QUIET)
     assert here[3:] == [f"{low}-seed0", f"{high}-seed0"]  # first like the newest, which then proves to be the odd one
     spoil(lambda networks: networks.update(one_more={"hash": "of a judge that was there then"}))
-    modiste.study(out, seeds=2, console=QUIET)
+    studies.study(out, seeds=2, console=QUIET)
     assert here[5:] == [f"{low}-seed1", f"{high}-seed1", f"{high}-seed0"]
     assert len({row["protocol_hash"] for row in timeless(out)}) == 1
-    rows = modiste.study(out, console=QUIET).read_rows()
+    rows = studies.study(out, console=QUIET).read_rows()
     assert conclusions.conclude(rows).obstacle == ""
     mixed = [replace(row, protocol_hash="another") if row.seed else row for row in rows]
     assert conclusions.conclude(mixed).obstacle == "measured unlike"
@@ -165,21 +164,21 @@ def test_records_that_were_measured_otherwise_are_made_anew(study_file: Path, he
 
 def test_another_study_does_not_fit_into_the_folder(study_file: Path, here: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    modiste.study(study_file, out, seeds=1, console=QUIET)
+    studies.study(study_file, out, seeds=1, console=QUIET)
     kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match=r"lr_generator-0\.0001: train\.images: 160 -> 64.*choose another folder"):
-        modiste.study(out, budget="1 epochs", console=QUIET)
+        studies.study(out, budget="1 epochs", console=QUIET)
     with pytest.raises(UsageError, match=r"evaluate\.count: 50 -> 40"):
-        modiste.study(study_config.revise(study_config.load(study_file), evaluate={"count": 40}), out, console=QUIET)
+        studies.study(study_config.revise(study_config.load(study_file), evaluate={"count": 40}), out, console=QUIET)
     with pytest.raises(UsageError, match=r"no lr_generator-0\.002 here"):
-        modiste.study(
+        studies.study(
             study_config.revise(study_config.load(study_file), grid={"train.lr_generator": (1e-4,)}), out, console=QUIET
         )
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").touch()
     with pytest.raises(UsageError, match=r"holds other files \(letter\.txt\)"):
-        modiste.study(study_file, tmp_path / "mine", console=QUIET)
+        studies.study(study_file, tmp_path / "mine", console=QUIET)
     with pytest.raises(UsageError, match="is no study folder"):
         studies.open_study(tmp_path / "mine")
 
@@ -194,16 +193,16 @@ def test_a_start_that_was_cut_off_is_made_again(
 
         patch.setattr(files, "write_json", full)
         with pytest.raises(ModisteError, match="no room"):
-            modiste.study(study_file, tmp_path / "out", seeds=1, console=QUIET)
+            studies.study(study_file, tmp_path / "out", seeds=1, console=QUIET)
     assert (tmp_path / "out/runs").is_dir() and not (tmp_path / "out/plan.json").exists() and here == []
-    assert modiste.study(study_file, tmp_path / "out", seeds=1, console=QUIET).is_finished()
+    assert studies.study(study_file, tmp_path / "out", seeds=1, console=QUIET).is_finished()
 
 
 def test_a_failed_run_is_kept_with_its_reason_and_stops_nothing(
     study_file: Path, here: list[str], tmp_path: Path
 ) -> None:
     study = study_config.revise(study_config.load(study_file), grid={"train.lr_discriminator": (1e30, 2e-4)}, seeds=1)
-    folder = modiste.study(study, tmp_path / "out", console=QUIET)
+    folder = studies.study(study, tmp_path / "out", console=QUIET)
     failed, *others = folder.read_rows()
     assert failed.configuration == "lr_discriminator-1e-30" and failed.status == "failed"
     assert "loss is no finite number" in failed.reason
@@ -213,7 +212,7 @@ def test_a_failed_run_is_kept_with_its_reason_and_stops_nothing(
     assert body[0][:2] == ["lr_discriminator-1e-30", "0/1, 1 failed"] and set(body[0][4:]) == {"-"}
     assert body[1][1] == "1/1" and heads[4].startswith("frechet_")
     assert results.failures(folder.read_rows()) == [f"lr_discriminator-1e-30 seed 0 failed: {failed.reason}"]
-    modiste.study(tmp_path / "out", console=QUIET)
+    studies.study(tmp_path / "out", console=QUIET)
     assert here == ["lr_discriminator-1e-30-seed0", "lr_discriminator-0.0002-seed0", "lr_discriminator-1e-30-seed0"]
 
 
@@ -226,10 +225,10 @@ def test_threads_are_divided_and_stay_as_they_were(
     assert shared.threads == 3
     assert studies.resolve_study(study, tmp_path / "new", StudyOptions(jobs=9))[0].threads == 1
     assert studies.resolve_study(study, tmp_path / "new")[0].threads is None
-    modiste.study(study, tmp_path / "one", console=QUIET)
+    studies.study(study, tmp_path / "one", console=QUIET)
     with pytest.raises(UsageError, match="use all processor threads"):
         studies.resolve_study(study, tmp_path / "one", StudyOptions(jobs=2))
-    modiste.study(shared, tmp_path / "two", jobs=2, console=QUIET)
+    studies.study(shared, tmp_path / "two", jobs=2, console=QUIET)
     assert studies.resolve_study(study, tmp_path / "two")[0].threads == 3
     assert runs.Run(tmp_path / "two/runs/lr_generator-0.002-seed0").read_manifest().threads == 3
 
@@ -250,7 +249,7 @@ def test_every_process_of_a_run_has_a_core(
     for cores, jobs, together, threads in ((2, 2, 1, 2), (8, 3, 3, 2), (6, 8, 3, 2), (1, 2, 1, 1), (5, 2, 2, 2)):
         monkeypatch.setattr(studies, "cores", lambda cores=cores: cores)
         assert studies.resolve_study(study, tmp_path / "out", StudyOptions(jobs=jobs))[0].threads == threads
-        modiste.study(study, tmp_path / f"{cores}-{jobs}", jobs=jobs)
+        studies.study(study, tmp_path / f"{cores}-{jobs}", jobs=jobs)
         assert asked.pop() == together
         told = f"{together} at a time and not {jobs}: each has up to 2 processes, and there are {cores} cores"
         assert (told in capsys.readouterr().err) == (together < jobs)
@@ -269,20 +268,20 @@ def test_a_study_from_before_a_key_was_added_is_the_same_study(study_file: Path,
 
 
 def test_one_study_at_a_time_in_a_folder(study_file: Path, here: list[str], tmp_path: Path) -> None:
-    modiste.study(study_file, tmp_path / "out", seeds=1, console=QUIET)
+    studies.study(study_file, tmp_path / "out", seeds=1, console=QUIET)
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "out/.lock", "60"], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
         try:
             with pytest.raises(ModisteError, match="is in use by another study"):
-                modiste.study(study_file, tmp_path / "out", seeds=1, console=QUIET)
+                studies.study(study_file, tmp_path / "out", seeds=1, console=QUIET)
         finally:
             other.kill()
 
 
 def test_two_at_a_time_are_the_same_as_one_by_one(study_file: Path, here: list[str], tmp_path: Path) -> None:
     """Also that `python -m modiste` in a process of its own does what the same call does here."""
-    alone = modiste.study(study_file, tmp_path / "alone", seeds=1, console=QUIET).path
+    alone = studies.study(study_file, tmp_path / "alone", seeds=1, console=QUIET).path
     words = ["study", str(study_file), "--out", str(tmp_path / "pair"), "--seeds", "1", "--jobs", "2"]
     done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
@@ -309,8 +308,8 @@ def test_a_stopped_study_goes_on(study_file: Path, here: list[str], tmp_path: Pa
     assert study.returncode == 0 and f"go on with:  modiste study {out}" in printed
     assert run.read_manifest().status == "interrupted"
     assert {row.status for row in results.read(out)} == {"waiting"}
-    modiste.study(out, console=QUIET)
-    assert timeless(out) == timeless(modiste.study(long, tmp_path / "undisturbed", console=QUIET).path)
+    studies.study(out, console=QUIET)
+    assert timeless(out) == timeless(studies.study(long, tmp_path / "undisturbed", console=QUIET).path)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ OTHER_NAMES = {"settings": "set", "label": "label", "kind": "format"}
 """Options whose parameter in the command line's code has another name than the word in Python."""
 NOT_IN_PYTHON = {"as_json", "dry_run", "markdown", "calibration", "watch", "every", "latex", "trust",
                  "report"}  # fmt: skip
-"""Options that print, or do something else than the command: watch is a loop, `modiste.trust` and `report` functions."""
+"""Options that print, or do something else than the command: watch is a loop, `trust` and `report` are functions."""
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate", "study", "report"])
