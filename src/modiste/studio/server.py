@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from modiste import runs
+from modiste import environment, runs
 from modiste.errors import ModisteError, UsageError
 from modiste.sampling import generators
 from modiste.studio import (
@@ -65,6 +65,7 @@ def serve(folder: Path | None, host: str, port: int | None, open_browser: bool, 
         log("end with Ctrl-C")
         if open_browser:
             webbrowser.open(entry.address)
+        environment.keep_freed_memory()  # a wall takes the same memory again and again
         app = make_app(folder, entry, lambda: server.should_exit)
         config = uvicorn.Config(
             app, log_level="error", lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, server_header=False
