@@ -69,7 +69,8 @@ def test_every_modiste_command_of_the_page_runs(
         (tmp_path / "mine.toml").write_text(block, encoding="utf-8")
     closets_judge = ["modiste", "judge", "train", "--data", "closet.npz", "--epochs", "1"]  # as Fashion-MNIST has one
     listed = dict.fromkeys(tuple(shortened(words)) for words in commands(page, "modiste"))  # each once
-    for words in [closets_judge, *map(list, listed)]:
+    ending = [list(words) for words in listed if words[1] != "studio"]  # which tests/studio/test_server.py ends
+    for words in [closets_judge, *ending]:
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
             cli.main()

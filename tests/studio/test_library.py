@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from support import open_part
 
 from modiste.errors import UsageError
 from modiste.studio import library
@@ -92,3 +93,24 @@ def test_markup_in_names_is_only_text(client, folder):
     (run,) = [run for run in client.get("/api/runs").json() if run["name"] == "small"]
     assert run["classes"][0] == "<script>alert(1)</script>"
     assert client.get("/api/runs").headers["content-type"] == "application/json"
+
+
+def test_markup_in_names_stays_text_in_every_part(page, folder):
+    name = "<img src=x onerror=alert(1)>"
+    for file, key in (("generator.json", "class_names"), ("metrics.json", None), ("manifest.json", None)):
+        text = (folder / "small" / file).read_text(encoding="utf-8")
+        tree = json.loads(text)
+        if key:
+            tree[key][0] = name
+        else:
+            tree = json.loads(text.replace("closet", "<b>closet</b>"))
+        (folder / "small" / file).write_text(json.dumps(tree), encoding="utf-8")
+    (folder / "small").rename(folder / "<i>small<i>")
+    page.reload()
+    for part in ("wall", "paths", "film", "compare", "fails", "blind", "train", "take-away"):
+        open_part(page, part, "<i>small<i>")
+        page.wait_for_load_state("networkidle" if part not in ("film", "train", "take-away") else "load")
+        assert not page.query_selector("main img[src=x], main b, main i"), part
+    open_part(page, "wall", "<i>small<i>")
+    page.wait_for_selector(".row-names span")
+    assert page.inner_text(".row-names span") == name
