@@ -253,9 +253,9 @@ def describe_network(run: runs.Run, network: config.Network, shape: ImageShape, 
     files.write_json(run.path / "generator.json", description)
 
 
-def read_description(folder: Path) -> tuple[config.Network, ImageShape, tuple[str, ...]]:
-    """A generator's settings, its image shape and the names of its classes, as `describe_network` wrote them."""
-    description = folder / "generator.json"
+def read_description(folder: Path, name: str = "generator.json") -> tuple[config.Network, ImageShape, tuple[str, ...]]:
+    """A network's settings, its image shape and the names of its classes, as `describe_network` wrote them."""
+    description = folder / name
     tree = runs._read_json(description)
     try:
         shape = ImageShape(**{name: operator.index(value) for name, value in tree["shape"].items()})
