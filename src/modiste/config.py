@@ -45,6 +45,9 @@ class Data(Section):
     .parquet file."""
     split: Literal["train", "fit"] = "train"
     """train: all training images; fit: without the tenth (of Fashion-MNIST 5,000) held out for choosing checkpoints."""
+    classes: tuple[int | str, ...] = ()
+    """Use only the images of these classes, by name or by label (from 0), in training, held-out and test images; they
+    are numbered anew, in the set's order. None = all."""
     count: Count | None = None
     """Use only so many images from the start; none = all."""
     resize: Annotated[int, Field(ge=4, le=512)] | None = None
@@ -406,6 +409,8 @@ def content_hash(recipe: Recipe) -> str:
         del tree["data"]["background"]
     if recipe.data.group_by is None:
         del tree["data"]["group_by"]
+    if not recipe.data.classes:
+        del tree["data"]["classes"]
     del tree["data"]["heldout"]  # follows the run, see `differences`
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,6 +101,8 @@ def validate(
     steps = [part for part in first["loc"] if isinstance(part, str) and not _is_union_tag(part)]
     key, value = ".".join(steps), first["input"]
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "tuple_type":
+        message = f"it takes a list, as [{json.dumps(value)}]" if isinstance(value, (str, int, float)) else message
     message = allowed.get(steps[0] if steps else "", message[0].lower() + message[1:])
     if first["type"] == "extra_forbidden":
         sentence = unknown_key(key, keys, listing) if keys else unknown_key(key, _keys_beside(model, steps))

@@ -24,6 +24,29 @@ def test_count_takes_the_first_and_refuses_more_than_there_are(tmp_path):
         read(tmp_path, count=21)
 
 
+def test_some_classes_alone_in_every_part(closet):
+    """They are numbered anew in the set's order; held-out images are those of the complete set."""
+    parts = {part: read(closet, part) for part in ("fit", "heldout", "test")}
+    for part, images in parts.items():
+        some = read(closet, part, classes=("Bag", 5))
+        kept = np.isin(images.labels, [5, 8])
+        np.testing.assert_array_equal(some.pixels, images.pixels[kept])
+        np.testing.assert_array_equal(some.labels, images.labels[kept] == 8)
+        assert some.class_names == ("Sandal", "Bag") and some.name == f"{images.name} of Sandal, Bag"
+    others = tuple(k for k in range(10) if k != 8)
+    assert read(closet, "fit", classes=others, count=9).name == f"{parts['fit'].name} without Bag first-9"
+
+
+def test_classes_that_are_not_there(closet, tmp_path):
+    with pytest.raises(ModisteError, match="'Hat' is no class of closet"):
+        read(closet, classes=("Hat",))
+    with pytest.raises(ModisteError, match=r"data.classes = \['Bag', 8\] names a class of closet.* twice"):
+        read(closet, classes=("Bag", 8))
+    np.savez(tmp_path / "plain.npz", images=np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(ModisteError, match="have no labels to choose by"):
+        read(tmp_path / "plain.npz", classes=(0,))
+
+
 def test_resize_is_applied_and_recorded_in_the_name(tmp_path):
     write_idx(tmp_path, 3)
     images = read(tmp_path, resize=8, resize_filter="bilinear")

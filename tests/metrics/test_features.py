@@ -17,6 +17,7 @@ from modiste import cache as disk_cache
 from modiste.config import Data
 from modiste.data import toy
 from modiste.data.images import Images
+from modiste.data.sets import open_data
 from modiste.metrics import features, judge
 from modiste.metrics.features import Extractor, Features
 from modiste.networks.layers import ImageShape
@@ -114,14 +115,35 @@ def test_a_judge_as_extractor(closet_judge: Path) -> None:
     assert json.loads(json.dumps(facts)) == facts
 
 
+def _in_cache(judged: Path) -> None:
+    """Copy a judge into this test's cache, where it is found by its data set."""
+    place = judge.cache_path(judge.load(judged).card.data.digest, "residual")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(judged.with_suffix(suffix), place.with_suffix(suffix))
+
+
+def test_the_judge_of_all_classes_serves_some(closet: Path, closet_judge: Path) -> None:
+    """Its features stay, its logits are those of the chosen classes, and its fingerprint tells the two apart."""
+    _in_cache(closet_judge)
+    every = features.judge_of(Data(name=str(closet)))
+    some = features.judge_of(Data(name=str(closet), classes=("Bag", "Trouser")))
+    assert every is not None and some is not None
+    pixels = open_data(Data(name=str(closet)), part="test").pixels[:20]
+    of_every, of_some = every.examine(pixels), some.examine(pixels)
+    np.testing.assert_array_equal(of_every.vectors, of_some.vectors)
+    assert of_every.logits is not None and of_some.logits is not None
+    np.testing.assert_array_equal(of_every.logits[:, [1, 8]], of_some.logits)
+    assert some.facts["classes"] == ["Trouser", "Bag"] and some.shape.classes == 2
+    assert (some.name, some.facts["hash"]) == (every.name, every.facts["hash"])
+    assert some.fingerprint != every.fingerprint
+
+
 def test_scores_are_named_after_the_judge_or_the_random_network(closet: Path, closet_judge: Path) -> None:
     settings = Data(name=str(closet))
     nothing = features.primary_extractor(settings)  # in this test's cache
     assert nothing.name == "random" and nothing.shape == ImageShape(1, 16)
-    place = judge.cache_path(judge.load(closet_judge).card.data.digest, "residual")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    for suffix in (".safetensors", ".json"):
-        shutil.copy(closet_judge.with_suffix(suffix), place.with_suffix(suffix))
+    _in_cache(closet_judge)
     found = features.primary_extractor(settings)
     assert found.name == "closet" and found.fingerprint == judge.load(closet_judge).fingerprint
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from modiste import progress, schema
 from modiste.config import Data
 from modiste.data import idx, image_files, notes, npz, published, readers, stored, toy
-from modiste.data.classes import NoReference, without_images
+from modiste.data.classes import NoReference, class_number, without_images
 from modiste.data.images import Images, Note, Split
 from modiste.data.notes import AllEqual, Fitted, Transparent
 from modiste.data.published import PUBLISHED
@@ -51,13 +51,17 @@ def _open(data: Data, part: Part, show_progress: bool) -> Images:
     split: Split = "test" if part == "test" else "train"
     limit = data.count if part in ("train", "fit") else None
     with progress.stage(f"reading {data.name}"):
-        images = _open_split(data, split, limit if part == "train" else None, show_progress)
-    name = f"{images.name} {part}"
+        needed = limit if part == "train" and not data.classes else None
+        images = _open_split(data, split, needed, show_progress)
+    name, suffix = f"{images.name} {part}", ""
     if part in ("fit", "heldout"):
         images, suffix = _split_heldout(images, data, part)
-        if part == "heldout" and (missing := without_images(images.labels, images.class_names)):
-            images = replace(images, notes=(*images.notes, NoReference(name, "held-out", missing)))
-        name += suffix
+    if data.classes:
+        images, chosen = _of_classes(images, data, part)
+        suffix += chosen
+    if part == "heldout" and (missing := without_images(images.labels, images.class_names)):
+        images = replace(images, notes=(*images.notes, NoReference(name, "held-out", missing)))
+    name += suffix
     if limit is not None:
         if limit > len(images):
             raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
@@ -103,9 +107,9 @@ def check_varied(images: Images) -> None:
 
 
 def native_data(data: Data) -> Data:
-    """The settings of the same data set whole and unscaled, with which generated images are compared.
+    """The settings of the same data set uncut and unscaled, with which generated images are compared.
 
-    They limit no count and resize only what cannot be compared otherwise: pictures in a folder or in Parquet files,
+    They keep the choice of classes, limit no count and resize only what cannot be compared otherwise: pictures in a folder or in Parquet files,
     which may differ in size, and images that are not square or of another size in training than in test.
     """
     path = readers.expanded(data.name)
@@ -152,6 +156,27 @@ def _split_heldout(images: Images, data: Data, part: Part) -> tuple[Images, str]
         raise UsageError(f"{images.name} has {count}, {problem}; give more images")
     what = f"{part} {data.heldout} {data.group_by}"
     return stored.select(images, chosen, what), _choice_suffix(images, chosen, data, part)
+
+
+def _of_classes(images: Images, data: Data, part: Part) -> tuple[Images, str]:
+    """The images of data.classes, numbered from 0 in the set's order, and which these are, as a suffix of the name."""
+    wanted = f"data.classes = {list(data.classes)}"
+    if images.labels is None:
+        raise UsageError(f"{wanted}: the {part} images of {images.name} have no labels to choose by; leave it out")
+    names = images.class_names
+    numbers = [class_number(one, names, images.name) for one in data.classes]
+    if len(set(numbers)) < len(numbers):
+        raise UsageError(f"{wanted} names a class of {images.name} twice; name each once")
+    numbers.sort()
+    chosen = np.flatnonzero(np.isin(images.labels, numbers))
+    if not len(chosen):
+        raise UsageError(f"{wanted}: no {part} image of {images.name} is of these classes; name others")
+    labels = np.searchsorted(numbers, images.labels[chosen]).astype(np.int64)
+    found = stored.select(images, chosen, f"{part} {data.heldout} {data.group_by} {numbers}")
+    others = [name for number, name in enumerate(names) if number not in numbers]
+    kept = tuple(names[number] for number in numbers)
+    few = f" of {', '.join(kept)}" if len(kept) <= len(others) else f" without {', '.join(others)}" if others else ""
+    return replace(found, labels=labels, class_names=kept), few
 
 
 def _choice_suffix(images: Images, chosen: NDArray[np.int64], data: Data, part: Part) -> str:

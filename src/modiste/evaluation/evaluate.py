@@ -157,9 +157,9 @@ def extractors_for(
     random = extraction.random_network(shape)
     first = _own_judge(judge, real) if judge else extraction.primary_extractor(dataset)
     chosen = [first]
-    second = judges.for_data(dataset, "plain")
+    second = extraction.judge_of(dataset, "plain", "second")
     if second is not None and second.fingerprint != first.fingerprint:
-        chosen.append(extraction.from_judge(second, "second"))
+        chosen.append(second)
     if first.name != random.name:
         chosen.append(random)
     if inception:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from modiste import environment, progress
 from modiste.cache import CACHE_FORMAT, UNREADABLE, cached_arrays, entry_path, npz_bytes, read_entry, write_entry
 from modiste.config import Data
+from modiste.data.classes import class_number
 from modiste.data.images import Images, content_digest, resized, tensor_of, to_unit
 from modiste.data.sets import open_data
 from modiste.metrics import classifier_training, functional
@@ -112,12 +113,48 @@ def from_judge(judge: Judge, name: str) -> Extractor:
 
 def primary_extractor(dataset: Data) -> Extractor:
     """The first extractor for this data set: the judge trained on it, or the random network if there is none."""
-    judge = judges.for_data(dataset)
+    found = judge_of(dataset)
+    if found is not None:
+        return found
+    heldout = open_data(dataset, part="heldout")
+    return random_network(ImageShape(*heldout.pixels.shape[1:3]))
+
+
+def judge_of(dataset: Data, kind: judges.Kind = "residual", name: str = "") -> Extractor | None:
+    """The judge trained on this data set, under its own name or this one; None if there is none.
+
+    Where data.classes chooses some, it is the judge of all classes, and its logits are those of the chosen ones.
+    """
+    judge = judges.for_data(dataset, kind)
     if judge is None:
-        heldout = open_data(dataset, part="heldout")
-        return random_network(ImageShape(*heldout.pixels.shape[1:3]))
+        return None
     shipped = next((name for name in judges.SHIPPED if judges.load(name).fingerprint == judge.fingerprint), "")
-    return from_judge(judge, shipped or slug(Path(dataset.name).stem))
+    extractor = from_judge(judge, name or shipped or slug(Path(dataset.name).stem))
+    if not dataset.classes:
+        return extractor
+    names = judge.card.class_names
+    return _of_classes(extractor, sorted(class_number(one, names, "the judge") for one in dataset.classes), names)
+
+
+def _of_classes(extractor: Extractor, numbers: list[int], class_names: Sequence[str]) -> Extractor:
+    """The extractor with the logits of these classes alone."""
+
+    def some(examine: Examine) -> Examine:
+        def examine_some(pixels: Pixels) -> Features:
+            found = examine(pixels)
+            return Features(found.vectors, None if found.logits is None else found.logits[:, numbers])
+
+        return examine_some
+
+    on_device = extractor.on_device
+    return replace(
+        extractor,
+        shape=replace(extractor.shape, classes=len(numbers)),
+        fingerprint=hashlib.sha256(f"{extractor.fingerprint} {numbers}".encode()).hexdigest()[:16],
+        facts={**extractor.facts, "classes": [class_names[number] for number in numbers]},
+        examine=some(extractor.examine),
+        on_device=None if on_device is None else lambda device: some(on_device(device)),
+    )
 
 
 def slug(text: str) -> str:
