@@ -109,8 +109,9 @@ def check_varied(images: Images) -> None:
 def native_data(data: Data) -> Data:
     """The settings of the same data set uncut and unscaled, with which generated images are compared.
 
-    They keep the choice of classes, limit no count and resize only what cannot be compared otherwise: pictures in a folder or in Parquet files,
-    which may differ in size, and images that are not square or of another size in training than in test.
+    They keep the choice of classes, limit no count and resize only what cannot be compared otherwise: pictures in a
+    folder or in Parquet files, which may differ in size, and images that are not square or of another size in training
+    than in test.
     """
     path = readers.expanded(data.name)
     is_array = npz.is_arrays(path) or (path.is_dir() and idx.idx_file(path, "train", "images") is not None)

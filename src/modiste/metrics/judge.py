@@ -286,7 +286,8 @@ def load(name_or_path: str | Path) -> Judge:
 def for_data(dataset: Data, kind: Kind = "residual") -> Judge | None:
     """The judge trained on this data set's part `fit`, shipped or from the user's cache; None if there is none.
 
-    It knows all classes, also where data.classes chooses some. It is found by the images' content, so a data set that moved keeps its judge.
+    It knows all classes, also where data.classes chooses some. It is found by the images' content, so a data set that
+    moved keeps its judge.
     """
     uncut = native_data(dataset).model_copy(update={"classes": ()})
     digest = content_digest(open_data(uncut, part="fit"))
