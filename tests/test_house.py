@@ -24,6 +24,7 @@ PACKAGES = [
     "experiments",
     "evaluation",
     "training",
+    "latent",
     "sampling",
     "provenance",
     "metrics",

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modiste import environment, progress
@@ -41,6 +41,9 @@ RANDOM_FEATURES = 128
 RANDOM_CHUNK = 50
 PART = 500
 """Images that one thread fits and examines at a time: whole chunks of every extractor, little of a mapped set."""
+
+GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in brightness (ITU-R BT.601, as Pillow's mode L)."""
 
 CHECKED, AGREEMENT = 50, 1e-4
 """Images by which a GPU is compared with the processor, and how far its features may be off, over the largest one."""
@@ -86,6 +89,8 @@ class Extractor:
     kernel: bool = False
     """Whether more than the Fréchet distance is measured in its features where it is not the first: the kernel distance
     and, with logits, the inception-style score."""
+    network: Callable[[Tensor], Tensor] | None = None
+    """Images [N, channels, size, size] in [-1, 1] to feature vectors, with gradients; None where it has none."""
 
 
 def from_judge(judge: Judge, name: str) -> Extractor:
@@ -108,7 +113,10 @@ def from_judge(judge: Judge, name: str) -> Extractor:
         network = deepcopy(judge.network).to(device)
         return lambda pixels: Features(*classifier_training.classify(network, pixels))
 
-    return Extractor(name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(card), on_device)
+    return Extractor(
+        name, judge.shape, judge.fingerprint, facts, examine, judges.weakness(card), on_device,
+        network=lambda images: judge.network(images)[0],
+    )  # fmt: skip
 
 
 def primary_extractor(dataset: Data) -> Extractor:
@@ -197,21 +205,44 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
         "features": RANDOM_FEATURES,
         **_input_facts(shape),
     }
-    return Extractor("random", shape, fingerprint, facts, on_device("cpu"), on_device=on_device)
+    return Extractor(
+        "random", shape, fingerprint, facts, on_device("cpu"), on_device=on_device,
+        network=partial(_random_vectors, layers),
+    )  # fmt: skip
 
 
 @torch.inference_mode()
 def _random_features(layers: Sequence[nn.Conv2d], pixels: Pixels) -> Features:
     device, vectors = layers[0].weight.device, []
     for start in range(0, len(pixels), RANDOM_CHUNK):
-        maps = to_unit(tensor_of(pixels[start : start + RANDOM_CHUNK]).to(device))
-        maps = maps.contiguous(memory_format=torch.channels_last)
-        for k, layer in enumerate(layers):
-            maps = F.leaky_relu_(layer(maps), 0.2)
-            if k in (1, 3):
-                maps = F.avg_pool2d(maps, 2)
-        vectors.append(torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1).cpu().numpy())
+        images = to_unit(tensor_of(pixels[start : start + RANDOM_CHUNK]).to(device))
+        vectors.append(_random_vectors(layers, images).cpu().numpy())
     return Features(np.concatenate(vectors))
+
+
+def _random_vectors(layers: Sequence[nn.Conv2d], images: Tensor) -> Tensor:
+    maps = images.contiguous(memory_format=torch.channels_last)
+    for k, layer in enumerate(layers):
+        maps = F.leaky_relu_(layer(maps), 0.2)
+        if k in (1, 3):
+            maps = F.avg_pool2d(maps, 2)
+    return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
+
+
+def differentiable_features(extractor: Extractor, images: Tensor) -> Tensor:
+    """Feature vectors [N, D] of images [N, C, H, W] in [-1, 1], with gradients, of an extractor with a network.
+
+    Images are brought to the extractor's shape as `fit_pixels` does it, but with a bicubic filter and unrounded.
+    """
+    assert extractor.network is not None
+    if images.shape[2:] != (extractor.shape.size, extractor.shape.size):
+        size = (extractor.shape.size,) * 2
+        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+    if images.shape[1] < extractor.shape.channels:
+        images = images.expand(-1, extractor.shape.channels, -1, -1)
+    elif images.shape[1] > extractor.shape.channels:
+        images = (images * images.new_tensor(GREY)[:, None, None]).sum(1, keepdim=True)
+    return extractor.network(images)
 
 
 def _input_facts(shape: ImageShape) -> dict[str, Any]:
@@ -226,8 +257,7 @@ def fit_pixels(pixels: Pixels, shape: ImageShape) -> Pixels:
         return pixels
     if shape.channels == 3:
         return pixels.repeat(3, axis=1)
-    weights = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's mode L
-    grey: NDArray[np.float64] = np.einsum("nchw,c->nhw", pixels, weights)
+    grey: NDArray[np.float64] = np.einsum("nchw,c->nhw", pixels, np.array(GREY))
     return np.round(grey).astype(np.uint8)[:, None]
 
 

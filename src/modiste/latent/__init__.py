@@ -1,0 +1,1 @@
+"""Codes of images in a trained generator's noise: which noise and class make a picture that is given."""
