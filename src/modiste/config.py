@@ -160,10 +160,12 @@ class Loss(Section):
 class Augment(Section):
     """Augmentation of real and generated images before the discriminator sees them."""
 
-    policy: tuple[Literal["color", "flip", "translation", "cutout"], ...] = ()
-    """Transformations in their order (modiste/training/diffaugment.py); none = no augmentation."""
+    policy: Literal["auto"] | tuple[Literal["color", "flip", "translation", "cutout"], ...] = ()
+    """Transformations in their order (modiste/training/diffaugment.py); none = no augmentation. auto: none at first;
+    translation, cutout and (of colours) color while the discriminator over-fits, judged by images held out for
+    evaluate.every_images with data.split = "fit"."""
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the images that each transformation changes; the initial share if it adapts."""
+    """Share of the images that each transformation changes; the initial share if it adapts (of auto always 0)."""
     adapt_target: Fraction = 0.0
     """The share rises while r = 2 a - 1 is above this (0.6 as published) and falls while it is below, where a is the
     discriminator's accuracy on real images (d_accuracy_real in the log); 0 = fixed."""
@@ -242,6 +244,15 @@ class Evaluate(Section):
     """Score the generator at the first tick after so many further images, and at the last tick; 0 = never."""
     count: Annotated[int, Field(ge=2)] = 2_000
     """Generated images for that score."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after so many scores in a row that are no better than the best one; 0 = never."""
+
+    @model_validator(mode="after")
+    def _patience_needs_scores(self) -> Evaluate:
+        if self.patience and not self.every_images:
+            raise ValueError("patience counts scores on held-out images, and every_images = 0 makes none; set one of "
+                             "the two")  # fmt: skip
+        return self
 
 
 class Recipe(Section):
@@ -267,10 +278,16 @@ class Recipe(Section):
         loss = self.loss
         if loss.balanced_consistency_weight and not self.augment.policy:
             raise ValueError("loss.balanced_consistency_weight needs transformations; give augment.policy some")
+        if loss.balanced_consistency_weight and self.augment.policy == "auto":
+            raise ValueError("loss.balanced_consistency_weight needs transformations from the start, and augment.policy"
+                             " = 'auto' has none there; give augment.policy some")  # fmt: skip
         if loss.balanced_consistency_weight and not (self.augment.probability or self.augment.adapt_target):
             raise ValueError("loss.balanced_consistency_weight compares changed images; raise augment.probability")
         if self.augment.adapt_target and not self.augment.policy:
             raise ValueError("augment.adapt_target has nothing to adapt; give augment.policy something, or set it to 0")
+        if self.augment.adapt_target and self.augment.policy == "auto":
+            raise ValueError("augment.policy = 'auto' adapts to held-out images and not to augment.adapt_target; set "
+                             "this to 0, or give augment.policy transformations")  # fmt: skip
         if loss.weight_clip and self.network.discriminator_norm == "spectral":
             raise ValueError(
                 "loss.weight_clip bounds weights whose scale spectral norm takes out again; set one of the two to none"
@@ -411,6 +428,8 @@ def content_hash(recipe: Recipe) -> str:
         del tree["data"]["group_by"]
     if not recipe.data.classes:
         del tree["data"]["classes"]
+    if not recipe.evaluate.patience:
+        del tree["evaluate"]["patience"]
     del tree["data"]["heldout"]  # follows the run, see `differences`
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from modiste.data.images import to_unit
 from modiste.networks.layers import ImageShape
 from modiste.runs import BestCheckpoint
 from modiste.training import checkpoint_selection
-from modiste.training.checkpoint_selection import Selector
+from modiste.training.checkpoint_selection import Selector, spreads, variety
 
 
 class FixedImages(nn.Module):
@@ -53,7 +53,7 @@ def noise(count: int = 200) -> np.ndarray:
     [(0, 99, False), (0, 100, True), (80, 160, True), (100, 199, False), (199, 450, True), (200, 200, False)],
 )
 def test_it_is_due_where_a_multiple_was_passed(before: int, now: int, due: bool) -> None:
-    assert Selector("any", 100, lambda _: 0.0).due(before, now) is due
+    assert Selector("any", 100, lambda _: {"any": 0.0}).due(before, now) is due
 
 
 def test_the_best_is_the_least_and_the_first_among_equals() -> None:
@@ -81,9 +81,9 @@ def test_the_score_falls_as_images_get_better(recipe: Recipe, closet_judge: Path
     assert selector is not None and selector.name == "frechet_closet_60_heldout" and selector.every_images == 100
     real = toy.draw(200, 16, 99).pixels
     half = np.where(np.arange(200)[:, None, None, None] % 2 == 0, real, noise())
-    values = [selector.score(FixedImages(pixels)) for pixels in (real, half, noise())]
+    values = [selector.score(FixedImages(pixels))[selector.name] for pixels in (real, half, noise())]
     assert 0 <= values[0] < values[1] < values[2]
-    assert selector.score(FixedImages(real)) == values[0]
+    assert selector.score(FixedImages(real))[selector.name] == values[0]
 
 
 def test_the_network_decides_where_there_is_no_judge(tiny: Recipe, tmp_path: Path) -> None:
@@ -93,13 +93,16 @@ def test_the_network_decides_where_there_is_no_judge(tiny: Recipe, tmp_path: Pat
     selector = checkpoint_selection.make_selector(bare, ImageShape(1, 16))
     assert selector is not None and selector.name == "frechet_random_1k_heldout"
     generator = FixedImages(toy.draw(200, 16, 99).pixels)
-    assert selector.score(generator) < selector.score(FixedImages(noise())) and not len(generator.labels)
+    found = [selector.score(one)[selector.name] for one in (generator, FixedImages(noise()))]
+    assert found[0] < found[1] and not len(generator.labels)
 
 
 def test_generated_images_of_another_size_are_fitted(recipe: Recipe, closet_judge: Path) -> None:
     small = checkpoint_selection.make_selector(config.override(recipe, {"data.resize": 8}), ImageShape(1, 8, 10))
     assert small is not None
-    found = [small.score(FixedImages(pixels)) for pixels in (toy.draw(60, 8, 99).pixels, noise()[:, :, :8, :8])]
+    found = [
+        small.score(FixedImages(pixels))[small.name] for pixels in (toy.draw(60, 8, 99).pixels, noise()[:, :, :8, :8])
+    ]
     assert found[0] < found[1]
 
 
@@ -135,3 +138,15 @@ def test_its_noise_is_its_own_and_classes_take_turns(recipe: Recipe) -> None:
         range(60), 8
     )  # what `modiste evaluate --count 60` starts from
     assert not any(torch.equal(one, other) for one in expected for other in evaluated)
+
+
+def test_variety_is_that_of_the_class_with_the_least() -> None:
+    draw = np.random.default_rng(0).standard_normal
+    real = spreads(draw((300, 8)), np.arange(300) % 3, 4)
+    assert real[:3] == pytest.approx(8, rel=0.15) and np.isnan(real[3])  # dimensions of variance 1; no image
+    vectors, labels = draw((300, 8)), np.arange(300) % 3
+    vectors[labels == 1] = 5 + 0.5 * vectors[labels == 1]
+    found = variety(spreads(vectors, labels, 4), real)
+    assert found["variety_class"] == 1 and found["variety"] == pytest.approx(0.25, rel=0.2)
+    assert variety(spreads(vectors[:30], labels[:30], 4), real) == {}
+    assert list(variety(spreads(vectors, None, 0), spreads(vectors, None, 0)).items()) == [("variety", 1.0)]

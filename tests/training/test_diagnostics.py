@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from modiste.training.diagnostics import PATIENCE_TICKS, Sign, diagnose
+import pytest
+
+from modiste.training.diagnostics import PATIENCE_TICKS, STALLED_EVALUATIONS, Sign, diagnose
 
 
 def ticks(*groups: tuple[int, dict[str, float]]) -> list[dict[str, float]]:
@@ -27,3 +29,38 @@ def test_a_saturated_discriminator_is_named_once() -> None:
 def test_a_vanishing_gradient_is_named_once() -> None:
     signs = diagnose(ticks((3, {"gradient_norm_g": 2.0}), (10, {"gradient_norm_g": 1e-3})))
     assert signs == [Sign("vanishing", 80, 5e-4)] and "has vanished" in str(signs[0])
+
+
+def test_a_discriminator_that_knows_its_training_images_is_named_once() -> None:
+    learned = {"d_accuracy_train": 0.9, "d_accuracy_heldout": 0.5}
+    (sign,) = diagnose(ticks((3, {}), (1, {"d_accuracy_train": 0.6, "d_accuracy_heldout": 0.5}), (4, learned)))
+    assert (sign.kind, sign.images, sign.value) == ("overfitting", 50, pytest.approx(0.4))
+    assert "right 40% more often than on held-out ones. augment.policy=auto" in str(sign)
+    (sign,) = diagnose(ticks((1, {**learned, "augment_probability": 0.0})))
+    assert "augmented already" in str(sign)
+
+
+def scores(*values: float, **entries: float) -> list[dict[str, float]]:
+    return ticks(*[(1, {"frechet_any_2k_heldout": value, **entries}) for value in values])
+
+
+def test_a_risen_distance_to_held_out_images_is_named() -> None:
+    assert diagnose(scores(3.0, 2.0, 2.4, 2.1, 2.4)) == []  # never twice in a row
+    (sign,) = diagnose(scores(3.0, 2.0, 2.4, 2.5, 2.6))
+    assert (sign.kind, sign.images, sign.value, sign.best) == ("rising", 40, 1.25, 20)
+    assert "1.25 times that after 20 images" in str(sign)
+
+
+def test_a_training_without_a_gain_is_named() -> None:
+    (sign,) = diagnose(scores(2.0, *[2.1] * STALLED_EVALUATIONS))
+    assert (sign.kind, sign.value, sign.best) == ("stalled", STALLED_EVALUATIONS, 10) and "--patience" in str(sign)
+    assert diagnose(scores(*[2.1] * STALLED_EVALUATIONS)) == []
+
+
+def test_a_class_without_variety_is_named() -> None:
+    assert diagnose(scores(2.0, 1.9, variety=0.6, variety_class=3)) == []
+    (sign,) = diagnose(scores(2.0, 1.9, 1.8, variety=0.4, variety_class=3))
+    assert (sign.kind, sign.images, sign.of_class) == ("uniform", 20, 3)
+    assert "images of class 3 are too alike: they vary 40% as much" in str(sign)
+    (sign,) = diagnose(scores(2.0, 1.9, variety=0.4))
+    assert str(sign).startswith("images are too alike")

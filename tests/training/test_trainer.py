@@ -188,7 +188,8 @@ def test_images_per_second_are_those_of_this_session(tiny: Recipe, monkeypatch: 
 
 def choosing(values: list[float], every_images: int) -> trainer.Callable[..., checkpoint_selection.Selector]:
     """A stand-in for `selection.make_selector` whose scores are known beforehand."""
-    return lambda *_: checkpoint_selection.Selector("frechet_any_heldout", every_images, lambda _: values.pop(0))
+    name = "frechet_any_heldout"
+    return lambda *_: checkpoint_selection.Selector(name, every_images, lambda _: {name: values.pop(0)})
 
 
 def test_the_best_generator_is_kept_beside_the_last(
@@ -202,6 +203,26 @@ def test_the_best_generator_is_kept_beside_the_last(
     kept, last = (run.path / f"{name}.safetensors" for name in ("best", "generator"))
     assert kept.read_bytes() == (early.path / "generator.safetensors").read_bytes() != last.read_bytes()
     assert not np.array_equal(*(modiste.load(run, checkpoint).sample(2) for checkpoint in ("best", "last")))
+
+
+def test_patience_ends_a_training_that_gains_no_more(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [3.0, 1.0, 1.0, 2.0, 0.5]
+    monkeypatch.setattr(checkpoint_selection, "make_selector", choosing(values, every_images=80))
+    patient = {"evaluate.every_images": 80, "evaluate.patience": 2, "train.images": 400}
+    run = modiste.train(tiny, tmp_path / "run", overrides=patient)
+    manifest = run.read_manifest()
+    assert (manifest.status, manifest.images) == ("finished", 320) and values == [0.5]
+    assert manifest.best is not None and manifest.best.images == 160
+    assert "no gain for 2 evaluations (evaluate.patience = 2); the best generator is that after 160 images" in (
+        capsys.readouterr().err
+    )
+    assert modiste.train(tiny, run.path, overrides=patient).read_manifest().images == 320  # it is finished
+    longer = modiste.train(tiny, run.path, extend=True, overrides={**patient, "evaluate.patience": 3})
+    assert longer.read_manifest().images == 400 and longer.read_manifest().best.images == 400
+    with pytest.raises(UsageError, match="every_images = 0 makes none"):
+        config.override(tiny, {"evaluate.patience": 2})
 
 
 def test_the_score_is_taken_after_so_many_images_and_at_the_end(
@@ -282,7 +303,7 @@ def test_scores_by_another_judge_are_not_compared(
     monkeypatch.setattr(checkpoint_selection, "make_selector", choosing([1.0, 2.0], every_images=80))
     run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 160})
     before = (run.path / "best.safetensors").read_bytes()
-    later = checkpoint_selection.Selector("frechet_later_heldout", 80, lambda _: 50.0)
+    later = checkpoint_selection.Selector("frechet_later_heldout", 80, lambda _: {"frechet_later_heldout": 50.0})
     monkeypatch.setattr(checkpoint_selection, "make_selector", lambda *_: later)
     run = modiste.train(tiny, run.path, extend=True)
     assert run.read_manifest().best == runs.BestCheckpoint(240, "frechet_later_heldout", 50.0)
@@ -300,7 +321,7 @@ def test_a_training_is_scored_on_held_out_images(tiny: Recipe, tmp_path: Path, c
     selector = checkpoint_selection.make_selector(run.read_recipe(), ImageShape(1, 16, 10))
     assert selector is not None and selector.name == name
     generator, _, _ = generators.load_network(run.path, "best.safetensors")
-    assert selector.score(generator) == pytest.approx(best.value, rel=1e-6)
+    assert selector.score(generator)[name] == pytest.approx(best.value, rel=1e-6)
     plain = modiste.train(tiny, tmp_path / "plain", overrides={**judged, "evaluate.every_images": 0})
     assert not (plain.path / "best.safetensors").exists() and plain.read_manifest().best is None
     same = (run.path / "generator.safetensors", plain.path / "generator.safetensors")
@@ -325,7 +346,7 @@ def test_the_summary_of_a_long_log_does_not_grow() -> None:
     log = trainer.LogSummary()
     record = {"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0, "gradient_norm_g": 1.0}
     signs = [log.add({**record, "images": images, "frechet_a_heldout": 5.0 + images}) for images in range(50_000)]
-    assert [len(new) for new in signs[: diagnostics.PATIENCE_TICKS]] == [0] * (diagnostics.PATIENCE_TICKS - 1) + [1]
-    assert not any(signs[diagnostics.PATIENCE_TICKS :])
+    assert [sign.kind for new in signs[:20] for sign in new] == ["rising", "saturated", "stalled"]
+    assert not any(signs[20:])
     assert len(log.history.recent) == diagnostics.PATIENCE_TICKS and log.history.recent[-1]["images"] == 49_999
     assert log.best is not None and log.best.images == 0

@@ -142,12 +142,13 @@ def _parts(recipe: Recipe) -> dict[str, str]:
     attention = f", attention at {' and '.join(map(str, network.attention))}" if network.attention else ""
     rates = dict.fromkeys((f"{train.lr_generator:g}", f"{train.lr_discriminator:g}"))  # G's and D's, once if equal
     betas = f"({train.beta1:g}, {train.beta2:g})" if train.optimizer == "adam" else f"({train.beta2:g})"
+    augmentation = ["augmentation where it over-fits"] if augment.policy == "auto" else augment.policy
     return {
         "networks": f"{network.family}{attention}",
         "labels": network.conditioning,
         "norm of G": f"{network.generator_norm}{spectral}",
         "norm of D": network.discriminator_norm,
-        "loss": ", ".join([loss.adversarial, *terms, *augment.policy]),
+        "loss": ", ".join([loss.adversarial, *terms, *augmentation]),
         "D steps": str(train.discriminator_steps),
         "batch": str(train.batch_size),
         "optimiser": f"{train.optimizer} {' / '.join(rates)} {betas}",

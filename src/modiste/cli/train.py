@@ -46,6 +46,9 @@ def train(
         str | None,
         Option(help="Length: 90s, 5min or 1h of training time (a bare number is seconds), 3 epochs or 60000 images."),
     ] = None,
+    patience: Annotated[
+        int | None, Option(min=0, help="Stop after so many scores on held-out images without a gain; 0 = never.")
+    ] = None,
     fresh: Annotated[bool, Option("--fresh", help="Start a new run in a numbered folder; nothing is deleted.")] = False,
     extend: Annotated[
         bool,
@@ -75,6 +78,8 @@ def train(
         from modiste.experiments import study_config
 
         changes |= study_config.budget_changes(budget, "--budget")
+    if patience is not None:
+        changes["evaluate.patience"] = patience
     if dry_run:
         _print_plan(recipe, out, changes, as_json)
         return

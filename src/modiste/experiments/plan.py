@@ -125,8 +125,8 @@ def expand(study: Study, out: Path, track: str | None = None) -> list[RunSpec]:
         try:
             recipe, _ = setup.resolve_run(one.recipe, out, changes)
             if started := _started(one.name, out, folders.values()):
-                changes |= resume.data_changes(recipe, started)
-                recipe = resume.with_data_of(recipe, started)
+                changes |= resume.settings_changes(recipe, started, one.set)
+                recipe = resume.with_settings_of(recipe, started, one.set)
             dataset = opened.get(recipe.data) or opened.setdefault(recipe.data, open_data(recipe.data))
             notes = setup.noticed(recipe, dataset)
             recipe = setup.resolve(recipe, dataset, changes)

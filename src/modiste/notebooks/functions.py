@@ -47,6 +47,7 @@ def train(
     seed: int | None = None,
     set: Mapping[str, Any] | None = None,
     budget: str | float | None = None,
+    patience: int | None = None,
     fresh: bool = False,
     extend: bool = False,
     track: str | None = None,
@@ -57,9 +58,10 @@ def train(
     """Train a recipe into a run folder, or resume the run in that folder; returns the run.
 
     `recipe` is a shipped recipe's name, a TOML file, a Recipe, or the folder of a run to resume. The other words are
-    those of `modiste train`: `budget` is the length (90s, 5min, 3 epochs, 60000 images; a number is seconds), `set`
-    (or `overrides`) changes keys, as in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead
-    of resuming, `extend` lets the run in the folder go on to a greater length. `follow` adds a listener to the ticks.
+    those of `modiste train`: `budget` is the length (90s, 5min, 3 epochs, 60000 images; a number is seconds),
+    `patience` ends it after so many scores on held-out images without a gain, `set` (or `overrides`) changes keys, as
+    in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead of resuming, `extend` lets the run
+    in the folder go on to a greater length. `follow` adds a listener to the ticks.
     Interrupted, a KeyboardInterrupt, is raised after SIGINT (a notebook's stop button), SIGTERM or SIGHUP; the state is
     saved then. ModisteError says in one sentence what went wrong.
 
@@ -68,8 +70,8 @@ def train(
     (4, 1, 28, 28)
     """
     changes = recipe_changes(
-        data=data, resize=resize, fit=fit, background=background, group_by=group_by, seed=seed, budget=budget, set=set,
-        overrides=overrides,
+        data=data, resize=resize, fit=fit, background=background, group_by=group_by, seed=seed, budget=budget,
+        patience=patience, set=set, overrides=overrides,
     )  # fmt: skip
     begun: list[runs.Run] = []
     name = str(recipe) if isinstance(recipe, str | Path) else recipe.name

@@ -49,6 +49,7 @@ def recipe_changes(
     group_by: str | None = None,
     seed: int | None = None,
     budget: str | float | None = None,
+    patience: int | None = None,
     set: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def recipe_changes(
         "data.background": background,
         "data.group_by": group_by,
         "seed": seed,
+        "evaluate.patience": patience,
     }
     changes = {key: value for key, value in named.items() if value is not None}
     if budget is not None:

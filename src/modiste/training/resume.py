@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from modiste.environment import gpu_name
 from modiste.errors import ModisteError, UsageError
 from modiste.training import checkpoint_selection
 from modiste.training.distributed import ProcessGroup
+
+ENDS = ("train.budget_seconds", "evaluate.patience")
+"""Keys that may end a training before its length does."""
 
 
 @dataclass(frozen=True)
@@ -91,25 +94,32 @@ def open_folder(
     return OpenedRun(path, manifest, saved)
 
 
-def with_data_of_run(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe with the data settings kept by the run in that folder, if there is one; see `with_data_of`."""
-    return with_data_of(recipe, runs.Run(path).read_recipe()) if runs.exists(path) else recipe
+def with_settings_of_run(recipe: Recipe, path: Path, overrides: Container[str]) -> Recipe:
+    """The recipe with the settings kept by the run in that folder, if there is one; see `with_settings_of`."""
+    return with_settings_of(recipe, runs.Run(path).read_recipe(), overrides) if runs.exists(path) else recipe
 
 
-def with_data_of(recipe: Recipe, started: Recipe) -> Recipe:
-    """The recipe with data.heldout of the recipe that a run was started with, and data.fit unless it is set.
+def with_settings_of(recipe: Recipe, started: Recipe, overrides: Container[str]) -> Recipe:
+    """The recipe with data.heldout of the recipe that a run was started with, data.fit unless it is set, and no
+    automatic augmentation where the run has none, unless the overrides ask for it.
 
     Older runs were started when there was no choice (`config.with_older_defaults`).
     """
     recipe = config.with_heldout_of(recipe, started)
+    if recipe.augment.policy == "auto" and started.augment.policy == () and "augment.policy" not in overrides:
+        recipe = config.override(recipe, {"augment.policy": ()})
     return recipe if "fit" in recipe.data.model_fields_set else config.override(recipe, {"data.fit": started.data.fit})
 
 
-def data_changes(recipe: Recipe, started: Recipe) -> dict[str, str]:
-    """The changes, by dotted key, that `with_data_of` makes to a recipe."""
-    before, after = recipe.data, with_data_of(recipe, started).data
-    keys = ("fit", "heldout")
-    return {f"data.{key}": getattr(after, key) for key in keys if getattr(after, key) != getattr(before, key)}
+def settings_changes(recipe: Recipe, started: Recipe, overrides: Container[str]) -> dict[str, Any]:
+    """The changes, by dotted key, that `with_settings_of` makes to a recipe."""
+    after = with_settings_of(recipe, started, overrides)
+    changes = {
+        "data.fit": (recipe.data.fit, after.data.fit),
+        "data.heldout": (recipe.data.heldout, after.data.heldout),
+        "augment.policy": (recipe.augment.policy, after.augment.policy),
+    }
+    return {key: new for key, (old, new) in changes.items() if new != old}
 
 
 def with_labels_of_run(dataset: Images, path: Path) -> Images:
@@ -134,9 +144,9 @@ def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) ->
     # A step is the same with and without a graph, and so are the same images from another place or other settings.
     neutral = {"train.cuda_graph", *(("data.name", "data.fit", "data.background") if same_data else ())}
     altering = [change for change in changes if change.key not in neutral]
-    only_length = all(change.key in ("train.images", "train.budget_seconds") for change in altering)
+    only_length = all(change.key in ("train.images", *ENDS) for change in altering)
     more_images = (recipe.train.images or 0) - (started.train.images or 0)
-    # A budget never alters the path; a length does where the learning rate falls with it.
+    # What ends a training never alters the path; a length does where the learning rate falls with it.
     extensible = only_length and (more_images == 0 or (more_images > 0 and recipe.train.lr_schedule == "constant"))
     if altering and not (extend and extensible):
         hint = ", or --extend to train it longer" if extensible else ""

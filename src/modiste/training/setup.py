@@ -23,7 +23,7 @@ from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
-from modiste.training import distributed, flat, own_parts, resume
+from modiste.training import distributed, flat, overfitting, own_parts, resume
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
 
@@ -47,7 +47,8 @@ def make_state(recipe: Recipe, shape: ImageShape, device: str) -> State:
     optimizer_g = make_optimizer(train, weights_g, train.lr_generator)
     optimizer_d = make_optimizer(train, weights_d, train.lr_discriminator)
     meter = torch.zeros(len(METER), device=device, dtype=torch.float32 if device == "mps" else torch.float64)
-    probability = torch.tensor(recipe.augment.probability, device=device)
+    share = 0.0 if recipe.augment.policy == "auto" else recipe.augment.probability
+    probability = torch.tensor(share, device=device)
     return State(generator, discriminator, ema, ema_weights, optimizer_g, optimizer_d, meter, probability)
 
 
@@ -144,12 +145,14 @@ def noticed(recipe: Recipe, dataset: Images) -> tuple[Note, ...]:
 
 def fit_to_data(recipe: Recipe, path: Path, overrides: Container[str]) -> tuple[Recipe, Images, list[str]]:
     """Open the images; returns the recipe as it is trained on them in that run folder, the images, and lines to log."""
-    recipe = resume.with_data_of_run(recipe, path)
+    recipe = resume.with_settings_of_run(recipe, path, overrides)
     dataset = resume.with_labels_of_run(open_data(recipe.data), path)
     about = describe_images(dataset)
     if dataset.labels is not None and recipe.network.conditioning == "none":
         about += "; the recipe is unconditional and leaves the labels aside (network.conditioning = 'none')"
     lines = [about, *(f"warning: {note}" for note in noticed(recipe, dataset))]
+    if recipe.augment.policy == "auto" and not overfitting.is_measured(recipe):
+        lines.append("note: no images are held out to judge over-fitting by, so augment.policy = 'auto' stays off")
     lines += [f"note: this training runs code of your own, {text}" for text in config.own_parts(recipe)]
     recipe = resolve(recipe, dataset, overrides)
     check_fit(recipe, dataset)

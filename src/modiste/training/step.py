@@ -80,6 +80,8 @@ class State:
     optimizer_d: torch.optim.Optimizer
     meter: Tensor
     augment_probability: Tensor
+    augmented: bool = False
+    """Whether an automatic augmentation is on: its probability is above 0."""
     images: int = 0
     seconds: float = 0.0
 
@@ -112,6 +114,7 @@ def make_step_functions(
 ) -> StepFunctions:
     """The functions and settings of one training step, as this recipe asks for them."""
     train, loss, augment = recipe.train, recipe.loss, recipe.augment
+    assert augment.policy != "auto"  # one of its two policies is in force, see `overfitting`
     compiled = torch.compile if train.compile else _unchanged
     discriminator = compiled(state.discriminator)
     augmented = partial(_augment, augment.policy, state) if augment.policy else _unchanged

@@ -35,7 +35,17 @@ from modiste.environment import interruptible, peak_memory_bytes
 from modiste.errors import ModisteError, is_out_of_memory
 from modiste.networks.layers import ImageShape
 from modiste.sampling import generators, grids
-from modiste.training import callbacks, checkpoint_selection, cuda_graph, diagnostics, distributed, flat, resume, setup
+from modiste.training import (
+    callbacks,
+    checkpoint_selection,
+    cuda_graph,
+    diagnostics,
+    distributed,
+    flat,
+    overfitting,
+    resume,
+    setup,
+)
 from modiste.training.callbacks import Callbacks, Listener
 from modiste.training.checkpoint_selection import Selector
 from modiste.training.distributed import ProcessGroup
@@ -52,7 +62,11 @@ class LogSummary:
     """What ticks need to know of the log, so that none has to read it."""
 
     history: diagnostics.History = field(default_factory=diagnostics.History)
-    best: runs.BestCheckpoint | None = None
+
+    @property
+    def best(self) -> runs.BestCheckpoint | None:
+        """The best checkpoint so far; None without a score on held-out images."""
+        return self.history.best
 
     @property
     def last(self) -> Mapping[str, Any] | None:
@@ -61,7 +75,6 @@ class LogSummary:
 
     def add(self, record: Mapping[str, Any]) -> list[diagnostics.Sign]:
         """Take the log's next record; returns the signs of a failing training that appear for the first time."""
-        self.best = checkpoint_selection.better(self.best, record)
         return self.history.add(record)
 
 
@@ -80,6 +93,7 @@ class Session:
     """Whether the user asks to stop."""
     log: LogSummary = field(default_factory=LogSummary)
     selector: Selector | None = None
+    measure: overfitting.Measure | None = None
 
 
 def train(
@@ -202,6 +216,7 @@ def loop(session: Session, state: State, watcher: Callbacks) -> runs.Status:
     saved_at = clock.seconds
     # Where a run goes on whose budget is spent, nothing is left to do; all ranks restored the same seconds.
     over = state.images >= total_images or (state.images > 0 and state.seconds >= budget_seconds)
+    over = over or is_patience_spent(session)
     (stopped,) = distributed.any_of([session.stop()], group)
     while not (over or stopped):
         ticks_before = state.images // train.tick_images
@@ -214,12 +229,25 @@ def loop(session: Session, state: State, watcher: Callbacks) -> runs.Status:
         over = spent or state.images >= total_images
         if over or state.images // train.tick_images > ticks_before:
             tick(session, state, clock, watcher, last=over)
+            over = over or is_patience_spent(session, watcher)
             saved_at = clock.seconds
         elif due or stopped:
             save_within_tick(session, state, clock)
             saved_at = clock.seconds
     state.seconds = clock.seconds
     return "finished" if over else "interrupted"
+
+
+def is_patience_spent(session: Session, watcher: Callbacks | None = None) -> bool:
+    """Whether the last evaluate.patience scores on held-out images, or more, were no better than the best one."""
+    patience, history = session.recipe.evaluate.patience, session.log.history
+    (spent,) = distributed.any_of([0 < patience <= history.since_best], session.group)
+    if spent and watcher and history.best:
+        watcher.log(
+            f"stopped: no gain for {history.since_best} evaluations (evaluate.patience = {patience}); the best "
+            f"generator is that after {history.best.images:,} images, in best.safetensors"
+        )
+    return spent
 
 
 class Clock:
@@ -244,6 +272,7 @@ def tick(session: Session, state: State, clock: Clock, watcher: Callbacks, last:
         record = tick_record(session, state.images, sums, clock)
         if session.recipe.augment.policy:
             record["augment_probability"] = round(state.augment_probability.item(), 4)
+        record |= accuracies(session, state)
         draw_grid(session, state)
         runs.save_generator(run, state.ema)
         record |= heldout_score(session, state, last)
@@ -251,6 +280,8 @@ def tick(session: Session, state: State, clock: Clock, watcher: Callbacks, last:
         watcher.tick(record)
         for sign in session.log.add(record):
             watcher.log(f"note: {sign}")
+    if session.recipe.augment.policy == "auto":
+        adapt(session, state, watcher)
     save(session, state, clock)
     keep_best(session, state)
     clock.tick_start, clock.tick_images = clock.seconds, state.images
@@ -287,7 +318,24 @@ def heldout_score(session: Session, state: State, last: bool) -> dict[str, float
     selector, record = session.selector, session.log.last
     if selector is None or not (last or selector.due(record["images"] if record else 0, state.images)):
         return {}
-    return {selector.name: selector.score(state.ema)}
+    return selector.score(state.ema)
+
+
+def accuracies(session: Session, state: State) -> dict[str, float]:
+    """The discriminator's accuracies on training and on held-out images; empty where they are not due."""
+    last, every = session.log.last, overfitting.EVERY_IMAGES
+    due = state.images // every > (last["images"] if last else 0) // every
+    return session.measure(state) if session.measure and due else {}
+
+
+def adapt(session: Session, state: State, watcher: Callbacks) -> None:
+    """Move the probability of an automatic augmentation by what the last line of the log says of over-fitting."""
+    before, record = round(state.augment_probability.item(), 4), session.log.last or {}
+    after = distributed.broadcast_from_main(overfitting.moved(before, record), session.group)
+    state.augment_probability.fill_(after)
+    state.augmented = after > 0
+    if (after > 0) != (before > 0):
+        watcher.log(f"note: augment.policy = 'auto' is {'on from here' if after else 'off again'}")
 
 
 def keep_best(session: Session, state: State) -> None:
@@ -343,6 +391,7 @@ def restore(state: State, saved: Mapping[str, Any], group: ProcessGroup) -> None
     elif group.is_main:
         state.meter.copy_(meters.sum(0))
     state.augment_probability.copy_(saved["augment_probability"])
+    state.augmented = bool(saved["augment_probability"] > 0)
     state.generator.load_state_dict(saved["generator"])
     state.discriminator.load_state_dict(saved["discriminator"])
     if saved["ema"] is not None:
@@ -360,18 +409,40 @@ def _prepare(
     torch.set_num_threads(opened.manifest.threads)  # sums depend on their number, so a resumed run keeps it
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
-    functions = make_step_functions(recipe, state, group, device, opened.manifest.precision)
     if opened.saved is not None:
         restore(state, opened.saved, group)
     batch_at = setup.batches(recipe, dataset, shape, group, device)
     selector = checkpoint_selection.make_selector(recipe, shape) if group.is_main else None
-    advance = cuda_graph.make_step(recipe, state, functions, group, batch_at, device)
+    measure = overfitting.make_measure(recipe, dataset, shape) if group.is_main else None
+    advance = _make_advance(recipe, state, shape, group, batch_at, device, opened.manifest.precision)
     run, log = runs.Run(opened.path), LogSummary()
     for record in run.read_log() if group.is_main else ():
         log.add(record)
-    session = Session(recipe, run, len(dataset), shape, group, advance, stop, log, selector)
+    session = Session(recipe, run, len(dataset), shape, group, advance, stop, log, selector, measure)
     keep_best(session, state)
     return session, state
+
+
+def _make_advance(
+    recipe: Recipe,
+    state: State,
+    shape: ImageShape,
+    group: ProcessGroup,
+    batch_at: cuda_graph.Batches,
+    device: str,
+    precision: str,
+) -> Callable[[], None]:
+    """A function that takes the next step; with augment.policy = "auto" that of one of two recipes."""
+
+    def step_of(recipe: Recipe) -> Callable[[], None]:
+        functions = make_step_functions(recipe, state, group, device, precision)
+        return cuda_graph.make_step(recipe, state, functions, group, batch_at, device)
+
+    if recipe.augment.policy != "auto":
+        return step_of(recipe)
+    plain = step_of(overfitting.without_policy(recipe))
+    augmented = step_of(overfitting.with_policy(recipe, shape))
+    return lambda: augmented() if state.augmented else plain()
 
 
 def _finish(session: Session, state: State, status: runs.Status) -> None:

@@ -329,7 +329,7 @@ def identity(space: Space) -> dict[str, Any]:
 
 def with_begun_data(space: Space, before: Mapping[str, Any]) -> Space:
     """The space with the way of reading and holding out images of the search with that identity."""
-    return revise(space, set=resume.data_changes(base_recipe(space), _recipe_in(before)))
+    return revise(space, set=resume.settings_changes(base_recipe(space), _recipe_in(before), space.set))
 
 
 def updated_identity(before: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""Whether the discriminator knows its training images, and the augmentation that sets in where it does.
+
+The discriminator is asked about as many training as held-out images. If it is right about the first clearly more often,
+it has learned them by heart, and what it teaches the generator is no longer true of other images. Augmenting what it
+sees is the remedy (Karras et al. 2020); the authors estimate over-fitting from training images alone (r_t) where they
+hold none out, and name this comparison (r_v) the better one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modiste import config
+from modiste.config import Recipe
+from modiste.data.images import Images, tensor_of, to_unit
+from modiste.data.sets import open_data
+from modiste.data.subsets import drawn_subset
+from modiste.networks.layers import ImageShape
+from modiste.sampling import generators
+from modiste.training import diagnostics, losses
+from modiste.training.checkpoint_selection import FIRST_SEED
+from modiste.training.step import State
+
+IMAGES = 500
+"""Of each kind; a share of them has a standard error of two per cent at most."""
+CHUNK = 100
+EVERY_IMAGES = 20_000
+"""Images shown between two measurements, which take some hundredth of the time of so many."""
+SHARE = 0.1
+"""By which the probability of an automatic augmentation moves after each measurement."""
+LARGEST_SHARE = 0.8
+"""Up to which the generator does not learn to augment its images, too (Karras et al. 2020, section 2.2)."""
+POLICIES = {1: ("translation", "cutout"), 3: ("color", "translation", "cutout")}
+"""The transformations of augment.policy = "auto" by channels; no flip, since many things have a left and a right."""
+
+Measure = Callable[[State], dict[str, float]]
+
+
+def is_measured(recipe: Recipe) -> bool:
+    """Whether over-fitting can be measured: images are held out, and generators scored on them."""
+    return recipe.data.split == "fit" and recipe.evaluate.every_images > 0
+
+
+def make_measure(recipe: Recipe, dataset: Images, shape: ImageShape) -> Measure | None:
+    """A function of the state: the discriminator's accuracies on training and on held-out images, as logged.
+
+    Each image stands against a generated one of its class, as in training, without augmentation. None where no images
+    are held out (data.split = "train"), or the recipe never scores a generator on them.
+    """
+    if not is_measured(recipe):
+        return None
+    kinds = {"train": dataset, "heldout": open_data(recipe.data, part="heldout")}
+    count = min(IMAGES, *map(len, kinds.values()))
+    rows = {kind: drawn_subset(len(images), images.labels, count, seed=0) for kind, images in kinds.items()}
+    chosen = {kind: images.select(rows[kind]) for kind, images in kinds.items()}
+    noise = generators.seed_noise(range(FIRST_SEED, FIRST_SEED + count), recipe.network.z_dim)
+    loss = losses.adversarial(recipe.loss, recipe.network.conditioning == "auxiliary")
+
+    def accuracy(state: State, images: Images) -> float:
+        labels = images.labels if shape.classes else None
+        made = generators.generate(state.ema, noise, labels)
+        r, f = (_logits(state, pixels, labels) for pixels in (images.pixels, made))
+        return losses.accuracies(loss, r, f)[0].item()
+
+    return lambda state: {f"d_accuracy_{kind}": accuracy(state, images) for kind, images in chosen.items()}
+
+
+@torch.no_grad()
+def _logits(state: State, pixels: Any, labels: Any) -> Tensor:
+    """Logits of a discriminator in evaluation mode, on the processor."""
+    device, training = state.meter.device, state.discriminator.training
+    state.discriminator.eval()
+    found = []
+    for start in range(0, len(pixels), CHUNK):
+        images = to_unit(tensor_of(pixels[start : start + CHUNK]).to(device))
+        chosen = None if labels is None else torch.from_numpy(labels[start : start + CHUNK]).to(device)
+        found.append(state.discriminator(images, chosen).float().cpu())
+    state.discriminator.train(training)
+    return torch.cat(found)
+
+
+def with_policy(recipe: Recipe, shape: ImageShape) -> Recipe:
+    """The recipe with the transformations that augment.policy = "auto" stands for."""
+    return config.override(recipe, {"augment.policy": POLICIES[1 if shape.channels == 1 else 3]})
+
+
+def without_policy(recipe: Recipe) -> Recipe:
+    """The recipe as it is trained while its automatic augmentation is off."""
+    return config.override(recipe, {"augment.policy": ()})
+
+
+def moved(probability: float, record: Mapping[str, Any]) -> float:
+    """The probability of an automatic augmentation after a line of the log: up where the discriminator over-fits, down
+    where it does not, and as before where that was not measured."""
+    gap = diagnostics.overfitting(record)
+    if gap is None:
+        return probability
+    step = SHARE if gap > diagnostics.OVERFITTING_GAP else -SHARE
+    return round(min(LARGEST_SHARE, max(0.0, probability + step)), 4)
