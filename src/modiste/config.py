@@ -85,6 +85,9 @@ class Network(Section):
     """Multiply the noise by a matrix per class, at first the identity (slim family); no effect without labels."""
     class_gains: bool = False
     """Gains and biases per class in the generator's last batch norm (slim family); no effect without labels."""
+    smooth: bool = False
+    """Double the sides of the generator's maps by bilinear resampling, which leaves no chequerboard, instead of learned
+    kernels (slim family)."""
     generator_norm: Literal["batch", "none"] = "batch"
     """Normalisation in the generator; conditional with conditioning = "projection", except in the slim family."""
     generator_spectral: bool = False
@@ -428,6 +431,8 @@ def content_hash(recipe: Recipe) -> str:
         del tree["data"]["group_by"]
     if not recipe.data.classes:
         del tree["data"]["classes"]
+    if not recipe.network.smooth:
+        del tree["network"]["smooth"]
     if not recipe.evaluate.patience:
         del tree["evaluate"]["patience"]
     del tree["data"]["heldout"]  # follows the run, see `differences`

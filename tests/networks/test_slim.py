@@ -147,3 +147,27 @@ def test_noise_by_class_is_for_this_family_and_left_out_without_labels():
         build_generator(slim(class_noise=True).model_copy(update={"family": "dcgan"}), ImageShape(1, 28, 10))
     unlabelled = build_generator(slim("none", class_noise=True), ImageShape(1, 28))
     assert unlabelled.class_noise is None and unlabelled(torch.randn(2, 6)).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize("widths", [(8,), (8, 6), (8, 8, 6, 4)])
+@pytest.mark.parametrize("conditioning", ["none", "projection"])
+def test_a_smooth_generator_treats_no_position_unlike_its_neighbours(conditioning, widths):
+    """A constant map stays constant up to the border; learned kernels make a chequerboard of it."""
+    shape = ImageShape(3, 32, 0 if conditioning == "none" else 2)
+    for smooth in (True, False):
+        network = slim(conditioning, generator_widths=widths, smooth=smooth)
+        generator = build_generator(network, shape).eval()
+        assert sorted(build_generator(network, shape).state_dict()) == sorted(generator.state_dict())
+        with torch.no_grad():
+            for name, parameter in generator.named_parameters():
+                if name.startswith("dense"):  # the same numbers at every position
+                    maps = parameter.view(widths[0], -1, *parameter.shape[1:])
+                    maps.copy_(maps.mean(1, keepdim=True).expand_as(maps))
+            images = generator(torch.randn(2, 6), torch.tensor([0, 1]) if shape.classes else None)
+        middle = images[:, :, 12:20, 12:20]
+        assert ((middle - middle.mean((2, 3), keepdim=True)).abs().max() < 1e-5) == smooth
+
+
+def test_smooth_is_of_the_slim_family():
+    with pytest.raises(UsageError, match=r"network\.smooth has a meaning in the slim family only"):
+        build_generator(Network(family="dcgan", smooth=True), ImageShape(3, 32, 0))

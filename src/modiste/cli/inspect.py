@@ -55,6 +55,8 @@ def data(
 
 
 def _print_survey(result: dict[str, Any]) -> None:
+    from modiste.data.advice import Advice
+
     for split, facts in result["splits"].items():
         colours = "grey" if facts["channels"] == 1 else "RGB"
         count = "1 image" if facts["images"] == 1 else f"{facts['images']:,} images"
@@ -78,6 +80,7 @@ def _print_survey(result: dict[str, Any]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     for file in result["files"]:
         print(f"wrote {file}")
+    print(Advice(**result["advice"]))
 
 
 @recipes_app.callback()

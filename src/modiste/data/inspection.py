@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from modiste import files, progress
 from modiste.config import Data
+from modiste.data.advice import advise
 from modiste.data.images import Images, content_digest, mean_and_deviation, parts
 from modiste.data.published import FASHION_MNIST
 from modiste.data.sets import has_test, list_warnings, open_data, set_name
@@ -28,7 +30,8 @@ FEWEST_PER_CLASS = 10
 
 
 def inspect(settings: Data, out_dir: str | Path, label_issues: bool = False) -> dict[str, Any]:
-    """What `summarise` says of a data set, and what is held out; pictures in out_dir, listed under `files`.
+    """What `summarise` says of a data set, what is held out, and `advice`, an `Advice`; pictures in out_dir, under
+    `files`.
 
     counts.png, first-images.png, duplicates.png if there are any; `label_issues` adds label-issues.png. The last
     two show 40 images each. UsageError where one of these files is there and not Modiste's.
@@ -59,6 +62,7 @@ def inspect(settings: Data, out_dir: str | Path, label_issues: bool = False) -> 
     result["files"] = [str(out_dir / file) for file in drawn]
     if facts := count_heldout(train):
         result["heldout"] = facts
+    result["advice"] = asdict(advise(train, settings.name))
     return result
 
 

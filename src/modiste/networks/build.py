@@ -83,7 +83,7 @@ def _check_settings(network: Network, shape: ImageShape) -> None:
             f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "
             "set network.family = 'residual' or network.attention = []"
         )
-    for key in ("class_noise", "class_gains"):
+    for key in ("class_noise", "class_gains", "smooth"):
         if getattr(network, key) and network.family != "slim" and not own:
             raise UsageError(
                 f"network.{key} has a meaning in the slim family only, and network.family is {network.family!r}; "

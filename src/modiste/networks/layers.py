@@ -166,6 +166,30 @@ class SelfAttention(nn.Module):
         return result
 
 
+class Resample(nn.Module):
+    """Bilinear maps of twice the side ([1, 3, 3, 1] / 4 along rows and columns), or the transpose of that, over 4.
+
+    With U [2s, s], which doubles a row of `smaller` = s pixels and repeats the border, doubling is U x U^T and halving
+    U^T x U / 4; both keep a constant map as it is. Matrix products, though most of U is zero: on a processor they take
+    as long as PyTorch's bilinear kernel for doubling and a ninth of three mean poolings for halving, they can be
+    differentiated twice, and their gradients on a GPU are the same every time.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, smaller: int, *, up: bool) -> None:
+        super().__init__()
+        doubled = F.interpolate(torch.eye(smaller)[None], scale_factor=2, mode="linear")[0].T  # U
+        matrix = doubled if up else doubled.T / 2
+        self.register_buffer("matrix", matrix.contiguous(), persistent=False)  # NCCL broadcasts no views
+
+    def forward(self, maps: Tensor) -> Tensor:
+        count, channels, side, _ = maps.shape
+        rows = self.matrix @ maps.permute(0, 2, 3, 1).reshape(count, side, -1)  # [N, side', side C]
+        pixels = self.matrix @ rows.reshape(-1, side, channels)  # [N side', side', C]
+        return pixels.reshape(count, len(self.matrix), -1, channels).permute(0, 3, 1, 2)
+
+
 class ScaledSigmoid(nn.Sigmoid):
     """2 sigmoid(x) - 1: a sigmoid with the range of tanh, [-1, 1]."""
 

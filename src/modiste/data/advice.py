@@ -1,0 +1,65 @@
+"""What to expect of a training on so many images, and which recipe suits them: facts, worded last."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Literal
+
+from modiste.data.images import Images
+
+Expectation = Literal["copies", "rough", "recognisable", "good"]
+
+SIZES: tuple[tuple[int, int, Expectation], ...] = (
+    (0, 10, "copies"),
+    (300, 20, "rough"),
+    (2_000, 20, "recognisable"),
+    (20_000, 30, "good"),
+)
+"""From so many images on: minutes of training on two processor cores, and what they give (docs/results.md)."""
+EXPECTATIONS: dict[Expectation, str] = {
+    "copies": "near-copies of some of them and little else; give more pictures, or start from a trained run "
+    "(modiste train --from)",
+    "rough": "their colours and rough outlines, and some near-copies; augmentation will be needed",
+    "recognisable": "things that one recognises where the pictures are simple and alike (icons, sprites, garments), "
+    "and blurred ones where they differ much, as photographs do",
+    "good": "varied pictures; more minutes will still help",
+}
+SMALL, LARGEST = 32, 64
+"""Sides in pixels: of the recipe photos, and up to which the recipes on a processor are meant."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The recipe, minutes and resizing that suit a set of images, and what they give."""
+
+    images: int
+    recipe: str
+    minutes: int
+    expect: Expectation
+    resize: int | None
+    """The side in pixels to resize to; None where the images fit, or the recipe resizes them."""
+    side: int
+    """The smaller side of the images in pixels."""
+    name: str
+    """Of the data set, as on the command line."""
+
+    def __str__(self) -> str:
+        resize = [] if self.resize is None else ["--resize", str(self.resize)]
+        words = ["modiste", "train", self.recipe, "--data", self.name, *resize, "--budget", f"{self.minutes}min"]
+        pictures = "1 picture" if self.images == 1 else f"{self.images:,} pictures"
+        lines = [f"you have {pictures}: expect {EXPECTATIONS[self.expect]}", f"use: {shlex.join(words)}"]
+        if self.recipe == "photos" and self.side >= LARGEST:
+            lines.append(f"(it resizes to {SMALL} pixels; --resize {LARGEST} takes four times as long)")
+        return "\n".join(lines)
+
+
+def advise(images: Images, name: str) -> Advice:
+    """The advice for the training images of the data set of that name."""
+    count, channels, height, width = images.pixels.shape
+    minutes, expect = next(row[1:] for row in reversed(SIZES) if count >= row[0])
+    side = min(height, width)
+    if channels > 1:
+        return Advice(count, "photos", minutes, expect, None, side, name)
+    fits = height == width and height % 4 == 0 and height <= LARGEST
+    return Advice(count, "swift", minutes, expect, None if fits else SMALL, side, name)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modiste import config
+from modiste.data.advice import EXPECTATIONS, SIZES, SMALL, Advice, advise
+from modiste.data.images import Images
+
+
+def images(count: int, channels: int = 3, height: int = 32, width: int = 32) -> Images:
+    return Images(np.broadcast_to(np.uint8(0), (count, channels, height, width)), None, (), "things")
+
+
+@pytest.mark.parametrize("row", range(len(SIZES)))
+def test_the_expectation_follows_the_count(row: int) -> None:
+    least, minutes, expect = SIZES[row]
+    advice = advise(images(max(1, least)), "things")
+    assert (advice.expect, advice.minutes, advice.recipe, advice.resize) == (expect, minutes, "photos", None)
+    if row:
+        assert advise(images(least - 1), "things").expect == SIZES[row - 1][2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "recipe", "resize"),
+    [
+        ((3, 500, 400), "photos", None),  # which resizes
+        ((1, 28, 28), "swift", None),
+        ((1, 30, 30), "swift", SMALL),
+        ((1, 28, 32), "swift", SMALL),
+        ((1, 100, 100), "swift", SMALL),
+    ],
+)
+def test_images_that_do_not_fit_are_to_be_resized(shape: tuple[int, int, int], recipe: str, resize: int | None) -> None:
+    advice = advise(images(5, *shape), "things")
+    assert (advice.recipe, advice.resize) == (recipe, resize)
+
+
+def test_the_advice_is_a_command_that_exists() -> None:
+    assert set(EXPECTATIONS) == {expect for *_, expect in SIZES}
+    advice = advise(images(3000, height=100, width=80), "my things")
+    assert str(advice).splitlines() == [
+        "you have 3,000 pictures: expect things that one recognises where the pictures are simple and alike (icons, "
+        "sprites, garments), and blurred ones where they differ much, as photographs do",
+        "use: modiste train photos --data 'my things' --budget 20min",
+        "(it resizes to 32 pixels; --resize 64 takes four times as long)",
+    ]
+    assert (
+        config.load(advice.recipe).data.resize == SMALL and config.load(advise(images(9, 1), "").recipe).name == "swift"
+    )
+    assert str(Advice(1, "swift", 10, "copies", None, 28, "x")).startswith("you have 1 picture: expect near-copies")
