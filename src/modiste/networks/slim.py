@@ -86,6 +86,7 @@ class Generator(nn.Module):
                 layers.append(Resample(side, up=True))
             layers.append(rectifier(network.generator_slope, inplace=True))
             channels = width
+        pixels: list[nn.Module]
         if network.smooth:
             pixels = [Conv2d(channels, shape.channels, 3, padding=1)]
         else:
