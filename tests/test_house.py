@@ -125,6 +125,7 @@ def test_public_names() -> None:
         "export",
         "export_pretrained",
         "load",
+        "project",
         "recipes",
         "report",
         "sample",

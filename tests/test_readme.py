@@ -13,6 +13,7 @@ from pages import blocks, commands
 
 from modiste import cli
 from modiste.data import toy
+from modiste.latent import encoder
 from modiste.sampling import writers
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,8 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, *again, *(["--no-calibration"] if words[1] == "study" else [])]
     if words[1] == "report":  # the studies are not there
         return [*words[:2], "runs/first"]
+    if words[1] == "project":
+        return [*words[:3], "closet.npz", *words[4:], "--count", "2", "--steps", "2"]
     if words[1] == "blind":  # of the few test images
         return [*words, "--trials", "20"]
     small = {"fashion-mnist": "closet.npz", "1000": "16", "100": "2", "6000": "2"}
@@ -60,6 +63,7 @@ def test_every_modiste_command_of_the_page_runs(
 ) -> None:
     page = {"README": README, "tutorial": TUTORIAL}[name]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(encoder, "SAMPLES", 64)
     save_closet(tmp_path)
     photos = toy.draw(64, size=40)
     writers.write(photos, range(64), tmp_path / "photos", "folder")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modiste.experiments.search.search import search
     from modiste.exports.model import export, export_pretrained
     from modiste.metrics.judge import train as train_judge
-    from modiste.notebooks.functions import evaluate, load, recipes, report, sample, show, study, train
+    from modiste.notebooks.functions import evaluate, load, project, recipes, report, sample, show, study, train
     from modiste.parts import trust
     from modiste.sampling.generators import TrainedGenerator
 
@@ -32,6 +32,7 @@ _HOMES = {
     "export": ("modiste.exports.model", "export"),
     "export_pretrained": ("modiste.exports.model", "export_pretrained"),
     "load": (_FUNCTIONS, "load"),
+    "project": (_FUNCTIONS, "project"),
     "recipes": (_FUNCTIONS, "recipes"),
     "report": (_FUNCTIONS, "report"),
     "sample": (_FUNCTIONS, "sample"),
@@ -54,6 +55,7 @@ __all__ = [
     "export",
     "export_pretrained",
     "load",
+    "project",
     "recipes",
     "report",
     "sample",

@@ -16,7 +16,21 @@ import typer
 from typer import Option
 
 from modiste import environment, progress, subprocesses
-from modiste.cli import augment, blind, detect, evaluate, export, inspect, report, search, studio, study, train, verify
+from modiste.cli import (
+    augment,
+    blind,
+    detect,
+    evaluate,
+    export,
+    inspect,
+    project,
+    report,
+    search,
+    studio,
+    study,
+    train,
+    verify,
+)  # fmt: skip
 from modiste.environment import __version__
 from modiste.errors import ModisteError, is_out_of_memory
 
@@ -28,7 +42,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (train, evaluate, study, search, augment, report, blind, detect, inspect, export, verify, studio):
+for commands in (
+    train, evaluate, project, study, search, augment, report, blind, detect, inspect, export, verify, studio,
+):  # fmt: skip
     app.add_typer(commands.app)
 
 

@@ -89,6 +89,14 @@ def evaluate(
             rich_help_panel=SCORING,
         ),
     ] = False,
+    reconstruct: Annotated[
+        int | None,
+        Option(
+            min=2,
+            help="Also how nearly a run's generator can make so many reference images (1000: minutes).",
+            rich_help_panel=SCORING,
+        ),
+    ] = None,
     seed: Annotated[
         int, Option(min=0, help="Which noises, and every random choice of the scores.", rich_help_panel=SCORING)
     ] = 0,
@@ -125,6 +133,7 @@ def evaluate(
         batch_norm=batch_norm,
         classifier=classifier,
         audit=audit,
+        reconstruct=reconstruct,
         seed=seed,
         out=out,
     )
@@ -172,6 +181,8 @@ def _print_record(record: Record, markdown: bool) -> None:
         print(f"not measured: {gap}")
     if record.written:
         print(f"wrote {record.written}")
+    if (rebuilt := record.first("reconstruction_error")) and record.written:
+        print(f"wrote {Path(record.written).with_name(rebuilt.details['picture'])}")
 
 
 def _print_audit(found: list[Record], markdown: bool) -> None:

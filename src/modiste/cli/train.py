@@ -160,6 +160,7 @@ def sample(
     seeds: Annotated[str | None, Option(help="One image per seed: 0-63 or 1,5,10-12.")] = None,
     interpolate: Annotated[tuple[int, int] | None, Option(help="Interpolate between the noise of two seeds.")] = None,
     truncation: Annotated[float | None, Option(help="Truncate the noise at this value: 0.5 typical, 2 varied.")] = None,
+    codes: Annotated[Path | None, Option(help="Draw the codes.npz of `modiste project` again.")] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
     batch_norm: Annotated[
         Literal["running", "standing"],
@@ -192,7 +193,7 @@ def sample(
 
     options = SyntheticSetOptions(
         kind=kind, per_class=per_class, count=count, seeds=generators.parse_seeds(seeds) if seeds else None,
-        label=label, truncation=truncation, checkpoint=checkpoint, batch_norm=batch_norm,
+        label=label, truncation=truncation, codes=codes, checkpoint=checkpoint, batch_norm=batch_norm,
         keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
         private_key=private_key,
     )  # fmt: skip

@@ -29,8 +29,8 @@ KNOWN_BY_NAME = (*KNOWN_BY_CONTENT, "DIB", "MPO", "PCX", "TGA", "XBM")
 RAW = (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".sr2", ".srw")
 """Endings of cameras' raw files, which look like TIFF files with a small preview."""
 RESIZE_REMEDY = (
-    "resize them to a side length with `--resize SIDE` of train, data, augment and judge train, and say with `--fit` "
-    "what becomes of their shape (crop, pad or stretch)"
+    "resize them to a side length with `--resize SIDE` of train, data, project, augment and judge train, and say with "
+    "`--fit` what becomes of their shape (crop, pad or stretch)"
 )
 """What to do about images that are not square."""
 
@@ -61,11 +61,15 @@ def _endings() -> frozenset[str]:
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in KNOWN_BY_NAME)
 
 
-def read_pixels(files: Iterable[Picture]) -> tuple[Pixels, tuple[Note, ...]]:
-    """All pictures, which must be of one size, as uint8 [N, C, H, W] in memory, and notes on what was done to them."""
-    blocks = list(decoding.decode_all(files, _scaling(Data())))
+def read_pixels(files: Iterable[Picture], data: Data | None = None) -> tuple[Pixels, tuple[Note, ...]]:
+    """All pictures as uint8 [N, C, H, W] in memory, and notes on what was done to them.
+
+    `data` says how they are brought to one square size; without data.resize they must be of one size.
+    """
+    data = data or Data()
+    blocks = list(decoding.decode_all(files, _scaling(data)))
     pixels = join_pixels([block.pixels for block in blocks])
-    return pixels, _notes(blocks, Data(), len(pixels))
+    return pixels, _notes(blocks, data, len(pixels))
 
 
 def write_pixels(files: Iterable[Picture], count: int, data: Data, out: PixelFile) -> tuple[Note, ...]:

@@ -15,7 +15,16 @@ from modiste.data import readers
 from modiste.data.classes import normalised_name
 from modiste.data.images import Images, content_digest
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import alarms, baselines, class_matching, extra_scores, records, references, sources
+from modiste.evaluation import (
+    alarms,
+    baselines,
+    class_matching,
+    extra_scores,
+    reconstruction,
+    records,
+    references,
+    sources,
+)  # fmt: skip
 from modiste.evaluation import audit as audits
 from modiste.evaluation.options import Checkpoint, EvaluateOptions, Split
 from modiste.evaluation.records import Protocol, Record, ReferenceFacts, ScoreEntry
@@ -47,6 +56,7 @@ def evaluate(
     batch_norm: generators.Statistics = "running",
     classifier: bool = False,
     audit: bool = False,
+    reconstruct: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     log: Log | None = None,
@@ -61,12 +71,12 @@ def evaluate(
     `truncation` and `batch_norm`: how a run is sampled (`generators.load`).
     `classifier` adds the classifier accuracy score, which is slow (up to an hour on one core); `audit` adds the
     record's key `audit`, scores class by class and near-duplicates of training images, and writes a picture of the
-    worst cases beside the record.
+    worst cases beside the record; `reconstruct` finds the best code of so many reference images (see `reconstruction`).
     The same call gives the same numbers on one machine.
     """
     options = EvaluateOptions(
         count, reference, data_name, judge, inception, tuple(map(Path, features)), checkpoint, truncation, batch_norm,
-        classifier, audit, seed, out,
+        classifier, audit, reconstruct, seed, out,
     )  # fmt: skip
     return evaluate_source(what.path if isinstance(what, runs.Run) else what, options, log or (lambda _: None))
 
@@ -76,6 +86,8 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
     open_part = references.opener()
     origin = sources.origin(what)
     reference, notes = references.part_of(references.named(origin, options.data_name), options.reference)
+    if options.reconstruct is not None:
+        reconstruction.check(origin)
     place = records.record_place(what, reference, options)
     dataset, no_memory = references.dataset_of(origin, options.data_name)
     real = open_part(dataset, reference)
@@ -109,6 +121,11 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
         missing |= {MetricName(kind): str(error) for kind in metric_names.DISCRIMINATOR}
     if options.classifier:
         scores.append(extra_scores.classifier(source, images, dataset, log, open_part))
+    rebuilt = b""
+    if options.reconstruct is not None:
+        picture = records.picture_name(place.stem, records.REBUILT)
+        found = reconstruction.measure(source, origin, dataset, reference, options, picture, log)
+        scores, rebuilt = [*scores, found.entry], found.drawn
     protocol = _protocol(source, against, images, held, base.versions)
     notes += sources.unevenness(source, protocol.classes, real)
     record = Record(
@@ -130,7 +147,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
         generated = source.facts["kind"] not in ("npz", "folder") or metadata.says_synthetic(readers.expanded(what))
         drawn = audit_picture.draw(images, source.name, against, audited, generated)
     record = Record.from_json(paths.without_paths(record.to_json(), (what, dataset.name)))
-    records.write_with_picture(place, record, drawn)
+    records.write_with_picture(place, record, drawn, rebuilt)
     return replace(record, written=str(place))
 
 

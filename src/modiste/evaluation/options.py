@@ -36,6 +36,8 @@ class EvaluateOptions:
     """Whether to train a classifier on the images (up to an hour on one core)."""
     audit: bool = False
     """Whether to measure class by class, look for near-duplicates and draw a picture of the worst cases."""
+    reconstruct: int | None = None
+    """Of how many reference images to find the best code; None: of none."""
     seed: int = 0
     """Of the noise and of every random choice of the scores."""
     out: str | Path | None = None

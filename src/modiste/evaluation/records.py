@@ -25,6 +25,8 @@ from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import Better, MetricName
 
 FORMAT = 2
+AUDIT, REBUILT = "audit-worst", "reconstruction-worst"
+"""How the names of the pictures begin that go with a record."""
 OWN = (
     "generator", "versions", "reference.data", "real", "settings.frechet_resamples", "settings.standard_errors",
 )  # fmt: skip
@@ -238,15 +240,22 @@ def write(path: Path, record: Record) -> None:
     files.write_json(path, record.to_json())
 
 
-def write_with_picture(place: Path, record: Record, drawn: bytes) -> None:
-    """Write a record and, after it, the picture of its audit: no interruption leaves a picture without its record."""
-    picture = place.with_name(picture_name(place.stem))
-    if files.is_named(picture.name, place):
-        with files.errors_name_place(picture):
-            picture.unlink(missing_ok=True)  # of an earlier audit, whose record goes
+def write_with_picture(place: Path, record: Record, drawn: bytes, rebuilt: bytes = b"") -> None:
+    """Write a record and, after it, the picture of its audit and that of its reconstructions, each where there is one.
+
+    No interruption leaves a picture without its record.
+    """
+    contents = {
+        place.with_name(picture_name(place.stem, kind)): one for kind, one in ((AUDIT, drawn), (REBUILT, rebuilt))
+    }
+    for picture in contents:
+        if files.is_named(picture.name, place):
+            with files.errors_name_place(picture):
+                picture.unlink(missing_ok=True)  # an earlier one's, whose record goes
     write(place, record)
-    if drawn:
-        files.write_bytes(picture, files.with_mark(drawn))
+    for picture, content in contents.items():
+        if content:
+            files.write_bytes(picture, files.with_mark(content))
 
 
 def record_place(what: str | Path, reference: Split, options: EvaluateOptions) -> Path:
@@ -266,16 +275,25 @@ def record_place(what: str | Path, reference: Split, options: EvaluateOptions) -
         return place
     if options.out or run is None or run.shipped:  # in a run's folder these names are Modiste's
         files.refuse_foreign_file(place)
-        if options.audit or files.is_named(picture_name(place.stem), place):
-            files.refuse_foreign_file(place.with_name(picture_name(place.stem)), named_in=place)
+        for kind, wanted in ((AUDIT, options.audit), (REBUILT, options.reconstruct is not None)):
+            picture = place.with_name(picture_name(place.stem, kind))
+            if wanted or files.is_named(picture.name, place):
+                files.refuse_foreign_file(picture, named_in=place)
     files.check_writable(place)
     return place
 
 
-def picture_name(record: str) -> str:
+def picture_name(record: str, kind: str = AUDIT) -> str:
     """The picture that goes with a record of that stem: audit-worst.png with metrics, NAME.audit-worst.png else."""
     before, metrics, after = record.rpartition("metrics")
-    return f"{before}audit-worst{after}.png" if metrics else f"{record}.audit-worst.png"
+    return f"{before}{kind}{after}.png" if metrics else f"{record}.{kind}.png"
+
+
+def pictures_of(record: Record) -> list[str]:
+    """The names of the files with the record's pictures."""
+    named = [(record.audit or {}).get("picture")]
+    named += [score.details.get("picture") for score in record.scores.values()]
+    return [Path(name).name for name in named if name]
 
 
 def read(path: Path) -> Record:

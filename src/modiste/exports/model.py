@@ -33,7 +33,7 @@ from modiste import config, parts, progress, runs
 from modiste import files as safe_files
 from modiste.data.images import to_pixels
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import sources
+from modiste.evaluation import records, sources
 from modiste.exports import cards
 from modiste.networks.layers import ImageShape
 from modiste.paths import without_paths
@@ -41,7 +41,7 @@ from modiste.sampling import generators, grids, onnx_models
 
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
 PRETRAINED_FILES = ("README.md", "generator.json", "generator.safetensors", "manifest.json", "recipe.toml")
-MEASURED_FILES = ("metrics*.json", "audit-worst*.png")
+MEASURED_FILES = ("metrics*.json", "audit-worst*.png", "reconstruction-worst*.png")
 ONNX_MEASURED_FILES = ("generator.metrics*.json", "generator.audit-worst*.png")
 OPSET = 17
 """Old enough for every onnxruntime that the extra `onnx` allows, and for browsers; no generator needs a newer one."""
@@ -144,9 +144,9 @@ def export_pretrained(
         measured = cards.records_of(run, cards.weights_hash(content))
         for place, record in measured.items():
             write(place, safe_files.as_json(without_paths(record.to_json(), known)))
-            picture = run.path / Path((record.audit or {}).get("picture", "none")).name
-            if picture.is_file():
-                write(picture.name, picture.read_bytes())
+            for picture in (run.path / name for name in records.pictures_of(record)):
+                if picture.is_file():
+                    write(picture.name, picture.read_bytes())
         tree = replace(manifest, pretrained=rounded).to_json()
         write("manifest.json", safe_files.as_json(without_paths(tree, known)))
         text = cards.model_card(runs.Run(folder), kept, checkpoint, measured, rounded.difference, COMPARED, onnx=False)

@@ -25,6 +25,8 @@ class SyntheticSetOptions:
     label: int | str | None = None
     """The class of all images, by number or name."""
     truncation: float | None = None
+    codes: Path | None = None
+    """A file of `modiste project` whose codes are drawn, instead of seeds."""
     checkpoint: Literal["last", "best"] = "last"
     batch_norm: Statistics = "running"
     keep_duplicates: bool = False

@@ -12,6 +12,7 @@ from modiste.errors import UsageError
 from modiste.exports import synthetic_set
 from modiste.exports.options import SyntheticSetOptions
 from modiste.exports.synthetic_set import SyntheticSet
+from modiste.latent import codes
 from modiste.provenance import watermark
 from modiste.sampling import generators, writers
 from modiste.sampling.generators import TrainedGenerator
@@ -36,6 +37,9 @@ def check_words(options: SyntheticSetOptions, interpolate: tuple[int, int] | Non
     """UsageError where two options contradict each other."""
     if interpolate and options.seeds:
         raise UsageError("--interpolate has its two seeds already; leave --seeds out")
+    others = (interpolate, options.seeds, options.count, options.per_class, options.label, options.truncation)
+    if options.codes and any(one is not None for one in others):
+        raise UsageError("--codes says which images; leave out what else does, as --seeds, --count and --class")
     if options.per_class is not None and (interpolate or options.seeds or options.count or options.label):
         raise UsageError("--per-class says which images; leave --class, --count, --seeds and --interpolate out")
 
@@ -50,7 +54,7 @@ def write(
     writers.check_format(kind)
     options = replace(options, kind=kind)
     count = len(options.seeds) if options.seeds else options.count or 64
-    if interpolate or not writers.is_set(kind, count, options.per_class):
+    if interpolate or options.codes or not writers.is_set(kind, count, options.per_class):
         return _write_images(run, out, kind, options, interpolate, columns)
     if options.seeds is None and options.per_class is None:
         options = replace(options, count=options.count or 64)
@@ -60,7 +64,9 @@ def write(
 def generate(
     generator: TrainedGenerator, options: SyntheticSetOptions, interpolate: tuple[int, int] | None, kind: str
 ) -> tuple[Sequence[int] | None, Images]:
-    """The seeds (none of an interpolation) and the images that the options ask for."""
+    """The seeds (none of an interpolation or of codes) and the images that the options ask for."""
+    if options.codes:
+        return None, codes.draw(generator, codes.read(options.codes, generator))
     if interpolate:
         frames = options.count or (30 if kind == "gif" else 10)
         return None, generator.interpolate(
@@ -84,8 +90,11 @@ def _write_images(
     generator = generators.load(run, options.checkpoint, options.batch_norm)
     writers.check_marks(out, kind, options.signed, options.watermark is not None)
     mark = options.marker()
-    seeds = None if interpolate else _seeds(generator, options)
-    labels = generator.labels(options.label, [interpolate[0]] if interpolate else seeds or [])
+    if options.codes:
+        seeds, labels = None, codes.read(options.codes, generator).labels
+    else:
+        seeds = None if interpolate else _seeds(generator, options)
+        labels = generator.labels(options.label, [interpolate[0]] if interpolate else seeds or [])
     writers.check(out, kind, generator.shape.channels, seeds, generator.class_names, labels)
     seeds, images = generate(generator, options, interpolate, kind)
     if options.watermark is not None:

@@ -133,13 +133,14 @@ def open_encoder(
     generator: TrainedGenerator,
     folder: Path | None = None,
     *,
-    samples: int = SAMPLES,
+    samples: int | None = None,
     report: Report = lambda *_: None,
 ) -> Encoder:
     """The encoder of this generator: from the run's folder or the cache, or else learned now and kept there.
 
-    Without a `folder`, or where it cannot be written, it is kept in the cache.
+    Without a `folder`, or where it cannot be written, it is kept in the cache. `samples` is SAMPLES by default.
     """
+    samples = SAMPLES if samples is None else samples
     digest = weights_digest(generator.network)
     key = f"encoder of {digest}, {samples} samples"
     if folder is not None:

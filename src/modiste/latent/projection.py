@@ -90,7 +90,7 @@ def project(
     generator's (`encoder.open_encoder`); without it, starts are random. `extractor` adds its features to the loss where
     it has a network, such as a judge (`metrics.features.primary_extractor`). Pixels that are `missing` [H, W] do not
     count, and neither do features then. `steps` are the gradient steps of the winning start; `starts` begin. `report`
-    is told how many of how many images are done. UsageError for images of another shape and labels out of range.
+    learns how many of how many images are done. UsageError for images of another shape and labels out of range.
 
     The same image has the same code in any set and in any call on one machine.
     """

@@ -50,6 +50,9 @@ MEANINGS: dict[str, Meaning] = {
         "near", "the run's discriminator on unseen real images; 0.5 = fooled", "share", in_features=False),
     "discriminator_accuracy_fake": Meaning(
         "near", "the run's discriminator on generated images; 0.5 = fooled", "share", in_features=False),
+    "reconstruction_error": Meaning(
+        "lower", "how far the best it can make of unseen real images is off, of 255; real: the nearest training image",
+        "log", in_features=False),
     "classifier_accuracy": Meaning(
         "higher", "a classifier trained on generated images, tested on real ones", "share", in_features=False),
 }  # fmt: skip

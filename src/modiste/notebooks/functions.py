@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modiste.evaluation.options import Checkpoint, Split
     from modiste.experiments.studies import StudyFolder
     from modiste.experiments.study_config import Study as StudySettings
-    from modiste.notebooks.generated import GeneratedImages, Generator
+    from modiste.notebooks.generated import GeneratedImages, Generator, Projection
     from modiste.notebooks.results import RecipeList, Record, Report, Study
     from modiste.notebooks.run import Run
     from modiste.sampling.generators import Statistics
@@ -141,6 +141,7 @@ def sample(
     seeds: str | Sequence[int] | None = None,
     interpolate: tuple[int, int] | None = None,
     truncation: float | None = None,
+    codes: str | Path | None = None,
     checkpoint: Checkpoint = "last",
     batch_norm: Statistics = "running",
     format: str | None = None,
@@ -155,7 +156,8 @@ def sample(
 
     Without `out` they are returned and show themselves; with it they are written as `modiste sample` writes them
     (grid.png, walk.gif, set.npz, set.parquet or a folder), and the path is returned. `label` is the class by name or
-    number, all in turn by default; `seeds` are numbers or text like 0-63; `interpolate` names two seeds.
+    number, all in turn by default; `seeds` are numbers or text like 0-63; `interpolate` names two seeds, and `codes` a
+    file of `modiste project`.
     """
     from modiste.exports import samples
     from modiste.exports.options import SyntheticSetOptions
@@ -164,6 +166,7 @@ def sample(
 
     options = SyntheticSetOptions(
         kind=format, per_class=per_class, count=count, label=label, truncation=truncation, checkpoint=checkpoint,
+        codes=None if codes is None else Path(codes),
         seeds=generators.parse_seeds(seeds) if isinstance(seeds, str) else seeds, batch_norm=batch_norm,
         keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
         private_key=private_key,
@@ -183,6 +186,44 @@ def sample(
 
 
 @with_known_words
+def project(
+    run: str | Path | runs.Run,
+    images: str | Path,
+    out: str | Path,
+    *,
+    label: int | str | None = None,
+    mask: str | Path | None = None,
+    count: int = 100,
+    steps: int = 100,
+    starts: int = 2,
+    checkpoint: Checkpoint = "last",
+    resize: int | None = None,
+    fit: Literal["crop", "pad", "stretch"] | None = None,
+    background: str | None = None,
+) -> Projection:
+    """Find pictures (a file, a folder, a data set) in the generator of a run, or of `pretrained`; returns their codes.
+
+    The noise and the class that make each, what they make and how far off that is are in `codes`. A folder `out` is
+    written as `modiste project` does it, with codes.npz, which `sample` draws again. `label` is the class of all
+    pictures, by default the set's own, or found; `mask` is a picture in which missing pixels are white, to be filled
+    in. The first time, a generator gets an encoder, which takes a minute or three and is kept.
+    """
+    changes = recipe_changes(resize=resize, fit=fit, background=background)
+    with live.shown(f"looking for {images} in {path_of(run)}") as remain:
+        from modiste.exports import projections
+        from modiste.exports.projections import ProjectionOptions
+        from modiste.notebooks.generated import Projection
+
+        options = ProjectionOptions(
+            label, None if mask is None else str(mask), count, steps, starts, checkpoint, changes
+        )  # fmt: skip
+        with _stopped_without_result(f"the search for {images}"):
+            done = projections.project(run, str(images), out, options)
+        remain(f"wrote {len(done.codes):,} codes to {done.out}")
+        return upgraded(Projection, done)
+
+
+@with_known_words
 def evaluate(
     what: str | Path | runs.Run,
     *,
@@ -199,6 +240,7 @@ def evaluate(
     batch_norm: Statistics = "running",
     classifier: bool = False,
     audit: bool = False,
+    reconstruct: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     log: Log | None = None,
@@ -211,8 +253,9 @@ def evaluate(
     `modiste judge train`; `inception` adds the field's scores, from weights in the cache (True) or in a file, and
     `features` distances in the features of ONNX models of your own.
     `truncation` and `batch_norm` say how a run is sampled. `classifier` adds the classifier accuracy score, which is
-    slow; `audit` adds scores class by class and a picture of the worst cases. The same call gives the same numbers on
-    one machine. Interrupted is raised where the user stops it; nothing is written then.
+    slow; `audit` adds scores class by class and a picture of the worst cases; `reconstruct` is of how many reference
+    images to find the best code. The same call gives the same numbers on one machine. Interrupted is raised where the
+    user stops it; nothing is written then.
     """
     if data is not None and data_name is not None and str(data) != data_name:
         raise UsageError(f"data={str(data)!r} and data_name={data_name!r} contradict each other; give one of them")
@@ -228,7 +271,7 @@ def evaluate(
                 features=[features] if isinstance(features, str | Path) else features,
                 inception=inception if inception_weights is None else Path(inception_weights),
                 checkpoint=checkpoint, truncation=truncation, batch_norm=batch_norm, classifier=classifier, audit=audit,
-                seed=seed, out=out, log=log or shown_log,
+                reconstruct=reconstruct, seed=seed, out=out, log=log or shown_log,
             )  # fmt: skip
         remain(f"{record.name}: {len(record.scores)} scores, written to {record.written}")
         return upgraded(Record, record)

@@ -1,10 +1,12 @@
-"""Generators and generated images that show themselves in a notebook as a grid."""
+"""Generators, generated images and pictures found in a generator, which show themselves in a notebook."""
 
 from __future__ import annotations
 
 from PIL import Image
 
 from modiste.data.images import Images
+from modiste.exports import projections
+from modiste.exports.projections import Projected
 from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.sampling import grids
@@ -47,6 +49,19 @@ class GeneratedImages(Images):
 
     def __repr__(self) -> str:
         return f"<{self.name}: {len(self):,} images uint8 {list(self.pixels.shape)}>"
+
+
+class Projection(Projected):
+    """Pictures found in a generator, which show themselves beside what it makes of them."""
+
+    def _repr_png_(self) -> bytes | None:
+        try:
+            return (self.out / projections.SHEET).read_bytes()
+        except OSError:  # moved; a notebook shows the text instead
+            return None
+
+    def __repr__(self) -> str:
+        return f"<{len(self.codes):,} pictures of {self.images.name}, off by {self.codes.errors.mean():.1f} of 255>"
 
 
 def _stamped(picture: Image.Image, title: str) -> bytes:

@@ -27,6 +27,7 @@ TITLES = {
     "near_duplicates_pixels": "near duplicates",
     "discriminator_accuracy_real": "D on unseen real images",
     "discriminator_accuracy_fake": "D on generated images",
+    "reconstruction_error": "reconstruction error",
     "classifier_accuracy": "classifier trained on it",
 }
 """Names of scores for heads and axes; the full names stand in the tables of all scores."""

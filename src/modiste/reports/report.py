@@ -17,6 +17,7 @@ from modiste.reports import (
     judge_features,
     methods,
     published,
+    reconstruction,
     render,
     scores,
     summary,
@@ -89,6 +90,7 @@ def build(comparison: Comparison, *, brief: bool = False, refresh_seconds: int |
         training_grids.grid_section(comparison),
         training_curves.curve_section(comparison),
         scores.score_section(comparison, findings),
+        reconstruction.reconstruction_section(comparison),
         published.published_section(comparison),
     ]
     if features:

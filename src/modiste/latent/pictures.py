@@ -1,0 +1,73 @@
+"""Pictures to look for in a generator: a file, a folder or a data set, brought to the generator's own shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modiste.config import Data
+from modiste.data import decoding, image_files, readers
+from modiste.data.images import Images
+from modiste.data.sets import Part, has_test, is_known_set, open_data
+from modiste.errors import UsageError
+from modiste.networks.layers import ImageShape
+from modiste.sampling.generators import TrainedGenerator
+
+HALF = 128
+"""A pixel of a mask is missing from this brightness on."""
+
+
+def read_pictures(what: str, data: Data, generator: TrainedGenerator) -> Images:
+    """The pictures in that file, folder or data set, of a set its test images where it has some.
+
+    `data` says how pictures are brought to one square size: the run's settings. Labels are the set's own. UsageError
+    where the pictures are not of the generator's size, or in colour where it makes grey ones.
+    """
+    path = readers.expanded(what)
+    if path.is_file() and image_files.is_picture(path):
+        pixels, notes = image_files.read_pixels([path], data)
+        images = Images(pixels, None, (), path.stem, notes)
+    else:
+        data = data.model_copy(
+            update={"name": what, "split": "train", "count": None, "group_by": None, "heldout": "drawn"}
+        )
+        part: Part = "test" if is_known_set(what) or (path.exists() and has_test(data)) else "train"
+        images = open_data(data, part=part)
+    return fitted(images, generator.shape, generator.source)
+
+
+def fitted(images: Images, shape: ImageShape, source: str) -> Images:
+    """The images with the generator's number of channels, grey ones repeated; UsageError where they do not fit."""
+    _, channels, height, width = images.pixels.shape
+    if (height, width) != (shape.size, shape.size):
+        raise UsageError(
+            f"{images.name}: {width} x {height} pixels, and {source} makes {shape.size} x {shape.size}; bring them to "
+            f"that with --resize {shape.size}"
+        )
+    if channels > shape.channels:
+        raise UsageError(f"{images.name} is in colour, and {source} makes grey images; convert it to grey")
+    if channels == shape.channels:
+        return images
+    return replace(images, pixels=np.repeat(images.pixels, shape.channels, axis=1), source=None)
+
+
+def read_mask(file: str, size: int) -> NDArray[np.bool_]:
+    """Which pixels [size, size] are missing, by a picture in which they are white; UsageError where it does not fit."""
+    path = readers.expanded(file)
+    if not path.is_file():
+        raise UsageError(
+            f"--mask {path} is no file; give a picture of {size} x {size} pixels, white where one is missing"
+        )
+    picture = decoding.decode(path).picture.convert("L")
+    if picture.size != (size, size):
+        width, height = picture.size
+        raise UsageError(
+            f"--mask {path} is {width} x {height} pixels and the images {size} x {size}; give it that size"
+        )
+    missing: NDArray[np.bool_] = np.asarray(picture) >= HALF
+    if missing.all() or not missing.any():
+        covers = "everything, so that nothing is left to go by" if missing.all() else "nothing"
+        raise UsageError(f"--mask {path} covers {covers}; paint the missing pixels white and the others black")
+    return missing
