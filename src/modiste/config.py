@@ -247,6 +247,9 @@ class Evaluate(Section):
     """Score the generator at the first tick after so many further images, and at the last tick; 0 = never."""
     count: Annotated[int, Field(ge=2)] = 2_000
     """Generated images for that score."""
+    without_judge: Literal["random", "patches"] = "random"
+    """In whose features where no judge was trained on the data set: a random network's, or those of a dictionary of
+    its patches, which sees blur, chequerboards and noise and takes a minute to learn."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many scores in a row that are no better than the best one; 0 = never."""
 
@@ -433,6 +436,8 @@ def content_hash(recipe: Recipe) -> str:
         del tree["data"]["classes"]
     if not recipe.network.smooth:
         del tree["network"]["smooth"]
+    if recipe.evaluate.without_judge == "random":
+        del tree["evaluate"]["without_judge"]
     if not recipe.evaluate.patience:
         del tree["evaluate"]["patience"]
     del tree["data"]["heldout"]  # follows the run, see `differences`

@@ -59,7 +59,10 @@ def evaluate(
     ] = None,
     features: Annotated[
         list[Path] | None,
-        Option(help="A feature extractor of your own: an ONNX model (extra `onnx`).", rich_help_panel=SCORING),
+        Option(
+            help="Also distances in features: `patches`, learned from the data set, or an ONNX model of your own.",
+            rich_help_panel=SCORING,
+        ),
     ] = None,
     checkpoint: Annotated[
         Literal["last", "best"], Option(help="Which of a run's generators.", rich_help_panel=ADVANCED)

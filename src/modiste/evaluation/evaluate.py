@@ -26,7 +26,7 @@ from modiste.evaluation import (
     sources,
 )  # fmt: skip
 from modiste.evaluation import audit as audits
-from modiste.evaluation.options import Checkpoint, EvaluateOptions, Split
+from modiste.evaluation.options import PATCHES, Checkpoint, EvaluateOptions, Split
 from modiste.evaluation.records import Protocol, Record, ReferenceFacts, ScoreEntry
 from modiste.evaluation.sources import Source
 from modiste.metrics import features as extraction
@@ -67,7 +67,8 @@ def evaluate(
     `reference` is the part of the data set that the images are compared with: test for reporting, heldout for choosing
     and where nothing is given and there are no test images. A generator makes its classes as often as they come there.
     `judge` is a file of `modiste judge train` for data sets of one's own; `inception` adds the field's scores, from
-    weights in the cache (True) or in a file, and `features` distances in the features of ONNX models of your own.
+    weights in the cache (True) or in a file, and `features` distances in the features of ONNX models of your own,
+    or of `patches` learned from the data set.
     `truncation` and `batch_norm`: how a run is sampled (`generators.load`).
     `classifier` adds the classifier accuracy score, which is slow (up to an hour on one core); `audit` adds the
     record's key `audit`, scores class by class and near-duplicates of training images, and writes a picture of the
@@ -97,7 +98,9 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
     if options.classifier:
         _check_labels(source, images, real)
     extractors, missing = extractors_for(dataset, real, options.judge, options.inception)
-    extractors += _own_extractors(options.features, real)
+    extractors += _own_extractors([path for path in options.features if path != PATCHES], real)
+    if PATCHES in options.features:
+        extractors.append(extraction.learned_patches(open_part(dataset, "fit")))
     notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, no_memory = references.training(source.run, dataset, reference, no_memory, open_part)
     against = suite.make_reference(

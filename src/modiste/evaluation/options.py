@@ -12,6 +12,10 @@ Split = Literal["test", "heldout", "train"]
 Checkpoint = Literal["last", "best"]
 
 
+PATCHES = Path("patches")
+"""Among feature extractors: a dictionary of the data set's patches (see `metrics.patches`)."""
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """The options of `modiste evaluate`."""
@@ -27,7 +31,7 @@ class EvaluateOptions:
     inception: bool | Path = False
     """Whether to measure the field's scores, too, with weights in the cache (True) or in a file."""
     features: tuple[Path, ...] = ()
-    """Feature extractors of the user's own, as ONNX models (see `metrics.onnx_features`)."""
+    """Further extractors: ONNX models of the user's own (see `metrics.onnx_features`), or PATCHES."""
     checkpoint: Checkpoint = "last"
     truncation: float | None = None
     """How a run is sampled, as `batch_norm`; see `generators.load`."""

@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ from modiste.cache import CACHE_FORMAT, UNREADABLE, cached_arrays, entry_path, n
 from modiste.config import Data
 from modiste.data.classes import class_number
 from modiste.data.images import Images, content_digest, resized, tensor_of, to_unit
-from modiste.data.sets import open_data
-from modiste.metrics import classifier_training, functional
+from modiste.data.sets import native_data, open_data
+from modiste.metrics import classifier_training, functional, patches
 from modiste.metrics import judge as judges
 from modiste.metrics.functional import Moments
 from modiste.metrics.judge import Judge
@@ -48,7 +48,7 @@ GREY = (0.299, 0.587, 0.114)
 CHECKED, AGREEMENT = 50, 1e-4
 """Images by which a GPU is compared with the processor, and how far its features may be off, over the largest one."""
 
-RESERVED = (*judges.SHIPPED, "random", "inception", "infinite")
+RESERVED = (*judges.SHIPPED, "random", "patches", "inception", "infinite")
 """Words that have another meaning in the names of scores than a user's own judge."""
 
 Floats = NDArray[np.float32]
@@ -119,11 +119,13 @@ def from_judge(judge: Judge, name: str) -> Extractor:
     )  # fmt: skip
 
 
-def primary_extractor(dataset: Data) -> Extractor:
-    """The first extractor for this data set: the judge trained on it, or the random network if there is none."""
+def primary_extractor(dataset: Data, without_judge: Literal["random", "patches"] = "random") -> Extractor:
+    """The first extractor for this data set: the judge trained on it, or what takes its place if there is none."""
     found = judge_of(dataset)
     if found is not None:
         return found
+    if without_judge == "patches":
+        return learned_patches(open_data(native_data(dataset), part="fit"))
     heldout = open_data(dataset, part="heldout")
     return random_network(ImageShape(*heldout.pixels.shape[1:3]))
 
@@ -209,6 +211,35 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
         "random", shape, fingerprint, facts, on_device("cpu"), on_device=on_device,
         network=partial(_random_vectors, layers),
     )  # fmt: skip
+
+
+def learned_patches(images: Images, seed: int = 0) -> Extractor:
+    """An extractor that has learned a dictionary of patches from these images, without labels (`patches.learn`).
+
+    The dictionary is kept on disk by the images' content.
+    """
+    key = {"patches": patches.EDITION, "images": content_digest(images), "seed": seed}
+
+    def learn() -> dict[str, NDArray[Any]]:
+        with progress.stage(f"learning patches from {images.name}, kept for the next time"):
+            return vars(patches.learn(images, seed))
+
+    dictionary = patches.Dictionary(**cached_arrays(key, learn))
+    shape = ImageShape(*images.pixels.shape[1:3])
+    sha = hashlib.sha256(f"patches {patches.EDITION} {shape}".encode())
+    for name, values in sorted(vars(dictionary).items()):
+        sha.update(f"{name} {values.shape}".encode() + values.astype("<f4").tobytes())
+    fingerprint = sha.hexdigest()[:16]
+    facts = {
+        "extractor": f"dictionary of patches of {images.name}, learned without labels, seed {seed}",
+        "hash": fingerprint,
+        "layer": "principal components of pooled activations and colours",
+        "features": dictionary.components.shape[1],
+        **_input_facts(shape),
+    }
+    return Extractor(
+        "patches", shape, fingerprint, facts, lambda pixels: Features(patches.features(dictionary, pixels))
+    )
 
 
 @torch.inference_mode()

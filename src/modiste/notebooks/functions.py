@@ -251,7 +251,7 @@ def evaluate(
     `reference` is the part of the data set `data` (or `data_name`) that the images are compared with: test for
     reporting, heldout for choosing and where nothing is given and there are no test images. `judge` is a file of
     `modiste judge train`; `inception` adds the field's scores, from weights in the cache (True) or in a file, and
-    `features` distances in the features of ONNX models of your own.
+    `features` distances in the features of ONNX models of your own, or of `patches` learned from the data set.
     `truncation` and `batch_norm` say how a run is sampled. `classifier` adds the classifier accuracy score, which is
     slow; `audit` adds scores class by class and a picture of the worst cases; `reconstruct` is of how many reference
     images to find the best code. The same call gives the same numbers on one machine. Interrupted is raised where the

@@ -50,8 +50,8 @@ class Selector:
 def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
     """The Fréchet distance to the held-out images in the judge's features; None if the recipe asks for no selection.
 
-    Classes are as frequent as in the held-out images. Where no judge was trained on the data set, a random network
-    takes its place, and the score's name says so.
+    Classes are as frequent as in the held-out images. Where no judge was trained on the data set, a random network or
+    learned patches take its place, and the score's name says so.
     """
     settings = recipe.evaluate
     if not settings.every_images:
@@ -63,7 +63,7 @@ def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
             f"{heldout.name} holds one image, too few to judge a training by; give more images, or do without with "
             "--set evaluate.every_images=0"
         )
-    extractor = features.primary_extractor(dataset)
+    extractor = features.primary_extractor(dataset, settings.without_judge)
     reference = features.moments(extractor, heldout)
     seeds = range(FIRST_SEED, FIRST_SEED + settings.count)
     noise = generators.seed_noise(seeds, recipe.network.z_dim)
