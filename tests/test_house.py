@@ -121,6 +121,7 @@ def test_public_names() -> None:
         "TrainedGenerator",
         "__version__",
         "augment",
+        "detect",
         "evaluate",
         "export",
         "export_pretrained",

@@ -46,6 +46,8 @@ def shortened(words: list[str]) -> list[str]:
         return [*words[:3], "closet.npz", *words[4:], "--count", "2", "--steps", "2"]
     if words[1] == "blind":  # of the few test images
         return [*words, "--trials", "20"]
+    if words[1] == "detect":  # of the few images that are held out
+        return [*words, "--alpha", "0.2", "--steps", "1"]
     small = {"fashion-mnist": "closet.npz", "1000": "16", "100": "2", "6000": "2"}
     return [small.get(word, word) for word in words]
 

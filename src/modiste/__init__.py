@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from modiste.experiments.search.search import search
     from modiste.exports.model import export, export_pretrained
     from modiste.metrics.judge import train as train_judge
-    from modiste.notebooks.functions import evaluate, load, project, recipes, report, sample, show, study, train
+    from modiste.notebooks.functions import (
+        detect,
+        evaluate,
+        load,
+        project,
+        recipes,
+        report,
+        sample,
+        show,
+        study,
+        train,
+    )
     from modiste.parts import trust
     from modiste.sampling.generators import TrainedGenerator
 
@@ -28,6 +39,7 @@ _HOMES = {
     "TrainedGenerator": ("modiste.sampling.generators", "TrainedGenerator"),
     "__version__": ("modiste.environment", "__version__"),
     "augment": ("modiste.experiments.augmentation.augment", "augment"),
+    "detect": (_FUNCTIONS, "detect"),
     "evaluate": (_FUNCTIONS, "evaluate"),
     "export": ("modiste.exports.model", "export"),
     "export_pretrained": ("modiste.exports.model", "export_pretrained"),
@@ -51,6 +63,7 @@ __all__ = [
     "TrainedGenerator",
     "__version__",
     "augment",
+    "detect",
     "evaluate",
     "export",
     "export_pretrained",

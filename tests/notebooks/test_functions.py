@@ -32,7 +32,7 @@ NOT_IN_PYTHON = {"as_json", "dry_run", "markdown", "calibration", "watch", "ever
 """Options that print, or do something else than the command: watch is a loop, `trust` and `report` are functions."""
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "project", "evaluate", "study", "report"])
+@pytest.mark.parametrize("name", ["train", "sample", "project", "evaluate", "study", "report", "detect"])
 def test_every_option_of_the_command_is_a_word_in_python(name: str) -> None:
     root: Any = typer.main.get_command(cli.app)
     options = {OTHER_NAMES.get(one.name, one.name) for one in root.commands[name].params if one.opts[0][0] == "-"}

@@ -84,6 +84,14 @@ def augment(
             rich_help_panel=SCORING,
         ),
     ] = None,
+    features: Annotated[
+        bool,
+        Option(
+            "--features",
+            help="Also linear classifiers on pixels, on the discriminator's features and on the judge's, if any.",
+            rich_help_panel=SCORING,
+        ),
+    ] = False,
     resize: Annotated[
         int | None, Option(min=4, help="Side in pixels to which every image is resized.", rich_help_panel=ADVANCED)
     ] = None,
@@ -145,6 +153,7 @@ def augment(
         count=count,
         steps=steps,
         flip=flip,
+        features=features,
         rare=_words(rare),
         recipe=recipe,
         length=length,
@@ -180,7 +189,8 @@ def _print_plan(planned: Plan, as_json: bool) -> None:
     from modiste.experiments.augmentation import arms, experiment
 
     settings = planned.settings
-    names = [arm.name for arm in experiment.all_arms(settings)]
+    planned_arms = experiment.all_arms(settings)
+    names = [arm.name for arm in planned_arms]
     rows: list[dict[str, Any]] = []
     for name, subset in planned.subsets.items():
         count = len(subset.images)
@@ -193,7 +203,7 @@ def _print_plan(planned: Plan, as_json: bool) -> None:
             "generator_seconds_at_most": length.budget_seconds,
             "synthetic": experiment.synthetic_count(settings, subset.images),
             "steps": steps,
-            "classifier_images": steps * arms.BATCH * len(names),
+            "classifier_images": steps * arms.BATCH * sum(not arm.is_linear for arm in planned_arms),
         })  # fmt: skip
     if as_json:
         print(json.dumps({"out": str(planned.path), "arms": names, "pieces": rows}, indent=2))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from modiste.config import Recipe
     from modiste.evaluation.options import Checkpoint, Split
+    from modiste.experiments.detection.detect import Detection
+    from modiste.experiments.detection.leave_out import LeaveOut
     from modiste.experiments.studies import StudyFolder
     from modiste.experiments.study_config import Study as StudySettings
     from modiste.notebooks.generated import GeneratedImages, Generator, Projection
@@ -352,6 +354,63 @@ def report(
             written = reports.report(place, out, log=log or shown_log)
         remain(f"wrote {written.html}")
         return upgraded(Report, written)
+
+
+@with_known_words
+def detect(
+    run: str | Path | runs.Run,
+    images: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    alpha: float = 0.05,
+    detector: str | Sequence[str] = (),
+    count: int = 1000,
+    steps: int = 40,
+    leave_out: str | Sequence[str] | None = None,
+    budget: str | None = None,
+    seed: int = 0,
+    set: Mapping[str, Any] | None = None,
+    log: Log | None = None,
+) -> Detection | LeaveOut:
+    """Find images that do not belong to what a run was trained on, with a promised rate of false alarms.
+
+    `images` is a picture, a folder of pictures, an .npz, .npy or .parquet file, or a data set's name; `detector` one or
+    several of reconstruction, discriminator, judge, neighbours, components and forest. Each gives every image a score
+    and a p-value, which are also written, with pictures of the strangest, into `out` (detect/NAME). With `leave_out`, a
+    class, several, or "all", `run` may be a recipe: it is trained without each class (`budget`, `seed` and `set` say
+    how), and the area under the curve of each detector is measured on test images.
+
+    >>> found = detect("runs/mine", "./new-photos", alpha=0.01)  # doctest: +SKIP
+    >>> found.findings[0].alarms(0.01)  # doctest: +SKIP
+    3
+    """
+    names = (detector,) if isinstance(detector, str) else tuple(detector)
+    if leave_out is None and images is None:
+        raise UsageError("name the images to look at, or a class with leave_out")
+    if leave_out is None and (budget is not None or seed or set):
+        raise UsageError("budget, seed and set are for the trainings of leave_out; give it, or leave them out")
+    if leave_out is not None and images is not None:
+        raise UsageError(f"leave_out measures on test images, so {images} does not fit; leave it out")
+    place = path_of(run)
+    with live.shown(f"detecting with {place}") as remain, live.logged("detect") as shown_log:
+        from modiste.experiments.detection import detect as detection
+        from modiste.experiments.detection import leave_out as leaving
+
+        with _stopped_without_result(f"the detection with {place}"):
+            if leave_out is None:
+                found = detection.detect(
+                    run, images or "", out, options=detection.DetectOptions(alpha, names, count, steps),
+                    log=log or shown_log,
+                )  # fmt: skip
+                remain(f"{len(found.names):,} images scored, written to {found.folder}")
+                return found
+            classes = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
+            left = leaving.LeaveOutOptions(
+                () if classes == ("all",) else classes, budget, seed, names, count, steps, set
+            )
+            result = leaving.leave_out(place, out, options=left, log=log or shown_log)
+        remain(f"{len(result.classes)} classes left out, written to {result.folder}")
+        return result
 
 
 def show(what: str | Path | runs.Run | StudyFolder) -> Run | Study | Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,22 @@ import pytest
 
 from modiste.config import Data
 from modiste.experiments.augmentation import analysis, arms, report
-from modiste.experiments.augmentation.arms import ALONE, BOTH, CLASSICAL, MIXED, REAL, REPEATS, Arm, ArmRow, Kind
+from modiste.experiments.augmentation.arms import (
+    ALONE,
+    BOTH,
+    CLASSICAL,
+    MIXED,
+    REAL,
+    REPEATS,
+    Arm,
+    ArmRow,
+    Kind,
+    LinearFeatures,
+)
 from modiste.experiments.augmentation.experiment import Settings
 
-ARMS = {arm.kind: arm for arm in (*arms.arms_for((0.5,), ("none",), False), Arm(REPEATS))}
+LINEAR: Sequence[LinearFeatures] = ("pixels", "discriminator", "judge")
+ARMS = {arm.kind: arm for arm in (*arms.arms_for((0.5,), ("none",), False, LINEAR), Arm(REPEATS))}
 
 
 def made_up(shifts: Mapping[str, Mapping[Arm | Kind, float]], rare: bool = False) -> list[ArmRow]:
@@ -184,3 +196,15 @@ def test_what_ratio_and_filter_change_is_compared() -> None:
     assert found[f"{BOTH}, ratio 0.5, filter none"].against.name == f"{BOTH}, ratio 0.25, filter none"
     assert found[f"{BOTH}, ratio 0.5, filter none"].effect == "cannot be told apart"
     assert found[f"{ALONE}, filter distance"].effect == "helps"
+
+
+def test_linear_classifiers_are_compared_with_one_on_pixels() -> None:
+    shifts = {"linear on pixels": -0.2, "linear on discriminator": -0.1, "linear on judge": 0.1}
+    rows = made_up({"100": {REAL: -0.05, CLASSICAL: 0, MIXED: 0, BOTH: 0, ALONE: -0.3, **shifts}})
+    said = answer(rows)
+    (told,) = [text for text in said if text.startswith("with 100 labels linear on discriminator helps by 10.")]
+    assert " points over linear on pixels, and against real + classical harms by " in told
+    assert any(text.startswith("the judge has learned from the labels of all training images") for text in said)
+    assert said[-1] == "no gain over real + classical is shown at any budget; do not use it"
+    without = answer([row for row in rows if not row.arm.is_linear])
+    assert without[-1] == said[-1] and not any("linear" in text for text in without)

@@ -53,7 +53,7 @@ def test_noise_among_garments_is_found(trained: Path, folder: Path, tmp_path: Pa
     out = tmp_path / "found"
     code, printed, errors = call("detect", trained, folder, "--out", out, "--alpha", 0.1, *QUICK)
     assert code == 0, errors
-    assert "8 images of new train against closet-run, alarms at p up to 0.1:" in printed
+    assert "8 images of new against closet-run, alarms at p up to 0.1:" in printed
     assert "where all belong, about 0.8 alarms are to be expected" in printed
     rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == [f"{kind}{k}.png" for kind in ("garment", "noise") for k in range(4)]

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from modiste.experiments import statistics
-from modiste.experiments.augmentation.arms import BOTH, CLASSICAL, MIXED, REAL, REPEATS, Arm, ArmRow
+from modiste.experiments.augmentation.arms import BOTH, CLASSICAL, LINEAR, MIXED, REAL, REPEATS, Arm, ArmRow
 from modiste.experiments.statistics import Difference
 
 ALPHA = 0.05
@@ -76,10 +76,13 @@ def decisive(rows: Sequence[ArmRow]) -> list[Gain]:
 
 
 def compared(rows: Sequence[ArmRow], score: Score) -> list[Gain]:
-    """Every arm against real + classical, and those with synthetic images against repeated rare ones too."""
+    """Every arm against real + classical, those with synthetic images against repeated rare ones too, and linear
+    classifiers on a network's features against one on pixels."""
     arms = arms_of(rows)
     pairs = [(arm, Arm(CLASSICAL)) for arm in arms if arm.kind != CLASSICAL]
     pairs += [(arm, Arm(REPEATS)) for arm in arms if arm.uses_synthetic and Arm(REPEATS) in arms]
+    pixels, *learned = [Arm(kind) for kind in LINEAR]
+    pairs += [(arm, pixels) for arm in learned if arm in arms and pixels in arms]
     return _compare(rows, score, pairs)
 
 
@@ -205,6 +208,7 @@ def answer(rows: Sequence[ArmRow], gains: Sequence[Gain], folder: Path) -> list[
             one = len({row.seed for row in rows if row.budget == budget}) == 1
             why = "with one seed; ask for five with --seeds 5" if one else "before three seeds are measured in all arms"
             sentences.append(f"{labels} no verdict is possible {why}")
+    sentences += _on_features(rows, gains)
     sentences += [
         f"with {count_range(rows, gain.budget, 'images')} labels the classical changes harm, a sign of too few steps "
         f"({count_range(rows, gain.budget, 'steps')}): believe no gain before it has shown with more --steps"
@@ -218,6 +222,25 @@ def answer(rows: Sequence[ArmRow], gains: Sequence[Gain], folder: Path) -> list[
         harm = all(gain.effect == "harms" for gain in gains if gain.arm.kind in (MIXED, BOTH))
         over = f" over {unbeaten[0]}" if len(set(unbeaten)) == 1 else ""
         sentences.append("it harms; do not use it" if harm else f"no gain{over} is shown at any budget; do not use it")
+    return sentences
+
+
+def _on_features(rows: Sequence[ArmRow], gains: Sequence[Gain]) -> list[str]:
+    """A sentence per budget and network on whose features a linear classifier has learned."""
+    linear = [gain for gain in gains if gain.against.is_linear and gain.p_value is not None]
+    sentences = []
+    for gain in linear:
+        over_classical = next(one for one in gains if one.budget == gain.budget and one.arm == gain.arm
+                              and one.against.kind == CLASSICAL)  # fmt: skip
+        sentences.append(
+            f"with {count_range(rows, gain.budget, 'images')} labels {gain.arm.name} {gain.verdict} over "
+            f"{gain.against.name}, and against {CLASSICAL} {over_classical.verdict}"
+        )
+    if any(LINEAR[gain.arm.kind] == "judge" for gain in linear):
+        sentences.append(
+            "the judge has learned from the labels of all training images, so linear on judge shows what those are "
+            "worth and not what few labels give"
+        )
     return sentences
 
 
@@ -262,6 +285,6 @@ def budgets_of(rows: Iterable[ArmRow]) -> list[str]:
 
 def count_range(rows: Iterable[ArmRow], budget: str, key: Literal["images", "steps", "tested"]) -> str:
     """A count of a budget, as `800`, or `800 to 810` where its seeds differ, as folds may by an image per class."""
-    counts = [getattr(row, key) for row in rows if row.budget == budget]
+    counts = [getattr(row, key) for row in rows if row.budget == budget and not (row.arm.is_linear and key == "steps")]
     low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim.lr_scheduler import LambdaLR
 
 from modiste import environment
@@ -28,7 +29,15 @@ WARM_SHARE = 0.1
 FEWEST_STEPS, MOST_STEPS = 600, 4000
 
 Kind = Literal[
-    "real only", "real + classical", "real + classical + repeats", "real + synthetic", "real + both", "synthetic only"
+    "real only",
+    "real + classical",
+    "real + classical + repeats",
+    "real + synthetic",
+    "real + both",
+    "synthetic only",
+    "linear on pixels",
+    "linear on discriminator",
+    "linear on judge",
 ]
 REAL: Final = "real only"
 CLASSICAL: Final = "real + classical"
@@ -36,6 +45,14 @@ REPEATS: Final = "real + classical + repeats"
 MIXED: Final = "real + synthetic"
 BOTH: Final = "real + both"
 ALONE: Final = "synthetic only"
+
+LinearFeatures = Literal["pixels", "discriminator", "judge"]
+LINEAR: Final[Mapping[Kind, LinearFeatures]] = {
+    "linear on pixels": "pixels",
+    "linear on discriminator": "discriminator",
+    "linear on judge": "judge",
+}
+"""The arms of a linear classifier on frozen features, see `linear`."""
 
 Filter = Literal["none", "confidence", "distance"]
 
@@ -66,9 +83,16 @@ class Arm:
         """Whether synthetic images are among those it is trained on."""
         return self.kind in (MIXED, BOTH, ALONE)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether its classifier is a linear one on frozen features, and not the small network of the other arms."""
+        return self.kind in LINEAR
 
-def arms_for(ratios: Sequence[float], filters: Sequence[Filter], rare: bool) -> list[Arm]:
-    """All arms, the synthetic ones once per ratio and filter.
+
+def arms_for(
+    ratios: Sequence[float], filters: Sequence[Filter], rare: bool, features: Sequence[LinearFeatures] = ()
+) -> list[Arm]:
+    """All arms, the synthetic ones once per ratio and filter, and the linear ones on these features.
 
     With rare classes synthetic images fill these to balance, whatever the ratio.
     """
@@ -81,7 +105,7 @@ def arms_for(ratios: Sequence[float], filters: Sequence[Filter], rare: bool) -> 
             mixed = f", ratio {ratio:g}" if ratio is not None and len(shares) > 1 else ""
             arms += [Arm(MIXED, ratio, kind, mixed + filtered), Arm(BOTH, ratio, kind, mixed + filtered)]
         arms.append(Arm(ALONE, 1.0, kind, filtered))
-    return arms
+    return arms + [Arm(kind) for kind, of in LINEAR.items() if of in features]
 
 
 @dataclass(frozen=True)
@@ -220,16 +244,26 @@ def measure_arm(
     """The result of one arm on the test images, by `network` or by a classifier that is trained for it."""
     network = network or learn(real, synthetic, arm, conditions)
     images = training_set(real, synthetic, arm)
-    confusion = classifier_training.confusion_matrix(network, test)
+    row = row_of(classifier_training.confusion_matrix(network, test), real, test, arm, conditions)
+    return replace(
+        row,
+        real=len(images.real) if images.ratio < 1 else 0,
+        synthetic=len(images.synthetic) if images.synthetic is not None else 0,
+        ratio=round(images.ratio, 6),
+    )
+
+
+def row_of(confusion: NDArray[np.int64], real: Images, test: Images, arm: Arm, conditions: Conditions) -> ArmRow:
+    """The row of an arm that learned from all real images and no other, by its counts of test images."""
     correct, counts = confusion.diagonal().tolist(), confusion.sum(1).tolist()
     return ArmRow(
         budget=str(conditions.budget),
         seed=conditions.seed,
         arm=arm,
         steps=conditions.steps,
-        real=len(images.real) if images.ratio < 1 else 0,
-        synthetic=len(images.synthetic) if images.synthetic is not None else 0,
-        ratio=round(images.ratio, 6),
+        real=len(real),
+        synthetic=0,
+        ratio=0.0,
         accuracy=sum(correct) / len(test),
         per_class={name: k / n if n else None for name, k, n in zip(test.class_names, correct, counts, strict=True)},
         confusion=confusion.tolist(),

@@ -22,7 +22,7 @@ from modiste.data.images import Images, content_digest
 from modiste.data.sets import list_warnings, open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import monitor, runner, studies
-from modiste.experiments.augmentation import analysis, arms, experiment, plan, report, subsets
+from modiste.experiments.augmentation import analysis, arms, experiment, linear, plan, report, subsets
 from modiste.experiments.augmentation.arms import ArmRow, Conditions, Filter
 from modiste.experiments.augmentation.experiment import Measurement, Settings
 from modiste.experiments.augmentation.plan import AugmentOptions, Plan
@@ -79,6 +79,7 @@ def augment(
     count: int | None = None,
     steps: int | None = None,
     flip: bool | None = None,
+    features: bool = False,
     resize: int | None = None,
     fit: str | None = None,
     background: str | None = None,
@@ -92,7 +93,8 @@ def augment(
     on the budget's images alone; a run, whose training images are then the only budget; or an experiment's folder.
     The classifier has the same weights to start from, the same steps and the same real images in every arm. `rare`
     keeps a tenth of these classes, and synthetic images fill them to balance. `ratio` and `filter` may have several
-    values, which are compared. `jobs` measurements run at a time, here or, with `ray`, on a Ray cluster that shares
+    values, which are compared. `features` adds linear classifiers on pixels, on the discriminator's features and, where
+    there is one, on the judge's. `jobs` measurements run at a time, here or, with `ray`, on a Ray cluster that shares
     the folder. Finished measurements are reused; the same call gives the same numbers on one machine.
 
     >>> experiment = augment("toy", budgets=[100, 300], seeds=range(5), length="60000 images")  # doctest: +SKIP
@@ -101,8 +103,8 @@ def augment(
     """
     options = AugmentOptions(
         budgets=budgets, seeds=seeds, ratio=ratio, filter=filter, keep=keep, count=count, steps=steps, flip=flip,
-        rare=rare, recipe=recipe, length=length, overrides=overrides, resize=resize, fit=fit, background=background,
-        jobs=jobs, ray=ray,
+        features=features, rare=rare, recipe=recipe, length=length, overrides=overrides, resize=resize, fit=fit,
+        background=background, jobs=jobs, ray=ray,
     )  # fmt: skip
     return run_experiment(what, out, options, console)
 
@@ -200,10 +202,13 @@ def measure_arms(path: Path, name: str, log: Callable[[str], None] | None = None
             synthetic = sets(arm.filter) if arm.uses_synthetic else None
             network = classical_network() if arm == classical else None
             with progress.stage(f"a classifier of {arm.name}, {steps} steps"):
-                row = arms.measure_arm(real, synthetic, test, arm, conditions, network)
+                if arm.is_linear:
+                    row = linear.measure_arm(real, test, arm, conditions, measurement.generator, settings.data)
+                else:
+                    row = arms.measure_arm(real, synthetic, test, arm, conditions, network)
             measurement.write_rows([*finished, row])
             if log:
-                log(f"{arm.name}: {row.accuracy:.2%} right after {steps} steps")
+                log(f"{arm.name}: {row.accuracy:.2%} right" + ("" if arm.is_linear else f" after {steps} steps"))
 
 
 def synthetic_set(

@@ -77,6 +77,8 @@ class Settings(Section):
     """Gradient steps of every arm; None: by the budget."""
     flip: bool = False
     """Whether a mirrored image keeps its label."""
+    features: tuple[arms.LinearFeatures, ...] = ()
+    """The features on which linear classifiers learn too; older experiments have none."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def measurements(settings: Settings, path: Path) -> list[Measurement]:
 
 def all_arms(settings: Settings) -> list[Arm]:
     """The experiment's arms."""
-    return arms.arms_for(settings.ratio, settings.filter, bool(settings.rare))
+    return arms.arms_for(settings.ratio, settings.filter, bool(settings.rare), settings.features)
 
 
 def is_experiment(path: Path) -> bool:

@@ -22,13 +22,13 @@ from modiste.data.images import Images, content_digest
 from modiste.data.sets import CLASS_NAMES, has_test, resolved_name
 from modiste.errors import ModisteError, UsageError
 from modiste.experiments import studies, study_config
-from modiste.experiments.augmentation import experiment, subsets
+from modiste.experiments.augmentation import experiment, linear, subsets
 from modiste.experiments.augmentation.arms import Filter
 from modiste.experiments.augmentation.experiment import SEED_STRIDE, Measurement, Settings, is_experiment
 from modiste.experiments.augmentation.subsets import Budget, Parts
 from modiste.experiments.folder import ExperimentFolder
 from modiste.runs import Run
-from modiste.sampling import writers
+from modiste.sampling import discriminators, writers
 from modiste.training import setup
 
 LEAST_KEPT = 0.05  # 20 images are made for each one kept
@@ -48,6 +48,8 @@ class AugmentOptions:
     count: int | None = None
     steps: int | None = None
     flip: bool | None = None
+    features: bool = False
+    """Whether linear classifiers on frozen features learn too."""
     rare: Sequence[str] | None = None
     """Classes of which a tenth is kept, by name or number."""
     recipe: str | Path | None = None
@@ -129,6 +131,10 @@ def resolve(what: str | Path, out: str | Path | None, options: AugmentOptions) -
             raise UsageError(f"{what} is a run, whose generator is made already; leave {used[0]} out")
         dataset, recipe, name = *_of_run(run, given, rare), Path(what).resolve().name
         given["run"] = str(run.path)
+        if options.features and not discriminators.exists(run):
+            raise UsageError(
+                f"{what} was kept without its discriminator, of whose features to learn; leave --features out"
+            )
     else:
         expanded = readers.expanded(what)
         name = expanded.stem if expanded.suffix.lower() in (".npz", ".npy", ".parquet") else expanded.name
@@ -150,6 +156,8 @@ def resolve(what: str | Path, out: str | Path | None, options: AugmentOptions) -
     together = studies.jobs_at_a_time(options.jobs, _processes(run, recipe))
     given["threads"] = before.threads if before else max(1, environment.cores() // together)
     settings = experiment.build({"data": dataset.model_dump(), "rare": classes, **given})
+    if options.features:
+        settings = settings.model_copy(update={"features": linear.available(dataset)})
     if settings.keep < LEAST_KEPT and not before:
         raise UsageError(f"--keep {settings.keep} is not possible: {experiment.POSSIBLE['keep']}")
     if "keep" in given and set(settings.filter) == {"none"}:
@@ -161,7 +169,8 @@ def resolve(what: str | Path, out: str | Path | None, options: AugmentOptions) -
 def _continued(path: Path, out: str | Path | None, options: AugmentOptions) -> Plan:
     """The plan of an experiment that goes on, with seeds and budgets that may be new."""
     given = options.given_settings()
-    fixed = [*options.of_generators(), *(["--rare"] if options.rare else []), *(["--out"] if out is not None else [])]
+    fixed = [*options.of_generators(), *(["--rare"] if options.rare else []), *(["--out"] if out is not None else []),
+             *(["--features"] if options.features else [])]  # fmt: skip
     fixed += [f"--{key}" for key in given if key not in CHANGEABLE]
     if fixed:
         raise UsageError(
@@ -333,10 +342,12 @@ def write(plan: Plan) -> None:
                      "digest": content_digest(subset.images), "indices": subset.indices}  # fmt: skip
             files.write_text(one.folder / "subset.json", json.dumps(facts) + "\n")
         if settings.run and not runs.exists(one.generator):
-            _copy_generator(Path(settings.run), one, plan.measurements)
+            _copy_generator(Path(settings.run), one, plan.measurements, "discriminator" in settings.features)
 
 
-def _copy_generator(run: Path, measurement: Measurement, others: Sequence[Measurement]) -> None:
+def _copy_generator(
+    run: Path, measurement: Measurement, others: Sequence[Measurement], with_discriminator: bool
+) -> None:
     """Copy the run's generator into the measurement; UsageError unless the others have the same."""
     weights = (run / "generator.safetensors").read_bytes()
     for other in others:
@@ -347,6 +358,9 @@ def _copy_generator(run: Path, measurement: Measurement, others: Sequence[Measur
             )
     measurement.generator.mkdir(exist_ok=True)
     own_code.write_copies(measurement.generator, config.own_parts(runs.Run(run).read_recipe()))
+    if with_discriminator:
+        found = discriminators.load(run)
+        discriminators.save(measurement.generator, found.network, found.settings, found.shape, found.class_names)
     for name in GENERATOR_FILES:
         files.write_bytes(measurement.generator / name, (run / name).read_bytes())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from modiste.config import Data
 from modiste.data import folders, idx, image_files, parquet, readers, stored
 from modiste.data.images import Images, Split, content_digest
 from modiste.data.npz import is_arrays
-from modiste.data.sets import has_test, open_data, resolved_name
+from modiste.data.sets import has_test, open_data, resolved_name, set_name
 from modiste.data.subsets import drawn_subset
 from modiste.errors import UsageError
 from modiste.experiments.detection import conformal, detectors, pictures
@@ -244,7 +244,7 @@ def read_images(what: str | Path, like: Data) -> tuple[Images, tuple[str, ...]]:
     if path.is_dir() and not (is_arrays(path) or idx.is_idx_folder(path) or parquet.files(path)):
         listed = folders.list_folder(path, split).files
         names = [file.relative_to(path).as_posix() for file in listed]
-    return images, tuple(names)
+    return images if split == "test" else replace(images, name=set_name(images.name)), tuple(names)
 
 
 def check_shape(images: Images, material: Material) -> None:
@@ -275,7 +275,7 @@ def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
         if one.counterpart is not None:
             order = finding.order()[:SHOWN]
             chosen = images.pixels[order]
-            captions = [f"{_short(result.names[k])}\np = {finding.p_values[k]:.3g}" for k in order]
+            captions = [f"{_short(result.names[k])}\np = {finding.p_values[k]:.2g}" for k in order]
             title = f"{result.images}: the strangest to {result.run} by {finding.detector.name}"
             figure = pictures.strangest(title, chosen, one.counterpart(chosen), captions, finding.detector.about)
             pictures.save(figure, result.folder / f"strangest-{finding.detector.name}.png")
@@ -283,5 +283,5 @@ def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
 
 
 def _short(name: str) -> str:
-    last = name.rpartition("/")[2]
-    return last if len(last) <= 12 else f"{last[:11]}…"
+    last = Path(name).stem
+    return last if len(last) <= 10 else f"{last[:9]}…"
