@@ -29,7 +29,7 @@ def detect(
         str | None,
         Argument(help="A picture, a folder of pictures, an .npz, .npy or .parquet file, or a data set's name."),
     ] = None,
-    alpha: Annotated[float, Option(help="The promised rate of false alarms.")] = 0.05,
+    alpha: Annotated[float | None, Option(help="The promised rate of false alarms; default 0.05.")] = None,
     detector: Annotated[
         list[str] | None,
         Option(
@@ -87,13 +87,15 @@ def detect(
             raise UsageError(
                 "--budget, --seed and --set are for the trainings of --leave-out; add it, or leave them out"
             )
-        options = detection.DetectOptions(alpha, names, count, steps)
+        options = detection.DetectOptions(0.05 if alpha is None else alpha, names, count, steps)
         with progress.live_log("detect") as log:
             found = detection.detect(run, images, out, options=options, log=log)
         _print_detection(found, as_json)
         return
     if images is not None:
         raise UsageError(f"--leave-out measures on test images, so {images} does not fit; leave it out")
+    if alpha is not None:
+        raise UsageError("--leave-out measures detectors at every rate of false alarms; leave --alpha out")
     classes = () if leave_out == "all" else tuple(word.strip() for word in leave_out.split(",") if word.strip())
     left = leaving.LeaveOutOptions(classes, budget, seed, names, count, steps, config.assignments(settings or []))
     with progress.live_log("detect", every_line=True) as log:
@@ -102,6 +104,8 @@ def detect(
 
 
 def _print_detection(found: Detection, as_json: bool) -> None:
+    from modiste.experiments.detection import detect as detection
+
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
         return
@@ -119,7 +123,7 @@ def _print_detection(found: Detection, as_json: bool) -> None:
             f"{rate.measured:.1%} ({low:.1%} to {high:.1%})",
             f"{found.names[first]} {one.p_values[first]:.3g}",
         ])  # fmt: skip
-    print(f"{total:,} images of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
+    print(f"{detection.counted(total)} of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
     print_table(heads, rows)
     expected = found.alpha * total
     print(f"where all belong, about {expected:.1f} alarms are to be expected" if expected < 10

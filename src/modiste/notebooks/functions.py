@@ -409,6 +409,9 @@ def detect(
                 () if classes == ("all",) else classes, budget, seed, names, count, steps, set
             )
             result = leaving.leave_out(place, out, options=left, log=log or shown_log)
+        if result.waiting:
+            done = f"{len(result.classes)} of {len(result.classes) + len(result.waiting)} classes are measured"
+            raise Interrupted(f"{done}; the training under way is saved in {result.folder}: go on with the same call")
         remain(f"{len(result.classes)} classes left out, written to {result.folder}")
         return result
 

@@ -133,6 +133,7 @@ def test_bad_input(recipe_file: Path, tmp_path: Path, call: Call) -> None:
         (("--leave-out", "all", "--out", tmp_path / "mine"), "holds other files (thesis.txt)"),
         (("--leave-out", "all", "--set", 'data.classes=["shirt","trouser"]'), "was trained on some classes"),
         (("--leave-out", "all", "--budget", "soon"), "soon"),
+        (("--leave-out", "all", "--alpha", "0.1"), "at every rate of false alarms; leave --alpha out"),
     ):
         code, printed, errors = call("detect", recipe_file, *words)
         assert code == 2 and sentence in errors and not printed, (words, errors)

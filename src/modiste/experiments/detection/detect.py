@@ -145,6 +145,10 @@ def detect(
     material, notes = open_material(run, training, dataset, options.steps)
     found, image_names = read_images(images, dataset)
     check_shape(found, material)
+    if known := known_images(found, training):
+        notes.append(
+            f"{known:,} of the {counted(len(found))} are training images of {run.name}, whose p-values say nothing"
+        )
     real = real_parts(dataset, options.count)
     conformal.check_alpha(options.alpha, len(real.calibration))
     findings, fitted = [], []
@@ -158,7 +162,7 @@ def detect(
         findings.append(Finding(detector, scores, conformal.p_values(held_out, scores), rate))
         fitted.append(one)
         if log:
-            log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} of {len(found):,} images do not belong")
+            log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} alarms among {counted(len(found))}")
     result = Detection(
         run=run.name, images=found.name, names=image_names, alpha=options.alpha,
         calibrated_on=real.calibration.name, held_out=len(real.calibration), findings=tuple(findings),
@@ -260,6 +264,12 @@ def check_shape(images: Images, material: Material) -> None:
         )
 
 
+def known_images(images: Images, training: Images) -> int:
+    """How many of the images are among the training images, pixel for pixel."""
+    known = {hash(image.tobytes()) for image in training.pixels}
+    return sum(hash(image.tobytes()) in known for image in images.pixels)
+
+
 def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
     """Write the table of scores, the result, and a picture per detector that has a counterpart of images."""
     result.folder.mkdir(parents=True, exist_ok=True)
@@ -280,6 +290,11 @@ def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
             figure = pictures.strangest(title, chosen, one.counterpart(chosen), captions, finding.detector.about)
             pictures.save(figure, result.folder / f"strangest-{finding.detector.name}.png")
     files.write_json(result.folder / "detect.json", paths.without_paths(result.to_json()))
+
+
+def counted(images: int) -> str:
+    """`1 image`, `100 images`."""
+    return f"{images:,} image{'s' * (images != 1)}"
 
 
 def _short(name: str) -> str:

@@ -93,12 +93,12 @@ def _discriminator(material: Material) -> Fitted:
 
 
 def _judge(material: Material) -> Fitted:
-    def unit_vectors(pixels: Pixels) -> Matrix:
-        images = Images(pixels, None, (), "images")
-        vectors = features.extract(material.extractor, images).vectors
+    def unit_vectors(images: Images, cached: bool) -> Matrix:
+        vectors = features.extract(material.extractor, images, cached=cached).vectors
         return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
 
-    return _neighbours(material, unit_vectors, unit_vectors(material.training.pixels))
+    known = unit_vectors(material.training, cached=True)
+    return _neighbours(material, lambda pixels: unit_vectors(Images(pixels, None, (), "images"), cached=False), known)
 
 
 def _pixels(material: Material) -> Fitted:
