@@ -20,6 +20,7 @@ from modiste.cli import (
     augment,
     blind,
     detect,
+    directions,
     evaluate,
     export,
     inspect,
@@ -43,7 +44,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (
-    train, evaluate, project, study, search, augment, report, blind, detect, inspect, export, verify, studio,
+    train, evaluate, project, directions, study, search, augment, report, blind, detect, inspect, export, verify,
+    studio,
 ):  # fmt: skip
     app.add_typer(commands.app)
 

@@ -161,6 +161,9 @@ def sample(
     interpolate: Annotated[tuple[int, int] | None, Option(help="Interpolate between the noise of two seeds.")] = None,
     truncation: Annotated[float | None, Option(help="Truncate the noise at this value: 0.5 typical, 2 varied.")] = None,
     codes: Annotated[Path | None, Option(help="Draw the codes.npz of `modiste project` again.")] = None,
+    direction: Annotated[
+        list[str] | None, Option(help="A step along a direction, as brightness=1.5; see `modiste directions`.")
+    ] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
     batch_norm: Annotated[
         Literal["running", "standing"],
@@ -189,13 +192,14 @@ def sample(
     from modiste import progress
     from modiste.exports import samples
     from modiste.exports.options import SyntheticSetOptions
+    from modiste.latent import steering
     from modiste.sampling import generators
 
     options = SyntheticSetOptions(
         kind=kind, per_class=per_class, count=count, seeds=generators.parse_seeds(seeds) if seeds else None,
         label=label, truncation=truncation, codes=codes, checkpoint=checkpoint, batch_norm=batch_norm,
         keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
-        private_key=private_key,
+        private_key=private_key, directions=steering.parse_steps(direction or []),
     )  # fmt: skip
     with progress.live_log(f"a set of {run}") as log:
         written = samples.write(run, out, options, interpolate, columns, log)

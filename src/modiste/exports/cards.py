@@ -20,6 +20,7 @@ from modiste.evaluation import records, score_tables, sources
 from modiste.evaluation.records import Record
 from modiste.exports.duplicates import GeneratedSet
 from modiste.exports.options import SyntheticSetOptions
+from modiste.latent import steering
 from modiste.sampling import generators
 from modiste.sampling.generators import TrainedGenerator
 
@@ -67,6 +68,8 @@ def records_of(run: runs.Run, weights: str) -> dict[str, Record]:
 
 def records_sampled_alike(run: runs.Run, options: SyntheticSetOptions) -> dict[str, Record]:
     """Those records of the run's weights whose images were sampled as the set's are, by file name."""
+    if options.directions:
+        return {}
     weights = run.path / generators.CHECKPOINTS[options.checkpoint]
     return {
         name: record
@@ -181,6 +184,7 @@ def sample_command(options: SyntheticSetOptions, run: str, out: Path) -> str:
     if options.seeds is not None:
         words += ["--seeds", format_seeds(options.seeds)]
     words += _sampling_words(options)
+    words += [word for step in steering.words(options.directions).split() for word in ("--direction", step)]
     words += ["--keep-duplicates"] if options.keep_duplicates else []
     words += ["--format", str(options.kind), "--out", paths.normalised(out).name]
     return subprocesses.printable(["sample", run, *words])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,8 @@ class SyntheticSetOptions:
     """A file of `modiste project` whose codes are drawn, instead of seeds."""
     checkpoint: Literal["last", "best"] = "last"
     batch_norm: Statistics = "running"
+    directions: Mapping[str, float] = field(default_factory=dict)
+    """Steps that every image takes, by direction (`modiste directions`)."""
     keep_duplicates: bool = False
     """Whether near-duplicates of training images stay."""
     watermark: str | None = None

@@ -12,7 +12,7 @@ from modiste.errors import UsageError
 from modiste.exports import synthetic_set
 from modiste.exports.options import SyntheticSetOptions
 from modiste.exports.synthetic_set import SyntheticSet
-from modiste.latent import codes
+from modiste.latent import codes, steering
 from modiste.provenance import watermark
 from modiste.sampling import generators, writers
 from modiste.sampling.generators import TrainedGenerator
@@ -61,6 +61,13 @@ def write(
     return synthetic_set.write_set(run, out, options, log=log)
 
 
+def load(run: str | Path | runs.Run, options: SyntheticSetOptions) -> TrainedGenerator:
+    """The generator of a run as the options ask for it, with the steps that all of its images take."""
+    run = run if isinstance(run, runs.Run) else runs.open_run(run)
+    generator = generators.load(run, options.checkpoint, options.batch_norm)
+    return steering.steered(run, generator, options.directions, options.checkpoint)
+
+
 def generate(
     generator: TrainedGenerator, options: SyntheticSetOptions, interpolate: tuple[int, int] | None, kind: str
 ) -> tuple[Sequence[int] | None, Images]:
@@ -87,7 +94,7 @@ def _write_images(
     interpolate: tuple[int, int] | None, columns: int | None,
 ) -> WrittenImages:  # fmt: skip
     run = run if isinstance(run, runs.Run) else runs.open_run(run)
-    generator = generators.load(run, options.checkpoint, options.batch_norm)
+    generator = load(run, options)
     writers.check_marks(out, kind, options.signed, options.watermark is not None)
     mark = options.marker()
     if options.codes:
@@ -100,6 +107,7 @@ def _write_images(
     if options.watermark is not None:
         images = replace(images, pixels=watermark.embed(images.pixels, options.watermark))
     facts = {"Run": generator.source, "Recipe hash": run.read_manifest().recipe_hash or "unknown"}
+    facts |= {"Directions": steering.words(options.directions)} if options.directions else {}
     card = writers.card_place(out, kind)
     removed = card if writers.is_card(card) else None
     writers.write(images, seeds, out, kind, mark, facts, columns)

@@ -13,6 +13,7 @@ from modiste.errors import UsageError
 from modiste.exports import cards, duplicates
 from modiste.exports.duplicates import DuplicateSearch
 from modiste.exports.options import SyntheticSetOptions
+from modiste.latent import steering
 from modiste.provenance import watermark
 from modiste.sampling import generators, writers
 
@@ -53,6 +54,7 @@ def write_set(
     options = replace(options, kind=kind)
     writers.check_marks(out, kind, options.signed, options.watermark is not None)
     trained = generators.load(run, options.checkpoint, options.batch_norm)
+    trained = steering.steered(run, trained, options.directions, options.checkpoint)
     seeds = _requested_seeds(options, trained)
     labels = trained.labels(options.label, seeds)
     writers.check(out, kind, trained.shape.channels, options.seeds, trained.class_names, labels)

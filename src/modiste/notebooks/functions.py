@@ -144,6 +144,7 @@ def sample(
     interpolate: tuple[int, int] | None = None,
     truncation: float | None = None,
     codes: str | Path | None = None,
+    direction: Mapping[str, float] | None = None,
     checkpoint: Checkpoint = "last",
     batch_norm: Statistics = "running",
     format: str | None = None,
@@ -159,7 +160,7 @@ def sample(
     Without `out` they are returned and show themselves; with it they are written as `modiste sample` writes them
     (grid.png, walk.gif, set.npz, set.parquet or a folder), and the path is returned. `label` is the class by name or
     number, all in turn by default; `seeds` are numbers or text like 0-63; `interpolate` names two seeds, and `codes` a
-    file of `modiste project`.
+    file of `modiste project`. `direction` has steps by name, as {"brightness": 1.5} (see `modiste directions`).
     """
     from modiste.exports import samples
     from modiste.exports.options import SyntheticSetOptions
@@ -171,12 +172,11 @@ def sample(
         codes=None if codes is None else Path(codes),
         seeds=generators.parse_seeds(seeds) if isinstance(seeds, str) else seeds, batch_norm=batch_norm,
         keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
-        private_key=private_key,
+        private_key=private_key, directions=direction or {},
     )  # fmt: skip
     samples.check_words(options, interpolate)
     if out is None:
-        generator = generators.load(run, checkpoint, batch_norm)
-        _, images = samples.generate(generator, options, interpolate, "png")
+        _, images = samples.generate(samples.load(run, options), options, interpolate, "png")
         return upgraded(GeneratedImages, images)
     with (
         live.shown(f"images of {path_of(run)}") as remain,

@@ -30,6 +30,7 @@ from modiste.studio import (
     library,
     neighbours,
     noise,
+    steer,
     take_away,
     train,
     wall,
@@ -42,7 +43,7 @@ PORT = 8765
 PORTS_TRIED = 20
 GRACE_SECONDS = 1
 """For open connections when the studio ends."""
-PARTS = (wall, neighbours, noise, film, compare, fails, blind, train, take_away)
+PARTS = (wall, neighbours, noise, steer, film, compare, fails, blind, train, take_away)
 """Modules of the studio with their ROUTES; the page's module of the same name stands in `static` (noise: paths)."""
 
 

@@ -1,7 +1,8 @@
-// Paths through the noise: between two images, over a map of four, and one noise in every class.
+// Paths through the noise: between two images, along directions, over a map of four, and one noise in every class.
 
 import { choice, commandLine, drawTile, el, field, fill, slider, truncationField } from "./dom.js";
 import { at, getJson, getPicture, latest } from "./api.js";
+import { alongDirections } from "./steer.js";
 
 const FRAMES = 61;
 const FRAME_COLUMNS = 10;
@@ -13,7 +14,7 @@ const MOST_SEED = 4294967000;
 
 export async function show(place, { run, fail }) {
   const shared = { truncation: null, checkpoint: run.checkpoints[0] };
-  const parts = [between(run, shared, fail), map(run, shared, fail)];
+  const parts = [between(run, shared, fail), alongDirections(run, shared, fail), map(run, shared, fail)];
   if (run.classes.length) parts.push(everyClass(run, shared, fail));
   const drawAll = () => parts.forEach((part) => part.draw());
   const controls = el(
