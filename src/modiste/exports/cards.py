@@ -24,7 +24,7 @@ from modiste.latent import steering
 from modiste.sampling import generators
 from modiste.sampling.generators import TrainedGenerator
 
-PIXEL_KEYS = {"name", "resize", "resize_filter", "fit", "background", "group_by", "heldout"}
+PIXEL_KEYS = {"name", "classes", "resize", "resize_filter", "fit", "background", "group_by", "heldout"}
 """The keys of a recipe's section `data` that determine the pixels that a generator learned from."""
 HUB_NAMES = {"fashion-mnist": "zalando-datasets/fashion_mnist", "mnist": "ylecun/mnist"}
 PIXELS = "float32 in [-1, 1], N x channels x height x width; pixel = round((x + 1) * 127.5) in 0 to 255"
