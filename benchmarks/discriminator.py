@@ -1,10 +1,12 @@
 """Train the discriminator that ships beside the shipped generator, whose own was not kept.
 
-    python benchmarks/discriminator.py                 # `make discriminator`: sixteen minutes on one core
+    modiste train swift --budget 20min --out runs/swift
+    python benchmarks/discriminator.py runs/swift      # `make discriminator RUN=runs/swift`: ten minutes on one core
 
-The generator's weights stay as they are. The discriminator has the recipe's networks and loss (relativistic, spectral
-norm, real and generated image of a pair with the same class) and sees real images of the part `fit`. It is then asked
-which image of a held-out real one and a generated one of the same class is real, and written in float16.
+It begins as the discriminator of that run, which has seen garments for long, and learns to tell real images of the part
+`fit` from pictures of the shipped generator, whose weights stay as they are (relativistic loss and spectral norm as in
+the recipe; both images of a pair have the same class). It is then asked which image of a held-out real one and a
+generated one of the same class is real, and written in float16.
 """
 
 from __future__ import annotations
@@ -13,51 +15,65 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does; before torch is imported
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from modiste import config, environment, runs
-from modiste.data.images import Images, to_unit
+from modiste import runs
+from modiste.data.images import Images, Pixels, to_unit
 from modiste.data.sets import open_data
 from modiste.sampling import discriminators, generators
-from modiste.training import setup
-from modiste.training.distributed import ProcessGroup
-from modiste.training.step import State, make_step_functions, update_discriminator
+from modiste.training import losses
 
-WIDTHS = (96, 128, 160)
-"""Narrower than the recipe's, so that the package stays below 6 MB."""
-BATCH, RATE = 64, 5e-4
-SEED_OF_TEST = 1_000_000
-"""The first seed of the generated images that are compared with held-out ones."""
+Log = Callable[..., None]
+
+BATCH, RATE = 32, 1e-3
+PICTURES = 20_000
+"""Generated once, as making one takes longer than learning from it."""
+SEED_OF_BANK, SEED_OF_TEST = 3_000_000, 1_000_000
+"""The first seeds of the generated images that are learned from, and of those compared with held-out ones."""
 
 
-def train(recipe: config.Recipe, state: State, dataset: Images, seconds: float, say: Callable[[str], None]) -> None:
-    """Discriminator updates for so many seconds; the rate falls linearly with the time."""
-    group, shape = ProcessGroup(), setup.image_shape(recipe, dataset)
-    functions = make_step_functions(recipe, state, group, "cpu", environment.choose_precision("auto", "cpu"))
-    batch_at = setup.batches(recipe, dataset, shape, group, "cpu")
-    state.generator.eval()  # as it is sampled
-    state.discriminator.train()
-    start = time.perf_counter()
+def train(
+    discriminator: nn.Module, trained: generators.TrainedGenerator, real: Images, seconds: float, say: Log
+) -> int:
+    """Updates for so many seconds, the rate falling linearly with the time; returns the number of images shown."""
+    labels = np.arange(PICTURES) % len(real.class_names)
+    fake = made(trained, SEED_OF_BANK, labels)
+    say(f"{PICTURES:,} pictures made")
+    rows = [np.flatnonzero(real.labels == number) for number in range(len(real.class_names))]
+    loss, random = losses.ADVERSARIAL["relativistic"], np.random.default_rng(0)
+    optimizer = torch.optim.Adam(discriminator.parameters(), RATE, (0.0, 0.99))
+    discriminator.train()
+    start, shown, sums = time.perf_counter(), 0, torch.zeros(2)
     while (spent := time.perf_counter() - start) < seconds:
-        rate = RATE * (1 - spent / seconds)
-        parts = batch_at(state.images)
-        with torch.no_grad(), functions.autocast():
-            fakes = [functions.generator(part.noise, part.labels) for part in parts]
-        update_discriminator(
-            state, replace(functions, learning_rates=lambda images, rate=rate: (rate, rate)), group, parts, fakes
-        )
-        state.images += BATCH
-        if state.images % (BATCH * 100) == 0:
-            updates, loss, real, *_ = state.meter.tolist()
-            say(f"{state.images:,} images, {spent:.0f} s: loss {loss / updates:.4f}, right {real / updates:.3f}")
-            state.meter.zero_()
+        optimizer.param_groups[0]["lr"] = RATE * (1 - spent / seconds)
+        chosen = random.choice(PICTURES, BATCH, replace=False)
+        pairs = np.concatenate([real.pixels[[random.choice(rows[label]) for label in labels[chosen]]], fake[chosen]])
+        both = torch.from_numpy(np.tile(labels[chosen], 2))
+        r, f = discriminator(to_unit(torch.from_numpy(pairs)), both).chunk(2)
+        mean = loss.discriminator(r, f).mean()
+        optimizer.zero_grad()
+        mean.backward()
+        optimizer.step()
+        sums += torch.stack([mean.detach(), (r > f).float().mean()])
+        shown += BATCH
+        if shown % 16_000 == 0:
+            say(f"{shown:,} images, {spent:.0f} s: loss {sums[0] / 500:.4f}, right {sums[1] / 500:.3f}")
+            sums.zero_()
+    return shown
+
+
+def made(trained: generators.TrainedGenerator, seed: int, labels: NDArray[np.int64]) -> Pixels:
+    """Generated pictures of these classes from consecutive seeds."""
+    noise = generators.seed_noise(range(seed, seed + len(labels)), trained.z_dim)
+    return generators.generate(trained.network, noise, labels)
 
 
 @torch.no_grad()
@@ -66,8 +82,7 @@ def test(discriminator: nn.Module, trained: generators.TrainedGenerator, real: I
     under the curve, averaged."""
     discriminator.eval()
     labels = torch.from_numpy(real.labels)
-    seeds = range(SEED_OF_TEST, SEED_OF_TEST + len(real))
-    fake = generators.generate(trained.network, generators.seed_noise(seeds, trained.z_dim), real.labels)
+    fake = made(trained, SEED_OF_TEST, real.labels)
 
     def logits(pixels: np.ndarray) -> torch.Tensor:
         parts = zip(torch.from_numpy(np.ascontiguousarray(pixels)).split(500), labels.split(500), strict=True)
@@ -84,25 +99,19 @@ def test(discriminator: nn.Module, trained: generators.TrainedGenerator, real: I
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, test and write."""
     parser = argparse.ArgumentParser(description="Train the discriminator beside the shipped generator.")
-    parser.add_argument("--minutes", type=float, default=16)
+    parser.add_argument("run", help="a run of `swift`, whose discriminator it begins as")
+    parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--out", default=str(runs.SHIPPED), help="the folder to write into; default the package's")
     options = parser.parse_args(arguments)
     run = runs.open_run(runs.PRETRAINED)
-    trained = generators.load(run)
-    recipe = config.override(
-        run.read_recipe(),
-        {"network.discriminator_widths": WIDTHS, "train.batch_size": BATCH, "augment.adapt_target": 0,
-         "augment.policy": [], "train.compile": False},
-    )  # fmt: skip
-    dataset, real = open_data(recipe.data), open_data(recipe.data, part="heldout")
-    shape = setup.image_shape(recipe, dataset)
-    state = setup.make_state(recipe, shape, "cpu")
-    state.generator.load_state_dict(trained.network.state_dict())
-    print("before:", test(state.discriminator, trained, real), flush=True)
-    train(recipe, state, dataset, 60 * options.minutes, lambda line: print(line, flush=True))
-    discriminators.save(Path(options.out), state.discriminator, recipe.network, shape, dataset.class_names)
+    trained, began, data = generators.load(run), discriminators.load(options.run), run.read_recipe().data
+    dataset, real = open_data(data), open_data(data, part="heldout")
+    say = partial(print, flush=True)
+    say("as it begins:", test(began.network, trained, real))
+    shown = train(began.network, trained, dataset, 60 * options.minutes, say)
+    discriminators.save(Path(options.out), began.network, began.settings, began.shape, began.class_names)
     kept = discriminators.load(runs.Run(Path(options.out)))
-    print(f"{state.images:,} images; as kept:", test(kept.network, trained, real))
+    say(f"after {shown:,} images, as kept:", test(kept.network, trained, real))
 
 
 if __name__ == "__main__":

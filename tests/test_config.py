@@ -148,6 +148,7 @@ def test_keys_that_came_later_leave_old_recipes_and_their_hashes_as_they_were() 
     assert [tree["data"].pop(key) for key in later[:-3]] == ["stretch", "black", "last", None, []]
     assert tree["evaluate"].pop("patience") == 0 and tree["network"].pop("smooth") is False
     assert tree["evaluate"].pop("without_judge") == "random"
+    assert tree.pop("finetune")["ancestor"] is None
     before = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
     assert config.content_hash(recipe) == before
     hashes = {

@@ -240,6 +240,17 @@ class Train(Section):
         return self
 
 
+class Finetune(Section):
+    """A start from the weights of another run (`modiste train --from`); without an ancestor the rest has no effect."""
+
+    ancestor: str | None = None
+    """A run folder, or pretrained, whose weights a training starts from; none = fresh weights."""
+    frozen_layers: Annotated[int, Field(ge=0)] = 1
+    """So many first layers of the ancestor's discriminator keep their weights (FreezeD, Mo et al. 2020)."""
+    rate_share: Positive = 0.5
+    """Both learning rates are this share of train.lr_generator and train.lr_discriminator."""
+
+
 class Evaluate(Section):
     """How generators are scored on held-out images during training, to keep the best one beside the last."""
 
@@ -277,6 +288,7 @@ class Recipe(Section):
     loss: Loss = Loss()
     augment: Augment = Augment()
     train: Train = Train()
+    finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()
 
     @model_validator(mode="after")
@@ -425,21 +437,13 @@ def content_hash(recipe: Recipe) -> str:
 
     Keys that came later are left out where they have the value that was used before, so that older hashes still hold.
     """
-    tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"})
+    unused = set() if recipe.finetune.ancestor else {"finetune"}
+    tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"} | unused)
     if recipe.data.resize is None or recipe.data.fit == "stretch":
         del tree["data"]["fit"]
-    if recipe.data.background == "black":
-        del tree["data"]["background"]
-    if recipe.data.group_by is None:
-        del tree["data"]["group_by"]
-    if not recipe.data.classes:
-        del tree["data"]["classes"]
-    if not recipe.network.smooth:
-        del tree["network"]["smooth"]
-    if recipe.evaluate.without_judge == "random":
-        del tree["evaluate"]["without_judge"]
-    if not recipe.evaluate.patience:
-        del tree["evaluate"]["patience"]
+    for section, leaf, before in LATER_KEYS:
+        if tree[section][leaf] == before:
+            del tree[section][leaf]
     del tree["data"]["heldout"]  # follows the run, see `differences`
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
@@ -479,11 +483,17 @@ SECTIONS: dict[str, type[Section]] = {
     "loss": Loss,
     "augment": Augment,
     "train": Train,
+    "finetune": Finetune,
     "evaluate": Evaluate,
 }
 TOP_KEYS = [key for key in Recipe.model_fields if key not in SECTIONS]
 LISTING = "`modiste recipes keys` lists them all"
 PART_KEYS = ("loss.adversarial", "network.family")
 """The keys whose value may name code of the user's own."""
+LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
+    ("data", "background", "black"), ("data", "group_by", None), ("data", "classes", []), ("network", "smooth", False),
+    ("evaluate", "without_judge", "random"), ("evaluate", "patience", 0),
+)  # fmt: skip
+"""Keys that older recipes lack, with the values that were used before."""
 ONE_LENGTH = {"train.images": "epochs", "train.epochs": "images"}
 KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]

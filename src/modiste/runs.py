@@ -79,6 +79,22 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """The run from whose weights a training started."""
+
+    name: str
+    weights: str
+    """The first 16 digits of the SHA-256 of its generator's file, by which records name weights, too."""
+    images_shown: int | None = None
+    data: str = ""
+    """The name of the images that it was trained on."""
+    discriminator: bool = True
+    """Whether its discriminator was at hand, too."""
+    ancestor: Mapping[str, Any] | None = None
+    """Its own, as in its manifest."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """How a run was made: versions, machine, data, and how far it came."""
 
@@ -107,6 +123,7 @@ class Manifest:
     best: BestCheckpoint | None = None
     reason: str | None = None
     """Why the training failed."""
+    ancestor: Ancestor | None = None
     pretrained: Pretrained | None = None
     other: Mapping[str, Any] = field(default_factory=dict)
     """Entries of other versions, kept as they are."""
@@ -124,6 +141,8 @@ class Manifest:
             known["best"] = BestCheckpoint(best["images"], name, value)
         if pretrained := known.get("pretrained"):
             known["pretrained"] = Pretrained(**_split(Pretrained, pretrained)[0])
+        if ancestor := known.get("ancestor"):
+            known["ancestor"] = Ancestor(**_split(Ancestor, ancestor)[0])
         return cls(**known, other=other)
 
     def to_json(self) -> dict[str, Any]:
@@ -283,7 +302,8 @@ def resolve_trainable(name: str, out: str | Path | None) -> str:
     if out is None:
         raise UsageError(
             f"{name} is a generator made with the recipe {run.read_recipe().name}, without the state that training "
-            f"goes on from; train that recipe anew with `modiste train {name} --out runs/mine`"
+            f"goes on from; start a new one from its weights with `modiste train swift --from {name}`, or train that "
+            f"recipe anew with `modiste train {name} --out runs/mine`"
         )
     return str(run.path)
 

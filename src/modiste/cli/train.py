@@ -36,6 +36,9 @@ def train(
     data: Annotated[
         str | None, Option(help="fashion-mnist, mnist, kmnist, toy, a folder, .npz, .npy or .parquet.")
     ] = None,
+    from_: Annotated[
+        str | None, Option("--from", help="Start from the weights of this run, or of `pretrained`; see docs/using.md.")
+    ] = None,
     resize: Annotated[int | None, Option(min=4, help="Side in pixels to which every image is resized.")] = None,
     fit: FitOption = None,
     background: BackgroundOption = None,
@@ -65,13 +68,15 @@ def train(
 
     Example: modiste train swift --budget 4min --out runs/mine
     """
-    trust_code(trust, [recipe])
+    trust_code(trust, [recipe, *([from_] if from_ else [])])
     from modiste import config
 
     changes = config.assignments(settings or [])
     if data is not None:
         changes["data.name"] = data
     changes |= data_changes(resize, fit, background, group_by)
+    if from_ is not None:
+        changes["finetune.ancestor"] = from_
     if seed is not None:
         changes["seed"] = seed
     if budget is not None:

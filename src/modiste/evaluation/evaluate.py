@@ -221,7 +221,7 @@ def _own_judge(path: Path, real: Images) -> Extractor:
 
 
 def _protocol(source: Source, against: Reference, images: Images, held: Images, shipped: Mapping[str, str]) -> Protocol:
-    made = ("kind", "seeds", "weights", "batch_norm", "batch_norm_statistics", "truncation", "size", "data")
+    made = ("kind", "seeds", "weights", "batch_norm", "batch_norm_statistics", "truncation", "size", "data", "ancestor")
     real = against.images
     return Protocol(
         reference=ReferenceFacts(real.name, against.part, len(real), content_digest(real), list(real.class_names)),

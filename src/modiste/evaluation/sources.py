@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -198,6 +198,8 @@ def _from_run(place: Origin, run: runs.Run, options: EvaluateOptions, like: Imag
         facts["images_shown"] = shown
     facts["recipe"] = {"name": recipe.name, "hash": config.content_hash(recipe)}
     facts["data"] = {"name": manifest.data.name, "digest": manifest.data.digest}
+    if manifest.ancestor:
+        facts["ancestor"] = asdict(manifest.ancestor)
     if place.kind == "run" and manifest.status != "finished":
         warnings.append(f"the training of {path} is not finished (status {manifest.status}); this is what "
                         f"its checkpoint {file.name} makes now")  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,13 @@ def published_recipe(recipe: config.Recipe) -> config.Recipe:
     """The recipe with its data's path cut to the last part, marked as a path where a known set has that name."""
     name = paths.last_part(recipe.data.name)
     name = f"./{name}" if is_known_set(name) and name != recipe.data.name else name
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": name})})
+    ancestor = paths.last_part(recipe.finetune.ancestor) if recipe.finetune.ancestor else None
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"name": name}),
+            "finetune": recipe.finetune.model_copy(update={"ancestor": ancestor}),
+        }
+    )
 
 
 def onnx_metadata(run: runs.Run, trained: TrainedGenerator) -> dict[str, str]:
@@ -105,6 +112,7 @@ def model_card(
         recipe_toml=config.to_toml(published_recipe(recipe)).strip(),
         command=paths.published_command(manifest.command),
         manifest=manifest,
+        ancestors=_ancestors(manifest),
         duration=progress.duration(manifest.seconds),
         shown=sources.images_shown(run, run.path / generators.CHECKPOINTS[checkpoint]) or 0,
         checkpoint=checkpoint,
@@ -156,6 +164,7 @@ def data_card(
         recipe=recipe,
         recipe_hash=manifest.recipe_hash or config.content_hash(recipe),
         manifest=manifest,
+        ancestors=_ancestors(manifest),
         weights=weights.name,
         weights_hash=weights_hash(weights.read_bytes()),
         shape=trained.shape,
@@ -202,6 +211,14 @@ def format_seeds(seeds: Sequence[int]) -> str:
     starts = [k for k in range(len(seeds)) if not k or seeds[k] != seeds[k - 1] + 1]
     ends = [*(k - 1 for k in starts[1:]), len(seeds) - 1]
     return ",".join(str(seeds[a]) if a == b else f"{seeds[a]}-{seeds[b]}" for a, b in zip(starts, ends, strict=True))
+
+
+def _ancestors(manifest: runs.Manifest) -> list[Mapping[str, Any]]:
+    """The run that the training started from, that from which it started, and so on."""
+    found: list[Mapping[str, Any]] = [] if manifest.ancestor is None else [asdict(manifest.ancestor)]
+    while found and found[-1]["ancestor"]:
+        found.append(found[-1]["ancestor"])
+    return found
 
 
 def _alarms(measured: Iterable[Record]) -> list[str]:

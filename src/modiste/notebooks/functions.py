@@ -42,6 +42,7 @@ def train(
     out: str | Path | None = None,
     *,
     data: str | Path | None = None,
+    from_: str | Path | runs.Run | None = None,
     resize: int | None = None,
     fit: Literal["crop", "pad", "stretch"] | None = None,
     background: str | None = None,
@@ -63,7 +64,8 @@ def train(
     those of `modiste train`: `budget` is the length (90s, 5min, 3 epochs, 60000 images; a number is seconds),
     `patience` ends it after so many scores on held-out images without a gain, `set` (or `overrides`) changes keys, as
     in {"train.epochs": 3, "data.name": "toy"}. `fresh` numbers a new folder instead of resuming, `extend` lets the run
-    in the folder go on to a greater length. `follow` adds a listener to the ticks.
+    in the folder go on to a greater length. `from_` is a run, or `pretrained`, whose weights a new one starts from.
+    `follow` adds a listener to the ticks.
     Interrupted, a KeyboardInterrupt, is raised after SIGINT (a notebook's stop button), SIGTERM or SIGHUP; the state is
     saved then. ModisteError says in one sentence what went wrong.
 
@@ -72,8 +74,8 @@ def train(
     (4, 1, 28, 28)
     """
     changes = recipe_changes(
-        data=data, resize=resize, fit=fit, background=background, group_by=group_by, seed=seed, budget=budget,
-        patience=patience, set=set, overrides=overrides,
+        data=data, resize=resize, fit=fit, background=background, group_by=group_by, seed=seed, from_=from_,
+        budget=budget, patience=patience, set=set, overrides=overrides,
     )  # fmt: skip
     begun: list[runs.Run] = []
     name = str(recipe) if isinstance(recipe, str | Path) else recipe.name

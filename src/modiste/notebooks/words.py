@@ -48,6 +48,7 @@ def recipe_changes(
     background: str | None = None,
     group_by: str | None = None,
     seed: int | None = None,
+    from_: Any = None,
     budget: str | float | None = None,
     patience: int | None = None,
     set: Mapping[str, Any] | None = None,
@@ -67,6 +68,7 @@ def recipe_changes(
         "data.group_by": group_by,
         "seed": seed,
         "evaluate.patience": patience,
+        "finetune.ancestor": None if from_ is None else str(getattr(from_, "path", from_)),
     }
     changes = {key: value for key, value in named.items() if value is not None}
     if budget is not None:

@@ -17,7 +17,7 @@ from modiste.data.notes import ReadFrom
 from modiste.data.sets import list_warnings
 from modiste.environment import gpu_name
 from modiste.errors import ModisteError, UsageError
-from modiste.training import checkpoint_selection
+from modiste.training import checkpoint_selection, finetune
 from modiste.training.distributed import ProcessGroup
 
 ENDS = ("train.budget_seconds", "evaluate.patience")
@@ -41,6 +41,8 @@ def open_folder(
     digest = content_digest(dataset)
     if not runs.exists(path):
         manifest = _new_manifest(recipe, dataset, digest, device, group)
+        if recipe.finetune.ancestor:
+            manifest = replace(manifest, ancestor=finetune.facts(recipe.finetune.ancestor))
         return OpenedRun(path, runs.create_run(path, recipe, manifest).read_manifest())
     run = runs.Run(path)
     manifest = run.read_manifest()

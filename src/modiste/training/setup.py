@@ -23,7 +23,7 @@ from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
-from modiste.training import distributed, flat, overfitting, own_parts, resume
+from modiste.training import distributed, finetune, flat, overfitting, own_parts, resume
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
 
@@ -155,12 +155,12 @@ def fit_to_data(recipe: Recipe, path: Path, overrides: Container[str]) -> tuple[
         lines.append("note: no images are held out to judge over-fitting by, so augment.policy = 'auto' stays off")
     lines += [f"note: this training runs code of your own, {text}" for text in config.own_parts(recipe)]
     recipe = resolve(recipe, dataset, overrides)
-    check_fit(recipe, dataset)
+    check_fit(recipe, dataset, has_started=runs.exists(path) and bool(runs.states(runs.Run(path))))
     return recipe, dataset, lines
 
 
-def check_fit(recipe: Recipe, dataset: Images) -> None:
-    """UsageError unless batch, data, processes and networks fit together."""
+def check_fit(recipe: Recipe, dataset: Images, has_started: bool = False) -> None:
+    """UsageError unless batch, data, processes, networks and, until it has started, the ancestor fit together."""
     check_varied(dataset)
     count, batch_size = len(dataset), recipe.train.batch_size
     if count < batch_size:
@@ -194,6 +194,8 @@ def check_fit(recipe: Recipe, dataset: Images) -> None:
         with torch.device("meta"):  # raises what the network families refuse, before a run folder exists
             build_generator(recipe.network, shape)
             build_discriminator(recipe.network, shape)
+    if recipe.finetune.ancestor and not has_started:
+        finetune.check(recipe, dataset, shape)
 
 
 def image_shape(recipe: Recipe, dataset: Images) -> ImageShape:
@@ -223,4 +225,4 @@ def resolve_run(
     recipe = config.with_own_parts(recipe, parts.pin)
     if out is None:
         out = Path("runs") / (recipe.name + (f"-seed{recipe.seed}" if recipe.seed else ""))
-    return recipe, Path(out)
+    return finetune.with_networks_of_ancestor(recipe, overrides, Path(out)), Path(out)

@@ -84,6 +84,8 @@ class State:
     """Whether an automatic augmentation is on: its probability is above 0."""
     images: int = 0
     seconds: float = 0.0
+    frozen: int = 0
+    """So many of the discriminator's joined numbers, from the first, keep their values (`finetune`)."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def make_step_functions(
         autocast=partial(torch.autocast, device, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext,
         discriminator_steps=train.discriminator_steps,
         batch_size=train.batch_size,
-        learning_rates=partial(learning_rates, train),
+        learning_rates=partial(learning_rates, with_shared_rates(recipe)),
         ema_decay=partial(ema_decay, train),
     )
 
@@ -179,6 +181,7 @@ def update_discriminator(
             sums += torch.cat([loss.mean()[None], right, penalty.mean()[None]])
         seen.append(real_logits.detach())
     distributed.average_gradient(gradient, group)
+    gradient[: state.frozen].zero_()
     norm = torch.linalg.vector_norm(gradient)
     sums = sums / len(parts)
     terms = {"discriminator loss": sums[0], "penalty": sums[3], "discriminator gradient": norm}
@@ -298,6 +301,13 @@ def learning_rates(train: Train, images: int) -> tuple[float, float]:
     factor = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}[train.lr_schedule]
     warm = min(1.0, (images + train.batch_size) / train.lr_warmup_images) if train.lr_warmup_images else 1.0
     return train.lr_generator * factor * warm, train.lr_discriminator * factor * warm
+
+
+def with_shared_rates(recipe: Recipe) -> Train:
+    """The settings of the training, whose learning rates are a share of theirs where it starts from an ancestor."""
+    train, share = recipe.train, recipe.finetune.rate_share if recipe.finetune.ancestor else 1.0
+    rates = {"lr_generator": train.lr_generator * share, "lr_discriminator": train.lr_discriminator * share}
+    return train.model_copy(update=rates)
 
 
 def ema_decay(train: Train, images: int) -> float:

@@ -41,6 +41,7 @@ from modiste.training import (
     cuda_graph,
     diagnostics,
     distributed,
+    finetune,
     flat,
     overfitting,
     resume,
@@ -143,11 +144,11 @@ def train(
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
         with _failure_recorded(runs.Run(path), group):
-            session, state = _prepare(recipe, dataset, opened, group, stop)
+            session, state, begun = _prepare(recipe, dataset, opened, group, stop)
             if group.is_main:
                 names = dataset.class_names if session.shape.classes else ()
                 generators.describe_network(session.run, recipe.network, session.shape, names)
-            for note in notes:
+            for note in [*notes, *begun]:
                 progress.log(console, note)
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds
             watcher = stack.enter_context(callbacks.progress_callbacks(console, images, budget, state.images))
@@ -368,6 +369,7 @@ def save(session: Session, state: State, clock: Clock) -> None:
         "seconds": clock.seconds,
         "meter": meters.cpu(),
         "augment_probability": state.augment_probability.cpu(),
+        "frozen": state.frozen,
         "generator": state.generator.state_dict(),
         "discriminator": state.discriminator.state_dict(),
         "ema": state.ema.state_dict() if state.ema is not state.generator else None,
@@ -384,7 +386,7 @@ def restore(state: State, saved: Mapping[str, Any], group: ProcessGroup) -> None
             f"the saved state has format {saved['format']} and this Modiste reads {STATE_FORMAT}; "
             "resume with the version that manifest.json names"
         )
-    state.images, state.seconds = saved["images"], saved["seconds"]
+    state.images, state.seconds, state.frozen = saved["images"], saved["seconds"], saved.get("frozen", 0)
     meters = saved["meter"].view(-1, len(METER))  # one row per rank; older states have one row, the sum
     if len(meters) == group.size:
         state.meter.copy_(meters[group.rank])
@@ -403,14 +405,19 @@ def restore(state: State, saved: Mapping[str, Any], group: ProcessGroup) -> None
 @progress.stage("building the networks")
 def _prepare(
     recipe: Recipe, dataset: Images, opened: resume.OpenedRun, group: ProcessGroup, stop: Callable[[], bool]
-) -> tuple[Session, State]:
-    """Build networks, optimisers and step functions as the manifest says, and load the saved state."""
+) -> tuple[Session, State, list[str]]:
+    """Build networks, optimisers and step functions as the manifest says, and load the saved state or the ancestor's
+    weights; also returns lines to log.
+    """
     device = environment.choose_device(recipe.train.device)
     torch.set_num_threads(opened.manifest.threads)  # sums depend on their number, so a resumed run keeps it
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
+    begun: list[str] = []
     if opened.saved is not None:
         restore(state, opened.saved, group)
+    elif opened.manifest.ancestor is not None:
+        begun = finetune.start(state, recipe, dataset, shape, opened.manifest.ancestor)
     batch_at = setup.batches(recipe, dataset, shape, group, device)
     selector = checkpoint_selection.make_selector(recipe, shape) if group.is_main else None
     measure = overfitting.make_measure(recipe, dataset, shape) if group.is_main else None
@@ -419,8 +426,12 @@ def _prepare(
     for record in run.read_log() if group.is_main else ():
         log.add(record)
     session = Session(recipe, run, len(dataset), shape, group, advance, stop, log, selector, measure)
+    if begun:  # from here on the ancestor may go
+        save(session, state, Clock(0.0))
+        if group.is_main:
+            runs.save_generator(run, state.ema)
     keep_best(session, state)
-    return session, state
+    return session, state, begun
 
 
 def _make_advance(
