@@ -90,3 +90,10 @@ def test_unfit_images_are_refused(painter: TrainedGenerator, classless: TrainedG
     for mask in (np.ones((16, 16), bool), np.zeros((8, 8), bool)):
         with pytest.raises(UsageError, match="mask"):
             projection.project(painter, images, missing=mask)
+
+
+def test_the_code_of_what_cannot_be_made_stays_plausible(painter: TrainedGenerator) -> None:
+    impossible = np.random.default_rng(0).integers(0, 2, (4, 1, 16, 16)).astype(np.uint8) * 255
+    found = projection.project(painter, impossible, steps=60)
+    assert found.errors.min() > 80
+    assert found.lengths.min() > 0.5 and found.lengths.max() < 1.8  # 0.6 to 1.4 for 19 of 20 random ones

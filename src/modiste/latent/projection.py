@@ -2,9 +2,9 @@
 
 Starts come from an encoder and from images of random noise that happen to look alike; gradient steps on the noise go
 on from the best of them (Zhu et al. 2016, section 3.1), and half of the starts are dropped at a time. The loss has
-pixels, a judge's features (Creswell & Bharath 2018 use pixels alone), and the noise's own density, which keeps a code
-plausible. Every row of noise is computed in a chunk of one size, so that the code of an image depends on the image
-alone and not on its company.
+pixels, a judge's features (Creswell & Bharath 2018 use pixels alone), and a pull to the shell on which nearly all of a
+normal distribution lies, which keeps a code plausible. Every row of noise is computed in a chunk of one size, so that
+the code of an image depends on the image alone and not on its company.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ BANK_SEEDS = 2**31
 LEARNING_RATE = 0.1
 FEATURES_WEIGHT = 0.05
 """Of the squared distance of features over the squared length of the image's own."""
-DENSITY_WEIGHT = 0.002
-"""Of the noise's mean square, 1 for typical noise."""
+SHELL_WEIGHT = 0.0008
+"""Of the squared distance of the noise's length from the root of z_dim, within about 1 of which random noise lies."""
 
 Report = Callable[[int, int], None]
 
@@ -258,10 +258,11 @@ class _Work:
             return noise.detach(), self._loss(noise, labels, images, features)
 
     def _loss(self, noise: Tensor, labels: Tensor | None, images: Tensor, features: Tensor | None) -> Tensor:
-        """[N]: mean square over known pixels in [-1, 1], features, and minus the logarithm of the noise's density."""
+        """[N]: mean square over known pixels in [-1, 1], features, and how far the noise is off its shell."""
         made: Tensor = self.network(noise, labels).float()
         loss = ((made - images).square() * self.known).sum((1, 2, 3)) / (self.known.sum() * made.shape[1])
-        loss = loss + DENSITY_WEIGHT * noise.square().mean(1)
+        length = noise.square().sum(1).clamp_min(1e-12).sqrt()
+        loss = loss + SHELL_WEIGHT * (length - math.sqrt(noise.shape[1])).square()
         if features is not None and self.extractor is not None:
             apart = (differentiable_features(self.extractor, made) - features).square().sum(1)
             loss = loss + FEATURES_WEIGHT * apart / features.square().sum(1).clamp_min(1e-6)

@@ -14,6 +14,8 @@ from modiste.plotting import figures
 from modiste.plotting.figures import Tile
 from modiste.provenance import metadata
 
+MARGIN = 16
+"""Dots left of the first picture."""
 PER_ROW = 2
 """Pictures with their companions in one row."""
 UNKNOWN = np.uint8(128)
@@ -43,7 +45,7 @@ def draw(
     about = "Under each: root mean square of its differences from the picture, of 255; nearest: of the training images"
     head = ", ".join([*heads, "difference"])
     section = figures.TileRows(about, [head] * min(PER_ROW, len(rows)), placed)
-    content = figures.encode(figures.tile_rows(title, [section]), "png", marked=False)
+    content = figures.encode(figures.tile_rows(title, [section], label_width=MARGIN), "png", marked=False)
     return metadata.stamp(content, {"Title": title}, metadata.COMPOSITE_TYPE)
 
 

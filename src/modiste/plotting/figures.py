@@ -187,12 +187,15 @@ class _Text:
     style: Mapping[str, Any]
 
 
-def tile_rows(title: str, sections: Sequence[TileRows]) -> Figure:
-    """Labelled rows of captioned tiles of one size, in groups that stand apart, dot by dot at a whole magnification."""
+def tile_rows(title: str, sections: Sequence[TileRows], *, label_width: int = 150) -> Figure:
+    """Labelled rows of captioned tiles of one size, in groups that stand apart, dot by dot at a whole magnification.
+
+    `label_width` is the room for labels in dots.
+    """
     any_tile = next(tile for section in sections for _, groups in section.rows for group in groups for tile in group)
     height, width = any_tile.pixels.shape[1:]
     scale = max(1, round(TILE_SIDE / width))
-    height, width, label_width, group_gap = height * scale, width * scale, 150, 22
+    height, width, group_gap = height * scale, width * scale, 22
     step = width + TILE_GAP
     texts = [_Text(16, 14, title, {"fontsize": SMALL + 3, "weight": "bold"})]
     placed: list[tuple[int, int, Sequence[Tile]]] = []  # top, left, tiles side by side
@@ -214,6 +217,7 @@ def tile_rows(title: str, sections: Sequence[TileRows]) -> Figure:
             placed += [(top, start, group) for start, group in zip(starts, groups, strict=False) if group]
             top += height + CAPTION + 12
         top += 22
+    right = max(right, 15 * len(title), *(10 * len(section.heading) for section in sections))  # room for their letters
     canvas = np.full((top, right + 20, 3), 255, np.uint8)
     for y, left, group in placed:
         row = arrange(np.stack([tile.pixels for tile in group]), len(group), scale=scale, gap=TILE_GAP)
