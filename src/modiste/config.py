@@ -164,9 +164,9 @@ class Augment(Section):
     """Augmentation of real and generated images before the discriminator sees them."""
 
     policy: Literal["auto"] | tuple[Literal["color", "flip", "translation", "cutout"], ...] = ()
-    """Transformations in their order (modiste/training/diffaugment.py); none = no augmentation. auto: none at first;
-    translation, cutout and (of colours) color while the discriminator over-fits, judged by images held out for
-    evaluate.every_images with data.split = "fit"."""
+    """Transformations in their order (modiste/training/diffaugment.py); none = no augmentation. auto: none at first,
+    then translation and (of colours) color of up to 0.3 of the images while the discriminator over-fits, judged by
+    held-out images (data.split = "fit" and evaluate.every_images > 0)."""
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the images that each transformation changes; the initial share if it adapts (of auto always 0)."""
     adapt_target: Fraction = 0.0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from modiste import config
+from modiste.config import Data
 from modiste.data.advice import EXPECTATIONS, SIZES, SMALL, Advice, advise
 from modiste.data.images import Images
 
@@ -15,10 +16,10 @@ def images(count: int, channels: int = 3, height: int = 32, width: int = 32) -> 
 @pytest.mark.parametrize("row", range(len(SIZES)))
 def test_the_expectation_follows_the_count(row: int) -> None:
     least, minutes, expect = SIZES[row]
-    advice = advise(images(max(1, least)), "things")
+    advice = advise(images(max(1, least)), Data(name="things"))
     assert (advice.expect, advice.minutes, advice.recipe, advice.resize) == (expect, minutes, "photos", None)
     if row:
-        assert advise(images(least - 1), "things").expect == SIZES[row - 1][2]
+        assert advise(images(least - 1), Data(name="things")).expect == SIZES[row - 1][2]
 
 
 @pytest.mark.parametrize(
@@ -32,20 +33,23 @@ def test_the_expectation_follows_the_count(row: int) -> None:
     ],
 )
 def test_images_that_do_not_fit_are_to_be_resized(shape: tuple[int, int, int], recipe: str, resize: int | None) -> None:
-    advice = advise(images(5, *shape), "things")
+    advice = advise(images(5, *shape), Data(name="things"))
     assert (advice.recipe, advice.resize) == (recipe, resize)
 
 
 def test_the_advice_is_a_command_that_exists() -> None:
     assert set(EXPECTATIONS) == {expect for *_, expect in SIZES}
-    advice = advise(images(3000, height=100, width=80), "my things")
+    advice = advise(images(3000, height=100, width=80), Data(name="my things", background="white"))
     assert str(advice).splitlines() == [
         "you have 3,000 pictures: expect things that one recognises where the pictures are simple and alike (icons, "
         "sprites, garments), and blurred ones where they differ much, as photographs do",
-        "use: modiste train photos --data 'my things' --budget 20min",
+        "use: modiste train photos --data 'my things' --background white --budget 20min",
         "(it resizes to 32 pixels; --resize 64 takes four times as long)",
     ]
     assert (
-        config.load(advice.recipe).data.resize == SMALL and config.load(advise(images(9, 1), "").recipe).name == "swift"
+        config.load(advice.recipe).data.resize == SMALL
+        and config.load(advise(images(9, 1), Data()).recipe).name == "swift"
     )
+    asked = advise(images(9, height=64, width=64), Data(resize=64, fit="pad"))
+    assert "--resize 64 --fit pad --budget" in str(asked) and "four times" not in str(asked)
     assert str(Advice(1, "swift", 10, "copies", None, 28, "x")).startswith("you have 1 picture: expect near-copies")

@@ -24,7 +24,7 @@ from modiste.data.images import content_digest
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records, score_tables
-from modiste.metrics import features, judge, metric_names, suite
+from modiste.metrics import features, judge, metric_names, patches, suite
 from modiste.metrics.metric_names import MetricName
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -58,6 +58,19 @@ def test_the_record_is_the_contract(fresh: Path, closet: Path) -> None:
     assert protocol["generator"]["kind"] == "npz" and protocol["versions"]["modiste"] == modiste.__version__
     assert subject["name"] == "fresh" and subject["warnings"] == [] and subject["count"] == 60
     assert stored["not_measured"].keys() == {*metric_names.DISCRIMINATOR, "classifier_accuracy"}
+
+
+def test_distances_in_learned_patches_are_measured_where_they_are_asked_for(
+    fresh: Path, closet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PATCHES": 1_000, "CENTRES": 16, "ROUNDS": 2}.items():
+        monkeypatch.setattr(patches, name, value)
+    record = measured(fresh, closet, features=["patches"])
+    score = record.scores["frechet_patches_60_test"]
+    assert score.real is not None and score.trivial is not None and score.value is not None
+    assert 0 < score.real < score.trivial and score.value < score.trivial
+    facts = record.protocol.extractors["patches"]
+    assert facts["extractor"] == "dictionary of patches of closet fit drawn-90%, learned without labels, seed 0"
 
 
 def test_the_same_call_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:

@@ -62,12 +62,10 @@ def test_the_probability_follows_what_was_measured() -> None:
     assert overfitting.moved(0.0, LEARNED) == overfitting.SHARE
     assert overfitting.moved(overfitting.SHARE, CALM) == 0.0 == overfitting.moved(0.0, CALM)
     assert overfitting.moved(overfitting.LARGEST_SHARE, LEARNED) == overfitting.LARGEST_SHARE
-    assert overfitting.moved(0.3, {"images": 20}) == 0.3  # not measured
+    assert overfitting.moved(0.2, {"images": 20}) == 0.2  # not measured
 
 
-@pytest.mark.parametrize(
-    ("channels", "policy"), [(1, ("translation", "cutout")), (3, ("color", "translation", "cutout"))]
-)
+@pytest.mark.parametrize(("channels", "policy"), [(1, ("translation",)), (3, ("color", "translation"))])
 def test_the_policy_follows_the_channels(channels: int, policy: tuple[str, ...], tiny: Recipe) -> None:
     recipe = overfitting.with_policy(config.override(tiny, AUTO), ImageShape(channels, 16, 0))
     assert recipe.augment.policy == policy and overfitting.without_policy(recipe).augment.policy == ()

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+from modiste.config import Data
 from modiste.data.images import Images
 
 Expectation = Literal["copies", "rough", "recognisable", "good"]
@@ -43,23 +44,39 @@ class Advice:
     """The smaller side of the images in pixels."""
     name: str
     """Of the data set, as on the command line."""
+    options: tuple[str, ...] = ()
+    """Further words of the command: how pictures were made square, and over which background."""
 
     def __str__(self) -> str:
         resize = [] if self.resize is None else ["--resize", str(self.resize)]
-        words = ["modiste", "train", self.recipe, "--data", self.name, *resize, "--budget", f"{self.minutes}min"]
+        words = [
+            "modiste",
+            "train",
+            self.recipe,
+            "--data",
+            self.name,
+            *resize,
+            *self.options,
+            "--budget",
+            f"{self.minutes}min",
+        ]
         pictures = "1 picture" if self.images == 1 else f"{self.images:,} pictures"
         lines = [f"you have {pictures}: expect {EXPECTATIONS[self.expect]}", f"use: {shlex.join(words)}"]
-        if self.recipe == "photos" and self.side >= LARGEST:
+        if self.recipe == "photos" and self.side >= LARGEST and self.resize is None:
             lines.append(f"(it resizes to {SMALL} pixels; --resize {LARGEST} takes four times as long)")
         return "\n".join(lines)
 
 
-def advise(images: Images, name: str) -> Advice:
-    """The advice for the training images of the data set of that name."""
+def advise(images: Images, settings: Data) -> Advice:
+    """The advice for the training images of a data set that was read with these settings."""
     count, channels, height, width = images.pixels.shape
     minutes, expect = next(row[1:] for row in reversed(SIZES) if count >= row[0])
-    side = min(height, width)
+    pairs = {"--fit": settings.fit, "--background": settings.background, "--group-by": settings.group_by}
+    plain = {"--fit": Data().fit, "--background": Data().background, "--group-by": None}
+    options = [word for key, value in pairs.items() if value and value != plain[key] for word in (key, value)]
     if channels > 1:
-        return Advice(count, "photos", minutes, expect, None, side, name)
-    fits = height == width and height % 4 == 0 and height <= LARGEST
-    return Advice(count, "swift", minutes, expect, None if fits else SMALL, side, name)
+        recipe, resize = "photos", None if settings.resize == SMALL else settings.resize
+    else:
+        fits = height == width and height % 4 == 0 and height <= LARGEST
+        recipe, resize = "swift", settings.resize if fits else SMALL
+    return Advice(count, recipe, minutes, expect, resize, min(height, width), settings.name, tuple(options))

@@ -62,7 +62,7 @@ def inspect(settings: Data, out_dir: str | Path, label_issues: bool = False) -> 
     result["files"] = [str(out_dir / file) for file in drawn]
     if facts := count_heldout(train):
         result["heldout"] = facts
-    result["advice"] = asdict(advise(train, settings.name))
+    result["advice"] = asdict(advise(train, settings))
     return result
 
 
