@@ -19,8 +19,7 @@ SIZES: tuple[tuple[int, int, Expectation], ...] = (
 )
 """From so many images on: minutes of training on two processor cores, and what they give (docs/results.md)."""
 EXPECTATIONS: dict[Expectation, str] = {
-    "copies": "near-copies of some of them and little else; give more pictures, or start from a trained run "
-    "(modiste train --from)",
+    "copies": "near-copies of some of them and little else; give more pictures, or start from a trained run",
     "rough": "their colours and rough outlines, and some near-copies; augmentation will be needed",
     "recognisable": "things that one recognises where the pictures are simple and alike (icons, sprites, garments), "
     "and blurred ones where they differ much, as photographs do",
