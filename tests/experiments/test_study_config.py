@@ -185,6 +185,8 @@ def test_what_is_shipped() -> None:
         "family",
         "house",
         "small-data",
+        "few",
+        "few-drawn",
     } == set(study_config.shipped())
     published = {"diaz-a", "noronha", "roh", "dense-sigmoid", "bare-naich"}
     assert {one.recipe for one in study_config.configurations(study_config.load("seeds"))} == {*published, "swift"}
