@@ -39,7 +39,8 @@ export function alongDirections(run, shared, fail) {
       made.forEach(([, one]) => one.set(0));
       draw();
     } }, "All back to 0");
-    fill(sliders, made.map(([, one]) => one.field), back);
+    const hint = el("p", { class: "quiet" }, "Below each: what a step of 1 moves, in standard deviations within a class.");
+    fill(sliders, hint, made.map(([, one]) => one.field), back);
   }
 
   const draw = latest(async () => {
