@@ -7,6 +7,7 @@ messages alike; `name` words are good English and bad names, so they are looked 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,12 +68,24 @@ FOUND = [path for folder, endings in FOLDERS.items() for end in endings for path
 SOURCES = [*sorted(FOUND), ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "Makefile"]
 
 
-def places(word: Word, files: list[Path]) -> Iterator[tuple[str, str]]:
-    """The files in which the word may not stand, and their text."""
+def places(word: Word, files: list[Path]) -> Iterator[tuple[str, Path]]:
+    """The files in which the word may not stand, by their names."""
     for path in files:
         name = path.relative_to(ROOT).as_posix()
         if not name.startswith((*PAGES, *word.allowed)):
-            yield name, path.read_text(encoding="utf-8")
+            yield name, path
+
+
+@functools.cache
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file, as words."""
+    return [as_words(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@functools.cache
+def names_in(path: Path) -> list[tuple[int, str]]:
+    """The names that a module gives, with their lines."""
+    return list(identifiers(path.read_text(encoding="utf-8")))
 
 
 def as_words(text: str) -> str:
@@ -96,9 +109,9 @@ def test_an_old_word_is_nowhere(word: Word) -> None:
     pattern = re.compile(rf"(?<![a-z])(?:{word.pattern})(?![a-z])")
     hits = [
         f"{name}:{number}: {line.strip()}"
-        for name, text in places(word, SOURCES)
-        for number, line in enumerate(text.splitlines(), 1)
-        if pattern.search(as_words(line))
+        for name, path in places(word, SOURCES)
+        for number, line in enumerate(lines_of(path), 1)
+        if pattern.search(line)
     ]
     assert not hits, f"say {word.instead}:\n" + "\n".join(hits)
 
@@ -109,8 +122,8 @@ def test_an_old_word_is_no_name(word: Word) -> None:
     modules = [path for path in SOURCES if path.suffix == ".py"]
     hits = [
         f"{name}:{number}: {identifier}"
-        for name, text in places(word, modules)
-        for number, identifier in identifiers(text)
+        for name, path in places(word, modules)
+        for number, identifier in names_in(path)
         if pattern.search(as_words(identifier))
     ]
     assert not hits, f"say {word.instead}:\n" + "\n".join(hits)
