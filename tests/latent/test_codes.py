@@ -13,7 +13,7 @@ import torch
 from modiste import files
 from modiste.errors import UsageError
 from modiste.latent import codes, projection
-from modiste.sampling.generators import TrainedGenerator
+from modiste.sampling.generators import TrainedGenerator, generate
 
 
 def test_codes_come_back(painter: TrainedGenerator, tmp_path: Path) -> None:
@@ -25,6 +25,17 @@ def test_codes_come_back(painter: TrainedGenerator, tmp_path: Path) -> None:
     assert np.array_equal(drawn.pixels, found.reconstructions)
     assert drawn.labels is not None and np.array_equal(drawn.labels, found.labels)
     assert drawn.class_names == ("a", "b", "c")
+
+
+def test_codes_take_steps_along_directions(painter: TrainedGenerator, tmp_path: Path) -> None:
+    found = projection.project(painter, painter.sample(3))
+    place = tmp_path / "codes.npz"
+    place.write_bytes(codes.encoded(found, painter))
+    step = torch.eye(8)[2] * 2
+    moved = replace(painter, move=lambda _, count: step.expand(count, 8))
+    drawn = codes.draw(moved, codes.read(place, moved)).pixels
+    assert np.array_equal(drawn, generate(painter.network, torch.from_numpy(found.noise) + step, found.labels))
+    assert not np.array_equal(drawn, found.reconstructions)
 
 
 def test_codes_of_another_generator_are_refused(
