@@ -193,6 +193,12 @@ def test_a_run_that_somebody_sent_runs_no_code_before_it_is_trusted(
         ("evaluate", sent, "--count", 20),
         ("report", sent, "--out", tmp_path / "report.html"),
         ("export", sent, "--pretrained", "--out", tmp_path / "out"),
+        ("blind", sent, "--out", tmp_path / "blind.html"),
+        ("augment", sent, "--out", tmp_path / "augmented"),
+        ("directions", sent),
+        ("project", sent, "toy-16", "--count", 2, "--out", tmp_path / "found"),
+        ("detect", sent, "toy-16", "--out", tmp_path / "strange"),
+        ("train", "swift", "--from", sent, "--out", tmp_path / "tuned"),
     ]
     for words in commands:
         code, _, said = call(*words)
