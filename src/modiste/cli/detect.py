@@ -33,8 +33,8 @@ def detect(
     detector: Annotated[
         list[str] | None,
         Option(
-            help="reconstruction, discriminator, judge, neighbours, components or forest; several times for several. "
-            "Default all but forest."
+            help="reconstruction, discriminator, judge, neighbours, components, cosine or forest; several times for "
+            "several. Default all but the last two."
         ),
     ] = None,
     count: Annotated[

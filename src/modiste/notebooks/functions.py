@@ -377,10 +377,10 @@ def detect(
     """Find images that do not belong to what a run was trained on, with a promised rate of false alarms.
 
     `images` is a picture, a folder of pictures, an .npz, .npy or .parquet file, or a data set's name; `detector` one or
-    several of reconstruction, discriminator, judge, neighbours, components and forest. Each gives every image a score
-    and a p-value, which are also written, with pictures of the strangest, into `out` (detect/NAME). With `leave_out`, a
-    class, several, or "all", `run` may be a recipe: it is trained without each class (`budget`, `seed` and `set` say
-    how), and the area under the curve of each detector is measured on test images.
+    several of reconstruction, discriminator, judge, neighbours, components, cosine and forest. Each gives every image a
+    score and a p-value, which are also written, with pictures of the strangest, into `out` (detect/NAME). With
+    `leave_out`, a class, several, or "all", `run` may be a recipe: it is trained without each class (`budget`, `seed`
+    and `set` say how), and the area under the curve of each detector is measured on test images.
 
     >>> found = detect("runs/mine", "./new-photos", alpha=0.01)  # doctest: +SKIP
     >>> found.findings[0].alarms(0.01)  # doctest: +SKIP

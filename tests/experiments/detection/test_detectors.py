@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from modiste.config import Network
 from modiste.data import toy
@@ -47,11 +48,14 @@ def noise(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, 1, 16, 16), np.uint8)
 
 
-def test_neighbours_are_scikit_learns(material: Material, test_images: Images) -> None:
+@pytest.mark.parametrize("name", ["neighbours", "cosine"])
+def test_neighbours_are_scikit_learns(name: str, material: Material, test_images: Images) -> None:
     rows, known = (images.pixels.reshape(len(images), -1).astype(float) for images in (test_images, material.training))
+    if name == "cosine":
+        rows, known = normalize(rows), normalize(known)
     distances, nearest = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(known).kneighbors(rows)
-    fitted = DETECTORS["neighbours"].fit(material)
-    np.testing.assert_allclose(fitted.score(test_images.pixels), distances[:, -1])
+    fitted = DETECTORS[name].fit(material)
+    np.testing.assert_allclose(fitted.score(test_images.pixels), distances[:, -1], rtol=1e-4)
     assert fitted.counterpart is not None
     np.testing.assert_array_equal(fitted.counterpart(test_images.pixels), material.training.pixels[nearest[:, 0]])
 
@@ -112,6 +116,12 @@ def test_the_usual_detectors_and_others_by_name(tmp_path: Path) -> None:
     assert [one.name for one in detectors.chosen(("forest", "forest"), False)] == ["forest"]
     with pytest.raises(UsageError, match="--detector 'svm' is not known; choose among reconstruction, discriminator,"):
         detectors.chosen(("svm",), True)
+
+
+def test_a_black_image_has_a_score(material: Material) -> None:
+    black = np.zeros((1, 1, 16, 16), np.uint8)
+    for name in ("neighbours", "cosine", "components", "judge", "discriminator"):
+        assert np.isfinite(DETECTORS[name].fit(material).score(black)).all()
 
 
 def test_a_run_kept_without_its_discriminator(material: Material) -> None:

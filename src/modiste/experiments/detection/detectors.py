@@ -88,25 +88,30 @@ def _discriminator(material: Material) -> Fitted:
         )
     extractor = discriminator_features.extractor_of(material.discriminator)
     known = extractor.examine(material.training.pixels).vectors
-    deviations = np.maximum(known.std(0), 1e-3 * known.std() + 1e-12)
-    return _neighbours(material, lambda pixels: extractor.examine(pixels).vectors / deviations, known / deviations)
+    deviations = np.maximum(known.std(0), 1e-3 * known.std() + 1e-12)  # else the layer of the largest numbers decides
+    return _neighbours(material, lambda pixels: _unit(extractor.examine(pixels).vectors / deviations),
+                       _unit(known / deviations))  # fmt: skip
 
 
 def _judge(material: Material) -> Fitted:
-    def unit_vectors(images: Images, cached: bool) -> Matrix:
-        vectors = features.extract(material.extractor, images, cached=cached).vectors
-        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+    known = features.extract(material.extractor, material.training, cached=True).vectors
 
-    known = unit_vectors(material.training, cached=True)
-    return _neighbours(material, lambda pixels: unit_vectors(Images(pixels, None, (), "images"), cached=False), known)
+    def vectors_of(pixels: Pixels) -> Matrix:
+        return _unit(features.extract(material.extractor, Images(pixels, None, (), "images")).vectors)
+
+    return _neighbours(material, vectors_of, _unit(known))
 
 
 def _pixels(material: Material) -> Fitted:
     return _neighbours(material, _rows, _rows(material.training.pixels))
 
 
+def _cosine(material: Material) -> Fitted:
+    return _neighbours(material, lambda pixels: _unit(_rows(pixels)), _unit(_rows(material.training.pixels)))
+
+
 def _neighbours(material: Material, vectors_of: Callable[[Pixels], Matrix], known: Matrix) -> Fitted:
-    """By the distance to the fifth nearest training image (Ramaswamy et al. 2000; Sun et al. 2022)."""
+    """By the distance to the fifth nearest training image (Ramaswamy et al. 2000)."""
     count = min(NEIGHBOURS, len(known))
 
     def score(pixels: Pixels) -> Vector:
@@ -116,6 +121,12 @@ def _neighbours(material: Material, vectors_of: Callable[[Pixels], Matrix], know
         return material.training.pixels[nearest(vectors_of(pixels), known).indices[:, 0]]
 
     return Fitted(score, counterpart)
+
+
+def _unit(vectors: Matrix) -> NDArray[np.float32]:
+    """Vectors brought to length 1 (Sun et al. 2022, section 3); those of zeros stay so."""
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
 
 def _components(material: Material) -> Fitted:
@@ -168,6 +179,7 @@ DETECTORS = {
         Detector("judge", "distance to training images in the judge's features", _judge, sees_classes=True),
         Detector("neighbours", "distance to training images in pixels", _pixels),
         Detector("components", f"pixels that {COMPONENTS} principal components cannot make", _components),
+        Detector("cosine", "angle to training images in pixels", _cosine, default=False),
         Detector("forest", "an isolation forest on pixels (scikit-learn)", _forest, default=False),
     )
 }

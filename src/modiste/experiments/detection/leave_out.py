@@ -347,7 +347,7 @@ def sentences(result: LeaveOut) -> list[str]:
         tail += f"; {_listed(tied)} cannot be told apart from it" if tied else ""
         classes = f"over {len(result.classes)} classes"
         found.append(f"{best} finds left-out classes best, {means[best]:.3f} on average {classes}: {tail}")
-        if best in ("neighbours", "components", "forest"):
+        if best in ("neighbours", "components", "cosine", "forest"):
             found.append("it is a simple detector: no generator is needed for this")
     seen = [one.name for one in result.detectors if one.sees_classes]
     for name in seen:
