@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say = partial(print, flush=True)
     say("as it begins:", test(began.network, trained, real))
     shown = train(began.network, trained, dataset, 60 * options.minutes, say)
-    discriminators.save(Path(options.out), began.network, began.settings, began.shape, began.class_names)
+    discriminators.save(Path(options.out), began)
     kept = discriminators.load(runs.Run(Path(options.out)))
     say(f"after {shown:,} images, as kept:", test(kept.network, trained, real))
 

@@ -29,8 +29,8 @@ from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import cards, model
 from modiste.networks.build import build_generator
 from modiste.networks.layers import ImageShape
-from modiste.sampling import generators
-from modiste.training import trainer
+from modiste.sampling import discriminators, generators
+from modiste.training import finetune, trainer
 
 Call = Callable[..., tuple[int, str, str]]
 FILES = sorted(model.PRETRAINED_FILES)
@@ -339,3 +339,16 @@ def test_the_verb_writes_either_or_both(run: Path, tmp_path: Path) -> None:
     assert all(Path(file).is_file() for one in told for file in one["files"])
     refused = CliRunner().invoke(cli.app, ["export", str(run)])
     assert isinstance(refused.exception, UsageError) and "--onnx, --pretrained or both" in str(refused.exception)
+
+
+def test_the_discriminator_comes_along_where_it_is_asked_for_and_stays(run: Path) -> None:
+    folder = model.export_pretrained(run, discriminator=True).folder
+    assert names(folder) == sorted([*FILES, *discriminators.FILES])
+    assert "| discriminator.safetensors, discriminator.json |" in (folder / "README.md").read_text()
+    before = (folder / discriminators.WEIGHTS).read_bytes()
+    model.export_pretrained(folder)
+    assert (folder / discriminators.WEIGHTS).read_bytes() == before
+    assert finetune.facts(str(folder)).discriminator
+    ours = discriminators.load(run).network.state_dict()
+    theirs = discriminators.load(folder).network.state_dict()
+    assert all(torch.allclose(theirs[name], tensor, atol=1e-3) for name, tensor in ours.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,9 @@ def test_what_is_handed_on_in_float16_judges_alike_and_may_have_other_widths(run
     assert not discriminators.exists(run)
     narrow = config.Network(**{**found.settings.model_dump(), "discriminator_widths": (4, 6)})
     other = discriminators.build_discriminator(narrow, found.shape)
-    discriminators.save(run.path, other, narrow, found.shape, found.class_names)
+    discriminators.save(run.path, replace(found, network=other, settings=narrow))
     assert discriminators.exists(run) and discriminators.load(run).settings.discriminator_widths == (4, 6)
-    discriminators.save(run.path, found.network, found.settings, found.shape, found.class_names)
+    discriminators.save(run.path, found)
     kept = discriminators.load(run)
     images, labels = torch.rand(8, 1, 16, 16) * 2 - 1, torch.arange(8)
     torch.testing.assert_close(kept.network(images, labels), found.network(images, labels), atol=5e-3, rtol=5e-3)

@@ -34,6 +34,10 @@ def export(
         ),
     ] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
+    discriminator: Annotated[
+        bool,
+        Option("--discriminator", help="With --pretrained: keep it, too, for trainings that start --from the folder."),
+    ] = False,
     trust: TrustFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -44,6 +48,8 @@ def export(
     trust_code(trust, [run])
     if not (onnx or pretrained):
         raise UsageError("modiste export writes two formats; ask for --onnx, --pretrained or both")
+    if discriminator and not pretrained:
+        raise UsageError("--discriminator goes into the folder that --pretrained writes; add --pretrained")
     from modiste.exports import model
 
     both = onnx and pretrained
@@ -51,7 +57,8 @@ def export(
         model.require_packages()  # before the other export is written
     done = {}
     if pretrained:
-        done["pretrained"] = model.export_pretrained(run, out / "pretrained" if out and both else out, checkpoint)
+        place = out / "pretrained" if out and both else out
+        done["pretrained"] = model.export_pretrained(run, place, checkpoint, discriminator)
     if onnx:
         done["onnx"] = model.export(run, out / "onnx" if out and both else out, checkpoint)
     if as_json:

@@ -22,7 +22,7 @@ from modiste.evaluation.records import Record
 from modiste.exports.duplicates import GeneratedSet
 from modiste.exports.options import SyntheticSetOptions
 from modiste.latent import steering
-from modiste.sampling import generators
+from modiste.sampling import discriminators, generators
 from modiste.sampling.generators import TrainedGenerator
 
 PIXEL_KEYS = {"name", "classes", "resize", "resize_filter", "fit", "background", "group_by", "heldout"}
@@ -127,6 +127,7 @@ def model_card(
         pixels=PIXELS,
         version=__version__,
         onnx=onnx,
+        discriminator=not onnx and discriminators.is_kept(run),
         pretrained=runs.PRETRAINED,
         word=shlex.quote(trained.source),
         class_word=shlex.quote(trained.class_names[-1]) if trained.class_names else "",

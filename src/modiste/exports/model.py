@@ -37,7 +37,7 @@ from modiste.evaluation import records, sources
 from modiste.exports import cards
 from modiste.networks.layers import ImageShape
 from modiste.paths import without_paths
-from modiste.sampling import generators, grids, onnx_models
+from modiste.sampling import discriminators, generators, grids, onnx_models
 
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
 PRETRAINED_FILES = ("README.md", "generator.json", "generator.safetensors", "manifest.json", "recipe.toml")
@@ -108,13 +108,17 @@ def export(
 
 
 def export_pretrained(
-    run: str | Path | runs.Run, out: str | Path | None = None, checkpoint: Literal["last", "best"] = "last"
+    run: str | Path | runs.Run,
+    out: str | Path | None = None,
+    checkpoint: Literal["last", "best"] = "last",
+    discriminator: bool = False,
 ) -> Export:
     """A run's generator as a pretrained run: float16 weights with recipe, manifest, scores and model card.
 
     RUN/pretrained unless `out` is given. Rounding changes the weights, so scores of the run are not taken along:
     evaluate the new folder, and export it again, by default into itself, to have its scores in the card. Spectral
-    norms are worked out once and stored as plain weights. An earlier such folder is replaced, any other is refused.
+    norms are worked out once and stored as plain weights. `discriminator` adds the newest one, for trainings that start
+    from the folder; one that was kept stays. An earlier such folder is replaced, any other is refused.
     """
     folder_of_run = run.path if isinstance(run, runs.Run) else Path(run)
     safe_files.recover_folder(folder_of_run)  # which may have been exported into itself
@@ -122,16 +126,20 @@ def export_pretrained(
     in_itself = run.is_pretrained() and not run.shipped
     out = (run.path if in_itself else run.outputs / runs.PRETRAINED) if out is None else Path(out)
     safe_files.recover_folder(out)
-    refuse_foreign_export(out, PRETRAINED_FILES, MEASURED_FILES)
+    there = [name for name in discriminators.FILES if (out / name).is_file()]
+    refuse_foreign_export(out, (*PRETRAINED_FILES, *there), MEASURED_FILES)
     name, weights = out.absolute().name, generators.CHECKPOINTS[checkpoint]
     original = generators.TrainedGenerator(*generators.load_network(run.path, weights), name)
     content = to_float16(original.network, str(run.path / weights))
     described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
     described["network"]["generator_spectral"] = False
+    kept_too = discriminators.load(run) if discriminator or discriminators.is_kept(run) else None
     known = (run.path, run.read_recipe().data.name)
     with safe_files.atomic_folder(out) as (folder, write):
         write("generator.safetensors", content)
         write("generator.json", safe_files.as_json(described))
+        for file, weights_of_it in ({} if kept_too is None else discriminators.contents(kept_too)).items():
+            write(file, weights_of_it)
         parts.write_copies(folder, config.own_parts(run.read_recipe()))
         kept = generators.TrainedGenerator(*generators.load_network(folder), name)
         difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))

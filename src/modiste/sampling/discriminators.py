@@ -19,7 +19,7 @@ from modiste.networks.build import build_discriminator
 from modiste.networks.layers import ImageShape
 from modiste.sampling import generators
 
-WEIGHTS, DESCRIPTION = "discriminator.safetensors", "discriminator.json"
+FILES = WEIGHTS, DESCRIPTION = ("discriminator.safetensors", "discriminator.json")
 
 
 @dataclass(frozen=True)
@@ -75,28 +75,33 @@ def load(run: str | Path | runs.Run) -> TrainedDiscriminator:
 
 def exists(run: runs.Run) -> bool:
     """Whether the run has a discriminator."""
-    return (run.path / WEIGHTS).is_file() or bool(runs.states(run))
+    return is_kept(run) or bool(runs.states(run))
 
 
-def save(
-    folder: Path, network: nn.Module, settings: config.Network, shape: ImageShape, class_names: tuple[str, ...]
-) -> None:
-    """Write the weights in float16, with their settings, into the folder of a run that is handed on."""
-    for name, content in contents(network, settings, shape, class_names).items():
+def is_kept(run: runs.Run) -> bool:
+    """Whether the run was handed on with it."""
+    return (run.path / WEIGHTS).is_file()
+
+
+def save(folder: Path, discriminator: TrainedDiscriminator) -> None:
+    """Write it into the folder of a run that is handed on, in float16."""
+    for name, content in contents(discriminator).items():
         files.write_bytes(folder / name, content)
 
 
-def contents(
-    network: nn.Module, settings: config.Network, shape: ImageShape, class_names: tuple[str, ...]
-) -> dict[str, bytes]:
+def contents(discriminator: TrainedDiscriminator) -> dict[str, bytes]:
     """The contents of both files by their names; ModisteError for weights beyond float16."""
     from safetensors.torch import save as written
 
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
-        for name, tensor in network.state_dict().items()
+        for name, tensor in discriminator.network.state_dict().items()
     }
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ModisteError("the discriminator has numbers beyond 65,504, the largest in float16; leave it out")
-    tree = {"network": settings.model_dump(mode="json"), "shape": asdict(shape), "class_names": list(class_names)}
+    tree = {
+        "network": discriminator.settings.model_dump(mode="json"),
+        "shape": asdict(discriminator.shape),
+        "class_names": list(discriminator.class_names),
+    }
     return {WEIGHTS: written(tensors), DESCRIPTION: files.as_json(tree).encode()}

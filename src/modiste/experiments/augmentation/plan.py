@@ -359,8 +359,7 @@ def _copy_generator(
     measurement.generator.mkdir(exist_ok=True)
     own_code.write_copies(measurement.generator, config.own_parts(runs.Run(run).read_recipe()))
     if with_discriminator:
-        found = discriminators.load(run)
-        discriminators.save(measurement.generator, found.network, found.settings, found.shape, found.class_names)
+        discriminators.save(measurement.generator, discriminators.load(run))
     for name in GENERATOR_FILES:
         files.write_bytes(measurement.generator / name, (run / name).read_bytes())
 
