@@ -217,7 +217,7 @@ def tile_rows(title: str, sections: Sequence[TileRows], *, label_width: int = 15
             placed += [(top, start, group) for start, group in zip(starts, groups, strict=False) if group]
             top += height + CAPTION + 12
         top += 22
-    right = max(right, 15 * len(title), *(10 * len(section.heading) for section in sections))  # room for their letters
+    right = max(right, 15 * len(title), *(19 * len(section.heading) // 2 for section in sections))  # for their letters
     canvas = np.full((top, right + 20, 3), 255, np.uint8)
     for y, left, group in placed:
         row = arrange(np.stack([tile.pixels for tile in group]), len(group), scale=scale, gap=TILE_GAP)
