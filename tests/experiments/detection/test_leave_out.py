@@ -115,6 +115,9 @@ def test_detectors_that_cannot_be_told_apart() -> None:
     result = made_up({"reconstruction": 1.0, "neighbours": 1.0})
     (said,) = [text for text in leave_out.sentences(result) if "on average" in text]
     assert "shown to be better than no other; " in said and said.endswith("cannot be told apart from it")
+    close = leave_out.sentences(made_up({"discriminator": 1.05, "neighbours": 1.04}))
+    assert close[0].startswith("discriminator finds") and close[0].endswith("neighbours cannot be told apart from it")
+    assert close[1] == "neighbours needs no generator, so none is shown to be needed for this"
     one = made_up({"reconstruction": 2.0, "neighbours": 1.0}, classes=1)
     assert leave_out.sentences(one)[0].startswith("reconstruction finds class0 best, ")
     assert leave_out.table(one)[1][0][0] == "class0" and len(leave_out.table(one)[1]) == 1

@@ -41,6 +41,8 @@ from modiste.runs import Run
 from modiste.training import trainer
 
 OURS = ("settings.json", "runs", "scores", "leave-out.*")
+SIMPLE = ("neighbours", "components", "cosine", "forest")
+"""The detectors that need no generator and no discriminator."""
 FEWEST_IMAGES = 2
 ALPHA = 0.05
 
@@ -347,8 +349,13 @@ def sentences(result: LeaveOut) -> list[str]:
         tail += f"; {_listed(tied)} cannot be told apart from it" if tied else ""
         classes = f"over {len(result.classes)} classes"
         found.append(f"{best} finds left-out classes best, {means[best]:.3f} on average {classes}: {tail}")
-        if best in ("neighbours", "components", "cosine", "forest"):
+        simple = [name for name in tied if name in SIMPLE]
+        if best in SIMPLE:
             found.append("it is a simple detector: no generator is needed for this")
+        elif simple:
+            found.append(
+                f"{_listed(simple)} need{'s' * (len(simple) == 1)} no generator, so none is shown to be needed for this"
+            )
     seen = [one.name for one in result.detectors if one.sees_classes]
     for name in seen:
         found.append(
