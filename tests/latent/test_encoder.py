@@ -83,7 +83,8 @@ def test_it_is_kept_for_its_generator_alone(
     assert len(made) == 3
 
 
-def test_where_it_is_kept(tmp_path: Path) -> None:
+def test_where_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs.Run, "is_pretrained", lambda run: run.shipped)
     run = runs.Run(tmp_path)
     assert encoders.folder_of(run, "last") == tmp_path
     assert encoders.folder_of(run, "best") is None

@@ -2,7 +2,7 @@
 
 It is a start for `projection`, which goes on by gradients. A generator's pairs of noise and image are endless, so
 nothing but the generator is needed to learn from. The encoder is kept with the hash of the generator's weights: in the
-run's folder for its last generator, else in the user's cache; other weights get an encoder of their own.
+run's folder for the last generator of a training, else in the user's cache; other weights get an encoder of their own.
 """
 
 from __future__ import annotations
@@ -159,8 +159,11 @@ def open_encoder(
 
 
 def folder_of(run: runs.Run, checkpoint: str) -> Path | None:
-    """The folder in which the encoder of this checkpoint of a run is kept; None for the cache."""
-    return None if run.shipped or checkpoint != "last" else run.path
+    """The folder in which the encoder of this checkpoint of a run is kept; None for the cache.
+
+    A pretrained run is a copy to hand on, whose folder holds nothing else.
+    """
+    return None if run.is_pretrained() or checkpoint != "last" else run.path
 
 
 def _written(encoder: Encoder, facts: EncoderFacts) -> bytes:
