@@ -190,7 +190,9 @@ def test_a_run_without_weights_one_without_discriminator_and_one_that_changed(
     copied = tmp_path / "copied"
     shutil.copytree(ancestor.path, copied)
     shutil.rmtree(copied / "state")
-    run = trainer.train(tiny, tmp_path / "run", overrides=from_(copied, **{"train.images": 16}))
+    settings = {"train.images": 16, "network.discriminator_widths": [4, 6]}
+    run = trainer.train(tiny, tmp_path / "run", overrides=from_(copied, **settings))
+    assert run.read_recipe().network.discriminator_norm == tiny.network.discriminator_norm  # as none was kept
     made = run.read_manifest().ancestor
     assert made is not None and not made.discriminator and of_start(run)["frozen"] == 0
     shutil.copy(run.path / "generator.safetensors", copied)
@@ -229,3 +231,9 @@ def test_older_hashes_hold_without_an_ancestor(tiny: Recipe) -> None:
     other = config.override(tiny, {"finetune.rate_share": 0.1})
     assert config.content_hash(other) == config.content_hash(tiny)
     assert config.content_hash(config.override(other, {"finetune.ancestor": "x"})) != config.content_hash(tiny)
+
+
+def test_one_family_fits_several_sides() -> None:
+    network = Network(family="conditional-dcgan", generator_widths=(8, 4, 4), discriminator_widths=(4, 4, 8))
+    assert not finetune._depends_on_side(network, ImageShape(1, 28), 32)
+    assert finetune._depends_on_side(network, ImageShape(1, 28), 64)

@@ -48,7 +48,7 @@ def with_networks_of_ancestor(recipe: Recipe, overrides: Container[str], path: P
     """The recipe with the networks of its ancestor; UsageError where an overridden key of them says otherwise.
 
     A run in the folder `path` that started from it has them already, and needs the ancestor no more. Conditioning is
-    the recipe's where the ancestor has none.
+    the recipe's where the ancestor has none, and so is the discriminator.
     """
     if not recipe.finetune.ancestor:
         return recipe
@@ -60,6 +60,9 @@ def with_networks_of_ancestor(recipe: Recipe, overrides: Container[str], path: P
     else:
         settings = settings_of(name)
         was_conditional = settings.conditioning != "none"
+        if not discriminators.exists(find(name)) and recipe.network.family == settings.family:
+            own_ones = {key: getattr(recipe.network, key) for key in OF_DISCRIMINATOR}
+            settings = settings.model_copy(update=own_ones)
     theirs, own = settings.model_dump(), recipe.network.model_dump()
     for key in (key for key in own if f"network.{key}" in overrides and key not in FREE and own[key] != theirs[key]):
         raise UsageError(
@@ -152,7 +155,10 @@ def _depends_on_side(settings: Network, before: ImageShape, size: int) -> bool:
     other = ImageShape(before.channels, size, before.classes)
     with torch.device("meta"):
         for build in (build_generator, build_discriminator):
-            one, two = build(settings, before), build(settings, other)
+            try:
+                one, two = build(settings, before), build(settings, other)
+            except UsageError:
+                return True
             if [weight.shape for weight in one.parameters()] != [weight.shape for weight in two.parameters()]:
                 return True
     return False
