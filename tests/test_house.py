@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import io
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import modiste
@@ -140,3 +142,13 @@ def test_public_names() -> None:
     assert dir(modiste) == public
     for name in modiste.__all__:
         assert getattr(modiste, name) is not None
+
+
+def test_the_package_is_small() -> None:
+    """A wheel is a zip of the package's files: below 6 MB with generator, discriminator, judges and baselines."""
+    place = io.BytesIO()
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for file in SOURCE.rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                wheel.write(file)
+    assert len(place.getvalue()) < 6_000_000
