@@ -127,6 +127,8 @@ def test_a_new_class_starts_from_the_nearest_pictures_and_numbers_are_no_names()
     dataset = Images(pixels, np.array([0, 1, 1, 0, 0]), ("0", "1"), "other")
     shares, _ = finetune.class_shares(numbered, dataset, ImageShape(3, 8, 2))
     assert shares[1].tolist() == [0, 0, 1]
+    shares, _ = finetune.class_shares(numbered, dataset, ImageShape(3, 8, 2), same_set=True)
+    assert shares.tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_classes_and_labels_may_be_others(tiny: Recipe, ancestor: runs.Run, closet: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from modiste import config, parts, paths, runs
 from modiste.config import Network, Recipe
 from modiste.data import readers
 from modiste.data.images import Images, Pixels
+from modiste.data.sets import set_name
 from modiste.errors import UsageError
 from modiste.networks import transfer
 from modiste.networks.build import build_discriminator, build_generator
@@ -174,7 +175,8 @@ def start(state: State, recipe: Recipe, dataset: Images, shape: ImageShape, expe
     run = find(name)
     trained = generators.load(run)
     found = discriminators.load(run) if expected.discriminator else None
-    shares, lines = class_shares(trained, dataset, shape)
+    same_set = set_name(expected.data) == set_name(dataset.name)
+    shares, lines = class_shares(trained, dataset, shape, same_set)
     family, before = recipe.network.family, trained.shape
     transfer.copy_generator(state.generator, trained.network, before, shape, shares, family)
     state.ema.load_state_dict(state.generator.state_dict())
@@ -202,7 +204,9 @@ def frozen_numbers(discriminator: torch.nn.Module, layers: int) -> int:
     )  # views, by `flat.join`
 
 
-def class_shares(trained: generators.TrainedGenerator, dataset: Images, shape: ImageShape) -> tuple[Tensor, list[str]]:
+def class_shares(
+    trained: generators.TrainedGenerator, dataset: Images, shape: ImageShape, same_set: bool = False
+) -> tuple[Tensor, list[str]]:
     """What each class starts from, as shares of the ancestor's classes [classes, its classes], and lines for the log.
 
     Names that are mere numbers mean the same in the same set only.
@@ -214,7 +218,7 @@ def class_shares(trained: generators.TrainedGenerator, dataset: Images, shape: I
             words = "has no classes: every class starts alike" if new else "has classes: their weights are averaged"
             return torch.ones_like(shares), [f"note: {trained.source} {words}"]
         return shares, []
-    known = {name: number for number, name in enumerate(old) if not name.isdecimal() or old == new}
+    known = {name: number for number, name in enumerate(old) if same_set or not name.isdecimal()}
     kept = [name for name in new if name in known]
     for number, name in enumerate(new):
         if name in known:
