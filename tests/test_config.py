@@ -170,3 +170,19 @@ def test_a_background_is_black_white_or_a_colour() -> None:
     assert config.override(config.Recipe(), {"data.background": "#FF8000"}).data.background == "#ff8000"
     with pytest.raises(UsageError, match=r"data.background = 'red' is not possible: write black, white or #rrggbb"):
         config.override(config.Recipe(), {"data.background": "red"})
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("flip", "write auto, or a list of color, flip, translation and cutout"),
+        (3, "write auto, or a list"),
+        (["flap"], "'color', 'flip', 'translation' or 'cutout'"),
+    ],
+)
+def test_a_policy_is_auto_or_a_list(policy: object, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        config.override(config.Recipe(), {"augment.policy": policy})
+    for good in ("auto", ("flip", "color")):
+        recipe = config.override(config.Recipe(), {"augment.policy": good})
+        assert config.from_toml(config.to_toml(recipe), "recipe.toml").augment.policy == good

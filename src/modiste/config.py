@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.types import StringConstraints
 
 from modiste import parts, schema
@@ -35,6 +35,16 @@ def _colour(text: str) -> str:
     if not re.fullmatch(r"black|white|#[0-9a-f]{6}", text.lower()):
         raise ValueError("write black, white or #rrggbb")
     return text.lower()
+
+
+def _policy(value: Any) -> Any:
+    if value != "auto" and not isinstance(value, (list, tuple)):
+        raise ValueError("write auto, or a list of color, flip, translation and cutout")
+    return value
+
+
+Transformation = Literal["color", "flip", "translation", "cutout"]
+Policy = Annotated[tuple[Transformation, ...] | Literal["auto"], BeforeValidator(_policy)]
 
 
 class Data(Section):
@@ -163,7 +173,7 @@ class Loss(Section):
 class Augment(Section):
     """Augmentation of real and generated images before the discriminator sees them."""
 
-    policy: Literal["auto"] | tuple[Literal["color", "flip", "translation", "cutout"], ...] = ()
+    policy: Policy = ()
     """Transformations in their order (modiste/training/diffaugment.py); none = no augmentation. auto: none at first,
     then translation and (of colours) color of up to 0.3 of the images while the discriminator over-fits, judged by
     held-out images (data.split = "fit" and evaluate.every_images > 0)."""
