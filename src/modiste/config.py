@@ -269,17 +269,9 @@ class Evaluate(Section):
     count: Annotated[int, Field(ge=2)] = 2_000
     """Generated images for that score."""
     without_judge: Literal["random", "patches"] = "random"
-    """In whose features where no judge was trained on the data set: a random network's, or those of a dictionary of
-    its patches, which sees blur, chequerboards and noise and takes a minute to learn."""
+    """Features where no judge was trained: a random network's, or learned patches, which notice blur and noise."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many scores in a row that are no better than the best one; 0 = never."""
-
-    @model_validator(mode="after")
-    def _patience_needs_scores(self) -> Evaluate:
-        if self.patience and not self.every_images:
-            raise ValueError("patience counts scores on held-out images, and every_images = 0 makes none; set one of "
-                             "the two")  # fmt: skip
-        return self
 
 
 class Recipe(Section):
@@ -306,16 +298,17 @@ class Recipe(Section):
         loss = self.loss
         if loss.balanced_consistency_weight and not self.augment.policy:
             raise ValueError("loss.balanced_consistency_weight needs transformations; give augment.policy some")
-        if loss.balanced_consistency_weight and self.augment.policy == "auto":
-            raise ValueError("loss.balanced_consistency_weight needs transformations from the start, and augment.policy"
-                             " = 'auto' has none there; give augment.policy some")  # fmt: skip
         if loss.balanced_consistency_weight and not (self.augment.probability or self.augment.adapt_target):
             raise ValueError("loss.balanced_consistency_weight compares changed images; raise augment.probability")
         if self.augment.adapt_target and not self.augment.policy:
             raise ValueError("augment.adapt_target has nothing to adapt; give augment.policy something, or set it to 0")
-        if self.augment.adapt_target and self.augment.policy == "auto":
-            raise ValueError("augment.policy = 'auto' adapts to held-out images and not to augment.adapt_target; set "
-                             "this to 0, or give augment.policy transformations")  # fmt: skip
+        if self.augment.policy == "auto" and (loss.balanced_consistency_weight or self.augment.adapt_target):
+            raise ValueError("augment.policy = 'auto' goes with neither loss.balanced_consistency_weight nor "
+                             "augment.adapt_target; set these to 0, or give it transformations")  # fmt: skip
+        if self.evaluate.patience and not self.evaluate.every_images:
+            raise ValueError(
+                "evaluate.patience counts scores, of which evaluate.every_images = 0 makes none; change one"
+            )
         if loss.weight_clip and self.network.discriminator_norm == "spectral":
             raise ValueError(
                 "loss.weight_clip bounds weights whose scale spectral norm takes out again; set one of the two to none"
