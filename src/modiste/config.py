@@ -306,9 +306,7 @@ class Recipe(Section):
             raise ValueError("augment.policy = 'auto' goes with neither loss.balanced_consistency_weight nor "
                              "augment.adapt_target; set these to 0, or give it transformations")  # fmt: skip
         if self.evaluate.patience and not self.evaluate.every_images:
-            raise ValueError(
-                "evaluate.patience counts scores, of which evaluate.every_images = 0 makes none; change one"
-            )
+            raise ValueError("evaluate.patience counts scores; evaluate.every_images = 0 makes none; change one")
         if loss.weight_clip and self.network.discriminator_norm == "spectral":
             raise ValueError(
                 "loss.weight_clip bounds weights whose scale spectral norm takes out again; set one of the two to none"
