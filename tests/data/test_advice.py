@@ -41,8 +41,8 @@ def test_the_advice_is_a_command_that_exists() -> None:
     assert set(EXPECTATIONS) == {expect for *_, expect in SIZES}
     advice = advise(images(3000, height=100, width=80), Data(name="my things", background="white"))
     assert str(advice).splitlines() == [
-        "you have 3,000 pictures: expect things that one recognises where the pictures are simple and alike (icons, "
-        "sprites, garments), and blurred ones where they differ much, as photographs do",
+        "you have 3,000 pictures: expect things that one recognises where the pictures are alike (as garments), and "
+        "colours, outlines and textures where they differ much (as sprites or photographs)",
         "use: modiste train photos --data 'my things' --background white --budget 20min",
         "(it resizes to 32 pixels; --resize 64 takes four times as long)",
     ]
@@ -52,4 +52,4 @@ def test_the_advice_is_a_command_that_exists() -> None:
     )
     asked = advise(images(9, height=64, width=64), Data(resize=64, fit="pad"))
     assert "--resize 64 --fit pad --budget" in str(asked) and "four times" not in str(asked)
-    assert str(Advice(1, "swift", 10, "copies", None, 28, "x")).startswith("you have 1 picture: expect near-copies")
+    assert str(Advice(1, "swift", 10, "copies", None, 28, "x")).startswith("you have 1 picture: expect little variety")

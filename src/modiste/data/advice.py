@@ -19,11 +19,12 @@ SIZES: tuple[tuple[int, int, Expectation], ...] = (
 )
 """From so many images on: minutes of training on two processor cores, and what they give (docs/results.md)."""
 EXPECTATIONS: dict[Expectation, str] = {
-    "copies": "near-copies of some of them and little else; give more pictures, or start from a trained run",
-    "rough": "their colours and rough outlines, and some near-copies; augmentation will be needed",
-    "recognisable": "things that one recognises where the pictures are simple and alike (icons, sprites, garments), "
-    "and blurred ones where they differ much, as photographs do",
-    "good": "varied pictures; more minutes will still help",
+    "copies": "little variety and near-copies; give more pictures, or start from a trained run",
+    "rough": "things that one recognises where the pictures are alike (as garments), with some near-copies, and "
+    "colours without shapes where they differ much",
+    "recognisable": "things that one recognises where the pictures are alike (as garments), and colours, outlines and "
+    "textures where they differ much (as sprites or photographs)",
+    "good": "varied things where the pictures are alike (as garments); more minutes will still help",
 }
 SMALL, LARGEST = 32, 64
 """Sides in pixels: of the recipe photos, and up to which the recipes on a processor are meant."""

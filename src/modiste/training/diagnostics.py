@@ -36,8 +36,8 @@ SENTENCES: dict[Kind, str] = {
     "images, which best.safetensors keeps. {remedy}",
     "stalled": "the last {value:.0f} scores on held-out images were no better than that after {best:,} images, which "
     "best.safetensors keeps. evaluate.patience (--patience) ends a training in time",
-    "uniform": "images {of_class}are too alike: they vary {value:.0%} as much as held-out ones. A smaller "
-    "train.lr_generator, a larger train.batch_size or loss.adversarial=relativistic usually helps",
+    "uniform": "images {of_class}are too alike: they vary {value:.0%} as much as held-out ones. Variety may still come "
+    "with more training; a smaller train.lr_discriminator or a larger train.batch_size may help",
 }
 AUGMENT = "augment.policy=auto, a shorter training or more images usually help"
 AUGMENTED = "What it sees is augmented already; a shorter training or more images usually help"
