@@ -40,7 +40,7 @@ SENTENCES: dict[Kind, str] = {
     "with more training; a smaller train.lr_discriminator or a larger train.batch_size may help",
 }
 AUGMENT = "augment.policy=auto, a shorter training or more images usually help"
-AUGMENTED = "What it sees is augmented already; a shorter training or more images usually help"
+AUGMENTED = "augment.policy is at work against it; a shorter training or more images usually help, too"
 
 
 @dataclass(frozen=True)
