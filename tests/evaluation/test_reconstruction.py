@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from evaluations import measured
 
 import modiste
 from modiste.errors import UsageError
+from modiste.evaluation import alarms, records
 from modiste.evaluation import reconstruction as scores
-from modiste.evaluation import records
 from modiste.latent import encoder, projection
+from modiste.metrics.metric_names import MetricName
 from modiste.reports import reconstruction
 
 pytestmark = pytest.mark.usefixtures("closet_judge")
@@ -65,6 +67,12 @@ def test_a_foreign_picture_is_not_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "reconstruction-worst.png").write_bytes(b"mine")
     with pytest.raises(UsageError, match=r"reconstruction-worst.png is there"):
         modiste.evaluate(run, count=60, reconstruct=8, out=tmp_path / "metrics.json")
+
+
+def test_to_beat_the_nearest_training_image_is_no_alarm() -> None:
+    good = records.ScoreEntry(MetricName("reconstruction_error", "", 1000, "test"), 20.0, 0.3, 30.0, 0.3, 70.0)
+    assert alarms.beats_real(replace(good, name=MetricName("frechet", "garment", 1000, "test")))
+    assert not alarms.beats_real(good)
 
 
 def test_quantiles() -> None:
