@@ -75,15 +75,11 @@ def main() -> None:
         start = time.process_time()
         found = projection.project(generator, real.pixels, real.labels, **options)
         row(name, found.reconstructions, f"{found.lengths.mean():.2f}", time.process_time() - start)
-    start = time.process_time()
-    found = projection.project(generator, real.pixels, encoder=learned)
-    right = (found.labels == real.labels).mean()
-    row(
-        f"class found, the right one in {right:.1%}",
-        found.reconstructions,
-        f"{found.lengths.mean():.2f}",
-        time.process_time() - start,
-    )
+    for name, extractor in (("", None), (", by the judge's features too", judge)):
+        start = time.process_time()
+        found = projection.project(generator, real.pixels, encoder=learned, extractor=extractor)
+        seconds, right = time.process_time() - start, f"{(found.labels == real.labels).mean():.1%}"
+        row(f"class found{name}: right in {right}", found.reconstructions, f"{found.lengths.mean():.2f}", seconds)
     row(
         f"{generator.z_dim} principal components",
         components(open_data(data).pixels, real.pixels, generator.z_dim),

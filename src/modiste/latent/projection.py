@@ -26,6 +26,8 @@ from modiste.metrics.features import Extractor, differentiable_features
 from modiste.sampling.generators import TrainedGenerator, differentiable, generate, seed_noise
 
 STEPS, STARTS = 100, 2
+CLASS_STARTS = 4
+"""Starts at least where the class is to be found by features."""
 ROWS = 16
 """Rows of noise in one chunk of gradient steps."""
 GROUP = 64
@@ -215,7 +217,8 @@ class _Work:
                 noise, losses = torch.cat([one, noise], 1), torch.cat([loss, losses], 1)
                 classes = torch.cat([torch.full((count, 1), label), classes], 1)
         found = _Candidates(noise, classes if self.classes else None)
-        return found.keep(losses, min(self.starts, losses.shape[1]))
+        several = labels is None and self.classes and self.extractor is not None  # features tell classes apart
+        return found.keep(losses, min(max(self.starts, CLASS_STARTS) if several else self.starts, losses.shape[1]))
 
     def _filled(self, images: Tensor, places: Tensor) -> Tensor:
         """The images with their missing pixels from the bank's most similar image."""
@@ -224,7 +227,8 @@ class _Work:
     def _descend(self, found: _Candidates, images: Tensor, steps: int, final: bool) -> tuple[_Candidates, Tensor]:
         """So many steps of Adam from each candidate, and the losses [N, K] at their end.
 
-        The `final` ones go to a rate of 0, and only they use the features, which cost as much as all else.
+        The `final` ones go to a rate of 0, and only they follow the features, which cost as much as all else; the
+        losses at the end always have them.
         """
         count, each, z_dim = found.noise.shape
         noise = found.noise.reshape(-1, z_dim)
@@ -244,15 +248,14 @@ class _Work:
     def _steps(
         self, noise: Tensor, labels: Tensor | None, images: Tensor, steps: int, final: bool
     ) -> tuple[Tensor, Tensor]:
-        features = None
-        if final and self.extractor is not None:
-            features = differentiable_features(self.extractor, images).detach()
+        features = None if self.extractor is None else differentiable_features(self.extractor, images).detach()
+        followed = features if final else None
         noise = noise.clone().requires_grad_()
         optimiser = torch.optim.Adam([noise], LEARNING_RATE)
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2 if final else LEARNING_RATE
-            (noise.grad,) = torch.autograd.grad(self._loss(noise, labels, images, features).sum(), noise)
+            (noise.grad,) = torch.autograd.grad(self._loss(noise, labels, images, followed).sum(), noise)
             optimiser.step()
         with torch.no_grad():
             return noise.detach(), self._loss(noise, labels, images, features)
