@@ -74,13 +74,13 @@ def _example(run: runs.Run, having: str | None, lacking: str | None, name: str |
         return None
     if having is None or lacking is None or name is None:
         raise UsageError("a direction by example needs two folders and a name: --with, --without and --name")
-    from modiste.experiments.detection.detect import read_images
     from modiste.latent import steering
+    from modiste.latent.pictures import open_pictures
 
     if not re.fullmatch(steering.NAME_PATTERN, name):
         raise UsageError(f"--name {name!r} is no name of a direction; use lower-case letters, digits and hyphens")
     like = run.read_recipe().data
-    return steering.Example(name, read_images(having, like)[0], read_images(lacking, like)[0])
+    return steering.Example(name, open_pictures(having, like), open_pictures(lacking, like))
 
 
 def _print(found: Steering, run: str, checkpoint: str) -> None:

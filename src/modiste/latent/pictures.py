@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modiste.config import Data
 from modiste.data import decoding, image_files, readers
-from modiste.data.images import Images
-from modiste.data.sets import Part, has_test, is_known_set, open_data
+from modiste.data.images import Images, Split
+from modiste.data.sets import has_test, open_data, resolved_name, set_name
 from modiste.errors import UsageError
 from modiste.networks.layers import ImageShape
 from modiste.sampling.generators import TrainedGenerator
@@ -20,22 +21,30 @@ HALF = 128
 
 
 def read_pictures(what: str, data: Data, generator: TrainedGenerator) -> Images:
+    """The pictures that `open_pictures` opens, as the generator makes them; UsageError where they do not fit it."""
+    return fitted(open_pictures(what, data), generator.shape, generator.source)
+
+
+def open_pictures(what: str | Path, like: Data) -> Images:
     """The pictures in that file, folder or data set, of a set its test images where it has some.
 
-    `data` says how pictures are brought to one square size: the run's settings. Labels are the set's own. UsageError
-    where the pictures are not of the generator's size, or in colour where it makes grey ones.
+    `like` says how pictures are brought to one square size: the run's settings. Labels are the set's own. UsageError
+    where there is nothing of that kind.
     """
     path = readers.expanded(what)
+    settings = Data(**like.model_dump(include={"resize", "resize_filter", "fit", "background"}))
     if path.is_file() and image_files.is_picture(path):
-        pixels, notes = image_files.read_pixels([path], data)
-        images = Images(pixels, None, (), path.stem, notes)
-    else:
-        data = data.model_copy(
-            update={"name": what, "split": "train", "count": None, "group_by": None, "heldout": "drawn"}
-        )
-        part: Part = "test" if is_known_set(what) or (path.exists() and has_test(data)) else "train"
-        images = open_data(data, part=part)
-    return fitted(images, generator.shape, generator.source)
+        pixels, notes = image_files.read_pixels([path], settings)
+        return Images(pixels, None, (), path.stem, notes)
+    settings = settings.model_copy(update={"name": resolved_name(str(what))})
+    part = test_or_train(settings)
+    images = open_data(settings, part=part)
+    return images if part == "test" else replace(images, name=set_name(images.name))
+
+
+def test_or_train(data: Data) -> Split:
+    """The part of a set that is looked at: its test images where it has some."""
+    return "test" if has_test(data) else "train"
 
 
 def fitted(images: Images, shape: ImageShape, source: str) -> Images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ import numpy as np
 
 from modiste import config, files, parts, paths, progress, runs
 from modiste.config import Data
-from modiste.data import folders, idx, image_files, parquet, readers, stored
-from modiste.data.images import Images, Split, content_digest
+from modiste.data import folders, idx, image_files, parquet, readers
+from modiste.data.images import Images, content_digest
 from modiste.data.npz import is_arrays
-from modiste.data.sets import has_test, open_data, resolved_name, set_name
+from modiste.data.sets import has_test, open_data
 from modiste.data.subsets import drawn_subset
 from modiste.errors import UsageError
 from modiste.experiments.detection import conformal, detectors, pictures
 from modiste.experiments.detection.conformal import FalseAlarms, Vector
 from modiste.experiments.detection.detectors import STEPS, Detector, Fitted, Material
+from modiste.latent.pictures import open_pictures, test_or_train
 from modiste.metrics import features
 from modiste.runs import Run
 from modiste.sampling import discriminators, generators
@@ -229,26 +230,14 @@ def real_parts(dataset: Data, count: int) -> RealParts:
 
 
 def read_images(what: str | Path, like: Data) -> tuple[Images, tuple[str, ...]]:
-    """The images of a picture, a folder, a file or a data set, brought to size as the run's own, and their names.
-
-    Of a set with test images those are taken. UsageError where there is nothing of that kind.
-    """
-    path = readers.expanded(what)
+    """The pictures that `open_pictures` opens, and the name of each: its file in a folder, else its number."""
+    images, path = open_pictures(what, like), readers.expanded(what)
     if path.is_file() and image_files.is_picture(path):
-        pixels, notes = image_files.read_pixels([path])
-        images = Images(pixels, None, (), path.name, notes)
-        if like.resize is not None:
-            images = stored.resize(images, like.resize, like.resize_filter, like.fit, like.background)
         return images, (path.name,)
-    reading = Data(**{**like.model_dump(include={"resize", "resize_filter", "fit", "background"}),
-                      "name": resolved_name(str(what))})  # fmt: skip
-    split: Split = "test" if has_test(reading) else "train"
-    images = open_data(reading, part=split)
-    names: Sequence[str] = [str(k) for k in range(len(images))]
     if path.is_dir() and not (is_arrays(path) or idx.is_idx_folder(path) or parquet.files(path)):
-        listed = folders.list_folder(path, split).files
-        names = [file.relative_to(path).as_posix() for file in listed]
-    return images if split == "test" else replace(images, name=set_name(images.name)), tuple(names)
+        split = test_or_train(Data(name=str(path)))
+        return images, tuple(file.relative_to(path).as_posix() for file in folders.list_folder(path, split).files)
+    return images, tuple(map(str, range(len(images))))
 
 
 def check_shape(images: Images, material: Material) -> None:
