@@ -10,9 +10,10 @@ import torch
 
 from modiste import config, runs
 from modiste.config import Recipe
+from modiste.data.images import to_unit
 from modiste.errors import ModisteError, UsageError
-from modiste.sampling import discriminators
-from modiste.training import trainer
+from modiste.sampling import discriminators, generators
+from modiste.training import finetune, trainer
 
 
 @pytest.fixture
@@ -52,3 +53,12 @@ def test_what_is_handed_on_in_float16_judges_alike_and_may_have_other_widths(run
     (run.path / discriminators.WEIGHTS).write_bytes(content[:100])
     with pytest.raises(ModisteError, match=r"the discriminator in .* cannot be loaded"):
         discriminators.load(run)
+
+
+def test_the_shipped_one_belongs_to_the_shipped_generator() -> None:
+    found, trained = discriminators.load("pretrained"), generators.load("pretrained")
+    assert (found.shape, found.class_names) == (trained.shape, trained.class_names)
+    made = trained.sample_set(20)
+    logits = found.network(to_unit(torch.from_numpy(made.pixels)), torch.from_numpy(made.labels))
+    assert logits.shape == (20,) and bool(logits.isfinite().all()) and logits.std() > 0.01
+    assert finetune.facts("pretrained").discriminator
