@@ -27,6 +27,7 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import cards, model
+from modiste.latent import steering
 from modiste.networks.build import build_generator
 from modiste.networks.layers import ImageShape
 from modiste.sampling import discriminators, generators
@@ -352,3 +353,16 @@ def test_the_discriminator_comes_along_where_it_is_asked_for_and_stays(run: Path
     ours = discriminators.load(run).network.state_dict()
     theirs = discriminators.load(folder).network.state_dict()
     assert all(torch.allclose(theirs[name], tensor, atol=1e-3) for name, tensor in ours.items())
+
+
+def test_directions_stay_where_the_weights_do(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the run are of its own weights and not of the rounded ones; those of the export are its own."""
+    monkeypatch.setattr(steering, "MEASURED", 10)
+    monkeypatch.setattr(steering, "FEWEST_PER_CLASS", 20)
+    steering.find(runs.Run(run), images=100)
+    folder = model.export_pretrained(run).folder
+    assert names(folder) == sorted(FILES)
+    steering.find(runs.Run(folder), images=100)
+    before = {file.name: file.read_bytes() for file in folder.glob("directions*")}
+    model.export_pretrained(folder)
+    assert {file.name: file.read_bytes() for file in folder.glob("directions*")} == before and len(before) == 3

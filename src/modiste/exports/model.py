@@ -35,6 +35,7 @@ from modiste.data.images import to_pixels
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records, sources
 from modiste.exports import cards
+from modiste.latent import steering
 from modiste.networks.layers import ImageShape
 from modiste.paths import without_paths
 from modiste.sampling import discriminators, generators, grids, onnx_models
@@ -42,6 +43,7 @@ from modiste.sampling import discriminators, generators, grids, onnx_models
 FILES = ("README.md", "generator.json", "generator.onnx", "generator.safetensors", "grid.png")
 PRETRAINED_FILES = ("README.md", "generator.json", "generator.safetensors", "manifest.json", "recipe.toml")
 MEASURED_FILES = ("metrics*.json", "audit-worst*.png", "reconstruction-worst*.png")
+DIRECTION_FILES = ("directions*.json", "directions*.png", "directions*.safetensors")
 ONNX_MEASURED_FILES = ("generator.metrics*.json", "generator.audit-worst*.png")
 OPSET = 17
 """Old enough for every onnxruntime that the extra `onnx` allows, and for browsers; no generator needs a newer one."""
@@ -127,7 +129,7 @@ def export_pretrained(
     out = (run.path if in_itself else run.outputs / runs.PRETRAINED) if out is None else Path(out)
     safe_files.recover_folder(out)
     there = [name for name in discriminators.FILES if (out / name).is_file()]
-    refuse_foreign_export(out, (*PRETRAINED_FILES, *there), MEASURED_FILES)
+    refuse_foreign_export(out, (*PRETRAINED_FILES, *there), (*MEASURED_FILES, *DIRECTION_FILES))
     name, weights = out.absolute().name, generators.CHECKPOINTS[checkpoint]
     original = generators.TrainedGenerator(*generators.load_network(run.path, weights), name)
     content = to_float16(original.network, str(run.path / weights))
@@ -143,6 +145,9 @@ def export_pretrained(
         parts.write_copies(folder, config.own_parts(run.read_recipe()))
         kept = generators.TrainedGenerator(*generators.load_network(folder), name)
         difference = _largest(original.sample(COMPARED), kept.sample(COMPARED))
+        if steering.are_kept(run.path, kept):
+            for place_of_it in sorted(one for pattern in DIRECTION_FILES for one in run.path.glob(pattern)):
+                write(place_of_it.name, place_of_it.read_bytes())
         # In a run that is pretrained already the facts of its first rounding stand.
         manifest = run.read_manifest()
         rounded = manifest.pretrained or runs.Pretrained(

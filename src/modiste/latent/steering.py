@@ -90,8 +90,8 @@ def find(
     vectors, record, picture = (
         place(out or run.outputs, checkpoint, suffix) for suffix in ("safetensors", "json", "png")
     )
-    for file in (record, picture):
-        files.refuse_foreign_file(file)
+    for file in (record, picture, vectors):
+        files.refuse_foreign_file(file, record)
     judge, notes = judge_of(run)
     log(f"finding directions from {per_class * classes:,} generated images")
     chosen = directions.find(generator, judge, per_class)
@@ -115,7 +115,7 @@ def find(
     }
     write_vectors(vectors, generator, chosen)
     tree = {"protocol": protocol, "directions": [effect.to_json() for effect in measured]}
-    files.write_json(record, {"made_by": files.MARK, **tree})
+    files.write_json(record, {**tree, "files": [vectors.name, picture.name]})
     files.write_bytes(picture, draw(generator, chosen, measured))
     return Steering(tuple(measured), protocol, vectors, record, picture, tuple(notes))
 
@@ -241,6 +241,12 @@ def sentence(effect: Effect) -> str:
     moves = ", ".join(f"{name} {one.value:+.2f}" for name, one in list(effect.clear_moves.items())[:3])
     kept = f"; class kept {effect.class_kept.value:.0%}" if effect.class_kept else ""
     return f"{moves or 'nothing moves clearly'}{kept}"
+
+
+def are_kept(folder: Path, generator: TrainedGenerator) -> bool:
+    """Whether the folder has directions of exactly this generator."""
+    file = place(folder, "last", "safetensors")
+    return file.is_file() and read_vectors(file, generator) is not None
 
 
 def _kept(file: Path, generator: TrainedGenerator) -> list[Direction]:
