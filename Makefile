@@ -114,6 +114,7 @@ pretrained: $(READY)
 	@test -n "$(RUN)" || { echo "say which run: make pretrained RUN=runs/NAME [CHECKPOINT=best]" >&2; exit 2; }
 	@$(BIN)/modiste export $(RUN) --checkpoint $(CHECKPOINT) --pretrained --out $(SHIPPED)
 	@$(BIN)/modiste evaluate $(SHIPPED)
+	@$(BIN)/modiste directions $(SHIPPED) && rm $(SHIPPED)/directions.png
 	@$(BIN)/modiste export $(SHIPPED) --pretrained
 
 # Its discriminator, which was not kept: that of a run of swift, trained on against it; ten minutes.

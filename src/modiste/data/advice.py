@@ -19,7 +19,7 @@ SIZES: tuple[tuple[int, int, Expectation], ...] = (
 )
 """From so many images on: minutes of training on two processor cores, and what they give (docs/results.md)."""
 EXPECTATIONS: dict[Expectation, str] = {
-    "copies": "little variety and near-copies; give more pictures, or start from a trained run",
+    "copies": "little variety and near-copies; give more pictures, or start from a trained run (--from)",
     "rough": "things that one recognises where the pictures are alike (as garments), with some near-copies, and "
     "colours without shapes where they differ much",
     "recognisable": "things that one recognises where the pictures are alike (as garments), and colours, outlines and "
