@@ -366,3 +366,4 @@ def test_directions_stay_where_the_weights_do(run: Path, monkeypatch: pytest.Mon
     before = {file.name: file.read_bytes() for file in folder.glob("directions*")}
     model.export_pretrained(folder)
     assert {file.name: file.read_bytes() for file in folder.glob("directions*")} == before and len(before) == 3
+    assert "| directions.safetensors, directions.json |" in (folder / "README.md").read_text()
