@@ -25,7 +25,7 @@ from modiste.data.sets import open_data
 from modiste.errors import ModisteError
 from modiste.experiments import runner
 from modiste.experiments.runner import Job, JobResult
-from modiste.training import setup
+from modiste.training import overfitting, setup
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State, StepFunctions, make_step_functions
 
@@ -46,7 +46,8 @@ def content(run: runs.Run) -> dict[str, Any]:
 def set_up(
     recipe: Recipe, device: str = "cpu", precision: str = "float32"
 ) -> tuple[State, StepFunctions, Callable[[int], list[Batch]]]:
-    """What a step of this recipe needs, on one process."""
+    """What a step of this recipe needs, on one process; without an augmentation that would set in by itself."""
+    recipe = overfitting.without_policy(recipe) if recipe.augment.policy == "auto" else recipe
     dataset, group = open_data(recipe.data), ProcessGroup()
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)

@@ -479,22 +479,18 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 
 
 SECTIONS: dict[str, type[Section]] = {
-    "data": Data,
-    "network": Network,
-    "loss": Loss,
-    "augment": Augment,
-    "train": Train,
-    "finetune": Finetune,
+    "data": Data, "network": Network, "loss": Loss, "augment": Augment, "train": Train, "finetune": Finetune,
     "evaluate": Evaluate,
-}
+}  # fmt: skip
 TOP_KEYS = [key for key in Recipe.model_fields if key not in SECTIONS]
 LISTING = "`modiste recipes keys` lists them all"
 PART_KEYS = ("loss.adversarial", "network.family")
 """The keys whose value may name code of the user's own."""
-LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
-    ("data", "background", "black"), ("data", "group_by", None), ("data", "classes", []), ("network", "smooth", False),
-    ("evaluate", "without_judge", "random"), ("evaluate", "patience", 0),
+KEYS_OF_0_3: tuple[tuple[str, str, Any], ...] = (
+    ("data", "classes", []), ("network", "smooth", False), ("evaluate", "without_judge", "random"),
+    ("evaluate", "patience", 0),
 )  # fmt: skip
+LATER_KEYS = (("data", "background", "black"), ("data", "group_by", None), *KEYS_OF_0_3)
 """Keys that older recipes lack, with the values that were used before."""
 ONE_LENGTH = {"train.images": "epochs", "train.epochs": "images"}
 KEYS = TOP_KEYS + [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]

@@ -41,12 +41,15 @@ def test_the_shipped_generator_is_steered_at_once(tmp_path: Path) -> None:
 def test_from_the_command_to_a_steered_set(run: runs.Run, call: Call, tmp_path: Path) -> None:
     code, _, errors = call("sample", run.path, "--direction", "width=1", "--out", tmp_path / "a.png")
     assert code == 2 and f"find them with: modiste directions {run.path}" in errors
-    code, printed, errors = call("directions", run.path, "--images", 200, "--json")
-    assert code == 0, errors
+    elsewhere = tmp_path / "new" / "folder"
+    code, printed, errors = call("directions", run.path, "--images", 200, "--out", elsewhere, "--json")
+    assert code == 0 and {file.suffix for file in elsewhere.iterdir()} == {".json", ".png", ".safetensors"}, errors
+    for file in elsewhere.iterdir():
+        file.rename(run.path / file.name)
     tree = json.loads(printed)
     names = [one["name"] for one in tree["directions"]]
     assert {"brightness", "width", "closed-form-1", "features-1", "random"} <= set(names)
-    assert tree["protocol"]["measured_on"] == steering.MEASURED and Path(tree["picture"]).is_file()
+    assert tree["protocol"]["measured_on"] == steering.MEASURED and tree["picture"] == str(elsewhere / "directions.png")
     assert json.loads((run.path / "directions.json").read_text())["directions"] == tree["directions"]
     code, printed, errors = call(
         "sample", run.path, "--direction", "width=2", "--per-class", 1, "--out", tmp_path / "set.npz"

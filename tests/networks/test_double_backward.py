@@ -57,8 +57,9 @@ def test_penalties_and_their_gradients_are_pytorchs(
 
 @pytest.mark.parametrize("name", [name for name in schema.shipped() if name != "roh"])
 def test_every_discriminator_pays_what_it_paid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = config.load(name).network
-    size = 32 if network.family == "dcgan" else 28
+    recipe = config.load(name)
+    network = recipe.network
+    size = 32 if network.family == "dcgan" else recipe.data.resize or 28
     torch.manual_seed(0)
     module = build_discriminator(network, ImageShape(1, size, 10)).double()
     images, labels = torch.randn(4, 1, size, size, dtype=torch.float64), torch.arange(4)

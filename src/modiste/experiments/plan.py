@@ -228,7 +228,8 @@ def make_plan(study: Study, planned: Sequence[RunSpec]) -> Plan:
         for run in planned
     }
     evaluate = study.evaluate.model_dump(mode="json")
-    identity = json.dumps({"configurations": settings, "evaluate": evaluate}, sort_keys=True)
+    compared = {name: _without_keys_of_0_3(one) for name, one in settings.items()}
+    identity = json.dumps({"configurations": compared, "evaluate": evaluate}, sort_keys=True)
     listed = [
         PlannedRun(
             run.configuration,
@@ -242,6 +243,17 @@ def make_plan(study: Study, planned: Sequence[RunSpec]) -> Plan:
     ]
     digest = hashlib.sha256(identity.encode()).hexdigest()
     return Plan(study.name, digest, study.threads, settings, evaluate, listed)
+
+
+def _without_keys_of_0_3(tree: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's settings without keys of version 0.3 that are not used: the hashes of older plans hold."""
+    kept = {key: dict(value) for key, value in tree.items()}
+    for section, leaf, before in config.KEYS_OF_0_3:
+        if kept[section][leaf] == before:
+            del kept[section][leaf]
+    if kept["finetune"]["ancestor"] is None:
+        del kept["finetune"]
+    return kept
 
 
 def read(folder: Path) -> Plan:

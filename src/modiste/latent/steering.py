@@ -87,11 +87,12 @@ def find(
             f"{per_class} images of each class cannot tell {generator.z_dim} directions apart; ask for "
             f"--images {2 * generator.z_dim * classes} or more"
         )
-    vectors, record, picture = (
-        place(out or run.outputs, checkpoint, suffix) for suffix in ("safetensors", "json", "png")
-    )
+    folder = out or run.outputs
+    vectors, record, picture = (place(folder, checkpoint, suffix) for suffix in ("safetensors", "json", "png"))
     for file in (record, picture, vectors):
         files.refuse_foreign_file(file, record)
+    with files.errors_name_place(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     judge, notes = judge_of(run)
     log(f"finding directions from {per_class * classes:,} generated images")
     chosen = directions.find(generator, judge, per_class)
