@@ -257,7 +257,7 @@ class Finetune(Section):
     """A run folder, or pretrained, whose weights a training starts from; none = fresh weights."""
     frozen_layers: Annotated[int, Field(ge=0)] = 1
     """So many first layers of the ancestor's discriminator keep their weights (FreezeD, Mo et al. 2020)."""
-    rate_share: Positive = 0.5
+    rate_share: Positive = 1.0
     """Both learning rates are this share of train.lr_generator and train.lr_discriminator."""
 
 

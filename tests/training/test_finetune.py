@@ -88,7 +88,8 @@ def test_it_goes_on_bit_for_bit_without_its_ancestor(tiny: Recipe, ancestor: run
 
 
 def test_frozen_layers_stay_and_rates_are_a_share(tiny: Recipe, ancestor: runs.Run, tmp_path: Path) -> None:
-    run = trainer.train(tiny, tmp_path / "one", overrides=from_(ancestor, **{"train.images": 80}))
+    halved = from_(ancestor, **{"train.images": 80, "finetune.rate_share": 0.5})
+    run = trainer.train(tiny, tmp_path / "one", overrides=halved)
     before, after = (dict(discriminators.load(one).network.named_parameters()) for one in (ancestor, run))
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     still = [name for name in before if name not in moved]
