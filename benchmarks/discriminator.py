@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -107,11 +109,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trained, began, data = generators.load(run), discriminators.load(options.run), run.read_recipe().data
     dataset, real = open_data(data), open_data(data, part="heldout")
     say = partial(print, flush=True)
-    say("as it begins:", test(began.network, trained, real))
+    before = test(began.network, trained, real)
+    say("as it begins:", before)
     shown = train(began.network, trained, dataset, 60 * options.minutes, say)
-    discriminators.save(Path(options.out), began)
+    after = test(began.network, trained, real)
+    start = (runs.read_last_record(runs.open_run(options.run)) or {}).get("images", 0)
+    text = note(start, len(dataset), shown, options.minutes, (before["pairs"], after["pairs"]), len(real))
+    discriminators.save(Path(options.out), replace(began, note=text))
     kept = discriminators.load(runs.Run(Path(options.out)))
     say(f"after {shown:,} images, as kept:", test(kept.network, trained, real))
+
+
+def note(start: int, real: int, pairs: int, minutes: float, right: tuple[float, float], tested: int) -> str:
+    """What the model card says of it: `right` are the shares of `tested` pairs before and after."""
+    return textwrap.fill(
+        "The one that the generator was trained with was not kept. This one, with the narrow networks of `swift`, "
+        f"began as the discriminator of a `swift` ({start:,} images shown), and learned to tell the {real:,} training "
+        f"images from {PICTURES:,} pictures of this generator, whose weights stayed as they are: {pairs:,} pairs of "
+        f"the same class, {minutes:g} minutes on one core (`make discriminator RUN=runs/swift`). Of {tested:,} pairs "
+        f"of a held-out image and a new picture of its class it finds the real one in {right[1]:.1%} ({right[0]:.1%} "
+        "before; half would be chance).",
+        120,
+        break_on_hyphens=False,
+    )
 
 
 if __name__ == "__main__":

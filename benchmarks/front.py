@@ -2,9 +2,10 @@ r"""The pictures on the README's front: generated garments beside real ones, and
 
     python benchmarks/front.py                     # the shipped generator, into docs/front.png
     python benchmarks/front.py --run runs/mine --out mine.png
-    modiste train swift --budget "30000 images" --out runs/minute && KEPT=docs/studies/house/report_files
-    python benchmarks/front.py --out docs/strip.png --strip "1 minute=runs/minute" "10 minutes=$KEPT/swift-end.png" \
-        "an hour=$KEPT/hour-end.png" "minutes on a GPU=pretrained"
+    modiste train swift --budget "55000 images" --out runs/minute
+    python benchmarks/speedrun.py --recipe swift --seeds 1 --minutes 10
+    python benchmarks/front.py --out docs/strip.png --strip "1 minute=runs/minute" "10 minutes=runs/speedrun/swift-0" \
+        "an hour=docs/studies/house/report_files/hour-end.png" "minutes on a GPU=pretrained"
 
 Nothing is chosen: the images of seeds 0, 1, 2, ... in each class, and the first test images of each class. A strip
 takes runs, and pictures that `modiste report` has written of a run's end (five images of each of ten classes).

@@ -32,9 +32,8 @@ from modiste import config, environment
 from modiste.data.sets import open_data
 from modiste.networks.layers import ImageShape
 from modiste.networks.summary import training_flops
-from modiste.training import cuda_graph, setup
+from modiste.training import cuda_graph, setup, trainer
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import make_step_functions
 
 ROUNDS = 3
 RECIPES = ["noronha", "diaz-a", "roh", "dense-sigmoid", "bare-naich", "swift", "hour"]
@@ -42,12 +41,12 @@ RECIPES = ["noronha", "diaz-a", "roh", "dense-sigmoid", "bare-naich", "swift", "
 
 def stepper(recipe: config.Recipe, device: str, precision: str) -> Callable[[float], float]:
     """Images per second of this recipe's steps for about so many seconds."""
+    environment.keep_freed_memory()
     dataset, group = open_data(recipe.data), ProcessGroup()
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, device)
-    functions = make_step_functions(recipe, state, group, device, precision)
     batch_at = setup.batches(recipe, dataset, shape, group, device)
-    advance = cuda_graph.make_step(recipe, state, functions, group, batch_at, device)
+    advance = trainer.make_advance(recipe, state, shape, group, batch_at, device, precision)
 
     def turn(seconds: float) -> float:
         for _ in range(cuda_graph.EAGER_STEPS + 1):  # the first ones compile, choose kernels, fill caches and capture

@@ -31,9 +31,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from modiste import config, environment
 from modiste.data.sets import open_data
-from modiste.training import cuda_graph, setup
+from modiste.training import setup, trainer
 from modiste.training.distributed import ProcessGroup
-from modiste.training.step import make_step_functions
 
 STEP_SECONDS = 3.0  # are measured and profiled
 BY_IMAGES, BY_WEIGHTS = "convolution, gradient by images", "convolution, gradient by weights"
@@ -75,12 +74,12 @@ class Halves(TorchDispatchMode):
 
 def make_step(recipe: config.Recipe, precision: str) -> Callable[[], None]:
     """The trainer's step on the processor, without ticks."""
+    environment.keep_freed_memory()
     dataset, group = open_data(recipe.data), ProcessGroup()
     shape = setup.image_shape(recipe, dataset)
     state = setup.make_state(recipe, shape, "cpu")
-    functions = make_step_functions(recipe, state, group, "cpu", precision)
     batch_at = setup.batches(recipe, dataset, shape, group, "cpu")
-    return cuda_graph.make_step(recipe, state, functions, group, batch_at, "cpu")
+    return trainer.make_advance(recipe, state, shape, group, batch_at, "cpu", precision)
 
 
 def seconds_of(step: Callable[[], None], steps: int) -> float:

@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two threads of a test lea
 import numpy as np
 import pytest
 import torch
+import typer
 from support import Credentials, JobsHere, make_credentials
 
 from modiste import cli, config, environment, progress
@@ -26,16 +27,23 @@ from modiste.data.images import content_digest
 from modiste.data.sets import open_data
 from modiste.experiments import runner
 from modiste.metrics import judge
+from modiste.networks import summary
+from modiste.reports import judge_features
 
 MAY_BE_SKIPPED = (
+    "`make bench-rivals` sets up the environment of Keras",
     "asks Linux for processes",
     "forks",  # not on Windows
     "is not captured",  # a recipe whose steps no CUDA graph can hold
+    "needs /proc to know which file is written",
+    "needs git",
+    "needs torch-fidelity",  # which the extra `dev` leaves out
     "no Chromium is installed",
     "onnxruntime-web is not in",
     "only root makes a disk",
     "root may write everywhere",
     "shell scripts stand in for apt-get",  # not on Windows
+    "this file system takes UTF-8 only",  # macOS
 )
 """Reasons for which a test may be skipped; any other is an error, so that no test is lost unseen."""
 
@@ -81,6 +89,38 @@ def _toy_set_is_drawn_once() -> Iterator[None]:
     """Drawing 10,000 garments takes three seconds, and dozens of tests want a few of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sets, "_toy", functools.cache(sets._toy))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_are_built_once() -> Iterator[None]:
+    """Typer builds all of them anew for each call, which takes longer than most calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operations_of_a_recipe_are_counted_once() -> Iterator[None]:
+    """Counting those of all that ship takes six seconds, and the command, a notebook and a page list them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(summary, "describe_recipe", functools.cache(summary.describe_recipe))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _reports_look_at_few_images() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge_features, "EXAMINED", 60)
+        patch.setattr(judge_features, "SEARCHED", 20)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_file_waits_for_the_disk() -> Iterator[None]:
+    """What these tests write need not outlast a power cut, and a file waits a hundredth of a second for its disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 

@@ -17,14 +17,18 @@ import pytest
 import torch
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from modiste import config
+from modiste import config, runs
+from modiste.config import Recipe
+from modiste.metrics import metric_names
 from modiste.networks import convolution
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
 from modiste.networks.summary import parameter_count, training_flops
+from modiste.training import trainer
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -143,6 +147,12 @@ def test_quick_rivals_with_keras() -> None:
     recipes = run_quick_rivals()["recipes"]
     assert [recipe["recipe"] for recipe in recipes] == list(SHAPES)
     assert all("modiste float32 / Keras float32" in recipe["ratios"] for recipe in recipes)
+
+
+def test_the_card_of_the_shipped_discriminator_says_what_was_measured() -> None:
+    text = benchmark("discriminator").note(1000, 55_000, 197_216, 8, (0.511, 0.656), 5000)
+    assert "197,216 pairs of the same class, 8 minutes" in (plain := text.replace("\n", " "))
+    assert plain.endswith("finds the real one in 65.6% (51.1% before; half would be chance).")
 
 
 def test_a_contestant_that_ends_says_why() -> None:
@@ -301,6 +311,86 @@ def test_time_to_quality_is_read_off_between_points() -> None:
     assert rows["fast"]["share"] == 0.015 and rows["never"]["seconds"] is None
     log = [{"seconds": 1.0, "frechet_a": 9.0}, {"seconds": 2.0}, {"seconds": 3.0, "frechet_a": 4.0}]
     assert quality.course(log) == [(1.0, 9.0), (3.0, 4.0)] and quality.course([{"seconds": 1.0}]) == []
+
+
+def test_a_speedrun_measures_as_evaluate_does_and_leaves_the_training_as_it_is(
+    closet: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speedrun, out, book = benchmark("speedrun"), tmp_path / "out", tmp_path / "book.jsonl"
+    monkeypatch.setattr(speedrun, "COUNT", 60)
+    monkeypatch.setattr(speedrun, "pin", lambda cores: cores)
+    changes = {"data.name": str(closet), "data.resize": None, "train.images": 160, "evaluate.count": 50}
+    recipe = config.override(tiny, changes)
+    (tmp_path / "tiny.toml").write_text(config.to_toml(recipe), encoding="utf-8")
+    arguments = ["--recipe", str(tmp_path / "tiny.toml"), "--seeds", "1", "--out", str(out), "--book", str(book)]
+    for _ in range(2):  # the second time nothing is left to do
+        speedrun.main([*arguments, "--enter"])
+        lines = speedrun.read(book)
+        assert len(lines) == 1 and speedrun.read(out / "speedrun.jsonl") == lines
+    (line,) = lines
+    record = json.loads((out / "tiny-0" / "metrics.json").read_text())["scores"][line["score"]]
+    assert [images for images, *_ in line["points"]] == [80, 160] and line["cores"] == 2
+    assert line["points"][-1][2] == pytest.approx(record["value"], rel=1e-4) != line["points"][0][2]
+    assert line["real"] == pytest.approx(record["real"], rel=1e-4)
+    plain = trainer.train(recipe, tmp_path / "plain", overrides={"evaluate.every_images": 80})
+    scored = [[bool(metric_names.heldout_score(record)) for record in run.read_log()]
+              for run in (plain, runs.Run(out / "tiny-0"))]  # fmt: skip
+    assert scored == [[True, True], [False, True]]
+    weights = [(folder / "generator.safetensors").read_bytes() for folder in (plain.path, out / "tiny-0")]
+    assert weights[0] == weights[1]
+
+
+def test_a_speedrun_measures_ticks_a_step_apart() -> None:
+    log = [{"images": images} for images in (20, 40, 60, 80, 100, 110, 120, 130, 140, 141)]
+    assert [record["images"] for record in benchmark("speedrun").chosen(log)] == [20, 40, 60, 80, 100, 120, 140, 141]
+    assert benchmark("speedrun").chosen([]) == []
+
+
+def line_of_the_book(recipe: str, seed: int, minutes: float, **changes: Any) -> dict[str, Any]:
+    """A run that is at 12 times real images after so many minutes and never at 6."""
+    facts = dict.fromkeys(("recipe_hash", "code", "precision", "torch", "modiste"), "same")
+    facts |= {"recipe": recipe, "seed": seed, "threads": 2, "processes": 1, "others": 0.01, "ancestor": None, "end": {}}
+    facts |= {"processor": "named", "cores": 2, "test": {"name": "toy test", "digest": ""}, "score": "", "real": 0.1}
+    return {**facts, "points": [[10, 30 * minutes, 2.0], [20, 60 * minutes, 1.2], [30, 90 * minutes, 0.8]], **changes}
+
+
+def test_a_record_is_earlier_than_the_last_one_by_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    speedrun = benchmark("speedrun")
+
+    def several(recipe: str, *minutes: float, **changes: Any) -> list[dict[str, Any]]:
+        return [line_of_the_book(recipe, seed, value, **changes) for seed, value in enumerate(minutes)]
+
+    first, near, fast = (10.0, 11.0, 10.5), (9.0, 10.4, 10.1), (5.0, 5.2, 5.1)
+    book = [
+        *several("two", 1, 1),
+        *several("first", *first),
+        *several("near", *near),
+        *several("busy", 1, 1.1, 1, others=0.4),
+        *several("tuned", 1, 1.1, 1, ancestor="older"),
+        *several("elsewhere", 30, 31, 29, processor="other"),
+        *several("fast", *fast),
+        *several("late", 8, 8.1, 8.2),
+    ]
+    here, other = speedrun.entries(book).values()
+    rows = {row.entry.lines[0]["recipe"]: row for row in speedrun.standings(here, 12)}
+    log = {name: np.log(list(rows[name].minutes.values())) for name in ("first", "near", "fast")}
+    tests = [float(stats.ttest_ind(log["first"], log[name], equal_var=False).pvalue) for name in ("near", "fast")]
+    assert [rows[name].p_value for name in ("near", "fast")] == pytest.approx(tests) and tests[1] < 0.01 < tests[0]
+    assert {name for name, row in rows.items() if not row.against} == {"first", "fast"}
+    reasons = {
+        "two": "2 of 3 seeds",
+        "near": f"p = {tests[0]:.2g} against",
+        "busy": "0.40 cores",
+        "tuned": "from older",
+    }
+    assert all(reason in rows[name].against for name, reason in reasons.items())
+    assert "not earlier than `fast`" in rows["late"].against
+    assert [row.against for row in speedrun.standings(other, 12)] == [""]  # nothing to beat on that machine
+    assert all("never with 3 of 3" in row.against for row in speedrun.standings(other, 6))
+    speedrun.show(book, Console(), True)
+    early, table, *_ = capsys.readouterr().out.partition("Minutes to 30 times")[2].split("Minutes to 12 times")
+    assert early.count("(its first tick)") == 7 and "(its first tick)" not in table.partition("At the end")[0]
+    assert "| 5.10 [4.86, 5.35] | 5.00, 5.20, 5.10 | 0.01 | **yes**, p = 0" in " ".join(table.split())
 
 
 def test_copies_are_put_where_their_class_is_and_changed_as_said() -> None:

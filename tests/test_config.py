@@ -140,13 +140,15 @@ def test_networks_need_a_width() -> None:
 def test_keys_that_came_later_leave_old_recipes_and_their_hashes_as_they_were() -> None:
     """The hash and the pixels of a run from before data.fit and data.background are those of then."""
     whole = config.to_toml(config.override(config.Recipe(), {"data.name": "photos", "data.resize": 32}))
-    later = ("fit", "background", "heldout", "group_by", "classes", "patience", "smooth", "without_judge")
+    later = ("fit", "background", "heldout", "group_by", "classes", "patience", "smooth", "noise_gains",
+             "without_judge")  # fmt: skip
     old = "".join(line for line in whole.splitlines(True) if not line.startswith(later))
     recipe = config.from_toml(old, "recipe.toml")
     assert recipe.data.fit == "stretch" and config.from_toml(whole, "recipe.toml").data.fit == "crop"
     tree = recipe.model_dump(mode="json", exclude={"name", "about", "source"})
-    assert [tree["data"].pop(key) for key in later[:-3]] == ["stretch", "black", "last", None, []]
+    assert [tree["data"].pop(key) for key in later[:-4]] == ["stretch", "black", "last", None, []]
     assert tree["evaluate"].pop("patience") == 0 and tree["network"].pop("smooth") is False
+    assert tree["network"].pop("noise_gains") is False
     assert tree["evaluate"].pop("without_judge") == "random"
     assert tree.pop("finetune")["ancestor"] is None
     before = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()

@@ -279,6 +279,48 @@ def test_a_pretrained_run_brings_its_networks(tiny: Recipe, tmp_path: Path, else
     assert generators.load(out).sample(2).shape == (2, 1, 16, 16)
 
 
+def test_a_training_may_start_from_own_networks_that_somebody_sent(
+    tiny: Recipe, tmp_path: Path, call: Call, elsewhere: Callable[[], None]
+) -> None:
+    """They are the ancestor's, also where the recipe would have classes, and freeze no more layers than they have."""
+    sent = modiste.train(config.override(own_recipe(tiny, tmp_path), {"train.images": 32}), tmp_path / "sent")
+    elsewhere()
+    (tmp_path / "tiny.toml").write_text(config.to_toml(config.override(tiny, {"train.images": 16})), encoding="utf-8")
+    words = ("train", tmp_path / "tiny.toml", "--from", sent.path, "--trust", "--out")
+    assert tiny.network.conditioning != "none"
+    code, _, said = call(*words, tmp_path / "tuned")
+    assert code == 0 and "starting from the weights of sent (32 images shown)" in said, said
+    tuned = runs.open_run(tmp_path / "tuned")
+    assert tuned.read_recipe().network == sent.read_recipe().network and list((tuned.path / "parts").glob("nets-*"))
+    start = runs.read_state(next(path for path in runs.states(tuned) if path.name.startswith("000000000-")))
+    before, _ = runs.load_state(sent)
+    assert start is not None and before is not None
+    assert all(torch.equal(start["discriminator"][name], one) for name, one in before["discriminator"].items())
+    for changes, sentence in {
+        "network.conditioning=one-hot": "carries over to the same size, colours and classes only",
+        "finetune.frozen_layers=9": "finetune.frozen_layers = 9 leaves nothing to train of the discriminator's",
+    }.items():
+        code, _, said = call(*words, tmp_path / "new", "--set", changes)
+        assert code == 2 and sentence in said and not (tmp_path / "new").exists(), said
+
+
+def test_own_networks_keep_their_classes_also_where_these_are_numbers(tiny: Recipe, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sets = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    for place in sets:
+        pixels = random.integers(0, 256, (32, 16, 16), np.uint8)
+        np.savez(place, images=pixels, labels=np.arange(32) % 2)
+    (tmp_path / "nets.py").write_text("from modiste.networks import dense_dcgan as Pair\n", encoding="utf-8")
+    own = {"data.count": None, "data.resize": None, "train.images": 16, "network.family": f"{tmp_path}/nets.py:Pair"}
+    old = modiste.train(config.override(tiny, {**own, "data.name": str(sets[0])}), tmp_path / "old")
+    changes = {**own, "data.name": str(sets[1])}
+    new = modiste.train(config.override(tiny, changes), tmp_path / "new", from_=old)
+    start = runs.read_state(next(path for path in runs.states(new) if path.name.startswith("000000000-")))
+    before, _ = runs.load_state(old)
+    assert start is not None and before is not None
+    assert all(torch.equal(start["generator"][name], one) for name, one in before["ema"].items())
+
+
 # --- studies, searches, experiments
 
 

@@ -95,6 +95,8 @@ class Network(Section):
     """Multiply the noise by a matrix per class, at first the identity (slim family); no effect without labels."""
     class_gains: bool = False
     """Gains and biases per class in the generator's last batch norm (slim family); no effect without labels."""
+    noise_gains: bool = False
+    """Gains and biases linear in noise and class in all of the generator's batch norms, instead (slim family)."""
     smooth: bool = False
     """Double the sides of the generator's maps by bilinear resampling, which leaves no chequerboard, instead of learned
     kernels (slim family)."""
@@ -487,8 +489,8 @@ LISTING = "`modiste recipes keys` lists them all"
 PART_KEYS = ("loss.adversarial", "network.family")
 """The keys whose value may name code of the user's own."""
 KEYS_OF_0_3: tuple[tuple[str, str, Any], ...] = (
-    ("data", "classes", []), ("network", "smooth", False), ("evaluate", "without_judge", "random"),
-    ("evaluate", "patience", 0),
+    ("data", "classes", []), ("network", "smooth", False), ("network", "noise_gains", False),
+    ("evaluate", "without_judge", "random"), ("evaluate", "patience", 0),
 )  # fmt: skip
 LATER_KEYS = (("data", "background", "black"), ("data", "group_by", None), *KEYS_OF_0_3)
 """Keys that older recipes lack, with the values that were used before."""

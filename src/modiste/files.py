@@ -438,9 +438,10 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A new folder in the system's temporary folder, removed at the end; first those of ended processes go."""
-    parent = Path(tempfile.gettempdir())
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder in `parent` or the system's temporary folder, removed at the end; first those of ended processes
+    go."""
+    parent = parent or Path(tempfile.gettempdir())
     sweep(parent.glob(".modiste.*.writing"))
     place = temporary_beside(parent / "modiste")
     with errors_name_place(place):

@@ -218,6 +218,10 @@ def timeless(tree: Any) -> Any:
     return [timeless(value) for value in tree] if isinstance(tree, list) else tree
 
 
+PAGE_TIMES = r"\d{4}-\d\d-\d\dT[\d:]+(\+00:00)?|\b[\d,.]+ (s|min|h|images/s)\b|; [0-9a-f]{16} -->"
+"""When a page says that a training began, how long it took and how fast it was, and the digest of all that."""
+
+
 def content(path: Path) -> str:
     """A file's content without times, which no two trainings share."""
     if path.suffix in (".log", ".lock", ".db") or path.name in (".lock", ".finals"):
@@ -229,6 +233,8 @@ def content(path: Path) -> str:
     if path.suffix == ".csv":
         table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
         return json.dumps([timeless(row) for row in table])
+    if path.suffix in (".html", ".md"):
+        return re.sub(PAGE_TIMES, "", path.read_text(encoding="utf-8"))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -320,6 +326,12 @@ def unfit(how: str, ended: str, said: str, found: Tree) -> Iterator[str]:
 if __name__ == "__main__":
     ROOT = Path(sys.argv[1]).absolute()
     os.environ["MODISTE_CACHE"], os.environ["TMPDIR"] = str(ROOT / "cache"), str(ROOT / "tmp")
+    # What each child would import anew.
+    import safetensors.torch  # noqa: F401
+
+    import modiste.evaluation.baselines
+    import modiste.evaluation.evaluate
+    import modiste.exports.samples
     import modiste.exports.synthetic_set  # noqa: F401
 
     start = time.monotonic()

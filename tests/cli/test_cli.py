@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from handmade_records import record
 from PIL import Image
 
 import modiste
@@ -26,6 +27,7 @@ from modiste.config import Recipe
 from modiste.data import toy
 from modiste.training import trainer
 
+RECORD = "record.json"
 COMMAND = [sys.executable, "-m", "modiste"]
 
 
@@ -122,11 +124,12 @@ def test_wrong_use_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("words", [("recipes", "keys"), ("recipes",), ("--help",), ("--version",)])
-def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", [("recipes", "keys"), ("evaluate", RECORD, RECORD), ("--help",), ("--version",)])
+def test_a_reader_that_closes_the_pipe_ends_the_command_quietly(words: tuple[str, ...], tmp_path: Path) -> None:
     """As `head` does after its lines: printed by print, Rich and Typer."""
+    (tmp_path / RECORD).write_text(json.dumps(record().to_json()), encoding="utf-8")
     command = [sys.executable, "-m", "modiste", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         errors = process.stderr.read()
@@ -211,11 +214,13 @@ def test_recipes_list_show_and_keys(call: Any) -> None:
     assert "train.batch_size = 128" in call("recipes", "keys").out
 
 
-def test_data_shows_a_set(call: Any, tmp_path: Path) -> None:
-    outcome = call("data", "toy", "--out", tmp_path / "toy")
+def test_data_shows_a_set(call: Any, closet: Path, tmp_path: Path) -> None:
+    outcome = call("data", closet, "--out", tmp_path / "shown")
     assert outcome.code == 0 and "Sneaker" in outcome.out and "duplicates" in outcome.out
-    assert (tmp_path / "toy" / "counts.png").is_file() and (tmp_path / "toy" / "first-images.png").is_file()
-    assert json.loads(call("data", "toy", "--out", tmp_path / "toy", "--json").out)["splits"]["train"]["images"] > 0
+    assert (tmp_path / "shown" / "counts.png").is_file() and (tmp_path / "shown" / "first-images.png").is_file()
+    assert (
+        json.loads(call("data", closet, "--out", tmp_path / "shown", "--json").out)["splits"]["train"]["images"] == 300
+    )
 
 
 def test_doctor(call: Any) -> None:

@@ -146,8 +146,9 @@ def test_large_square_pictures_are_counted_before_they_fill_the_disk(tmp_path, m
 def test_photos_are_resized_one_by_one(tmp_path):
     """Forty photos of 2000 x 1500 pixels, 360 MB, in a small part of that."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8))
-    for k in range(40):
-        noise.resize((2000, 1500)).save(tmp_path / f"{k}.jpg")
+    noise.resize((2000, 1500)).save(tmp_path / "0.jpg")
+    for k in range(1, 40):
+        shutil.copy(tmp_path / "0.jpg", tmp_path / f"{k}.jpg")
     code = (
         "import resource; from modiste.config import Data; from modiste.data.sets import open_data;"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"

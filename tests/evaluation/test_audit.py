@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from modiste.data.sets import open_data
 from modiste.errors import UsageError
 from modiste.evaluation import audit, audit_picture, audit_tables, records
 from modiste.evaluation.audit import FEWER, MORE, copies, disparity, manifold_by_class, of_frequencies
+from modiste.evaluation.records import Record
 from modiste.metrics import manifold
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.plotting import figures
@@ -138,22 +140,33 @@ def save(path: Path, images: Images, labelled: bool = True) -> Path:
     return path
 
 
-@pytest.fixture
-def copied(closet: Path, closet_judge: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def copied_once(closet: Path, closet_judge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """53 new drawn garments and 7 of the closet's training images."""
     train, new = open_data(Data(name=str(closet)), part="train"), toy.draw(60 - PLANTED, 16, 60)
     assert train.labels is not None and new.labels is not None
     pixels = np.concatenate([new.pixels, train.pixels[:PLANTED]])
     labels = np.concatenate([new.labels, train.labels[:PLANTED]])
-    return save(tmp_path / "copied.npz", Images(pixels, labels, toy.CLASS_NAMES, "copied"))
+    return save(tmp_path_factory.mktemp("audit") / "copied.npz", Images(pixels, labels, toy.CLASS_NAMES, "copied"))
 
 
-def test_an_audit_is_a_part_of_the_record(copied: Path, closet: Path) -> None:
+@pytest.fixture(scope="module")
+def audited(copied_once: Path, closet: Path) -> Record:
+    """Their record; the picture of the worst cases lies beside it."""
+    return modiste.evaluate(copied_once, count=60, data_name=str(closet), audit=True)
+
+
+@pytest.fixture
+def copied(copied_once: Path, tmp_path: Path) -> Path:
+    """The same images in a folder of the test's own, without a record."""
+    return Path(shutil.copy(copied_once, tmp_path))
+
+
+def test_an_audit_is_a_part_of_the_record(copied: Path, closet: Path, audited: Record) -> None:
     plain = modiste.evaluate(copied, count=60, data_name=str(closet))
-    record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    assert plain.audit is None and replace(record, audit=None) == plain
-    assert records.read(Path(record.written)) == record
-    found = record.audit
+    assert plain.audit is None and (plain.scores, plain.protocol) == (audited.scores, audited.protocol)
+    assert records.read(Path(audited.written)) == audited
+    found = audited.audit
     assert found["classes"] == list(toy.CLASS_NAMES) and sum(found["images"]) == 60
     assert found["protocol"]["groups"] == "class asked for" and found["not_measured"] == {}
     pixels, features = found["memory"]["pixels"], found["memory"]["features"]
@@ -165,16 +178,15 @@ def test_an_audit_is_a_part_of_the_record(copied: Path, closet: Path) -> None:
         for word, column in (("index", "values"), ("real", "real")):
             seen = [value / share for value, share in zip(row[column], due, strict=True) if value is not None]
             assert found["disparity"][key][word] == pytest.approx(np.std(seen) / np.mean(seen)), (key, word)
-    agreement = record.scores["label_agreement_closet_60"].details["per_class"]
+    agreement = audited.scores["label_agreement_closet_60"].details["per_class"]
     assert found["scores"]["label_agreement"]["values"] == agreement
     assert sum(found["scores"]["frequency"]["values"]) == pytest.approx(1)
     assert sum(found["scores"]["frequency"]["due"]) == pytest.approx(1)
 
 
-def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
-    record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    place = copied.with_name("copied.audit-worst.png")
-    assert record.audit["picture"] == place.name and not list(copied.parent.glob(".*"))
+def test_the_picture_of_the_worst_cases(copied_once: Path, audited: Record) -> None:
+    place = copied_once.with_name("copied.audit-worst.png")
+    assert audited.audit["picture"] == place.name and not list(copied_once.parent.glob(".*"))
     assert metadata.read_metadata(place.read_bytes()) == {}  # nothing says where these images come from
     with Image.open(place) as opened:
         picture = np.asarray(opened.convert("L"))
@@ -182,14 +194,16 @@ def test_the_picture_of_the_worst_cases(copied: Path, closet: Path) -> None:
     columns = 2 * audit_picture.EACH + audit_picture.REAL
     assert picture.shape[1] == 150 + columns * (tile + 6) - 6 + 2 * 22 + 20
     assert picture.shape[0] > 14 * (tile + figures.CAPTION)  # ten classes and four rows of pairs
-    with np.load(copied) as stored:
+    with np.load(copied_once) as stored:
         first_copy = np.kron(stored["images"][-PLANTED, 0], np.ones((5, 5), np.uint8))
     lower = picture[-4 * (tile + 60) :]  # the pairs
     windows = np.lib.stride_tricks.sliding_window_view(lower, (1, tile))[:, :, 0]
     assert (windows == first_copy[tile // 2]).all(-1).any(), "a copy is not among the nearest"
 
 
-def test_no_picture_is_left_without_its_record(copied: Path, closet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_picture_is_left_without_its_record(
+    copied: Path, closet: Path, audited: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -198,9 +212,9 @@ def test_no_picture_is_left_without_its_record(copied: Path, closet: Path, monke
         modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
     assert [path.name for path in copied.parent.iterdir()] == ["copied.npz"]
     monkeypatch.undo()
-    audited = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    picture = Path(audited.written).with_name(audited.audit["picture"])
-    assert picture.is_file()
+    record = Path(audited.written)
+    shutil.copy(record, copied.parent)
+    picture = Path(shutil.copy(record.with_name(audited.audit["picture"]), copied.parent))
     assert modiste.evaluate(copied, count=60, data_name=str(closet)).audit is None and not picture.exists()
 
 
@@ -258,14 +272,13 @@ def test_what_an_audit_needs(closet: Path, closet_judge: Path, tmp_path: Path) -
     assert known.audit["memory"] == {} and "memory" in known.audit["not_measured"]
 
 
-def test_names_of_images_keep_no_audits_apart(copied: Path, closet: Path) -> None:
-    record = modiste.evaluate(copied, count=60, data_name=str(closet), audit=True)
-    assert record.audit is not None and "real" in record.audit["protocol"]
-    moved = replace(record, audit={**record.audit, "protocol": {**record.audit["protocol"], "real": "elsewhere"}})
-    assert len(audit_tables.check_comparable([record, moved])) == 2
-    other = replace(record, audit={**record.audit, "protocol": {**record.audit["protocol"], "groups": "others"}})
+def test_names_of_images_keep_no_audits_apart(audited: Record) -> None:
+    assert audited.audit is not None and "real" in audited.audit["protocol"]
+    moved = replace(audited, audit={**audited.audit, "protocol": {**audited.audit["protocol"], "real": "elsewhere"}})
+    assert len(audit_tables.check_comparable([audited, moved])) == 2
+    other = replace(audited, audit={**audited.audit, "protocol": {**audited.audit["protocol"], "groups": "others"}})
     with pytest.raises(UsageError, match="groups"):
-        audit_tables.check_comparable([record, other])
+        audit_tables.check_comparable([audited, other])
 
 
 def test_before_and_after_on_the_command_line(
@@ -293,7 +306,7 @@ def test_before_and_after_on_the_command_line(
     assert code == 0 and json.loads(printed)["audit"]["memory"]["pixels"]["exact"] == PLANTED
 
     bare = save(tmp_path / "bare.npz", images, labelled=False)
-    code, _, said = call("evaluate", copied, bare, "--audit", *options)
+    code, _, said = call("evaluate", files[0], bare, "--audit", *options)
     assert code == 2 and "copied and bare were not measured alike" in said
     records.write(files[1], replace(records.read(files[1]), audit=None))
     code, _, said = call("evaluate", *files, "--audit")

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluations import measured
+from PIL import Image
 
 import modiste
+from modiste.config import Recipe
 from modiste.errors import UsageError
 from modiste.evaluation import alarms, records
 from modiste.evaluation import reconstruction as scores
 from modiste.latent import encoder, projection
+from modiste.metrics import patches
 from modiste.metrics.metric_names import MetricName
 from modiste.reports import reconstruction
 
@@ -63,10 +66,41 @@ def test_files_have_no_noise(fresh: Path, closet: Path) -> None:
         measured(fresh, closet, reconstruct=8)
 
 
+def test_images_that_the_run_has_seen_show_nothing(run: Path) -> None:
+    with pytest.raises(UsageError, match="images that the run has not seen; leave out --reference train"):
+        modiste.evaluate(run, count=60, reconstruct=8, reference="train")
+
+
 def test_a_foreign_picture_is_not_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "reconstruction-worst.png").write_bytes(b"mine")
     with pytest.raises(UsageError, match=r"reconstruction-worst.png is there"):
         modiste.evaluate(run, count=60, reconstruct=8, out=tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_images_in_colour_with_and_without_labels(
+    labelled: bool, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where checkpoints are chosen by learned patches, as there is no judge."""
+    monkeypatch.setattr(patches, "PATCHES", 400)
+    monkeypatch.setattr(patches, "ROUNDS", 1)
+    for k in range(40):
+        place = tmp_path / "squares" / (("blue", "red")[k % 2] if labelled else "") / f"{k}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("RGB", (16, 16), (k, 0, 0))
+        picture.paste(((40, 90, 220), (230, 60, 40))[k % 2], (3, 3, 12, 12))
+        picture.save(place)
+    changes = {"data.name": str(tmp_path / "squares"), "data.count": None, "data.resize": None, "data.split": "fit",
+               "network.conditioning": "one-hot" if labelled else "none", "train.images": 16, "evaluate.count": 20,
+               "evaluate.every_images": 16, "evaluate.without_judge": "patches"}  # fmt: skip
+    run = modiste.train(tiny, tmp_path / "run", overrides=changes)
+    assert run.read_manifest().best is not None
+    score = modiste.evaluate(run, count=20, reconstruct=4).scores["reconstruction_error_4_heldout"]
+    assert score.value is not None and score.real is not None and score.trivial is not None
+    assert score.details["class"] == ("given" if labelled else "none") and score.details["images"] == 4
+    with Image.open(run.path / score.details["picture"]) as drawn:
+        colours = {colour for _, colour in drawn.convert("RGB").getcolors(1 << 20) or ()}
+    assert colours >= {(40, 90, 220), (230, 60, 40)}
 
 
 def test_to_beat_the_nearest_training_image_is_no_alarm() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from modiste import parts
 from modiste.config import Network
 from modiste.data import toy
 from modiste.data.images import tensor_of, to_unit
@@ -15,6 +18,21 @@ from modiste.experiments import discriminator_features
 from modiste.networks.build import build_discriminator
 from modiste.networks.layers import ImageShape
 from modiste.sampling.discriminators import TrainedDiscriminator
+
+OWN = """from torch import nn
+
+class Discriminator(nn.Module):
+    def __init__(self, network, shape):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(shape.size**2, 4), nn.ReLU())
+        self.last, self.embed = nn.Linear(4, 1), nn.Embedding(shape.classes, 1)
+
+    def forward(self, images, labels):
+        return (self.last(self.layers(images)) + self.embed(labels))[:, 0]
+
+class Pair:
+    Generator = Discriminator = Discriminator
+"""
 
 
 def discriminator(classes: int = 10, **settings: object) -> TrainedDiscriminator:
@@ -66,3 +84,11 @@ def test_a_network_without_rectifiers_is_refused() -> None:
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 1))
     with pytest.raises(UsageError, match="a run has no rectifiers"):
         discriminator_features.extractor_of(TrainedDiscriminator(linear, Network(), shape, (), "a run"))
+
+
+def test_an_error_in_a_network_of_the_users_own_names_its_line(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(OWN, encoding="utf-8")
+    trained = discriminator(family=parts.pin(f"{tmp_path}/nets.py:Pair"), conditioning="one-hot")
+    extractor = discriminator_features.extractor_of(trained)
+    with pytest.raises(parts.PartError, match=r"nets\.py, line 10, in forward \(.*embed\(labels\)"):
+        extractor.examine(toy.draw(3, 16, 0).pixels)

@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from modiste.errors import ModisteError
-from modiste.experiments import conclusions, statistics
+from modiste.experiments import statistics
 from modiste.experiments.ranks import rank_table
 from modiste.metrics import transforms
 
@@ -338,88 +338,6 @@ def test_holm_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([0.5, 0.9]) == [1.0, 1.0]
     assert statistics.holm([]) == []
-
-
-def test_sentences() -> None:
-    study = {"swift": runs(0.41, 0.43, 0.40), "diaz-a": runs(2.1, 2.3, 1.9), "roh": runs(2.3, 2.0, 2.4)}
-    found = {(v.first, v.second): v for v in statistics.verdicts(study, better="lower")}
-    assert conclusions.verdict_sentence(found["swift", "diaz-a"]) == (
-        "swift is better than diaz-a: 0.41 against 2.10, difference 1.69 (1.23 to 2.15), "
-        "p = 0.012 after Holm's correction, 3 seeds"
-    )
-    undecided = found["diaz-a", "roh"]
-    assert undecided.word == "cannot be told apart" and undecided.seeds_needed is not None
-    assert conclusions.verdict_sentence(undecided).startswith(
-        "diaz-a and roh cannot be told apart with 3 seeds: 2.10 against 2.23"
-    )
-    assert f"; about {undecided.seeds_needed} seeds would likely settle it" in conclusions.verdict_sentence(undecided)
-    turned = statistics.verdicts({name: study[name] for name in ("roh", "swift")}, better="lower")[0]
-    assert (
-        turned.word == "worse"
-        and "difference 1.82 (1.27 to 2.37), p = 0.005, 3 seeds" in conclusions.verdict_sentence(turned)
-    )
-
-
-def test_systems_that_are_24_times_apart_are_told_apart() -> None:
-    study = {"swift": runs(*SWIFT), "roh": runs(*ROH)}
-    for number, values in enumerate([(16.9, 16.7, 15.0), (44.0, 32.5, 38.6), (44.4, 41.7, 38.5), (109, 95.4, 107)]):
-        study[f"other{number}"] = runs(*values)
-    plain, log = (statistics.verdicts(study, better="lower", scale=scale)[0] for scale in ("plain", "log"))
-    assert plain.word == "cannot be told apart" and plain.p_value is not None and plain.p_value > 0.05
-    assert conclusions.verdict_sentence(log) == (
-        "swift is better than roh: 2.43 against 59.4, factor 24.4 (14.9 to 40.1), "
-        "p = 0.014 after Holm's correction, 3 seeds"
-    )
-
-
-def test_sentences_on_scales() -> None:
-    def sentence(
-        first: statistics.Runs, second: statistics.Runs, scale: transforms.Scale, better: str = "lower"
-    ) -> str:
-        return conclusions.verdict_sentence(
-            statistics.verdicts({"a": first, "b": second}, better=better, scale=scale)[0]
-        )
-
-    assert "a is worse than b: 59.4 against 2.43, factor 24.4 (14.9 to 40.1), p" in sentence(
-        runs(*ROH), runs(*SWIFT), "log"
-    )
-    assert "a is better than b: 59.4 against 2.43, factor 24.4 (14.9 to 40.1), p" in sentence(
-        runs(*ROH), runs(*SWIFT), "log", "higher"
-    )
-    alike = sentence(runs(1.001, 1.002, 1.003), runs(1.002, 1.001, 1.003), "log")
-    assert "1.0020 against 1.0020, factor 1.0000 (0.99752 to 1.0025)" in alike
-    far = sentence(runs(1e-9, 3e-9, 2e-9), runs(2.0e7, 1.0, 4472.1), "log")
-    assert "1.8e-09 against 4,472" in far and "e+" in far
-    shares = sentence(runs(0.90, 0.95, 0.93), runs(0.41, 0.35, 0.52), "share", "higher")
-    assert shares.startswith("a is better than b: 0.93 against 0.43, difference 0.50, p = 0.012, 3 seeds")
-    assert "0.500 against 0.500, difference 0.000" in sentence(runs(0.5, 0.5, 0.5), runs(0.5, 0.5, 0.5), "share")
-    assert "0.0 against 1.0, difference 1.0, p = 0.250" in sentence(runs(0.0, 0.0, 0.0), runs(1.0, 1.0, 1.0), "share")
-
-
-def test_sentences_at_the_edges() -> None:
-    def sentence(first: statistics.Runs, second: statistics.Runs, better: str = "lower") -> str:
-        return conclusions.verdict_sentence(
-            statistics.verdicts({"a": first, "b": second}, better=better, target=0.5)[0]
-        )
-
-    one = sentence(runs(1.0), runs(2.0))
-    assert one == (
-        "no verdict is possible on a and b with only one seed: 1.0 against 2.0; train at least three seeds of each"
-    )
-    assert "no run of b has finished" in sentence(runs(1.0, 2.0), runs(None))
-    assert "no run of a and b has finished" in sentence({}, {})
-    assert "no number of seeds up to 100 would" in sentence(runs(1.0, 2.0, 3.0), runs(1.5, 1.0, 3.6))
-    assert "no number of seeds up to 100 would" in sentence(runs(1.0, 2.0, 4.0), runs(1.0, 2.0, 4.0))
-    assert "3 seeds (without seeds 3, 4)" in sentence(runs(1.0, 1.2, 1.4, None), {**runs(7.0, 7.3, 7.2, 1.0), 4: 3.0})
-    assert "with 3 and 3 seeds, unpaired" in sentence(runs(1.0, 2.0, 1.5), {7: 1.4, 8: 1.9, 9: 1.0})
-    assert sentence(runs(1.0, 1.1), runs(2.0, 2.2)) == (
-        "no verdict on a and b: two seeds cannot settle it (1.050 against 2.100, difference 1.050); "
-        "about 3 seeds would likely do if the difference is what it seems"
-    )
-    near = sentence(runs(0.51, 0.48, 0.5), runs(0.9, 0.1, 0.88), "near")
-    assert near.startswith("a is better than b: 0.0100 against 0.3933 away from 0.5")
-    assert "1,041.0 against 2,043.0" in sentence(runs(1040, 1041, 1042), runs(2041, 2043, 2045))
-    assert "about 6 seeds would" in sentence(runs(1.0, 1.0, 1.0), runs(2.0, 2.0, 2.0))  # 2^-5 <= 0.05 < 2^-4
 
 
 def test_the_seeds_that_are_needed_are_the_fewest_with_that_power() -> None:

@@ -282,7 +282,7 @@ def test_one_study_at_a_time_in_a_folder(study_file: Path, here: list[str], tmp_
 def test_two_at_a_time_are_the_same_as_one_by_one(study_file: Path, here: list[str], tmp_path: Path) -> None:
     """Also that `python -m modiste` in a process of its own does what the same call does here."""
     alone = studies.study(study_file, tmp_path / "alone", seeds=1, console=QUIET).path
-    words = ["study", str(study_file), "--out", str(tmp_path / "pair"), "--seeds", "1", "--jobs", "2"]
+    words = ["study", str(study_file), "--out", str(tmp_path / "pair"), "--seeds", "1", "--jobs", "2", "--no-report"]
     done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     assert timeless(tmp_path / "pair") == timeless(alone)
@@ -294,7 +294,7 @@ def test_two_at_a_time_are_the_same_as_one_by_one(study_file: Path, here: list[s
 def test_a_stopped_study_goes_on(study_file: Path, here: list[str], tmp_path: Path) -> None:
     """Stopped in a run of its own process: the run saves its state, and the table in the end is the undisturbed one."""
     long = study_config.revise(
-        study_config.load(study_file), seeds=1, budget="4000 images", set={"train.tick_images": 160}
+        study_config.load(study_file), seeds=1, budget="1600 images", set={"train.tick_images": 160}
     )
     out = tmp_path / "stopped"
     (tmp_path / "long.toml").write_text(study_config.to_toml(long), encoding="utf-8")

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,19 @@ def test_the_discriminator_comes_along_where_it_is_asked_for_and_stays(run: Path
     ours = discriminators.load(run).network.state_dict()
     theirs = discriminators.load(folder).network.state_dict()
     assert all(torch.allclose(theirs[name], tensor, atol=1e-3) for name, tensor in ours.items())
+    assert "### The discriminator" not in (folder / "README.md").read_text()
+    discriminators.save(folder, replace(discriminators.load(folder), note="This one was made later."))
+    model.export_pretrained(folder)
+    model.export_pretrained(folder)
+    card = (folder / "README.md").read_text()
+    assert "\n### The discriminator\n\nThis one was made later.\n\n## Scores" in card
+    assert "| the same of a discriminator, for trainings" in card
+
+
+def test_the_shipped_card_says_how_its_discriminator_was_made() -> None:
+    note = discriminators.read_note(runs.open_run(runs.PRETRAINED))
+    assert note.startswith("The one that the generator was trained with was not kept.")
+    assert f"### The discriminator\n\n{note}\n\n## Scores" in (runs.SHIPPED / "README.md").read_text()
 
 
 def test_directions_stay_where_the_weights_do(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

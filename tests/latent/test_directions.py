@@ -88,17 +88,6 @@ def test_the_closed_form_is_the_first_layers_largest_singular_vector() -> None:
     assert directions.closed_form(no_layer) == []
 
 
-def test_logistic_regression_is_scikit_learns() -> None:
-    linear = pytest.importorskip("sklearn.linear_model")
-    random = np.random.default_rng(0)
-    inputs = random.standard_normal((300, 5)) * [1, 2, 3, 4, 5] + 1
-    targets = (inputs @ [1, -1, 0.5, 0, 0.2] + random.logistic(size=300) > 0).astype(float)
-    slope, offset = directions.logistic(inputs, targets)
-    standard = (inputs - inputs.mean(0)) / (inputs.std(0) + 1e-6)
-    other = linear.LogisticRegression(C=1 / (1e-2 * 300), tol=1e-10, max_iter=1000).fit(standard, targets)
-    np.testing.assert_allclose(inputs @ slope + offset, other.decision_function(standard), rtol=1e-4, atol=1e-4)
-
-
 def test_by_example_pictures_show_what_to_bring(bars: TrainedGenerator) -> None:
     """Bright pictures against dark ones of the generator's own kind lead along its brightness."""
     judge = features.random_network(ImageShape(1, 16))
@@ -110,6 +99,8 @@ def test_by_example_pictures_show_what_to_bring(bars: TrainedGenerator) -> None:
     assert one.vectors[0][0] > 0.8 * np.linalg.norm(one.vectors[0]) and one.kind == "example"
     with pytest.raises(UsageError, match="holds one picture"):
         directions.by_example(bars, judge, "light", {**pictures, False: pictures[False].select(slice(1))}, 300)
+    with pytest.raises(UsageError, match="hold the same pictures"):
+        directions.by_example(bars, judge, "light", {**pictures, False: pictures[True]}, 300)
 
 
 def test_what_never_changes_has_no_direction(bars: TrainedGenerator) -> None:

@@ -12,6 +12,7 @@ import pytest
 import modiste
 from modiste import config, runs
 from modiste.config import Recipe
+from modiste.data import toy
 from modiste.errors import UsageError
 from modiste.latent import steering
 from modiste.sampling import generators
@@ -80,6 +81,12 @@ def test_what_is_refused(run: runs.Run, call: Call, tmp_path: Path) -> None:
     for text, problem in (("width", "has no number"), ("width=x", "has no number"), ("width=inf", "leads nowhere")):
         with pytest.raises(UsageError, match=problem):
             steering.parse_steps([text])
+    with pytest.raises(UsageError, match="--direction a is given twice"):
+        steering.parse_steps(["a=1", "a=2"])
+    for name in ("width", "warmth", "class", "features-2", "random"):
+        example = steering.Example(name, toy.draw(2, 16, 0), toy.draw(2, 16, 1))
+        with pytest.raises(UsageError, match=f"'{name}' is what another direction is called; give .* another --name"):
+            steering.find(run, example=example)
     assert call("directions", run.path, "--with", tmp_path)[0] == 2
     assert "two folders and a name" in call("directions", run.path, "--with", tmp_path)[2]
     code, _, errors = call("directions", run.path, "--with", tmp_path, "--without", tmp_path, "--name", "Ärmel")

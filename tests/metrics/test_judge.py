@@ -118,9 +118,10 @@ def test_a_place_that_cannot_be_written_is_said_before_the_training(
         judge.train(garments, tmp_path / "file" / "j.safetensors")
 
 
-def test_training_repeats_bit_for_bit(trained: Path, garments: Data, tmp_path: Path) -> None:
-    judge.train(garments, tmp_path / "again.safetensors", epochs=8, seed=3)
-    assert (tmp_path / "again.safetensors").read_bytes() == trained.read_bytes()
+def test_training_repeats_bit_for_bit(garments: Data, tmp_path: Path) -> None:
+    for name in ("once", "again"):
+        judge.train(garments, tmp_path / f"{name}.safetensors", epochs=1, seed=3)
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "once.safetensors").read_bytes()
 
 
 def test_an_image_has_the_same_features_in_any_company(trained: Path, garments: Data) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from modiste.data import toy
 from modiste.data.images import Images
+from modiste.errors import UsageError
 from modiste.metrics import features, functional, patches
 
 Pixels = NDArray[np.uint8]
@@ -88,3 +89,9 @@ def test_the_extractor_names_what_it_learned_from(small: None, tmp_path: Path, m
     assert one.name == "patches" and one.facts["hash"] == one.fingerprint != other.fingerprint
     monkeypatch.setattr(patches, "learn", lambda *_: pytest.fail("it was kept"))
     assert features.learned_patches(toy.draw(60, 16, 1)).fingerprint == one.fingerprint
+
+
+def test_images_smaller_than_a_patch_are_refused() -> None:
+    pixels = np.zeros((9, 1, 5, 5), np.uint8)
+    with pytest.raises(UsageError, match="specks has images of 5 x 5 pixels, and patches are of 6 x 6; take other"):
+        patches.learn(Images(pixels, None, (), "specks"))

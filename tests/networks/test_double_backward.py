@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import narrower
 from torch import Tensor, nn
 
 from modiste import config, schema
@@ -58,7 +59,7 @@ def test_penalties_and_their_gradients_are_pytorchs(
 @pytest.mark.parametrize("name", [name for name in schema.shipped() if name != "roh"])
 def test_every_discriminator_pays_what_it_paid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = config.load(name)
-    network = recipe.network
+    network = config.override(recipe, narrower(recipe)).network
     size = 32 if network.family == "dcgan" else recipe.data.resize or 28
     torch.manual_seed(0)
     module = build_discriminator(network, ImageShape(1, size, 10)).double()

@@ -22,6 +22,10 @@ NETWORKS = {
         family="slim", conditioning="projection", generator_widths=(8, 4, 4), discriminator_widths=(4, 4, 8),
         discriminator_norm="spectral", class_noise=True, class_gains=True,
     ),
+    "slim, gains by noise": Network(
+        family="slim", conditioning="projection", generator_widths=(8, 4, 4), discriminator_widths=(4, 4, 8),
+        discriminator_norm="spectral", class_noise=True, noise_gains=True,
+    ),
     "slim auxiliary": Network(
         family="slim", conditioning="auxiliary", generator_widths=(8, 4, 4), discriminator_widths=(4, 4, 8),
         discriminator_norm="none",
@@ -113,3 +117,21 @@ def test_without_classes_and_with_them_again(network: Network) -> None:
     assert bool(new(noise, None).isfinite().all()) and judge(*inputs(judge, bare)).shape == (6,)
     alike = copy.deepcopy(pair(plain, bare, 1)[0])
     assert not torch.equal(alike(noise, None), new(noise, None))
+
+
+@pytest.mark.parametrize("name", ["slim", "slim auxiliary"])
+def test_wider_networks_begin_with_the_pictures_and_logits_of_narrow_ones(name: str) -> None:
+    narrow = NETWORKS[name]
+    wide = narrow.model_copy(update={"generator_widths": (12, 4, 8), "discriminator_widths": (6, 4, 16)})
+    assert transfer.can_widen(narrow, wide) and not transfer.can_widen(wide, narrow)
+    old, new = pair(narrow, GREY, 0), pair(wide, GREY, 1)
+    for one, other in zip(new, old, strict=True):
+        transfer.widen(one, other)
+    (noise, labels), (images, _) = inputs(old[0], GREY), inputs(old[1], GREY)
+    with torch.no_grad():
+        assert torch.allclose(new[0](noise, labels), old[0](noise, labels), atol=1e-5)
+        logits, before = new[1](images, labels), old[1](images, labels)
+        assert torch.allclose(logits, before, rtol=0.05, atol=0.05 * float(before.std()))
+    new[1](images, labels).sum().backward()  # nobody listens to new channels, and learns to at once
+    gradient = dict(new[1].named_parameters())[transfer.weight_name("logit", new[1].logit)].grad  # type: ignore[arg-type]
+    assert gradient is not None and bool(gradient[0, 8:].any())

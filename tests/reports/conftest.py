@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,8 @@ import pytest
 from modiste import files as safe_files
 from modiste.config import Data, Network, Recipe, Train
 from modiste.evaluation.evaluate import evaluate
-from modiste.reports import (
-    judge_features,
-    report,
-)
+from modiste.reports import report
 from modiste.training import trainer
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _few_images() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge_features, "EXAMINED", 60)
-        patch.setattr(judge_features, "SEARCHED", 20)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Trainings that are killed, run by test_resume.py in a process of their own.
 
-python crash_lab.py MODE RECIPE.toml OUT KILLS: trains RECIPE into OUT by forked children, each of which is ended as
-MODE says (`random` kills so many), until the run is finished; prints as JSON how the children ended.
+Each line of standard input is JSON, [MODE, RECIPE.toml, OUT, KILLS]: trains RECIPE into OUT by forked children, each of
+which is ended as MODE says (`random` kills so many), until the run is finished; prints as JSON how the children ended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import safetensors.torch  # noqa: F401 - what each child would import anew, as torch._dynamo
 import torch
+import torch._dynamo
 
 from modiste import config, files, runs
 from modiste.errors import ModisteError
@@ -132,5 +134,7 @@ def main(mode: str, kills: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    MODE, RECIPE, OUT = sys.argv[1], config.load(sys.argv[2]), Path(sys.argv[3])
-    print(json.dumps(main(MODE, int(sys.argv[4]))))
+    for line in sys.stdin:
+        mode, recipe, out, kills = json.loads(line)
+        RECIPE, OUT = config.load(recipe), Path(out)
+        print(json.dumps(main(mode, kills)), flush=True)

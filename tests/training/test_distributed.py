@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,7 @@ def torchrun(recipe: Recipe, out: Path) -> runs.Run:
 
 def test_two_halves_equal_one_whole_without_batch_norm(tiny_free: Recipe, tmp_path: Path) -> None:
     alone = modiste.train(tiny_free, tmp_path / "alone")
-    together = torchrun(tiny_free, tmp_path / "together")
+    together = modiste.train(tiny_free, tmp_path / "together", overrides={"train.processes": 2})
     assert together.read_manifest().processes == 2 and together.read_manifest().images == 320
     one, other = (load_file(run.path / "generator.safetensors") for run in (alone, together))
     for name in one:
@@ -90,8 +90,10 @@ def test_a_launcher_of_one_process_leaves_the_others_to_it(monkeypatch: pytest.M
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **how: called.append(how))
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
     assert distributed.plan_group("cuda", 2) == distributed.ProcessGroup(0, 1)
+    monkeypatch.setattr(distributed.shared_memory, "connected", lambda rank, size, store: nullcontext((rank, size)))
     group = distributed.plan_group("cpu", 2)
-    with distributed.join_group(group, "cpu", lambda folder: []):
+    with distributed.join_group(group, "cpu", lambda folder: []) as connected:
+        assert connected == group and connected.shared_sum == (0, 2)
         assert called == [distributed.ProcessGroup(0, 2), {"store": "store", "rank": 0, "world_size": 2}]
 
 
@@ -108,6 +110,7 @@ def test_the_first_process_starts_the_others(tiny: Recipe, tmp_path: Path) -> No
     assert distributed.plan_group("cuda", 2).size == 1  # on GPUs torchrun is asked
 
 
+@pytest.mark.slow  # test_resume.py kills and resumes one within a tick
 def test_shared_trainings_resume_bit_for_bit(tiny: Recipe, tmp_path: Path) -> None:
     """Also with batch norm, whose statistics are each process's own."""
     recipe = config.override(tiny, {"train.processes": 2})

@@ -166,9 +166,29 @@ def test_colours_for_grey(tiny: Recipe, ancestor: runs.Run, tmp_path: Path) -> N
         trainer.train(tiny, tmp_path / "back", overrides=from_(run))
 
 
+def test_wider_networks_grow_out_of_narrow_ones(tiny: Recipe, tmp_path: Path) -> None:
+    slim = {"network.family": "slim", "network.conditioning": "projection", "network.discriminator_norm": "spectral"}
+    widths = {"network.generator_widths": (8, 4, 4), "network.discriminator_widths": (4, 4, 8)}
+    narrow = trainer.train(tiny, tmp_path / "narrow", overrides={**slim, **widths, "train.images": 80})
+    wide = {"network.generator_widths": (12, 8, 4), "network.discriminator_widths": (8, 8, 8)}
+    run = trainer.train(tiny, tmp_path / "wide", overrides=from_(narrow, **slim, **wide, **{"train.images": 80}))
+    before = generators.load(narrow).sample(20).astype(int)
+    begun = generators.load(run, f"state/{runs.states(run)[-1].name}").sample(20).astype(int)
+    assert abs(begun - before).max() <= 1  # sums in another order
+    assert of_start(run)["frozen"] == 0 and run.read_recipe().network.generator_widths == (12, 8, 4)
+    assert abs(generators.load(run).sample(20).astype(int) - before).max() > 1
+    longer = trainer.train(run.path, overrides={"train.images": 160}, extend=True)
+    assert (
+        longer.read_recipe().network.generator_widths == (12, 8, 4) and runs.states(longer)[0].name[:9] == "000000160"
+    )
+    with pytest.raises(UsageError, match=r"generator_widths = \(8, 4\) .*or make none of as many widths smaller"):
+        trainer.train(tiny, tmp_path / "other", overrides=from_(narrow, **slim, **{"network.generator_widths": (8, 4)}))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"network.generator_widths": (9, 4)}, r"generator_widths = \(9, 4\) is set, .* one of --set and --from out$"),
         ({"network.z_dim": 9}, r"network.z_dim = 9 is set, and .*old has weights for z_dim = 8; leave one of"),
         ({"network.conditioning": "one-hot"}, r"network.conditioning = 'one-hot' is set, and .* for 'projection'"),
         (

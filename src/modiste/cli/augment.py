@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import ADVANCED, SCORING, BackgroundOption, FitOption, JsonFlag, TrustFlag, trust_code
+from modiste.cli.options import (
+    ADVANCED,
+    SCORING,
+    BackgroundOption,
+    FitOption,
+    JsonFlag,
+    RayOption,
+    TrustFlag,
+    trust_code,
+)
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
 
@@ -105,9 +114,7 @@ def augment(
             "With several processes each, no more than there are cores for.",
         ),
     ] = 1,
-    ray: Annotated[
-        str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).", rich_help_panel=ADVANCED)
-    ] = None,
+    ray: RayOption = None,
     only: Annotated[
         str | None,
         Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -12,6 +12,9 @@ from typer import Argument, Option
 from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
+
+if TYPE_CHECKING:
+    from modiste.experiments.blind.trials import BlindTest
 
 app = typer.Typer()
 MAKING, SCORING = "Making a page", "Scoring answers"
@@ -87,7 +90,7 @@ def blind(
     if key is not None:
         raise UsageError("--key is for scoring answers; add --score, or leave it out")
     from modiste import progress
-    from modiste.experiments.blind import page, phrases
+    from modiste.experiments.blind import page
     from modiste.experiments.blind import trials as blind_trials
 
     out = out or Path("blind.html")
@@ -97,7 +100,13 @@ def blind(
         test = blind_trials.make_test(what, options)
         for note in test.notes:
             log(f"note: {note}")
-    html, key_file = page.write(test, out)
+    _print_test(test, *page.write(test, out), as_json)
+
+
+def _print_test(test: BlindTest, html: Path, key_file: Path, as_json: bool) -> None:
+    from modiste.experiments.blind import phrases
+    from modiste.experiments.blind import trials as blind_trials
+
     found = blind_trials.giveaways(test)
     if as_json:
         facts = {"html": str(html), "key": str(key_file), "test": test.identity, "question": test.question}

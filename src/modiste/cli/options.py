@@ -37,6 +37,9 @@ TrackOption = Annotated[
         rich_help_panel=ADVANCED,
     ),
 ]
+RayOption = Annotated[
+    str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).", rich_help_panel=ADVANCED)
+]
 FitOption = Annotated[
     Literal["crop", "pad", "stretch"] | None,
     Option(

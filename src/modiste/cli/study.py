@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from modiste.cli.options import ADVANCED, SCORING, JsonFlag, TrackOption, TrustFlag, trust_code
+from modiste.cli.options import ADVANCED, SCORING, JsonFlag, RayOption, TrackOption, TrustFlag, trust_code
 from modiste.cli.tables import print_table, score_titles
 from modiste.errors import ModisteError
 
 if TYPE_CHECKING:
-    from modiste.experiments.studies import StudyFolder
+    from modiste.experiments.studies import StudyFolder, StudyOptions
+    from modiste.experiments.study_config import Study
 
 app = typer.Typer()
 
@@ -49,9 +50,7 @@ def study(
             "than there are cores for.",
         ),
     ] = 1,
-    ray: Annotated[
-        str | None, Option(help="Address of a Ray cluster, or local (extra `ray`).", rich_help_panel=ADVANCED)
-    ] = None,
+    ray: RayOption = None,
     track: TrackOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan with time and disk; train nothing.")] = False,
     calibration: Annotated[
@@ -83,7 +82,7 @@ def study(
     """
     trust_code(trust, [what] if what else [])
     from modiste import config, progress
-    from modiste.experiments import estimate, plan, studies, study_config, trackers
+    from modiste.experiments import studies, study_config
 
     if what is None:
         _print_list(as_json)
@@ -97,14 +96,7 @@ def study(
     if not dry_run:
         _print_study(studies.run_study(resolved, path, options, console), report, as_json)
         return
-    if track:
-        trackers.choose(track)
-    planned = plan.expand(resolved, path, track)
-    if ray in (None, "local"):
-        jobs = studies.jobs_at_a_time(jobs, max(run.processes for run in planned), console)
-    with progress.live_log(resolved.name) as log:
-        predicted = estimate.table(resolved, planned, jobs, calibration, log)
-    _print_forecast(predicted, path, as_json)
+    _print_forecast(_forecast(resolved, path, options, calibration), path, as_json)
 
 
 def _print_list(as_json: bool) -> None:
@@ -118,6 +110,19 @@ def _print_list(as_json: bool) -> None:
     for name, one in found.items():
         print(f"{name:14} {one.about}")
         print(f"{'':14} {', '.join(each.name for each in study_config.configurations(one))}")
+
+
+def _forecast(resolved: Study, path: Path, options: StudyOptions, calibration: bool) -> dict[str, Any]:
+    from modiste import progress
+    from modiste.experiments import estimate, plan, studies, trackers
+
+    if options.track:
+        trackers.choose(options.track)
+    planned, jobs = plan.expand(resolved, path, options.track), options.jobs
+    if options.ray in (None, "local"):
+        jobs = studies.jobs_at_a_time(jobs, max(run.processes for run in planned), progress.console())
+    with progress.live_log(resolved.name) as log:
+        return estimate.table(resolved, planned, jobs, calibration, log)
 
 
 def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> None:

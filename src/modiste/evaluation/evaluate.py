@@ -88,7 +88,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
     origin = sources.origin(what)
     reference, notes = references.part_of(references.named(origin, options.data_name), options.reference)
     if options.reconstruct is not None:
-        reconstruction.check(origin)
+        reconstruction.check(origin, reference)
     place = records.record_place(what, reference, options)
     dataset, no_memory = references.dataset_of(origin, options.data_name)
     real = open_part(dataset, reference)

@@ -21,7 +21,7 @@ from modiste.evaluation import class_matching, records
 from modiste.evaluation.options import EvaluateOptions, Split
 from modiste.evaluation.records import ScoreEntry
 from modiste.evaluation.sources import Origin, Source
-from modiste.latent import comparison, encoder, pictures, projection, sheet
+from modiste.latent import comparison, encoder, pictures, projection
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
 from modiste.sampling import generators
@@ -42,10 +42,12 @@ class Reconstruction:
     drawn: bytes
 
 
-def check(origin: Origin) -> None:
-    """UsageError for what has no noise to search."""
+def check(origin: Origin, reference: Split) -> None:
+    """UsageError for what has no noise to search, and for images that the generator has learned from."""
     if origin.kind not in ("run", "checkpoint"):
         raise UsageError(f"--reconstruct needs a generator's weights, and {origin.path} is no run; leave it out")
+    if reference == "train":
+        raise UsageError("--reconstruct measures on images that the run has not seen; leave out --reference train")
 
 
 def measure(
@@ -100,6 +102,8 @@ def measure(
         None if training is None else _mean(training.nearest_errors),
         {} if training is None else {"mean_image": _mean(training.mean_errors)},
     )
+    from modiste.latent import sheet  # no other part of an evaluation needs matplotlib
+
     return Reconstruction(entry, sheet.draw(title, real, found, generator.class_names, training, worst))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modiste import parts
 from modiste.data.images import Pixels, tensor_of, to_unit
 from modiste.errors import UsageError
 from modiste.metrics.features import Extractor, Features
@@ -53,6 +54,7 @@ def extractor_of(discriminator: TrainedDiscriminator) -> Extractor:
     return Extractor("discriminator", shape, sha.hexdigest()[:16], facts, examine)
 
 
+@parts.errors_named()
 @torch.inference_mode()
 def _pooled_maps(
     discriminator: TrainedDiscriminator, rectifiers: list[nn.Module], images: Tensor

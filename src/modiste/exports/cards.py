@@ -128,6 +128,7 @@ def model_card(
         version=__version__,
         onnx=onnx,
         discriminator=not onnx and discriminators.is_kept(run),
+        discriminator_note="" if onnx else discriminators.read_note(run),
         directions=not onnx and steering.are_kept(run.path, trained),
         pretrained=runs.PRETRAINED,
         word=shlex.quote(trained.source),

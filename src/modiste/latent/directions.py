@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from modiste.data.images import Images
+from modiste.data.images import Images, content_digest
 from modiste.errors import UsageError
 from modiste.latent import attributes
-from modiste.metrics import features
+from modiste.metrics import features, logistic
 from modiste.metrics.features import Extractor
 from modiste.networks.layers import ClassNoise
 from modiste.sampling.generators import TrainedGenerator, seed_noise
@@ -43,6 +43,8 @@ STILL = 1e-9
 """A number that varies less within a class does not vary: nothing moves it there."""
 RIDGE = 1e-3
 """Added to the least squares, as a share of the number of images."""
+PENALTY = 0.02
+"""Of the logistic regression, for each picture."""
 RIDGE_BETWEEN = 1e-2
 """Added to C'C, as a share of its mean diagonal: numbers that always change together are not forced apart."""
 
@@ -84,16 +86,20 @@ def by_example(
     """The direction from the pictures without something (False) to those with it (True).
 
     A logistic regression in the judge's features tells the two apart; its logit of generated images is the number
-    that the direction raises. UsageError where there are fewer than two pictures of either kind.
+    that the direction raises. UsageError where there are fewer than two pictures of either kind, or both are the same.
     """
     for images in pictures.values():
         if len(images) < 2:
             raise UsageError(f"{images.name} holds one picture, and two are needed to tell the two folders apart")
+    if content_digest(pictures[False]) == content_digest(pictures[True]):
+        raise UsageError(f"{pictures[True].name} and {pictures[False].name} hold the same pictures, so nothing differs")
     lacking, having = (features.extract(judge, pictures[key]).vectors.astype(np.float64) for key in (False, True))
-    slope, offset = logistic(np.concatenate([lacking, having]), np.repeat([0.0, 1.0], [len(lacking), len(having)]))
+    count = len(lacking) + len(having)
+    labels = np.repeat([0, 1], [len(lacking), len(having)])
+    weights, bias = logistic.fit(np.concatenate([lacking, having]), labels, 2, PENALTY * count)
     noise, images = _drawn(generator, per_class)
     seen = features.extract(judge, images)
-    numbers = {name: seen.vectors @ slope + offset}
+    numbers = {name: (seen.vectors @ weights + bias) @ [-1, 1]}
     others = {key: values for key, values in class_numbers(seen, images).items() if key != name}
     return _of_numbers(generator, noise, images, numbers | others, "example")[0]
 
@@ -154,22 +160,6 @@ def principal_components(vectors: NDArray[np.float32], labels: NDArray[np.int64]
         centred[groups == label] -= centred[groups == label].mean(0)
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1].T[:COMPONENTS]
     return [(f"features-{k}", centred @ _signed(axis)) for k, axis in enumerate(axes, 1)]
-
-
-def logistic(inputs: NDArray[np.float64], targets: NDArray[np.float64], weight: float = 1e-2) -> tuple[Numbers, float]:
-    """Slope [D] and offset of a logistic regression with a ridge, by Newton's method in standardised features."""
-    mean, deviation = inputs.mean(0), inputs.std(0) + 1e-6
-    inputs = np.column_stack([(inputs - mean) / deviation, np.ones(len(inputs))])
-    ridge = weight * len(inputs) * np.eye(inputs.shape[1])
-    ridge[-1, -1] = 1e-9
-    chosen = np.zeros(inputs.shape[1])
-    for _ in range(20):
-        chance = 1 / (1 + np.exp(-np.clip(inputs @ chosen, -30, 30)))
-        gradient = inputs.T @ (chance - targets) + ridge @ chosen
-        curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + ridge
-        chosen -= np.linalg.solve(curvature, gradient)
-    slope = chosen[:-1] / deviation
-    return slope, float(chosen[-1] - slope @ mean)
 
 
 def _drawn(generator: TrainedGenerator, per_class: int) -> tuple[NDArray[np.float64], Images]:

@@ -10,6 +10,8 @@ Those of another checkpoint than the last one are in directions-CHECKPOINT.*.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,7 +26,7 @@ from modiste import environment, files, progress, runs, schema
 from modiste.data.images import Images
 from modiste.data.sets import native_data
 from modiste.errors import ModisteError, UsageError
-from modiste.latent import directions, effects
+from modiste.latent import attributes, directions, effects
 from modiste.latent.directions import Direction
 from modiste.latent.effects import Effect
 from modiste.latent.encoder import weights_digest
@@ -42,6 +44,8 @@ MEASURED = 300
 STEPS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 SHOWN_CLASSES = 2
 NAME_PATTERN = r"[a-z][a-z0-9-]*"
+TAKEN = rf"{'|'.join((*attributes.OF_GREY, *attributes.OF_COLOUR))}|class|random|(features|closed-form)-\d+"
+"""Names that a direction by example cannot have, as others have them."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,10 @@ def find(
     """Find and measure the directions of a run, and write them into its folder, or into `out`.
 
     Directions by example that were found before for the same generator are kept beside the new one. UsageError for
-    fewer images than the least squares need.
+    fewer images than the least squares need, and an example called like a direction of another kind.
     """
+    if example is not None and re.fullmatch(TAKEN, example.name):
+        raise UsageError(f"{example.name!r} is what another direction is called; give the example another --name")
     generator = generators.load(run, checkpoint)
     classes = max(1, generator.shape.classes)
     per_class = max(images // classes, FEWEST_PER_CLASS)
@@ -110,7 +116,7 @@ def find(
         "checkpoint": checkpoint,
         "found_from": per_class * classes,
         "measured_on": MEASURED,
-        "length": round(float(np.linalg.norm(chosen[0].vectors[0])), 4),
+        "length": round(math.sqrt(generator.z_dim) / 2, 4),
         "judge": dict(judge.facts) if judge else None,
         "versions": {key: environment.describe_machine()[key] for key in ("modiste", "torch", "numpy")},
     }
@@ -189,6 +195,8 @@ def parse_steps(texts: Sequence[str]) -> dict[str, float]:
     steps = {}
     for text in texts:
         name, _, value = text.partition("=")
+        if name.strip() in steps:
+            raise UsageError(f"--direction {name.strip()} is given twice; give it once, with one number")
         try:
             steps[name.strip()] = float(value)
         except ValueError:

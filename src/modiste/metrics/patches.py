@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from modiste.data.images import Images, tensor_of
 from modiste.data.subsets import drawn_subset
+from modiste.errors import UsageError
 
 SIDE = 6
 CENTRES = 160
@@ -58,7 +59,13 @@ class Dictionary:
 
 
 def learn(images: Images, seed: int = 0) -> Dictionary:
-    """The dictionary of these images."""
+    """The dictionary of these images; UsageError where a patch has no room in them."""
+    if min(images.pixels.shape[2:]) < SIDE:
+        width, height = images.pixels.shape[:1:-1]
+        raise UsageError(
+            f"{images.name} has images of {width} x {height} pixels, and patches are of {SIDE} x {SIDE}; take other "
+            'features (evaluate.without_judge = "random"), or larger images'
+        )
     some = images.pixels[drawn_subset(len(images), images.labels, IMAGES, seed)]
     random = np.random.Generator(np.random.PCG64(seed))
     patches = normalised(torch.from_numpy(_drawn_patches(some, random)))

@@ -83,17 +83,18 @@ def _check_settings(network: Network, shape: ImageShape) -> None:
             f"network.attention has a meaning in the residual family only, and network.family is {network.family!r}; "
             "set network.family = 'residual' or network.attention = []"
         )
-    for key in ("class_noise", "class_gains", "smooth"):
+    for key in ("class_noise", "class_gains", "noise_gains", "smooth"):
         if getattr(network, key) and network.family != "slim" and not own:
             raise UsageError(
                 f"network.{key} has a meaning in the slim family only, and network.family is {network.family!r}; "
                 f"set network.{key} = false"
             )
-    if network.class_gains and network.generator_norm == "none":
-        raise UsageError(
-            "network.class_gains are those of a batch norm, and network.generator_norm is 'none'; "
-            "set network.class_gains = false or network.generator_norm = 'batch'"
-        )
+    for key in ("class_gains", "noise_gains"):
+        if getattr(network, key) and network.generator_norm == "none":
+            raise UsageError(
+                f"network.{key} are those of a batch norm, and network.generator_norm is 'none'; "
+                f"set network.{key} = false or network.generator_norm = 'batch'"
+            )
     if network.conditioning != "none" and shape.classes == 0:
         raise UsageError(
             f"network.conditioning = {network.conditioning!r} needs labels, and this data set has none; "

@@ -60,6 +60,24 @@ class ConditionalBatchNorm(nn.Module):
         return torch.addcmul(bias.to(normal.dtype), normal, gain.to(normal.dtype))
 
 
+class NoiseBatchNorm(nn.Module):
+    """Batch norm whose gain and bias are linear in a vector of the image's own, as its noise beside its class.
+
+    Self modulation (Chen et al. 2019, eq. 2), without a hidden layer. Of maps [N, F, H, W] and vectors [N, inputs];
+    at first it is a plain batch norm.
+    """
+
+    def __init__(self, features: int, inputs: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features)
+        self.gain, self.bias = (nn.Parameter(torch.zeros(inputs, features)) for _ in range(2))
+
+    def forward(self, maps: Tensor, vectors: Tensor) -> Tensor:
+        normal = self.norm(maps)
+        gain, bias = 1 + vectors @ self.gain, vectors @ self.bias
+        return torch.addcmul(bias[:, :, None, None].to(normal.dtype), normal, gain[:, :, None, None].to(normal.dtype))
+
+
 class ClassNoise(nn.Module):
     """Noise [N, Z] times a matrix [Z, Z] of its class, which starts as the identity.
 
@@ -77,11 +95,14 @@ class ClassNoise(nn.Module):
 
 
 class Stack(nn.Sequential):
-    """Layers in order; conditional batch norms also get the labels."""
+    """Layers in order; conditional batch norms also get the labels, and those by noise the images' vectors."""
 
-    def forward(self, input: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, labels: Tensor | None = None, vectors: Tensor | None = None) -> Tensor:
         for layer in self:
-            input = layer(input, labels) if isinstance(layer, ConditionalBatchNorm) else layer(input)
+            if isinstance(layer, ConditionalBatchNorm):
+                input = layer(input, labels)
+            else:
+                input = layer(input, vectors) if isinstance(layer, NoiseBatchNorm) else layer(input)
         return input
 
 
@@ -315,7 +336,8 @@ def initialise(module: nn.Module, init: str) -> None:
     normal: deviation 0.02, batch-norm gains around 1 (Radford et al. 2016, section 4); glorot: uniform
     (Glorot & Bengio 2010, eq. 16), Keras' default; orthogonal: Saxe et al. 2014.
     """
-    if init == "torch":
+    without_numbers = any(weight.is_meta for weight in module.parameters())  # there it takes a second, for nothing
+    if init == "torch" or without_numbers:
         return
     for layer in module.modules():
         if isinstance(layer, WEIGHTED):
@@ -348,7 +370,7 @@ class SpectralNorm(nn.Module):
         matrix = self.matrix(weight.detach())
         self.register_buffer("u", F.normalize(torch.randn(len(matrix)), dim=0))
         self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
-        for _ in range(15):  # the first steps of training should not be taken with a wrong norm
+        for _ in range(0 if matrix.is_meta else 15):  # the first steps should not be taken with a wrong norm
             self.iterate(matrix)
 
     def matrix(self, weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights of a trained network for another of the same settings, whose images have other classes or colours.
+"""Weights of a trained network for another, whose images have other classes or colours, or which is wider.
 
 What depends on the classes is a row or a column per class: gains, biases and noise matrices of the generator, columns
 of its first layer; embeddings of the discriminator, or columns of the layers that take the image. A new class gets a
@@ -8,16 +8,20 @@ mixture of the old ones. All else is copied, so that with the same classes and c
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from modiste.config import Network
 from modiste.networks.layers import (
     WEIGHTED,
     AuxiliaryHead,
     ClassNoise,
     ConditionalBatchNorm,
     ImageShape,
+    NoiseBatchNorm,
     ProjectionHead,
     SpectralNorm,
 )
@@ -27,6 +31,11 @@ GREY_AS_COLOUR = {False: (1 / 3, 1 / 3, 1 / 3), True: (2 / 3, 2 / 3, -1 / 3)}
 grey image has the same logit; with spectral norm the sum of squares is 1, too, which keeps the norm."""
 ITERATIONS = 50
 """Of the power method, for weights that are not simply copied."""
+WIDENED = ("slim",)
+"""The families whose channels lie first in their weights, so that wider networks can begin with narrower ones."""
+NEW_CHANNELS = 0.1
+"""The length of a new channel's weights, as a share of the mean length of the old ones: enough for them to differ, and
+too short to change a spectral norm by much."""
 SCALED_LABELS = ("slim", "norm-free")
 """The families whose labels beside the noise are as long as the root of the number of classes (`join_scaled`)."""
 
@@ -45,20 +54,26 @@ def copy_generator(
     name = weight_name(first, first_layer)
     inputs = 0 if isinstance(first_layer, nn.ConvTranspose2d) else 1  # the axis
     z_dim = int(new.z_dim)  # type: ignore[arg-type]
-    weight = kept[name].movedim(inputs, 0)
-    noise, columns = weight[:z_dim], weight[z_dim:]
-    room = new.state_dict()[name].shape[inputs] - z_dim
-    if len(columns) and room:
-        scale = math.sqrt(len(columns) / room) if family in SCALED_LABELS else 1.0
-        columns = scale * _mixed(shares, columns)
-    else:
-        columns = noise.new_zeros(room, *noise.shape[1:])
-    maps = kept.get("class_noise.maps")
+    maps, room = kept.get("class_noise.maps"), new.state_dict()[name].shape[inputs] - z_dim
     if "class_noise.maps" in new.state_dict() and maps is None:
         changed["class_noise.maps"] = torch.eye(z_dim).repeat(room, 1, 1)
-    if maps is not None and not after.classes:
-        noise = torch.tensordot(maps.mean(0), noise, ([0], [0]))  # of W (M z), so M^T W^T
-    changed[name] = torch.cat([noise, columns]).movedim(0, inputs)
+
+    def by_input(weight: Tensor) -> Tensor:
+        """Weights [noise + classes after, ...] of those by noise and classes before."""
+        noise, columns = weight[:z_dim], weight[z_dim:]
+        if len(columns) and room:
+            scale = math.sqrt(len(columns) / room) if family in SCALED_LABELS else 1.0
+            columns = scale * _mixed(shares, columns)
+        else:
+            columns = noise.new_zeros(room, *noise.shape[1:])
+        if maps is not None and not after.classes:
+            noise = torch.tensordot(maps.mean(0), noise, ([0], [0]))  # of W (M z), so M^T W^T
+        return torch.cat([noise, columns])
+
+    changed[name] = by_input(kept[name].movedim(inputs, 0)).movedim(0, inputs)
+    for path, layer in new.named_modules():
+        if isinstance(layer, NoiseBatchNorm) and f"{path}.gain" in kept:
+            changed |= {f"{path}.{key}": by_input(kept[f"{path}.{key}"]) for key in ("gain", "bias")}
     last, last_layer = weighted_layers(new)[-1]
     if after.channels != before.channels:
         outputs = 1 if isinstance(last_layer, nn.ConvTranspose2d) else 0
@@ -91,6 +106,34 @@ def copy_discriminator(
             maps = image.new_zeros(len(image), room, *image.shape[2:])
         changed[name] = torch.cat([image, maps], 1)
     _load(new, kept, changed)
+
+
+def can_widen(narrow: Network, wide: Network) -> bool:
+    """Whether networks of the first settings fit into those of the second, with as many layers."""
+    pairs = [(narrow.generator_widths, wide.generator_widths), (narrow.discriminator_widths, wide.discriminator_widths)]
+    fit = all(len(old) == len(new) and all(a <= b for a, b in zip(old, new, strict=True)) for old, new in pairs)
+    return fit and narrow.family == wide.family and narrow.family in WIDENED
+
+
+def widen(new: nn.Module, old: nn.Module) -> None:
+    """Give a network the weights of a narrower one of its family, which its first channels become.
+
+    The new channels listen to all others and no old one listens to them yet, so that pictures are the same, and logits
+    but for the spectral norms (after Chen et al. 2016, Net2Net, who copy channels instead).
+    """
+    kept, values = old.state_dict(), new.state_dict()
+    weights = {weight_name(*layer) for layer in new.named_modules() if isinstance(layer[1], (*WEIGHTED, nn.Embedding))}
+    for name, tensor in values.items():
+        block = tuple(slice(count) for count in kept[name].shape)
+        if name in weights and tensor.shape != kept[name].shape:
+            rows, columns = kept[name].shape[:2]
+            lengths = torch.linalg.vector_norm(kept[name].flatten(1), dim=1).mean()
+            fresh = tensor[rows:].flatten(1)
+            tensor[rows:] = (NEW_CHANNELS * lengths * F.normalize(fresh, dim=1)).view_as(tensor[rows:])
+            tensor[:rows, columns:] = 0
+        tensor[block] = kept[name]
+    new.load_state_dict(values)
+    _iterate(new, values)
 
 
 def layers_on_images(discriminator: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -155,8 +198,14 @@ def _load(new: nn.Module, kept: dict[str, Tensor], changed: dict[str, Tensor]) -
         for name, tensor in own.items()
     }
     new.load_state_dict(values)
-    for path, norm in new.named_modules():
-        if isinstance(norm, SpectralNorm) and f"{path.rpartition('.')[0]}.original" in changed:
-            matrix = norm.matrix(values[f"{path.rpartition('.')[0]}.original"].to(norm.u))
+    _iterate(new, changed)
+
+
+def _iterate(network: nn.Module, changed: Container[str]) -> None:
+    """Bring the spectral norms of these weights to rest."""
+    for path, norm in network.named_modules():
+        name = f"{path.rpartition('.')[0]}.original"
+        if isinstance(norm, SpectralNorm) and name in changed:
+            matrix = norm.matrix(network.state_dict()[name].to(norm.u))
             for _ in range(ITERATIONS):
                 norm.iterate(matrix)

@@ -6,6 +6,7 @@ settings in discriminator.json.
 
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class TrainedDiscriminator:
     shape: ImageShape
     class_names: tuple[str, ...]
     source: str
+    note: str = ""
+    """How it was made, where that was not together with the generator; for the model card."""
 
 
 def load(run: str | Path | runs.Run) -> TrainedDiscriminator:
@@ -70,7 +73,13 @@ def load(run: str | Path | runs.Run) -> TrainedDiscriminator:
         raise ModisteError(
             f"the discriminator in {run.path} cannot be loaded ({reason}); use the version that manifest.json names"
         ) from None
-    return TrainedDiscriminator(network.eval(), settings, shape, class_names, run.name)
+    return TrainedDiscriminator(network.eval(), settings, shape, class_names, run.name, read_note(run))
+
+
+def read_note(run: runs.Run) -> str:
+    """How the discriminator in the folder was made; empty where it is the one that trained the generator."""
+    place = run.path / DESCRIPTION
+    return str(json.loads(place.read_text(encoding="utf-8")).get("note", "")) if place.is_file() else ""
 
 
 def exists(run: runs.Run) -> bool:
@@ -103,5 +112,6 @@ def contents(discriminator: TrainedDiscriminator) -> dict[str, bytes]:
         "network": discriminator.settings.model_dump(mode="json"),
         "shape": asdict(discriminator.shape),
         "class_names": list(discriminator.class_names),
+        **({"note": discriminator.note} if discriminator.note else {}),
     }
     return {WEIGHTS: written(tensors), DESCRIPTION: files.as_json(tree).encode()}

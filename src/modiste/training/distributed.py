@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,6 +26,7 @@ from torch.distributed import FileStore  # type: ignore[attr-defined]
 
 from modiste import files, progress, subprocesses
 from modiste.errors import ModisteError, UsageError
+from modiste.training import shared_memory
 
 T = TypeVar("T")
 
@@ -36,6 +37,8 @@ class ProcessGroup:
 
     rank: int = 0
     size: int = 1
+    shared_sum: shared_memory.Sum | None = field(default=None, compare=False)
+    """Of tensors on the CPU, where all processes are on this machine; else gloo or nccl adds up."""
 
     @property
     def is_main(self) -> bool:
@@ -72,17 +75,20 @@ def _ranks_started() -> int:
 
 
 @contextmanager
-def join_group(group: ProcessGroup, device: str, worker_command: Callable[[Path], Sequence[str]]) -> Iterator[None]:
-    """Connect with the other ranks of the planned group (gloo on the CPU, nccl on CUDA).
+def join_group(
+    group: ProcessGroup, device: str, worker_command: Callable[[Path], Sequence[str]]
+) -> Iterator[ProcessGroup]:
+    """Connect with the other ranks of the planned group (gloo on the CPU, nccl on CUDA); yields the connected group.
 
     Unless a launcher started them, workers are started here: `worker_command` returns their Modiste command and may
     write files into the folder it is given, which is removed at the end. They get an equal share of this process's
     threads. ModisteError when one of them ends early.
     """
     if group.size == 1:
-        yield
+        yield group
         return
     with ExitStack() as stack:
+        store: FileStore | None = None
         if _ranks_started() == 1:
             store = stack.enter_context(_workers(group, worker_command))
             dist.init_process_group("gloo", store=store, rank=group.rank, world_size=group.size)
@@ -96,7 +102,10 @@ def join_group(group: ProcessGroup, device: str, worker_command: Callable[[Path]
             # What the ranks agree on goes from CPU to CPU, so that no GPU is waited for.
             dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
         stack.callback(dist.destroy_process_group)
-        yield
+        if store:
+            added = stack.enter_context(shared_memory.connected(group.rank, group.size, store))
+            group = replace(group, shared_sum=added)
+        yield group
 
 
 def _own_gpu(group: ProcessGroup) -> int:
@@ -184,8 +193,16 @@ def _first_failure(workers: Mapping[int, subprocess.Popen[bytes]], folder: Path)
 def average_gradient(gradient: Tensor, group: ProcessGroup) -> None:
     """Replace a network's joined gradient by its mean over the ranks."""
     if group.size > 1:
-        dist.all_reduce(gradient)
+        _add_up(gradient, group)
         gradient /= group.size
+
+
+def _add_up(values: Tensor, group: ProcessGroup) -> None:
+    """Replace a tensor by its sum over the ranks."""
+    if group.shared_sum and values.device.type == "cpu":
+        group.shared_sum(values)
+    else:
+        dist.all_reduce(values)
 
 
 def share_buffers(modules: Iterable[nn.Module], group: ProcessGroup) -> None:
@@ -200,7 +217,7 @@ def sum_over_processes(values: Tensor, group: ProcessGroup) -> Tensor:
     """The sum of a tensor over the ranks."""
     if group.size > 1:
         values = values.clone()
-        dist.all_reduce(values)
+        _add_up(values, group)
     return values
 
 

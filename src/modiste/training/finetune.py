@@ -1,4 +1,5 @@
-"""Start a training from another run's weights: classes, labels and colours may be others, the networks are the same.
+"""Start a training from another run's weights: classes, labels and colours may be others, the networks are the same or
+wider.
 
 The ancestor's generator is its average. A class of the same name keeps its weights. A new class starts from those of
 the ancestor's classes whose generated pictures are the nearest neighbours of its images, in proportion to their number:
@@ -9,13 +10,13 @@ not depend on the class yet; the other way round the classes' weights are averag
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modiste import config, parts, paths, runs
@@ -27,15 +28,18 @@ from modiste.errors import UsageError
 from modiste.networks import transfer
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
+from modiste.networks.transfer import WIDENED
 from modiste.sampling import discriminators, generators
 from modiste.training.step import State
 
+Copy = Callable[[nn.Module, nn.Module, ImageShape, ImageShape, Tensor, str], None]
 DRAWN, SEEN = 64, 100
 """Generated pictures of each class of the ancestor, and images of each new class, that are compared."""
 SHOWN = 0.05
 """The smallest share of a class that the log names."""
 FREE = {"dropout", "leaky_slope", "generator_slope", "init", "conditioning"}
 """The settings of networks that a user may set otherwise than the ancestor's."""
+WIDTHS = ("generator_widths", "discriminator_widths")
 OF_DISCRIMINATOR = ("discriminator_widths", "discriminator_norm", "leaky_slope", "dropout")
 
 
@@ -49,7 +53,7 @@ def with_networks_of_ancestor(recipe: Recipe, overrides: Container[str], path: P
     """The recipe with the networks of its ancestor; UsageError where an overridden key of them says otherwise.
 
     A run in the folder `path` that started from it has them already, and needs the ancestor no more. Conditioning is
-    the recipe's where the ancestor has none, and so is the discriminator.
+    the recipe's where the ancestor has none and its networks are Modiste's, and so is a discriminator that is not kept.
     """
     if not recipe.finetune.ancestor:
         return recipe
@@ -65,13 +69,17 @@ def with_networks_of_ancestor(recipe: Recipe, overrides: Container[str], path: P
             own_ones = {key: getattr(recipe.network, key) for key in OF_DISCRIMINATOR}
             settings = settings.model_copy(update=own_ones)
     theirs, own = settings.model_dump(), recipe.network.model_dump()
-    for key in (key for key in own if f"network.{key}" in overrides and key not in FREE and own[key] != theirs[key]):
+    kept = {key for key in FREE if f"network.{key}" in overrides}
+    wider = {key: own[key] for key in WIDTHS if f"network.{key}" in overrides}
+    if transfer.can_widen(settings, settings.model_copy(update=wider)):
+        kept |= wider.keys()
+    for key in (key for key in own if f"network.{key}" in overrides and key not in kept and own[key] != theirs[key]):
+        remedy = ", or make none of as many widths smaller" if key in WIDTHS and settings.family in WIDENED else ""
         raise UsageError(
             f"network.{key} = {own[key]!r} is set, and {_short(name)} has weights for {key} = "
-            f"{theirs[key]!r}; leave one of --set and --from out"
+            f"{theirs[key]!r}; leave one of --set and --from out{remedy}"
         )
-    kept = {key for key in FREE if f"network.{key}" in overrides}
-    if not was_conditional:
+    if not was_conditional and not parts.parse(settings.family):
         kept.add("conditioning")
     if kept & {"conditioning"} and was_conditional and own["conditioning"] not in ("none", theirs["conditioning"]):
         raise UsageError(
@@ -123,26 +131,26 @@ def check(recipe: Recipe, dataset: Images, shape: ImageShape) -> None:
     ancestor = recipe.finetune.ancestor or ""
     name, run = _short(ancestor), find(ancestor)
     settings, before, class_names = generators.read_description(run.path)
-    if parts.parse(settings.family):
+    own = parts.parse(settings.family)
+    if own:
         if (before, class_names) != (shape, dataset.class_names if shape.classes else ()):
             raise UsageError(
                 f"{name} has networks of its user's own, whose weights Modiste carries over to the same size, colours "
                 f"and classes only, and {dataset.name} has others; train from scratch"
             )
-        return
-    if before.channels > shape.channels:
+    elif before.channels > shape.channels:
         raise UsageError(f"{name} makes pictures in colour, and {dataset.name} has grey images; start from a grey run")
-    if before.channels < shape.channels and settings.generator_spectral:
+    elif before.channels < shape.channels and settings.generator_spectral:
         raise UsageError(
             f"{name} makes grey pictures with spectral norm in its generator, which cannot be carried over to the "
             f"colours of {dataset.name}; start from another run"
         )
-    if before.size != shape.size and _depends_on_side(settings, before, shape.size):
+    elif before.size != shape.size and _depends_on_side(settings, before, shape.size):
         raise UsageError(
             f"{name} makes pictures of {before.size} pixels, {dataset.name} has images of {shape.size}, and the "
             f"weights of {settings.family} networks depend on the side; add --resize {before.size}"
         )
-    with torch.device("meta"):
+    with torch.device("cpu" if own else "meta"), torch.random.fork_rng([]):
         layers = len(transfer.weighted_layers(build_discriminator(recipe.network, shape)))
     if recipe.finetune.frozen_layers >= layers:
         raise UsageError(
@@ -175,20 +183,35 @@ def start(state: State, recipe: Recipe, dataset: Images, shape: ImageShape, expe
     run = find(name)
     trained = generators.load(run)
     found = discriminators.load(run) if expected.discriminator else None
-    same_set = set_name(expected.data) == set_name(dataset.name)
-    shares, lines = class_shares(trained, dataset, shape, same_set)
     family, before = recipe.network.family, trained.shape
-    transfer.copy_generator(state.generator, trained.network, before, shape, shares, family)
+    same_classes = parts.parse(family) is not None or set_name(expected.data) == set_name(dataset.name)
+    shares, lines = class_shares(trained, dataset, shape, same_classes)
+    of_ancestor = settings_of(name).model_dump(include=set(WIDTHS if found else WIDTHS[:1]))
+    narrow = recipe.network.model_copy(update=of_ancestor)
+
+    def carry(copy: Copy, build: Callable[[Network, ImageShape], nn.Module], new: nn.Module, old: nn.Module) -> None:
+        if narrow == recipe.network:
+            return copy(new, old, before, shape, shares, family)
+        with torch.random.fork_rng([]):
+            between = build(narrow, shape)
+        copy(between, old, before, shape, shares, family)
+        return transfer.widen(new, between)
+
+    carry(transfer.copy_generator, build_generator, state.generator, trained.network)
     state.ema.load_state_dict(state.generator.state_dict())
     shown = "" if expected.images_shown is None else f" ({expected.images_shown:,} images shown)"
     lines = [f"starting from the weights of {expected.name}{shown}; both learning rates are "
              f"{recipe.finetune.rate_share:g} of the recipe's", *lines]  # fmt: skip
+    if narrow != recipe.network:
+        lines.append("the networks are wider than the ancestor's, and begin with its pictures")
     if found is None:
         return [*lines, f"note: of {expected.name} only the generator was kept, so the discriminator starts anew"]
-    transfer.copy_discriminator(state.discriminator, found.network, before, shape, shares, family)
+    carry(transfer.copy_discriminator, build_discriminator, state.discriminator, found.network)
     layers = recipe.finetune.frozen_layers
-    if layers and before.channels != shape.channels:
-        return [*lines, "note: the discriminator has colours to learn, so none of its layers is frozen"]
+    grown = narrow.discriminator_widths != recipe.network.discriminator_widths
+    if layers and (grown or before.channels != shape.channels):
+        what = "channels" if grown else "colours"
+        return [*lines, f"note: the discriminator has {what} to learn, so none of its layers is frozen"]
     state.frozen = frozen_numbers(state.discriminator, layers)
     if layers:
         words = "first layer keeps its" if layers == 1 else f"first {layers} layers keep their"
@@ -196,7 +219,7 @@ def start(state: State, recipe: Recipe, dataset: Images, shape: ImageShape, expe
     return lines
 
 
-def frozen_numbers(discriminator: torch.nn.Module, layers: int) -> int:
+def frozen_numbers(discriminator: nn.Module, layers: int) -> int:
     """How many of its joined numbers belong to so many first layers with weights."""
     _, following = transfer.weighted_layers(discriminator)[layers]
     return (

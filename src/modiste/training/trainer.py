@@ -133,7 +133,7 @@ def train(
         if group.is_main:
             runs.refuse_foreign_folder(path, recipe)
             stack.enter_context(runs.locked(path))
-        stack.enter_context(distributed.join_group(group, device, partial(_worker_command, recipe, path)))
+        group = stack.enter_context(distributed.join_group(group, device, partial(_worker_command, recipe, path)))
         opened = resume.open_folder(recipe, path, dataset, device, group, extend, console) if group.is_main else None
         opened = distributed.broadcast_from_main(opened, group)
         if opened.finished:
@@ -421,7 +421,7 @@ def _prepare(
     batch_at = setup.batches(recipe, dataset, shape, group, device)
     selector = checkpoint_selection.make_selector(recipe, shape) if group.is_main else None
     measure = overfitting.make_measure(recipe, dataset, shape) if group.is_main else None
-    advance = _make_advance(recipe, state, shape, group, batch_at, device, opened.manifest.precision)
+    advance = make_advance(recipe, state, shape, group, batch_at, device, opened.manifest.precision)
     run, log = runs.Run(opened.path), LogSummary()
     for record in run.read_log() if group.is_main else ():
         log.add(record)
@@ -434,7 +434,7 @@ def _prepare(
     return session, state, begun
 
 
-def _make_advance(
+def make_advance(
     recipe: Recipe,
     state: State,
     shape: ImageShape,

@@ -1,4 +1,4 @@
-"""Linear arms: against scikit-learn, where features tell all or nothing, and in an experiment."""
+"""Linear arms: in an experiment, and where a judge or a discriminator is missing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from support import JobsHere
 
 from modiste import config, runs
@@ -23,27 +21,6 @@ from modiste.sampling import discriminators
 from modiste.training import trainer
 
 QUIET = Console(quiet=True)
-
-
-def test_the_classifier_is_scikit_learns() -> None:
-    known, others = toy.draw(120, 16, 0), toy.draw(400, 16, 1)
-    assert known.labels is not None
-    rows, wanted = (images.pixels.reshape(len(images), -1).astype(np.float32) for images in (known, others))
-    scaler = StandardScaler().fit(rows)
-    theirs = LogisticRegression(C=1.0, max_iter=2000, tol=1e-8).fit(scaler.transform(rows), known.labels)
-    found = linear.classify(rows, known.labels, wanted, 10)
-    assert (found == theirs.predict(scaler.transform(wanted))).mean() >= 0.995
-
-
-def test_features_that_tell_all_and_features_that_tell_nothing() -> None:
-    random = np.random.default_rng(0)
-    labels = np.arange(600) % 3
-    told = np.eye(3, dtype=np.float32)[labels] + 0.1 * random.normal(size=(600, 3)).astype(np.float32)
-    useless = random.normal(size=(600, 3)).astype(np.float32)
-    constant = np.ones((600, 1), np.float32)  # which has no deviation to divide by
-    with_constant = np.concatenate([told, constant], 1)
-    assert (linear.classify(with_constant[:300], labels[:300], with_constant[300:], 3) == labels[300:]).all()
-    assert (linear.classify(useless[:300], labels[:300], useless[300:], 3) == labels[300:]).mean() < 0.45
 
 
 def test_an_experiment_with_features(

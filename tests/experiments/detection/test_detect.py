@@ -18,6 +18,7 @@ from modiste.data import toy
 from modiste.data.sets import open_data
 from modiste.errors import UsageError
 from modiste.experiments.detection import detect, pictures
+from modiste.metrics import features
 from modiste.training import trainer
 
 Call = Callable[..., tuple[int, str, str]]
@@ -168,5 +169,9 @@ def test_an_unfinished_run_is_named(trained: Path) -> None:
     manifest = replace(run.read_manifest(), status="interrupted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs.Run, "read_manifest", lambda _: manifest)
-        _, notes = detect.open_material(run, training, dataset, 1)
+        opened = detect.open_material(run, training, dataset, 1)
+        material = replace(opened, extractor=features.random_network(opened.generator.shape))  # as without a judge
+        notes = detect.noticed(run, material, ["judge", "neighbours"], detect.DetectOptions())
+        of_one = detect.noticed(run, material, ["neighbours"], detect.DetectOptions())
     assert any("is not finished (interrupted)" in note for note in notes)
+    assert [note for note in notes if "random network" in note] and len(of_one) == len(notes) - 1

@@ -61,11 +61,19 @@ def test_each_class_is_left_out_in_turn(
         raise AssertionError("a finished run is trained again")
 
     monkeypatch.setattr(trainer, "train", refuse)
+    (out / "scores" / "shirt.json").write_text("{}")  # damaged: measured again
     more = json.loads(call(*words, "--detector", "discriminator", "--json")[1])
     assert {one["detector"] for one in more["detectors"]} == {"neighbours", "discriminator"}
     assert more["classes"][1]["areas"]["neighbours"] == trouser["areas"]["neighbours"]
     code, _, errors = call(*words[:-4], "--count", 21)
     assert code == 2 and "was begun with another count, and classes measured otherwise cannot be compared" in errors
+    settings = out / "settings.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"judge": "one that was trained meanwhile"}))
+    code, _, errors = call(*words)
+    assert code == 2 and "was begun with another judge" in errors
+    settings.write_text("{")
+    code, _, errors = call(*words)
+    assert code == 1 and "settings.json is damaged, so nothing says how" in errors
 
 
 def test_a_training_that_is_stopped_leaves_the_others_waiting(

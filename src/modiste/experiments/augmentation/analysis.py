@@ -233,8 +233,8 @@ def _on_features(rows: Sequence[ArmRow], gains: Sequence[Gain]) -> list[str]:
         over_classical = next(one for one in gains if one.budget == gain.budget and one.arm == gain.arm
                               and one.against.kind == CLASSICAL)  # fmt: skip
         sentences.append(
-            f"with {count_range(rows, gain.budget, 'images')} labels {gain.arm.name} {gain.verdict} over "
-            f"{gain.against.name}, and against {CLASSICAL} {over_classical.verdict}"
+            f"with {count_range(rows, gain.budget, 'images')} labels {gain.arm.name} {_against(gain)}, and "
+            f"{_against(over_classical)}"
         )
     if any(LINEAR[gain.arm.kind] == "judge" for gain in linear):
         sentences.append(
@@ -250,14 +250,16 @@ def _refusal(tested: Sequence[Gain], score_name: str) -> tuple[str, str]:
     best = max(over_classical, key=lambda arm: over_classical[arm].difference.mean or 0.0)
     of_best = [gain for gain in tested if gain.arm == best]
     rival = next((gain.against.kind for gain in of_best if gain.effect != "helps"), REAL)
-    verdicts = []
-    for gain in of_best:
-        with_points = gain.effect in ("helps", "harms")
-        points = "" if with_points else f" ({100 * (gain.difference.mean or 0.0):+.1f} points)"
-        verdicts.append(f"{gain.verdict} against {gain.against.name}{points}")
     count, harmful = len({gain.arm for gain in tested}), sum(gain.effect == "harms" for gain in over_classical.values())
     tail = f"; {harmful} of the {count} harm{'s' * (harmful == 1)}" if harmful else ""
-    return rival, f"in {score_name} the best of {count} arms with them, {best.name}, {', and '.join(verdicts)}{tail}"
+    verdicts = ", and ".join(map(_against, of_best))
+    return rival, f"in {score_name} the best of {count} arms with them, {best.name}, {verdicts}{tail}"
+
+
+def _against(gain: Gain) -> str:
+    """The verdict with what the arm is compared with, and the points where the verdict names none."""
+    points = "" if gain.effect in ("helps", "harms") else f" ({100 * (gain.difference.mean or 0.0):+.1f} points)"
+    return f"{gain.verdict} against {gain.against.name}{points}"
 
 
 def _wins(rows: Sequence[ArmRow], gains: Sequence[Gain], budget: str, arm: Arm) -> bool:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from modiste.config import Data
 from modiste.data.images import Images, Pixels
 from modiste.errors import ModisteError
 from modiste.experiments import discriminator_features
 from modiste.experiments.augmentation.arms import LINEAR, Arm, ArmRow, Conditions, LinearFeatures, row_of
-from modiste.metrics import features
+from modiste.metrics import features, logistic
 from modiste.sampling import discriminators
 
 PENALTY = 1.0
-"""On half the squared weights, beside the summed cross entropy: scikit-learn's C = 1, chosen before any measurement."""
-MOST_ITERATIONS = 300
+"""As scikit-learn's C = 1, chosen before any measurement."""
 
 Vectors = NDArray[np.float32]
 
@@ -38,7 +33,8 @@ def measure_arm(real: Images, test: Images, arm: Arm, conditions: Conditions, ge
     extract = extractor(LINEAR[arm.kind], generator, dataset)
     assert real.labels is not None and test.labels is not None
     classes = len(real.class_names)
-    predicted = classify(extract(real.pixels), real.labels, extract(test.pixels), classes)
+    weights, bias = logistic.fit(extract(real.pixels), real.labels, classes, PENALTY)
+    predicted = (extract(test.pixels) @ weights + bias).argmax(1)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (test.labels, predicted), 1)
     return row_of(confusion, real, test, arm, conditions)
@@ -61,30 +57,3 @@ def extractor(kind: LinearFeatures, generator: Path, dataset: Data) -> Callable[
 
 def _vectors(extractor: features.Extractor) -> Callable[[Pixels], Vectors]:
     return lambda pixels: features.extract(extractor, Images(pixels, None, (), extractor.name)).vectors
-
-
-def classify(vectors: Vectors, labels: NDArray[np.int64], others: Vectors, classes: int) -> NDArray[np.int64]:
-    """The classes int64 [M] of `others` [M, D] by logistic regression on vectors [N, D] and their labels [N].
-
-    Each feature is brought to mean 0 and deviation 1 over the N. The minimum is the only one, so there is no seed.
-    """
-    mean, deviation = vectors.mean(0, dtype=np.float64), vectors.std(0, dtype=np.float64)
-    deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-12), deviation, 1.0)
-    known, wanted = (torch.from_numpy(((one - mean) / deviation).astype(np.float32)) for one in (vectors, others))
-    targets = torch.from_numpy(labels)
-    weights = torch.zeros(known.shape[1], classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [weights, bias], max_iter=MOST_ITERATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
-    )
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        entropy = F.cross_entropy(known @ weights + bias, targets, reduction="sum")
-        value: Any = (entropy + 0.5 * PENALTY * weights.square().sum()) / len(known)
-        value.backward()
-        return value  # type: ignore[no-any-return]
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return (wanted @ weights + bias).argmax(1).numpy()

@@ -143,7 +143,8 @@ def detect(
     names = detectors.chosen(options.detectors, discriminators.exists(run))
     dataset = run.read_recipe().data
     training = training_images(run, dataset)
-    material, notes = open_material(run, training, dataset, options.steps)
+    material = open_material(run, training, dataset, options.steps)
+    notes = noticed(run, material, [one.name for one in names], options)
     found, image_names = read_images(images, dataset)
     check_shape(found, material)
     if known := known_images(found, training):
@@ -184,21 +185,24 @@ def training_images(run: Run, dataset: Data) -> Images:
     return images
 
 
-def open_material(run: Run, training: Images, dataset: Data, steps: int) -> tuple[Material, list[str]]:
-    """What detectors learn from, and notes for the user."""
+def open_material(run: Run, training: Images, dataset: Data, steps: int) -> Material:
+    """What detectors learn from."""
     parts.require_trusted(config.own_parts(run.read_recipe()), run.path)
+    discriminator = discriminators.load(run) if discriminators.exists(run) else None
+    extractor = features.primary_extractor(dataset)
+    return Material(detectors.learned_images(training), generators.load(run), discriminator, extractor, steps)
+
+
+def noticed(run: Run, material: Material, names: Sequence[str], options: DetectOptions) -> list[str]:
+    """What the user should know of the detectors of these names."""
     notes = []
     if (status := run.read_manifest().status) != "finished":
         notes.append(f"the training of {run.path} is not finished ({status}); this is what it has learned so far")
-    has_discriminator = discriminators.exists(run)
-    if not has_discriminator:
+    if material.discriminator is None and not options.detectors:
         notes.append(f"{run.name} was kept without its discriminator, so that detector is left out")
-    extractor = features.primary_extractor(dataset)
-    if extractor.name == "random":
+    if material.extractor.name == "random" and "judge" in names:
         notes.append("there is no judge of these images, so the features of `judge` are those of a random network")
-    discriminator = discriminators.load(run) if has_discriminator else None
-    learned = detectors.learned_images(training)
-    return Material(learned, generators.load(run), discriminator, extractor, steps), notes
+    return notes
 
 
 def real_parts(dataset: Data, count: int) -> RealParts:

@@ -1,6 +1,6 @@
 """How well detectors find a class that they have never seen: one training without it for each class left out.
 
-detect/NAME-leave-out/settings.json         the recipe's hash and the options
+detect/NAME-leave-out/settings.json         the recipe's hash, the judge's and the options
                       runs/without-CLASS/   the run folder
                       scores/CLASS.json     the scores of test images by each detector
                       leave-out.json, leave-out.csv, leave-out.md, leave-out.png
@@ -35,6 +35,7 @@ from modiste.experiments.detection import areas, detect, detectors
 from modiste.experiments.detection.areas import Area, Placements, Vector
 from modiste.experiments.detection.detectors import STEPS, Detector
 from modiste.experiments.statistics import Verdict
+from modiste.metrics import features
 from modiste.plotting import charts, figures
 from modiste.plotting.charts import Dot
 from modiste.runs import Run
@@ -224,10 +225,16 @@ def _numbers(asked: Sequence[str], test: Images) -> list[int]:
 
 def _check_settings(folder: Path, recipe: Recipe, options: LeaveOutOptions) -> None:
     """Write the settings that all classes share; UsageError where the folder was begun with others."""
-    settings = {"recipe": config.content_hash(recipe), "count": options.count, "steps": options.steps}
+    judge = features.primary_extractor(recipe.data).fingerprint
+    settings = {"recipe": config.content_hash(recipe), "count": options.count, "steps": options.steps, "judge": judge}
     place = folder / "settings.json"
     if place.is_file():
-        before = json.loads(place.read_text(encoding="utf-8"))
+        try:
+            before = dict(json.loads(place.read_text(encoding="utf-8")))
+        except (TypeError, ValueError):
+            raise ModisteError(
+                f"{place} is damaged, so nothing says how {folder} was measured; choose another folder with --out"
+            ) from None
         if changed := [key for key in settings if before.get(key) != settings[key]]:
             raise UsageError(
                 f"{folder} was begun with another {changed[0]}, and classes measured otherwise cannot be compared; "
@@ -257,13 +264,13 @@ def _measure(
     weights = hashlib.sha256((run.path / "generator.safetensors").read_bytes()).hexdigest()[:16]
     strange, normal = _parts(test, number, options.count)
     tree: dict[str, Any] = {"class": name, "weights": weights, "strange": {}, "normal": {}}
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         before = json.loads(place.read_text(encoding="utf-8"))
         tree = before if before["weights"] == weights else tree
     missing = [one for one in chosen if one.name not in tree["strange"]]
     if missing:
         dataset = run.read_recipe().data
-        material, _ = detect.open_material(run, detect.training_images(run, dataset), dataset, options.steps)
+        material = detect.open_material(run, detect.training_images(run, dataset), dataset, options.steps)
         for detector in missing:
             with progress.stage(f"{detector.name}: scores of {len(strange) + len(normal):,} images, without {name}"):
                 fitted = detector.fit(material)
