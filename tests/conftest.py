@@ -212,6 +212,7 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]  # fmt: skip
+    playwright.expect.set_options(timeout=30_000)  # on a busy machine
     with playwright.sync_playwright() as engine:
         opened = engine.chromium.launch(executable_path=binary, args=quiet)
         yield opened

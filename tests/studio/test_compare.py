@@ -8,6 +8,7 @@ import shlex
 import shutil
 
 import pytest
+from playwright.sync_api import expect
 from support import open_part
 
 from modiste.evaluation import records, score_tables
@@ -125,21 +126,22 @@ def test_in_the_browser(page):
     open_part(page, "compare")
     page.select_option("[aria-label='The second run']", label="quick")
     page.wait_for_selector(".wipe[data-drawn='2'], .wipe[data-drawn='3']")
-    assert page.get_attribute(".wipe canvas.over", "aria-label").startswith("Generated images of quick, right of the")
+    over = re.compile("^Generated images of quick, right of the")
+    expect(page.locator(".wipe canvas.over")).to_have_attribute("aria-label", over)
     page.wait_for_selector(".scores tbody tr")
-    assert "No verdict is possible on small and quick" in page.inner_text(".scores")
+    expect(page.locator(".scores")).to_contain_text("No verdict is possible on small and quick")
     page.focus(".cut input")
     page.keyboard.press("ArrowRight")
-    assert page.get_attribute(".cut input", "aria-valuetext") == "51 % small, 49 % quick"
+    expect(page.locator(".cut input")).to_have_attribute("aria-valuetext", "51 % small, 49 % quick")
     box = page.locator(".wipe").bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 5, middle)
     page.mouse.up()
-    assert page.input_value(".cut input") == "20"
+    expect(page.locator(".cut input")).to_have_value("20")
     page.click("text=More seeds")
     page.wait_for_selector(".compare output:has-text('seeds 12 to 23')")
     page.select_option("[aria-label='The second run']", label="pretrained")
     page.wait_for_selector(".scores .error:has-text('were not measured alike')")
-    assert page.inner_text(".scores .command code").startswith("modiste evaluate")
+    expect(page.locator(".scores .command code")).to_have_text(re.compile("^modiste evaluate"))

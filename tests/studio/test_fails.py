@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 from support import open_part
 
 from modiste.data.images import Images
@@ -117,13 +119,13 @@ def test_in_the_browser(page, monkeypatch):
     monkeypatch.setattr(jobs, "_jobs", type(jobs._jobs)())
     open_part(page, "fails")
     page.wait_for_selector(".fails [data-drawn='1']", timeout=120_000)
-    assert page.locator(".worst-classes tbody tr").count() == 10
+    expect(page.locator(".worst-classes tbody tr")).to_have_count(10)
     page.locator(".uncovered select").select_option("3")
-    assert page.locator(".uncovered figcaption").all_inner_texts()[0].startswith("Dress, ")
+    expect(page.locator(".uncovered figcaption").first).to_have_text(re.compile("^Dress, "))
     page.locator(".confusion button[tabindex='0']").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector(".of-cell[data-shown]")
-    assert page.inner_text(".of-cell p").startswith("Trouser seen as T-shirt/top: ")
+    expect(page.locator(".of-cell p")).to_have_text(re.compile("^Trouser seen as T-shirt/top: "))
     page.locator(".verdicts select").select_option("other")
     page.wait_for_selector(".confusion caption:has-text('other real images')")

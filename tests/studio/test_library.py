@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from playwright.sync_api import expect
 from support import open_part
 
 from modiste.errors import UsageError
@@ -114,4 +115,4 @@ def test_markup_in_names_stays_text_in_every_part(page, folder):
         assert not page.query_selector("main img[src=x], main u, main i"), part
     open_part(page, "wall", "<i>small<i>")
     page.wait_for_selector(".row-names span")
-    assert page.inner_text(".row-names span") == name
+    expect(page.locator(".row-names span").first).to_have_text(name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 from support import open_part
 
 from modiste.sampling import generators
@@ -102,11 +104,11 @@ def test_bad_values_are_refused_in_a_sentence(client, ids, ask, sentence):
 def test_in_the_browser(page):
     open_part(page, "paths")
     page.wait_for_selector(".strip[data-drawn='1']")
-    assert "--interpolate 0 1" in page.inner_text(".about-path code")
+    expect(page.locator(".about-path code")).to_contain_text("--interpolate 0 1")
     page.fill(".between input[type=range]", "30")
     page.wait_for_selector(".between canvas.large[data-frame='30']")
-    label = page.get_attribute(".between canvas.large", "aria-label")
-    assert label.startswith("Generated image 50 % of the way from T-shirt/top, seed 0")
+    half_way = re.compile("^Generated image 50 % of the way from T-shirt/top, seed 0")
+    expect(page.locator(".between canvas.large")).to_have_attribute("aria-label", half_way)
     page.click(".between button:has-text('Play')")
     page.wait_for_selector(".between canvas.large:not([data-frame='30'])")
     page.click(".between button:has-text('Pause')")
@@ -126,4 +128,4 @@ def test_in_the_browser(page):
     page.wait_for_selector(".every-class canvas[data-drawn='1']")
     page.click(".every-class button:has-text('More seeds')")
     page.wait_for_selector(".every-class canvas[data-drawn='2']")
-    assert "Seeds 5 to 9" in page.get_attribute(".every-class canvas", "aria-label")
+    expect(page.locator(".every-class canvas")).to_have_attribute("aria-label", re.compile("Seeds 5 to 9"))

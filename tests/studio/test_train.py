@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from playwright.sync_api import expect
 from support import open_part, wait_for_command
 
 from modiste import config, runs
@@ -131,13 +132,13 @@ def test_in_the_browser(page, folder):
     page.fill("input[aria-label='data.count']", "-1")
     page.press("input[aria-label='data.count']", "Tab")
     page.wait_for_selector(".train .error:has-text('data.count')")
-    assert page.is_disabled(".train button.main")
+    expect(page.locator(".train button.main")).to_be_disabled()
     page.fill("input[aria-label='data.count']", "64")
     page.press("input[aria-label='data.count']", "Tab")
     page.wait_for_selector(".train .command code")
     page.click(".train button.main:enabled")
     page.wait_for_selector(".under-way[data-state=done]", timeout=120_000)
-    assert page.get_attribute(".under-way img.grid", "alt") == "Generated images after 64 images of training"
+    expect(page.locator(".under-way img.grid")).to_have_attribute("alt", "Generated images after 64 images of training")
     assert runs.Run(folder / "from-page").read_manifest().status == "finished"
     page.click(".under-way a[href^='#wall/']")
     page.wait_for_selector(".wall canvas[data-drawn]")

@@ -17,6 +17,7 @@ import pytest
 from blind_lab import garments, key_of
 from numpy.typing import NDArray
 from PIL import Image
+from playwright.sync_api import expect
 
 from modiste.data import toy
 from modiste.errors import UsageError
@@ -191,7 +192,7 @@ def test_somebody_answers_all_of_it_in_a_browser(
     for k, trial in enumerate(key.trials):
         if k == 6:  # the tab is closed and opened again
             visit.page.reload()
-            assert "6 of 16" in visit.page.text_content("#kept")
+            expect(visit.page.locator("#kept")).to_contain_text("6 of 16")
             visit.page.click("#start")
         visit.answer(k, keys[trial.first][k % 3])
     file = visit.saved(tmp_path)
@@ -242,10 +243,10 @@ def test_a_held_key_answers_once_and_anew_forgets(test: BlindTest, browser: Any,
     visit.page.wait_for_selector('body[data-ready="1"]')
     visit.page.keyboard.down("f")  # the system repeats it
     visit.page.wait_for_timeout(300)
-    assert visit.page.text_content("#count") == "2 of 16"
+    expect(visit.page.locator("#count")).to_have_text("2 of 16")
     visit.page.reload()
     visit.page.click("#anew")
-    assert visit.page.text_content("#start") == "Start"
+    expect(visit.page.locator("#start")).to_have_text("Start")
     visit.context.close()
 
 
