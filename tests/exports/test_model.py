@@ -31,6 +31,7 @@ from modiste.evaluation import sources
 from modiste.evaluation.options import EvaluateOptions
 from modiste.exports import model as exported_model
 from modiste.networks.build import build_generator
+from modiste.networks.convolution import DoublingConv2d
 from modiste.networks.layers import ImageShape, SelfAttention
 from modiste.sampling import generators
 from modiste.training import trainer
@@ -80,9 +81,10 @@ def test_every_family_gives_the_same_images_in_any_number(settings: dict[str, An
     shape = ImageShape(3, SIDE, 3 if conditional else 0)
     generator = generator_of(settings, shape)
     before = {key: tensor.clone() for key, tensor in generator.state_dict().items()}
-    session = onnxruntime.InferenceSession(
-        exported_model.to_onnx(generator, shape, Z), providers=["CPUExecutionProvider"]
-    )
+    content = exported_model.to_onnx(generator, shape, Z)
+    doubling = any(isinstance(module, DoublingConv2d) for module in generator.modules())
+    assert not doubling or b"ConvTranspose" not in content  # its short form is for this processor alone
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (images,) = session.get_outputs()
     assert images.shape == ["N", 3, SIDE, SIDE] and images.type == "tensor(float)"
     for count in (1, 5):

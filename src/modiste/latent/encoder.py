@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 from modiste import cache, environment, files, runs
 from modiste.errors import ModisteError
 from modiste.networks.layers import ImageShape
-from modiste.sampling.generators import CHUNK, TrainedGenerator, differentiable
+from modiste.sampling.generators import CHUNK, TrainedGenerator
 
 SAMPLES = 32_000
 """Images that an encoder learns from, each seen once."""
@@ -90,7 +91,7 @@ def train(
     It minimises the squared error of the image that its guess makes, and a little of the guess itself, since many
     noises make nearly the same image.
     """
-    network, steps = differentiable(generator.network), max(1, samples // BATCH)
+    network, steps = deepcopy(generator.network).eval().requires_grad_(False), max(1, samples // BATCH)
     random = torch.Generator().manual_seed(environment.seed_for(0, "encoder"))
     with torch.random.fork_rng([]):
         torch.manual_seed(environment.seed_for(0, "encoder's initial weights"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from modiste.data.images import Labels, Pixels, tensor_of, to_unit
 from modiste.errors import UsageError
 from modiste.latent.encoder import Encoder, encode
 from modiste.metrics.features import Extractor, differentiable_features
-from modiste.sampling.generators import TrainedGenerator, differentiable, generate, seed_noise
+from modiste.sampling.generators import TrainedGenerator, generate, seed_noise
 
 STEPS, STARTS = 100, 2
 CLASS_STARTS = 4
@@ -164,7 +165,7 @@ class _Work:
         self.encoder, self.steps, self.starts = encoder, steps, starts
         self.extractor = extractor if extractor is not None and extractor.network is not None else None
         self.original, self.classes = generator.network, generator.shape.classes
-        self.network = differentiable(generator.network)
+        self.network = deepcopy(generator.network).eval().requires_grad_(False)
         size = generator.shape.size
         self.known = torch.ones(size, size) if missing is None else torch.from_numpy((~missing).astype(np.float32))
         self.bank = seed_noise(range(BANK_SEEDS, BANK_SEEDS + BANK), generator.z_dim)

@@ -82,14 +82,14 @@ class DoublingConv2d(Conv2d):
 
     A row of the result depends on only two rows of the input, on one of them by the sum of two rows of the kernel. So
     it is a transposed 4 x 4 convolution at stride 2 of the map itself, with 16 products per position instead of 36,
-    which training in float32 on a processor uses. Sampling and exports keep the plain form.
+    which a processor uses in float32. Exports keep the plain form.
     """
 
     def __init__(self, channels: int, width: int, bias: bool = True) -> None:
         super().__init__(channels, width, 3, padding=1, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and _in_float32(input):
+        if _in_float32(input):
             kernel = four_from_three(self.weight).permute(1, 0, 2, 3).flip(2, 3)
             kernel = kernel.contiguous(memory_format=torch.channels_last)
             return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
@@ -99,15 +99,15 @@ class DoublingConv2d(Conv2d):
 class HalvingConv2d(Conv2d):
     """Means over 2 x 2 positions of a 3 x 3 convolution, [N, C, 2 H, 2 W] -> [N, O, H, W].
 
-    The transpose of `DoublingConv2d`, up to a factor: training in float32 on a processor computes it as a 4 x 4
-    convolution at stride 2.
+    The transpose of `DoublingConv2d`, up to a factor: a processor computes it in float32 as a 4 x 4 convolution at
+    stride 2.
     """
 
     def __init__(self, channels: int, width: int, bias: bool = True) -> None:
         super().__init__(channels, width, 3, padding=1, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and _in_float32(input):
+        if _in_float32(input):
             kernel = four_from_three(self.weight) / 4
             if double_backward.is_active():
                 return double_backward.convolve(input, kernel, self.bias, (2, 2), (1, 1), 1)
@@ -121,7 +121,10 @@ def four_from_three(kernel: Tensor) -> Tensor:
 
 
 def _in_float32(input: Tensor) -> bool:
-    return input.device.type == "cpu" and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    """Whether a processor computes in float32, and not to follow the operations for an export."""
+    if torch.is_autocast_enabled("cpu") or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    return input.device.type == "cpu" and input.dtype == torch.float32
 
 
 def _takes_shorter_way(layer: nn.Conv2d | nn.ConvTranspose2d, input: Tensor, wide_channels: int, uneven: int) -> bool:

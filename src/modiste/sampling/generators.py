@@ -11,7 +11,6 @@ import math
 import operator
 import pickle
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,6 @@ from modiste.data.classes import class_number, label_of
 from modiste.data.images import Images, Pixels, to_pixels
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import build_generator
-from modiste.networks.convolution import DoublingConv2d
 from modiste.networks.layers import ConditionalBatchNorm, ImageShape
 
 CHUNK = 64
@@ -238,17 +236,6 @@ def generate(
         chunks.append(to_pixels(images.float()).cpu().numpy())
     generator.train(training)
     return np.concatenate(chunks) if chunks else np.empty((0, 1, 1, 1), dtype=np.uint8)
-
-
-def differentiable(network: nn.Module) -> nn.Module:
-    """A copy of a generator in evaluation mode that is quicker by gradients of its noise, with equal images up to
-    rounding: layers with a shorter way in training take it, while batch norm keeps its statistics.
-    """
-    copied = deepcopy(network).eval().requires_grad_(False)
-    for layer in copied.modules():
-        if isinstance(layer, DoublingConv2d):
-            layer.train()
-    return copied
 
 
 def parse_seeds(text: str) -> list[int]:
