@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,24 +73,33 @@ def test_a_rank_that_has_ended_is_noticed(tmp_path: Path) -> None:
     assert with_ranks(2, tmp_path, work) == ["noticed", "ended"]
 
 
-def test_files_are_gone_afterwards_and_small_places_are_left_alone(
+def test_a_rank_that_never_comes_is_noticed(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path / "meeting"), 2)
+    store.set_timeout(timedelta(seconds=0.5))
+    with pytest.raises(RuntimeError), shared_memory.connected(0, 2, store):
+        raise AssertionError("they have met")
+
+
+def test_files_have_no_name_once_all_have_them_and_small_places_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[list[str]] = []
+    seen: list[tuple[int, list[Path]]] = []
 
     def work(rank: int, add_up: shared_memory.Sum) -> None:
-        add_up(torch.ones(3))
-        add_up(torch.ones(1))
+        for count in (3, 1):
+            add_up(torch.ones(count))
+        add_up(torch.ones(1))  # rank 0 has taken the names away before it tells the others that it is here
         if rank == 0:
-            seen.append(sorted(path.name for path in place.rglob("*") if path.is_file()))
+            seen.append((len(list(place.iterdir())), [path for path in place.rglob("*") if path.is_file()]))
 
-    for place, room in ((tmp_path / "roomy", 1), (tmp_path / "elsewhere", 2**62)):
+    elsewhere = tmp_path / "where the path of a socket would be too long".ljust(120, "-")
+    for place, room in ((tmp_path / "roomy", 1), (elsewhere, 2**62)):
         place.mkdir()
         monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path / "roomy")
         monkeypatch.setattr(shared_memory, "ROOM", room)
-        monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "elsewhere"))
+        monkeypatch.setattr(files.tempfile, "tempdir", str(elsewhere))
         meeting = tmp_path / f"meeting-{room}"
         meeting.mkdir()
         with_ranks(2, meeting, work)
-        assert seen.pop() == ["1-torch.float32", "3-torch.float32"]
+        assert seen.pop() == (1, [])
         assert not list(place.iterdir())

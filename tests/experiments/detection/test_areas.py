@@ -60,3 +60,9 @@ def test_the_test_of_a_difference_keeps_its_level_and_finds_one() -> None:
 def test_a_detector_is_no_better_than_itself() -> None:
     found = areas.placements(*scores(1.0))
     assert areas.difference(found, found) == (0.0, 1.0)
+
+
+def test_areas_without_deviation_differ_by_a_sign_test() -> None:
+    high, low = np.arange(10.0) + 10, np.arange(10.0)
+    perfect, wrong = areas.placements(high[:5], low), areas.placements(low[:5], high)
+    assert areas.difference(perfect, wrong) == (1.0, 2.0**-4)

@@ -45,8 +45,8 @@ def test_each_class_is_left_out_in_turn(
     code, printed, errors = call(*words, "--detector", "components")
     assert code == 0, errors
     places = sorted(place.name for place in (out / "runs").iterdir())
-    assert places == ["without-2-pull-over", "without-shirt", "without-trouser"]
-    run = Run(out / "runs" / "without-trouser")
+    assert places == ["without-0-shirt", "without-1-trouser", "without-2-pull-over"]
+    run = Run(out / "runs" / "without-1-trouser")
     assert run.read_manifest().data.classes == ("shirt", "pull over") and run.read_manifest().status == "finished"
     tree = json.loads((out / "leave-out.json").read_text())
     assert [one["class"] for one in tree["classes"]] == ["shirt", "trouser", "pull over"] and not tree["waiting"]
@@ -61,7 +61,7 @@ def test_each_class_is_left_out_in_turn(
         raise AssertionError("a finished run is trained again")
 
     monkeypatch.setattr(trainer, "train", refuse)
-    (out / "scores" / "shirt.json").write_text("{}")  # damaged: measured again
+    (out / "scores" / "0-shirt.json").write_text("{}")  # damaged: measured again
     more = json.loads(call(*words, "--detector", "discriminator", "--json")[1])
     assert {one["detector"] for one in more["detectors"]} == {"neighbours", "discriminator"}
     assert more["classes"][1]["areas"]["neighbours"] == trouser["areas"]["neighbours"]
@@ -83,7 +83,7 @@ def test_a_training_that_is_stopped_leaves_the_others_waiting(
 
     def stopped(*words: object, **more: object) -> Run:
         run = train(*words, **more)  # type: ignore[arg-type]
-        if "without-trouser" in str(run.path):
+        if "without-1-trouser" in str(run.path):
             runs.update_manifest(run, status="interrupted")
         return run
 
@@ -92,6 +92,25 @@ def test_a_training_that_is_stopped_leaves_the_others_waiting(
     found = leave_out.leave_out(recipe_file, tmp_path / "found", options=options)
     assert [one.class_name for one in found.classes] == ["shirt"] and found.waiting == ("trouser", "pull over")
     assert leave_out.sentences(found)[-1] == "not measured yet: trouser and pull over"
+
+
+def test_classes_whose_names_differ_in_case_alone_have_runs_of_their_own(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = config.load(recipe_file)
+    with np.load(recipe.data.name) as archive:
+        arrays = {**archive, "class_names": np.array(["A", "a", "b"])}
+    np.savez(recipe.data.name, **arrays)
+    options = LeaveOutOptions(detectors=("components",), count=20, overrides={"data.count": 50})
+    leave_out.leave_out(recipe_file, tmp_path / "found", options=options)
+    runs_of = [Run(place) for place in sorted((tmp_path / "found" / "runs").iterdir())]
+    assert [run.read_manifest().data.classes for run in runs_of] == [("a", "b"), ("A", "b"), ("A", "a")]
+    assert {run.read_recipe().data.count for run in runs_of} == {50}
+
+
+def test_the_mean_of_areas_has_an_interval_within_0_and_1() -> None:
+    normal, chosen = {"neighbours": np.arange(100.0)}, (detectors.DETECTORS["neighbours"],)
+    classes = tuple(LeftOut("c", {"neighbours": np.full(5, place - 0.5)}, normal) for place in (99, 97, 100, 95))
+    total = LeaveOut("made-up", Path("detect/made-up"), chosen, classes).mean("neighbours")
+    assert total.mean == pytest.approx(0.9775) and total.low == pytest.approx(0.942, abs=1e-3) and total.high == 1
 
 
 def made_up(shifts: dict[str, float], classes: int = 6) -> LeaveOut:

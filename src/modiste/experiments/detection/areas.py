@@ -60,11 +60,15 @@ def area(found: Placements) -> Area:
 
 
 def difference(first: Placements, second: Placements) -> tuple[float, float]:
-    """How much greater the first area is, and the two-sided p-value of no difference, for scores of the same images."""
+    """How much greater the first area is, and the two-sided p-value of no difference, for scores of the same images.
+
+    Where all differences are equal there is no deviation, and the p-value is that of a sign test of as many images as
+    the scarcer kind has.
+    """
     strange, normal = first.strange - second.strange, first.normal - second.normal
     apart, variance = float(strange.mean()), _variance(strange, normal)
     if variance <= 0:
-        return apart, 1.0 if apart == 0 else 0.0
+        return apart, 1.0 if apart == 0 else 2.0 ** (1 - min(len(strange), len(normal)))
     return apart, math.erfc(abs(apart) / math.sqrt(2 * variance))
 
 

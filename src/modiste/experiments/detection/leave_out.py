@@ -16,7 +16,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ from modiste.training import trainer
 OURS = ("settings.json", "runs", "scores", "leave-out.*")
 SIMPLE = ("neighbours", "components", "cosine", "forest")
 """The detectors that need no generator and no discriminator."""
-FEWEST_IMAGES = 2
+FEWEST_IMAGES = 10
+"""Of a kind. Of two detectors that know nothing, one is found better in 7 % of comparisons with ten images and in 26 %
+with two, where 5 % are promised."""
 ALPHA = 0.05
 
 
@@ -107,7 +109,9 @@ class LeaveOut:
 
     def mean(self, detector: str) -> statistics.Summary:
         """The mean area over the classes, with its interval over them."""
-        return statistics.summary(one.area(detector).value for one in self.classes)
+        total = statistics.summary(one.area(detector).value for one in self.classes)
+        low, high = (end if end is None else min(1.0, max(0.0, end)) for end in (total.low, total.high))
+        return replace(total, low=low, high=high)
 
     def fair(self) -> list[str]:
         """The detectors that have learned nothing of the class left out."""
@@ -196,9 +200,7 @@ def _recipe(what: str | Path, options: LeaveOutOptions) -> Recipe:
     recipe = config.override(recipe, {"seed": options.seed, **length, **(options.overrides or {})})
     if recipe.data.classes:
         raise UsageError(f"{what} was trained on some classes (data.classes) already; give a run or recipe of all")
-    return recipe.model_copy(
-        update={"data": recipe.data.model_copy(update={"name": resolved_name(recipe.data.name), "count": None})}
-    )
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": resolved_name(recipe.data.name)})})
 
 
 def _test_images(dataset: Data) -> Images:
@@ -249,8 +251,9 @@ def _train(recipe: Recipe, folder: Path, class_names: Sequence[str], number: int
     """The finished run without that class; None where the user stopped its training."""
     others = [name for k, name in enumerate(class_names) if k != number]
     place = folder / "runs" / f"without-{_slug(class_names[number], number)}"
-    if runs.exists(place) and runs.Run(place).read_manifest().status == "finished":
-        return runs.Run(place)
+    done = runs.Run(place) if runs.exists(place) else None
+    if done and done.read_manifest().status == "finished" and list(done.read_recipe().data.classes) == others:
+        return done
     run = trainer.train(config.override(recipe, {"data.classes": others}), place)
     return run if run.read_manifest().status == "finished" else None
 
@@ -291,15 +294,18 @@ def _parts(test: Images, number: int, count: int) -> tuple[Images, Images]:
     for is_left_out in (True, False):
         images = test.select(np.flatnonzero((test.labels == number) == is_left_out))
         if len(images) < FEWEST_IMAGES:
-            raise ModisteError(f"{test.name} has {len(images)} images of {test.class_names[number]}; give more")
+            raise ModisteError(
+                f"{test.name} has {len(images)} images of {'' if is_left_out else 'other classes than '}"
+                f"{test.class_names[number]}, and an area needs {FEWEST_IMAGES}; give more"
+            )
         parts.append(images.select(drawn_subset(len(images), images.labels, count, seed=0)))
     return parts[0], parts[1]
 
 
 def _slug(name: str, number: int) -> str:
-    """A class's name for a file, with its number where letters are lost."""
+    """A class's name for a file, behind its number: names may differ in letters that a file's name does not show."""
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower()).strip("-")
-    return plain if plain == name.lower() else f"{number}-{plain}".rstrip("-")
+    return f"{number}-{plain}".rstrip("-")
 
 
 # what is shown
