@@ -175,6 +175,11 @@ class Run:
         return self.path.name
 
     @property
+    def word(self) -> str:
+        """The run as the command line takes it."""
+        return PRETRAINED if self.shipped else str(self.path)
+
+    @property
     def outputs(self) -> Path:
         """The default folder of outputs made from the run: its own; for the shipped run one in the current folder."""
         return Path("runs") / f"modiste-{PRETRAINED}" if self.shipped else self.path
@@ -189,7 +194,7 @@ class Run:
     def read_manifest(self) -> Manifest:
         """How the run was made."""
         place = self.path / "manifest.json"
-        tree = _read_json(place)
+        tree = read_json(place)
         if missing := {"status", "data", "device", "threads"} - tree.keys():
             raise ModisteError(f"{place} lacks {', '.join(sorted(missing))}; train anew with --fresh")
         return Manifest.from_json(tree)
@@ -451,7 +456,8 @@ def _read(path: Path) -> str:
         raise ModisteError(f"cannot read {path}: {reason}; is it part of a run folder?") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run folder; ModisteError where there is none."""
     try:
         tree = json.loads(_read(path))
     except json.JSONDecodeError as error:

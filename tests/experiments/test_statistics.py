@@ -445,3 +445,9 @@ def test_statistics_load_numpy_and_nothing_heavier() -> None:
     code = "import sys, modiste.experiments.statistics; print({'torch', 'scipy', 'pandas'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("ones", "count"), [(0, 9), (3, 9), (9, 9), (34, 100)])
+def test_the_interval_of_a_share_is_scipys(ones: int, count: int) -> None:
+    expected = scipy.stats.binomtest(ones, count).proportion_ci(0.95, "exact")
+    assert statistics.clopper_pearson(ones, count) == pytest.approx((expected.low, expected.high))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,3 +58,15 @@ def test_what_is_no_file_of_codes(painter: TrainedGenerator, tmp_path: Path) -> 
         codes.read(tmp_path / "set.npz", painter)
     with pytest.raises(UsageError, match=r"gone.npz is no .npz file"):
         codes.read(tmp_path / "gone.npz", painter)
+
+
+@pytest.mark.parametrize(
+    "change", [{"noise": np.zeros((2, 3))}, {"labels": np.array([0, 99])}, {"labels": np.array([0])}], ids=str
+)
+def test_damaged_codes_are_refused(painter: TrainedGenerator, tmp_path: Path, change: dict[str, Any]) -> None:
+    place = tmp_path / "codes.npz"
+    place.write_bytes(codes.encoded(projection.project(painter, painter.sample(2), steps=1), painter))
+    with np.load(place) as archive:
+        np.savez(place, **{**archive, **change})
+    with pytest.raises(UsageError, match=r"codes.npz is damaged: its noise or labels are none of this generator"):
+        codes.read(place, painter)

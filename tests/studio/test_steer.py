@@ -69,7 +69,7 @@ def test_in_the_browser(steerable, page):
     page.wait_for_selector(".along .strip[data-drawn='2']")
     strip = page.locator(".along .strip")
     expect(strip).to_have_attribute("aria-label", "Generated images of the seeds 0 to 5, brightness +1.5")
-    expect(page.locator(".along code")).to_contain_text("--direction brightness=1.5")
+    expect(page.locator(".along code").first).to_contain_text("--direction brightness=1.5")
     page.click(".along button:has-text('All back to 0')")
     page.wait_for_selector(".along .strip[data-drawn='3']")
     expect(strip).to_have_attribute("aria-label", re.compile("no step"))

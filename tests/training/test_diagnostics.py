@@ -48,7 +48,11 @@ def test_a_risen_distance_to_held_out_images_is_named() -> None:
     assert diagnose(scores(3.0, 2.0, 2.4, 2.1, 2.4)) == []  # never twice in a row
     (sign,) = diagnose(scores(3.0, 2.0, 2.4, 2.5, 2.6))
     assert (sign.kind, sign.images, sign.value, sign.best) == ("rising", 40, 1.25, 20)
-    assert "1.25 times that after 20 images" in str(sign)
+    assert "1.25 times that after 20 images" in str(sign) and "augment.policy=auto, a shorter training" in str(sign)
+    (sign,) = diagnose(scores(3.0, 2.0, 2.4, 2.5, 2.6, augment_probability=0.1))
+    assert "augment.policy is at work against it" in str(sign)
+    (sign,) = diagnose(scores(3.0, 2.0, 2.4, 2.5, 2.6, augment_probability=0.0))
+    assert "augment" not in str(sign) and "A shorter training or more images usually help" in str(sign)
 
 
 def test_a_training_without_a_gain_is_named() -> None:

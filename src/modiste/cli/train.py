@@ -123,7 +123,7 @@ def _print_plan(name: str, out: Path | None, changes: dict[str, Any], as_json: b
 
 
 def _print_run(run: runs.Run, as_json: bool) -> None:
-    from modiste import progress, subprocesses
+    from modiste import progress, runs, subprocesses
 
     manifest = run.read_manifest()
     if as_json:
@@ -136,7 +136,8 @@ def _print_run(run: runs.Run, as_json: bool) -> None:
         return
     if manifest.status == "interrupted":
         resume = subprocesses.printable(["train", str(run.path)])
-        print(f"stopped at {manifest.images:,} images, state saved; go on with:  {resume}")
+        saved = "state saved" if runs.states(run) else "before its first update"
+        print(f"stopped at {manifest.images:,} images, {saved}; go on with:  {resume}")
         return
     first_class = manifest.data.classes[-1] if run.read_recipe().network.conditioning != "none" else None
     words = f"--class {shlex.quote(first_class)} " if first_class else ""

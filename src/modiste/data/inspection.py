@@ -157,7 +157,7 @@ class LabelIssues(NamedTuple):
 
 
 @progress.stage("looking for doubtful labels")
-def find_label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelIssues:
+def find_label_issues(images: Images, trees: int = 100) -> LabelIssues:
     """Doubtful labels by confident learning (Northcutt, Jiang and Chuang, JAIR 2021), a list to look through.
 
     The probabilities are the out-of-bag votes of extremely randomised trees on the pixels (each image is judged by
@@ -179,7 +179,7 @@ def find_label_issues(images: Images, trees: int = 100, seed: int = 0) -> LabelI
             f"{images.name} has a class of {fewest} images; "
             f"label issues can be judged from {FEWEST_PER_CLASS} per class, so add images"
         )
-    forest = ExtraTreesClassifier(trees, bootstrap=True, oob_score=True, n_jobs=-1, random_state=seed)
+    forest = ExtraTreesClassifier(trees, bootstrap=True, oob_score=True, n_jobs=-1, random_state=0)
     forest.fit(images.pixels.reshape(len(images), -1), images.labels)
     probabilities = forest.oob_decision_function_
     indices = cleanlab_filter.find_label_issues(

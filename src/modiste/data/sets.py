@@ -28,7 +28,7 @@ TOY_COUNTS = {"train": 10_000, "test": 2_000}
 TOY_SEEDS = {"train": 0, "test": 1}
 
 
-def open_data(data: Data, *, part: Part | None = None, show_progress: bool = True) -> Images:
+def open_data(data: Data, *, part: Part | None = None) -> Images:
     """The images of one part of a data set, resized if asked; their name says which part and how.
 
     train: all training images; heldout: those kept for choosing checkpoints, see `heldout_indices`; fit: the others;
@@ -37,22 +37,22 @@ def open_data(data: Data, *, part: Part | None = None, show_progress: bool = Tru
     """
     part = part or data.split
     if data.name in PUBLISHED:
-        return _open_published(data, part, show_progress)
-    return _open(data, part, show_progress)
+        return _open_published(data, part)
+    return _open(data, part)
 
 
 @functools.lru_cache(maxsize=8)
-def _open_published(data: Data, part: Part, show_progress: bool) -> Images:
+def _open_published(data: Data, part: Part) -> Images:
     """A part of a set that does not change while this process runs, read once."""
-    return _open(data, part, show_progress)
+    return _open(data, part)
 
 
-def _open(data: Data, part: Part, show_progress: bool) -> Images:
+def _open(data: Data, part: Part) -> Images:
     split: Split = "test" if part == "test" else "train"
     limit = data.count if part in ("train", "fit") else None
     with progress.stage(f"reading {data.name}"):
         needed = limit if part == "train" and not data.classes else None
-        images = _open_split(data, split, needed, show_progress)
+        images = _open_split(data, split, needed)
     name, suffix = f"{images.name} {part}", ""
     if part in ("fit", "heldout"):
         images, suffix = _split_heldout(images, data, part)
@@ -191,13 +191,13 @@ def _choice_suffix(images: Images, chosen: NDArray[np.int64], data: Data, part: 
     return f" drawn-{share} ({len({groups[k] for k in chosen}):,} of {len(set(groups)):,} groups)"
 
 
-def _open_split(data: Data, split: Split, limit: int | None, show_progress: bool) -> Images:
+def _open_split(data: Data, split: Split, limit: int | None) -> Images:
     if data.group_by is not None and is_known_set(data.name):
         raise UsageError(f"data.group_by = {data.group_by!r}: the images of {data.name} have no groups; leave it out")
     if _is_toy(data.name):
         return _toy(data.name, split, limit)
     if data.name in PUBLISHED:
-        return published.open_published(PUBLISHED[data.name], split, show_progress)
+        return published.open_published(PUBLISHED[data.name], split)
     path = readers.expanded(data.name)
     if not path.exists() and path.suffix.lower() not in (".npz", ".npy", ".parquet") and "/" not in data.name:
         raise UsageError(

@@ -228,7 +228,8 @@ def images_shown(run: runs.Run, file: Path) -> int | None:
         return int(images) if images.isdecimal() else None
     if file.name == generators.CHECKPOINTS["best"]:
         return manifest.best.images if manifest.best else None
-    return int(run.read_log()[-1]["images"]) if run.read_log() else None
+    last = runs.read_last_record(run)
+    return int(last["images"]) if last else None
 
 
 def _noise(seeds: range, images: Images, counts: tuple[int, ...] | None) -> dict[str, Any]:

@@ -31,7 +31,6 @@ def rank_table(
     better: str,
     target: float | None = None,
     scale: Scale = "plain",
-    alpha: float = 0.05,
     pairs: Sequence[Verdict] | None = None,
 ) -> list[Rank]:
     """The configurations from best to worst by mean rank over seeds, with groups that cannot be told apart.
@@ -60,7 +59,7 @@ def rank_table(
 
     names = sorted(table, key=order)
     if pairs is None:
-        pairs = statistics.verdicts(table, better=better, target=target, scale=scale, alpha=alpha)
+        pairs = statistics.verdicts(table, better=better, target=target, scale=scale)
     groups = _groups(names, pairs)
     every = transforms.usable(scale, [value for runs in table.values() for value in runs.values()])
     rows = []

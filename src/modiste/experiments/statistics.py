@@ -188,6 +188,16 @@ def _deviation(values: NDArray[np.float64], scale: Scale) -> float:
     return deviation if deviation > ROUNDING * transforms.rounding(values, scale) else 0.0
 
 
+def clopper_pearson(ones: int, count: int) -> tuple[float, float]:
+    """The exact 95 % interval of a share (Clopper & Pearson 1934)."""
+    from scipy import special
+
+    tail = (1 - CONFIDENCE) / 2
+    low = float(special.betaincinv(ones, count - ones + 1, tail)) if ones else 0.0
+    high = float(special.betaincinv(ones + 1, count - ones, 1 - tail)) if ones < count else 1.0
+    return low, high
+
+
 # --- Student's t
 
 

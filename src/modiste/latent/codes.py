@@ -49,7 +49,7 @@ def read(path: Path, generator: TrainedGenerator) -> KeptCodes:
     if not npz.is_npz(path):
         raise UsageError(f"{path} is no .npz file; give the codes.npz that `modiste project` wrote")
     with npz.open_npz(path) as archive:
-        if not {"noise", "generator"} <= set(archive.files):
+        if not {"noise", "generator", "run"} <= set(archive.files):
             raise UsageError(f"{path} holds no codes; give the codes.npz that `modiste project` wrote")
         noise, digest, run = (npz.read_array(archive, key, path) for key in ("noise", "generator", "run"))
         labels = npz.read_array(archive, "labels", path) if "labels" in archive.files else None
@@ -57,6 +57,14 @@ def read(path: Path, generator: TrainedGenerator) -> KeptCodes:
         raise UsageError(
             f"the codes in {path} were found for other weights ({run}) than these of {generator.source}; name that run "
             "and checkpoint, or project the pictures again"
+        )
+    classes = generator.shape.classes
+    fit = noise.ndim == 2 and noise.shape[1] == generator.z_dim and (labels is not None) == (classes > 0)
+    if labels is not None:
+        fit = fit and labels.shape == noise.shape[:1] and set(labels.tolist()) <= set(range(classes))
+    if not fit:
+        raise UsageError(
+            f"{path} is damaged: its noise or labels are none of this generator; project the pictures again"
         )
     return KeptCodes(noise.astype(np.float32), None if labels is None else labels.astype(np.int64))
 

@@ -158,7 +158,7 @@ def read(run: runs.Run, generator: TrainedGenerator, checkpoint: str = "last") -
     if not found:
         which = "" if checkpoint == "last" else f" --checkpoint {checkpoint}"
         why = f"{stale} was made for another state of its generator" if stale else f"{run.name} has no directions yet"
-        raise UsageError(f"{why}; find them with: modiste directions {_word(run)}{which}")
+        raise UsageError(f"{why}; find them with: modiste directions {run.word}{which}")
     return found
 
 
@@ -184,10 +184,6 @@ def steered(
 def words(steps: Mapping[str, float]) -> str:
     """Steps as the command line takes them: `brightness=1.5 width=-1`."""
     return " ".join(f"{name}={step:g}" for name, step in steps.items())
-
-
-def _word(run: runs.Run) -> str:
-    return runs.PRETRAINED if run.shipped else str(run.path)
 
 
 def parse_steps(texts: Sequence[str]) -> dict[str, float]:

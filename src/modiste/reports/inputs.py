@@ -253,9 +253,9 @@ def command_of(run: Run) -> str:
     return subprocesses.printable(["train", str(run.path / "recipe.toml")])
 
 
-def peaks(log: Sequence[dict[str, Any]], key: str = "loss_g", most: int = 3) -> list[tuple[float, float]]:
-    """The highest local maxima of a logged number as (epoch, value), highest first; ends of the log count too."""
-    values = [(record["epoch"], record[key]) for record in log if math.isfinite(record.get(key, math.nan))]
+def peaks(log: Sequence[dict[str, Any]], most: int = 3) -> list[tuple[float, float]]:
+    """The highest local maxima of the generator's loss as (epoch, value), highest first; ends of the log count too."""
+    values = [(record["epoch"], record["loss_g"]) for record in log if math.isfinite(record.get("loss_g", math.nan))]
     maxima = []
     for k, (epoch, value) in enumerate(values):
         before = values[k - 1][1] if k else -math.inf

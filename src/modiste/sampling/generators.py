@@ -264,7 +264,7 @@ def describe_network(run: runs.Run, network: config.Network, shape: ImageShape, 
 def read_description(folder: Path, name: str = "generator.json") -> tuple[config.Network, ImageShape, tuple[str, ...]]:
     """A network's settings, its image shape and the names of its classes, as `describe_network` wrote them."""
     description = folder / name
-    tree = runs._read_json(description)
+    tree = runs.read_json(description)
     try:
         shape = ImageShape(**{name: operator.index(value) for name, value in tree["shape"].items()})
         return config.Network(**tree["network"]), shape, tuple(map(str, tree["class_names"]))

@@ -19,6 +19,8 @@ from modiste.sampling.generators import generate, seed_noise
 
 PER_CLASS, WITHOUT_CLASSES = 10, 64
 """Images in the grid of a run: so many of each class, or so many in all."""
+MOST_FRAMES = 60
+"""Of an animation."""
 
 
 def png(picture: Image.Image) -> bytes:
@@ -64,12 +66,12 @@ def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = T
     return files.with_mark(buffer.getvalue())
 
 
-def write_animation(run: runs.Run, most_frames: int = 60) -> Path | None:
+def write_animation(run: runs.Run) -> Path | None:
     """Write progress.gif from the run's grids (evenly chosen, first and last included); None while there is no grid."""
     grids = run.list_grids()
     if not grids:
         return None
-    chosen = sorted({round(k) for k in np.linspace(0, len(grids) - 1, min(most_frames, len(grids)))})
+    chosen = sorted({round(k) for k in np.linspace(0, len(grids) - 1, min(MOST_FRAMES, len(grids)))})
     frames = []
     for k in chosen:
         with Image.open(grids[k]) as picture:

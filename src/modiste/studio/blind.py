@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from modiste import files, runs, subprocesses
+from modiste import files, subprocesses
 from modiste.errors import UsageError
 from modiste.experiments.blind import answers, phrases, scores, trials
 from modiste.experiments.blind import page as pages
@@ -30,20 +30,20 @@ def make(request: Request, asked: dict[str, Any]) -> Response:
     entry, folder = entry_of(request), folder_of(request)
     against, other = text_of(asked, "against"), "real"
     if against != "real":
-        other = _source(library.find(folder, against))
+        other = library.find(folder, against).run.word
     count, seed, per_class = asked.get("trials"), asked.get("seed", 0), bool(asked.get("per_class"))
     if type(count) is not int or not 1 <= count <= MOST_TRIALS:
         raise UsageError(f"a test has 1 to {MOST_TRIALS} trials, not {count!r}")
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise UsageError(f"the seed {seed!r} is no whole number from 0")
     options = trials.BlindOptions(against=other, trials=count, per_class=per_class, seed=seed)
-    test = library.compute(trials.make_test, [_source(entry)], options)
+    test = library.compute(trials.make_test, [entry.run.word], options)
     place = folder / FOLDER / f"{test.identity}.html"
     place.parent.mkdir(exist_ok=True)
     pages.check_places(place)
     files.write_json(pages.key_place(place), pages.key(test))
     files.write_text(place, pages.render(test, save_to=f"/blind/{test.identity}"))
-    words = ["blind", _source(entry), "--against", other, "--trials", str(count), "--seed", str(seed)]
+    words = ["blind", entry.run.word, "--against", other, "--trials", str(count), "--seed", str(seed)]
     words += ["--per-class"] if per_class else []
     command = subprocesses.printable([*words, "--out", "blind.html"])
     notes = [*test.notes, *(phrases.giveaway_sentence(one, test) for one in trials.giveaways(test))]
@@ -81,10 +81,6 @@ def results(request: Request) -> Response:
             about = [f"{first} against {second}" for first, second in key.pairs]
             found.append({"about": ", ".join(about), "people": len(sheets), "sentences": sentences, "command": command})
     return JSONResponse(found)
-
-
-def _source(entry: library.Entry) -> str:
-    return runs.PRETRAINED if entry.run.shipped else str(entry.run.path)
 
 
 def _place(request: Request) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -121,10 +122,11 @@ def describe(commands: Commands, folder: Path) -> dict[str, Any]:
 
 
 def _tail(place: Path) -> str:
-    """The end of what the command has printed."""
-    with place.open("rb") as output:
-        output.seek(max(0, place.stat().st_size - TAIL_BYTES))
+    """The end of what the command has printed; "" where the next command has taken its place meanwhile."""
+    with suppress(FileNotFoundError), place.open("rb") as output:
+        output.seek(max(0, os.fstat(output.fileno()).st_size - TAIL_BYTES))
         return output.read().decode(errors="replace")
+    return ""
 
 
 def current(request: Request) -> Response:

@@ -44,7 +44,7 @@ def describe(pair: tuple[library.Entry, library.Entry]) -> dict[str, Any]:
             for entry, one in zip(pair, found, strict=True)
             if one.record is None
         ],
-        "command": subprocesses.printable(["evaluate", *map(place, pair)]),
+        "command": subprocesses.printable(["evaluate", *(entry.run.word for entry in pair)]),
         "recipes": recipe_rows(pair),
         "refused": "",
         "sentences": [
@@ -67,11 +67,6 @@ def describe(pair: tuple[library.Entry, library.Entry]) -> dict[str, Any]:
         "gaps": list(dict.fromkeys(gap for record in known for gap in score_tables.gaps(record.not_measured))),
         "protocol": score_tables.describe_protocol(known[0].protocol),
     }
-
-
-def place(entry: library.Entry) -> str:
-    """The run as the command line takes it."""
-    return entry.name if entry.run.shipped else str(entry.run.path)
 
 
 def row(name: str, entries: Sequence[ScoreEntry | None]) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _describe(entry: library.Entry) -> dict[str, object]:
     return {
         "id": entry.id,
         "name": entry.name,
-        "place": runs.PRETRAINED if entry.run.shipped else str(entry.run.path),
+        "place": entry.run.word,
         "recipe": entry.run.read_recipe().name,
         "status": manifest.status,
         "images": last["images"] if last else manifest.images,

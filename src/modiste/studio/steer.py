@@ -25,9 +25,9 @@ def known(request: Request) -> Response:
     try:
         found = steering.read(entry.run, generator, checkpoint)
     except UsageError:
-        place = entry.name if entry.run.shipped else str(entry.run.path)
         which = ["--checkpoint", checkpoint] if checkpoint != "last" else []
-        return JSONResponse({"directions": [], "command": subprocesses.printable(["directions", place, *which])})
+        command = subprocesses.printable(["directions", entry.run.word, *which])
+        return JSONResponse({"directions": [], "command": command})
     about = steering.read_effects(entry.run, checkpoint)
     listed = [
         {"name": name, "kind": one.kind, "about": steering.sentence(about[name]) if name in about else ""}

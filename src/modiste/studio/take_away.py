@@ -37,15 +37,14 @@ class Product:
 def products(entry: library.Entry, folder: Path) -> dict[str, Product]:
     """What can be taken away from a run, by name."""
     run = entry.run
-    source = runs.PRETRAINED if run.shipped else str(run.path)
     base = folder / f"modiste-{runs.PRETRAINED}" if run.shipped else run.path
     classes = library.load(entry).shape.classes
     count = ["--per-class", str(PER_CLASS)] if classes else ["--count", str(IN_ALL)]
     onnx, page, samples = base / "onnx", base / "report.html", base / "samples-to-share"
     return {
-        "onnx": Product(["export", source, "--onnx", "--out", str(onnx)], onnx),
-        "report": Product(["report", source, "--out", str(page)], page),
-        "samples": Product(["sample", source, *count, "--format", "folder", "--out", str(samples)], samples),
+        "onnx": Product(["export", run.word, "--onnx", "--out", str(onnx)], onnx),
+        "report": Product(["report", run.word, "--out", str(page)], page),
+        "samples": Product(["sample", run.word, *count, "--format", "folder", "--out", str(samples)], samples),
     }
 
 
@@ -79,11 +78,16 @@ def fetch(request: Request) -> Response:
     place = found[name].place
     if place.is_file():
         return FileResponse(place, headers={"Content-Security-Policy": REPORT_POLICY}, media_type="text/html")
-    archive = Path(tempfile.mkstemp(prefix="modiste-studio-", suffix=".zip")[1])
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for file in sorted(place.rglob("*")):
-            if file.is_file() and not file.is_symlink():
-                packed.write(file, f"{name}/{file.relative_to(place).as_posix()}")
+    with tempfile.NamedTemporaryFile(prefix="modiste-studio-", suffix=".zip", delete=False) as opened:
+        archive = Path(opened.name)
+        try:
+            with zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as packed:
+                for file in sorted(place.rglob("*")):
+                    if file.is_file() and not file.is_symlink():
+                        packed.write(file, f"{name}/{file.relative_to(place).as_posix()}")
+        except BaseException:
+            archive.unlink()
+            raise
     remove = BackgroundTask(archive.unlink, missing_ok=True)
     return FileResponse(archive, filename=f"{entry.run.name}-{name}.zip", background=remove)
 

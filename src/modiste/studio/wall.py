@@ -78,8 +78,9 @@ def wall(request: Request) -> Response:
     seeds = numbers(request, "seeds", 0, 2**32 - 1)
     labels = numbers(request, "labels", 0, generator.shape.classes - 1) if generator.shape.classes else []
     truncation = number(request, "truncation", 0.01, 10.0, default=None, kind=float)
-    if not 1 <= len(seeds) * max(1, len(labels)) <= MOST_IMAGES:
-        raise UsageError(f"a wall has 1 to {MOST_IMAGES} images, not {len(seeds) * len(labels)}")
+    count = len(seeds) * max(1, len(labels))
+    if not 1 <= count <= MOST_IMAGES:
+        raise UsageError(f"a wall has 1 to {MOST_IMAGES} images, not {count}")
     noise = seed_noise(seeds, generator.z_dim, truncation)
     if not generator.shape.classes:
         columns = int(number(request, "columns", 1, len(seeds)) or 1)
@@ -120,8 +121,7 @@ def command(
     out: str = "",
 ) -> str:
     """The command line that makes the image, or with `which` other images of its class in the file `out`."""
-    place = entry.name if entry.run.shipped else str(entry.run.path)
-    words = ["sample", place, *(which or ("--seeds", str(point.seed)))]
+    words = ["sample", entry.run.word, *(which or ("--seeds", str(point.seed)))]
     name = class_name(generator, point.label)
     words += ["--class", name] if name is not None else []
     words += ["--truncation", f"{point.truncation:g}"] if point.truncation is not None else []

@@ -11,6 +11,7 @@ from modiste.runs import BestCheckpoint
 from modiste.training import checkpoint_selection
 
 Record = Mapping[str, Any]
+Augmentation = Literal["none", "off", "on"]
 Kind = Literal["saturated", "vanishing", "overfitting", "rising", "stalled", "uniform"]
 PATIENCE_TICKS = 5
 """A sign in the discriminator's accuracy or the generator's gradient has to be there for so many ticks in a row."""
@@ -39,8 +40,12 @@ SENTENCES: dict[Kind, str] = {
     "uniform": "images {of_class}are too alike: they vary {value:.0%} as much as held-out ones. Variety may still come "
     "with more training; a smaller train.lr_discriminator or a larger train.batch_size may help",
 }
-AUGMENT = "augment.policy=auto, a shorter training or more images usually help"
-AUGMENTED = "augment.policy is at work against it; a shorter training or more images usually help, too"
+REMEDIES = {
+    "none": "augment.policy=auto, a shorter training or more images usually help",
+    "off": "A shorter training or more images usually help",
+    "on": "augment.policy is at work against it; a shorter training or more images usually help, too",
+}
+"""By augmentation: of those that adapt, "off" is a probability of 0."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,14 @@ class Sign:
     the best one; uniform: the variety over that of held-out images."""
     best: int = 0
     """rising, stalled: the images shown at the best score."""
-    augmented: bool = False
-    """overfitting, rising: whether the discriminator sees augmented images."""
+    augmentation: Augmentation = "none"
+    """overfitting, rising: of what the discriminator sees."""
     of_class: int | None = None
     """uniform: the number of the class, if there are classes."""
 
     def __str__(self) -> str:
         of_class = "" if self.of_class is None else f"of class {self.of_class} "
-        remedy = AUGMENTED if self.augmented else AUGMENT
+        remedy = REMEDIES[self.augmentation]
         return SENTENCES[self.kind].format(value=self.value, best=self.best, remedy=remedy, of_class=of_class)
 
 
@@ -104,7 +109,10 @@ class History:
         gap = overfitting(record)
         if gap is None or gap <= OVERFITTING_GAP:
             return []
-        return [Sign("overfitting", record["images"], gap, augmented="augment_probability" in record)]
+        augmentation = _augmentation(record)
+        if augmentation == "off":  # until this very tick
+            augmentation = "on"
+        return [Sign("overfitting", record["images"], gap, augmentation=augmentation)]
 
     def _of_scores(self, record: Record) -> list[Sign]:
         before, self.best = self.best, checkpoint_selection.better(self.best, record)
@@ -115,14 +123,20 @@ class History:
         signs, images, best = [], record["images"], self.best
         recent = [one for one in self.scores if best.score in one]
         if self.since_best >= RISEN_EVALUATIONS and min(one[best.score] for one in recent) > RISEN * best.value:
-            augmented = "augment_probability" in record
-            signs.append(Sign("rising", images, record[best.score] / best.value, best.images, augmented))
+            factor, augmentation = record[best.score] / best.value, _augmentation(record)
+            signs.append(Sign("rising", images, factor, best.images, augmentation))
         if self.since_best >= STALLED_EVALUATIONS:
             signs.append(Sign("stalled", images, self.since_best, best.images))
         varieties = [one.get("variety", 1.0) for one in self.scores]
         if len(varieties) == RISEN_EVALUATIONS and max(varieties) < UNIFORM_SHARE:
             signs.append(Sign("uniform", images, record["variety"], of_class=record.get("variety_class")))
         return signs
+
+
+def _augmentation(record: Record) -> Augmentation:
+    if "augment_probability" not in record:
+        return "none"
+    return "on" if record["augment_probability"] else "off"
 
 
 def overfitting(record: Record) -> float | None:

@@ -45,12 +45,6 @@ def test_the_promise_is_the_greatest_possible_p_value_up_to_alpha(alpha: float) 
     assert rate.likely[0] < alpha < rate.likely[1] and rate.interval[0] < alpha < rate.interval[1]
 
 
-def test_intervals_of_shares_are_exact() -> None:
-    for hits, count in ((0, 20), (3, 20), (20, 20)):
-        exact = stats.binomtest(hits, count).proportion_ci(0.95, "exact")
-        assert conformal.share_interval(hits, count) == pytest.approx((exact.low, exact.high))
-
-
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 2.0, float("nan")])
 def test_alpha_is_a_rate(alpha: float) -> None:
     with pytest.raises(UsageError, match=r"is no rate of false alarms; give one above 0 and below 1, as 0\.05"):

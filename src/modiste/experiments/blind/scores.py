@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from modiste.errors import UsageError
 from modiste.experiments.blind.answers import Key, KeyTrial, Sheet
 from modiste.experiments.blind.trials import Question
-from modiste.experiments.statistics import CONFIDENCE, POWER, RESAMPLES, holm
+from modiste.experiments.statistics import CONFIDENCE, POWER, RESAMPLES, clopper_pearson, holm
 
 TOO_FAST_MS = 300
 """Nobody compares two pictures in less: such an answer is a slip of a finger and is left out."""
@@ -258,16 +258,6 @@ def _share(table: Floats) -> tuple[float | None, float | None, float | None]:
         ends = np.quantile(sums[counts > 0] / counts[counts > 0], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         low, high = min(low, float(ends[0])), max(high, float(ends[1]))
     return ones / count, low, high
-
-
-def clopper_pearson(ones: int, count: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share."""
-    from scipy import special
-
-    tail = (1 - CONFIDENCE) / 2
-    low = float(special.betaincinv(ones, count - ones + 1, tail)) if ones else 0.0
-    high = float(special.betaincinv(ones + 1, count - ones, 1 - tail)) if ones < count else 1.0
-    return low, high
 
 
 def further_trials(table: Floats, question: Question, level: float) -> int | None:

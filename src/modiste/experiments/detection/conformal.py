@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.errors import UsageError
+from modiste.experiments.statistics import CONFIDENCE, clopper_pearson
 
 Vector = NDArray[np.float64]
 ROUNDING = 1e-9
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FalseAlarms:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the measured rate (Clopper & Pearson 1934)."""
-        return share_interval(self.alarms, self.images)
+        return clopper_pearson(self.alarms, self.images)
 
 
 def p_values(held_out: Vector, scores: Vector) -> Vector:
@@ -76,13 +76,3 @@ def false_alarms(alpha: float, held_out: int, belonging: Vector) -> FalseAlarms:
     low, high = stats.beta.interval(CONFIDENCE, rank, held_out + 1 - rank)
     count = int(alarms(belonging, alpha).sum())
     return FalseAlarms(rank / (held_out + 1), (float(low), float(high)), count, len(belonging))
-
-
-def share_interval(hits: int, count: int) -> tuple[float, float]:
-    """The exact 95 % interval of a share (Clopper & Pearson 1934)."""
-    from scipy import stats
-
-    tail = (1 - CONFIDENCE) / 2
-    low = float(stats.beta.ppf(tail, hits, count - hits + 1)) if hits else 0.0
-    high = float(stats.beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
-    return low, high
