@@ -132,7 +132,7 @@ def test_another_content_under_the_same_out_is_refused(tiny: Recipe, tmp_path: P
     recipe = own_recipe(tiny, tmp_path)
     run = modiste.train(recipe, tmp_path / "run")
     (tmp_path / "loss.py").write_text("def own(r, f):\n    return f - r, f * f\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"another recipe \(loss\.adversarial: loss\.py:own@\w+ -> loss\.py:own@\w+\)"):
+    with pytest.raises(UsageError, match=r"other settings \(loss\.adversarial: loss\.py:own@\w+ -> loss\.py:own@\w+\)"):
         modiste.train(recipe, run.path)
 
 

@@ -351,7 +351,8 @@ def refuse_foreign_file(path: Path, named_in: Path | None = None) -> None:
 
 
 def refuse_foreign_folder(path: Path, what: str, ours: Sequence[str]) -> None:
-    """UsageError when a folder holds entries unlike `ours` (patterns), and so is no `what` ("run folder").
+    """UsageError when a folder holds entries unlike `ours` (patterns), and so is no `what` ("run folder"), or a file is
+    where it or a folder above it should be.
 
     Locks, empty folders and unfinished files are accepted: a start that was cut off leaves them.
     """
@@ -360,6 +361,9 @@ def refuse_foreign_folder(path: Path, what: str, ours: Sequence[str]) -> None:
         known = any(map(entry.match, ours)) or _is_lock(entry) or UNFINISHED.search(entry.name)
         return not known and (not entry.is_dir() or any(entry.iterdir()))
 
+    there = next((place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place)), path)
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file and not a folder; choose another with --out")
     if path.is_dir() and (foreign := sorted(entry.name for entry in path.iterdir() if is_foreign(entry))):
         raise UsageError(f"{path} holds other files ({foreign[0]}) and is no {what}; choose another with --out")
 

@@ -194,7 +194,7 @@ def test_the_card_has_the_scores_of_the_weights_as_they_are_kept(run: Path) -> N
     assert "were not measured" in card and "12.5" not in card
     for said in ("modiste train small --out small --data=closet.npz", "160 images shown to this checkpoint, the best",
                  f"differ by at most {done.difference} of 255", runs.Run(run).read_manifest().recipe_hash,
-                 "modiste sample pretrained --class 'Ankle boot' --count 64"):  # fmt: skip
+                 "modiste sample ./pretrained --class 'Ankle boot' --count 64"):  # fmt: skip
         assert said in card
     assert "onnx |" not in card and "grid.png)" not in card and "{{" not in card and "{%" not in card
     weights = (done.folder / "generator.safetensors").read_bytes()

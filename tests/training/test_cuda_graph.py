@@ -123,7 +123,7 @@ def test_a_run_goes_on_with_and_without_a_graph(tiny: Recipe, tmp_path: Path) ->
     longer = without | {"train.images": (tiny.train.images or 0) + 16}
     run = modiste.train(tiny, path, overrides=longer, extend=True)
     assert run.read_manifest().images == longer["train.images"] and not run.read_recipe().train.cuda_graph
-    with pytest.raises(UsageError, match=r"another recipe \(train.batch_size: 16 -> 8\)"):
+    with pytest.raises(UsageError, match=r"other settings \(train.batch_size: 16 -> 8\)"):
         modiste.train(tiny, path, overrides={**longer, "train.cuda_graph": True, "train.batch_size": 8})
 
 

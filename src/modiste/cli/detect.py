@@ -97,6 +97,8 @@ def detect(
     if alpha is not None:
         raise UsageError("--leave-out measures detectors at every rate of false alarms; leave --alpha out")
     classes = () if leave_out == "all" else tuple(word.strip() for word in leave_out.split(",") if word.strip())
+    if leave_out != "all" and not classes:
+        raise UsageError("--leave-out names no class; name one, several with commas, or all")
     left = leaving.LeaveOutOptions(classes, budget, seed, names, count, steps, config.assignments(settings or []))
     with progress.live_log("detect", every_line=True) as log:
         result = leaving.leave_out(run, out, options=left, log=log)
@@ -125,7 +127,7 @@ def _print_detection(found: Detection, as_json: bool) -> None:
         ])  # fmt: skip
     print(f"{detection.counted(total)} of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
     print_table(heads, rows)
-    expected = found.alpha * total
+    expected = found.expected_alarms
     print(f"where all belong, about {expected:.1f} alarms are to be expected" if expected < 10
           else f"where all belong, about {expected:,.0f} alarms are to be expected")  # fmt: skip
     for note in found.notes:

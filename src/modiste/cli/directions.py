@@ -37,7 +37,7 @@ def directions(
         Option(help="What to call the direction from those without to those with it.", rich_help_panel=EXAMPLE),
     ] = None,
     checkpoint: Annotated[Literal["last", "best"], Option(help="Which generator of the run.")] = "last",
-    images: Annotated[int, Option(min=1, help="Generated images from which directions are found.")] = IMAGES,
+    images: Annotated[int, Option(min=1, help="Generated images to find directions from, or more.")] = IMAGES,
     out: Annotated[Path | None, Option(help="Folder; default the run's, where `sample` finds them.")] = None,
     trust: TrustFlag = False,
     as_json: JsonFlag = False,

@@ -221,7 +221,8 @@ def _print_images(written: WrittenImages, as_json: bool) -> None:
         described = {"out": str(written.out), "format": written.kind, "count": written.count, "source": written.name}
         print(json.dumps({**described, "removed_card": str(card) if card else None}))
         return
-    print(f"wrote {written.count} images{_of_class(written.label)} to {written.out} ({written.kind})")
+    images = f"{written.count:,} image{'' if written.count == 1 else 's'}"
+    print(f"wrote {images}{_of_class(written.label)} to {written.out} ({written.kind})")
     if card:
         print(f"  removed the data card of the earlier set: {card}")
 

@@ -90,7 +90,7 @@ def open_published(dataset: Published, split: Split, show_progress: bool = True)
     files = ", ".join(name for pair in FILES.values() for name in pair)
     raise ModisteError(
         f"{dataset.name} is in none of the places tried:{places}\n"
-        f"Put {files} into a folder and name it with --data or in MODISTE_DATA."
+        f"Put {files} into a folder and name that in its place, or in MODISTE_DATA."
     )
 
 

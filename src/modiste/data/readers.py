@@ -33,7 +33,9 @@ def read_path(path: Path, split: Split, data: Data | None = None) -> Images:
     """
     data = data or Data()
     if not path.exists():
-        raise ModisteError(f"{path} does not exist; check the path, and say with --data where moved images are now")
+        raise ModisteError(
+            f"{path} does not exist; check the path, or where a run's images moved, say with --data where they are"
+        )
     if npz.is_arrays(path):
         return npz.read_arrays(path, split)
     if path.is_file() and path.suffix.lower() == ".parquet":

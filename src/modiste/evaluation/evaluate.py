@@ -84,6 +84,11 @@ def evaluate(
 
 def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Record:
     """Measure one source and write its record; see `evaluate`."""
+    if not 0 <= options.seed < (largest := 2**32 // max(1, options.count)):
+        raise UsageError(
+            f"--seed {options.seed} needs seeds of images beyond 32 bits; use one from 0 to {largest - 1:,} for "
+            f"{options.count:,} images"
+        )
     open_part = references.opener()
     origin = sources.origin(what)
     reference, notes = references.part_of(references.named(origin, options.data_name), options.reference)
@@ -264,7 +269,11 @@ def _not_measured(
     """Scores of the suite that these images do not allow, with the reason."""
     missing: dict[MetricName, str] = {}
     if against.classes == 0:
-        reason = f"no judge was trained on {against.images.name}; `modiste judge train --data ...` trains one"
+        reason = f"no judge was trained on {against.images.name}"
+        if against.images.labels is None:
+            reason += ", which has no labels to train one with"
+        else:
+            reason += "; `modiste judge train --data ...` trains one"
         missing |= {MetricName(kind): reason for kind in metric_names.JUDGED_CLASSES}
     elif images.labels is None and against.images.labels is not None:
         missing[MetricName("label_agreement")] = "the images come without labels"

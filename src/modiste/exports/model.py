@@ -130,7 +130,10 @@ def export_pretrained(
     safe_files.recover_folder(out)
     there = [name for name in discriminators.FILES if (out / name).is_file()]
     refuse_foreign_export(out, (*PRETRAINED_FILES, *there), (*MEASURED_FILES, *DIRECTION_FILES))
-    name, weights = out.absolute().name, generators.CHECKPOINTS[checkpoint]
+    weights = generators.CHECKPOINTS[checkpoint]
+    name = out.absolute().name
+    if name == runs.PRETRAINED and out.absolute() != runs.SHIPPED:
+        name = f"./{name}"  # the word alone is the shipped generator's
     original = generators.TrainedGenerator(*generators.load_network(run.path, weights), name)
     content = to_float16(original.network, str(run.path / weights))
     described = json.loads((run.path / "generator.json").read_text(encoding="utf-8"))
@@ -249,8 +252,6 @@ def _largest(pixels: np.ndarray, others: np.ndarray) -> int:
 
 def refuse_foreign_export(out: Path, files: Sequence[str] = FILES, also: Sequence[str] = ()) -> None:
     """UsageError unless the place is free, an empty folder or an earlier export: these files, and those like `also`."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file and not a folder; choose another with --out")
     is_complete = all((out / name).is_file() for name in files)
     safe_files.refuse_foreign_folder(out, "export", (*files, *also, parts.FOLDER) if is_complete else ())
     if not is_complete:

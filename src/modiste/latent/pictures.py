@@ -47,13 +47,16 @@ def test_or_train(data: Data) -> Split:
     return "test" if has_test(data) else "train"
 
 
-def fitted(images: Images, shape: ImageShape, source: str) -> Images:
-    """The images with the generator's number of channels, grey ones repeated; UsageError where they do not fit."""
+def fitted(images: Images, shape: ImageShape, source: str, *, resizes: bool = True) -> Images:
+    """The images with the generator's number of channels, grey ones repeated; UsageError where they do not fit.
+
+    `resizes`: whether the command has an option for that.
+    """
     _, channels, height, width = images.pixels.shape
     if (height, width) != (shape.size, shape.size):
         raise UsageError(
             f"{images.name}: {width} x {height} pixels, and {source} makes {shape.size} x {shape.size}; bring them to "
-            f"that with --resize {shape.size}"
+            f"that{f' with --resize {shape.size}' if resizes else ''}"
         )
     if channels > shape.channels:
         raise UsageError(f"{images.name} is in colour, and {source} makes grey images; convert it to grey")
@@ -69,7 +72,10 @@ def read_mask(file: str, size: int) -> NDArray[np.bool_]:
         raise UsageError(
             f"--mask {path} is no file; give a picture of {size} x {size} pixels, white where one is missing"
         )
-    picture = decoding.decode(path).picture.convert("L")
+    decoded = decoding.decode(path)
+    if decoded.frames > 1:
+        raise UsageError(f"--mask {path} holds {decoded.frames} pictures; give a file of one")
+    picture = decoded.picture.convert("L")
     if picture.size != (size, size):
         width, height = picture.size
         raise UsageError(

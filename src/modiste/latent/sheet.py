@@ -58,9 +58,12 @@ def _tiles(
     name = "" if codes.labels is None else class_names[codes.labels[k]][:LONGEST]
     apart = np.abs(image.astype(np.int16) - made.astype(np.int16)).astype(np.uint8)
     if missing is None:
-        tiles = [Tile(image, f"{k + 1}\n{own}")]
+        tiles = [Tile(image, f"no. {k + 1}\n{own}")]
     else:
-        tiles = [Tile(np.where(missing, UNKNOWN, image), f"{k + 1}\n{own}"), Tile(np.where(missing, made, image), "")]
+        tiles = [
+            Tile(np.where(missing, UNKNOWN, image), f"no. {k + 1}\n{own}"),
+            Tile(np.where(missing, made, image), ""),
+        ]
         apart = np.where(missing, np.uint8(0), apart)
     tiles.append(Tile(made, f"{codes.errors[k]:.1f}\n{name}"))
     if training is not None:

@@ -30,6 +30,7 @@ from modiste.latent import attributes, directions, effects
 from modiste.latent.directions import Direction
 from modiste.latent.effects import Effect
 from modiste.latent.encoder import weights_digest
+from modiste.latent.pictures import fitted
 from modiste.metrics import features
 from modiste.metrics.features import Extractor
 from modiste.plotting import figures
@@ -106,7 +107,8 @@ def find(
     if example is not None:
         if judge is None:
             raise UsageError(f"{run.name} has no features to tell the two folders apart in: {notes[0]}")
-        pictures = {True: example.having, False: example.lacking}
+        kinds = {True: example.having, False: example.lacking}
+        pictures = {key: fitted(one, generator.shape, generator.source, resizes=False) for key, one in kinds.items()}
         chosen.append(directions.by_example(generator, judge, example.name, pictures, per_class))
     chosen.append(directions.random_direction(generator))
     log(f"measuring {len(chosen)} directions on {MEASURED} other images each")
@@ -128,9 +130,10 @@ def find(
 
 
 def judge_of(run: runs.Run) -> tuple[Extractor | None, list[str]]:
-    """The extractor of the run's data set, or None and why there is none."""
+    """The extractor of the run's data set with its warning, or None and why there is none."""
     try:
-        return features.primary_extractor(native_data(run.read_recipe().data)), []
+        found = features.primary_extractor(native_data(run.read_recipe().data))
+        return found, [found.warning] if found.warning else []
     except ModisteError as error:
         return None, [f"its images cannot be read, so nothing holds the class still ({error})"]
 

@@ -42,22 +42,33 @@ def run_rulers(comparison: Comparison) -> Table | None:
     (member,) = comparison.members
     scores = [score for kind in RULED if member.record and (score := member.record.first(kind))]
     rows: list[list[Cell]] = []
+    from_0: list[str] = []
     for score in scores:
         found = rulers.ruler(score)
         values = [records.with_uncertainty(score.value, score.uncertainty)]
         values += [records.format_number(value) for value in (score.real, score.trivial)]
         if found:
-            mark = Mark(found.position, f"{found.position:.0%}", _span(score))
-            rows.append([phrases.known_title(str(score.name)), mark, *values])
+            title = phrases.known_title(str(score.name))
+            rows.append([title, Mark(found.position, f"{found.position:.0%}", _span(score)), *values])
+            if found.noise != score.trivial:
+                from_0.append(title)
     if not rows or member.record is None:
         return None
     judge = next(iter(member.record.protocol.extractors), "")
     caption = (
-        f"Each score between noise (left) and other real images (right). {NOISE} FID, KID and IS are the field's "
-        f"names; here they are measured in the features of the judge {judge}, not of Inception: compare them with the "
-        "columns beside them and with no paper."
+        f"Each score between noise (left) and other real images (right). {NOISE} {_that_begin_at_0(from_0)}"
+        "FID, KID and IS are the field's names; here they are measured in the features of the judge "
+        f"{judge}, not of Inception: compare them with the columns beside them and with no paper."
     )
     return Table(("score", "from noise to real images", "here", "real images", "noise"), rows, caption)
+
+
+def _that_begin_at_0(titles: Sequence[str]) -> str:
+    """A sentence on rulers that do not begin at the value of noise."""
+    if not titles:
+        return ""
+    verb = "begins" if len(titles) == 1 else "begin"
+    return f"{' and '.join(titles)} {verb} at 0 instead, since noise is no worse than real images there. "
 
 
 def _span(score: ScoreEntry) -> tuple[float, float] | None:

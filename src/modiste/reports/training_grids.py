@@ -77,7 +77,7 @@ def grid_section(comparison: Comparison) -> Section | None:
     ((configuration, run),) = drawn
     pictures = [_stage_picture(configuration, run, stage, grid, RUN_ROWS) for stage, grid in stages(run).items()]
     film = [film_picture(configuration, run, RUN_ROWS)] if len(run.list_grids()) > 1 else []
-    text = "The same noises all along. Nothing is chosen by look or rescaled; the film begins with its last moment."
+    text = "The same noises all along, nothing chosen by look. The film's first frame is the end of training."
     return Section(
         "grids", "Training", "The same noise through training", [Gallery([*pictures, *film]), Paragraph(text)]
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,6 +77,8 @@ class TrainedGenerator:
         where the classes of the data set are uneven. `truncation` t > 0 draws the noise from a normal distribution cut
         off at -t and t: below 1, more typical and less varied images (Brock et al. 2019, section 3.1).
         """
+        if count is not None and (type(count) is not int or count < 1):
+            raise UsageError(f"count is {count!r}; give a whole number from 1 on")
         seeds = range(64 if count is None else count) if seeds is None else seeds
         if count is not None and count != len(seeds):
             raise UsageError(f"count {count} and {len(seeds)} seeds contradict each other; give one of them")
@@ -184,11 +186,16 @@ def collect_statistics(network: nn.Module, classes: int, name: str) -> None:
         norm.momentum = momentum
 
 
-def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
-    """Standard normal noise [N, z_dim], row k from seed k alone: a whole number of 32 bits, as torch reads no more."""
+def check_seeds(seeds: Iterable[int]) -> None:
+    """UsageError for a seed beyond 32 bits."""
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise UsageError(f"{seed} is no seed of images; use one from 0 to {2**32 - 1}")
+
+
+def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
+    """Standard normal noise [N, z_dim], row k from seed k alone: a whole number of 32 bits, as torch reads no more."""
+    check_seeds(seeds)
     rows = [torch.randn(z_dim, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     noise = torch.stack(rows) if rows else torch.empty(0, z_dim)
     if truncation is None:
@@ -247,6 +254,7 @@ def parse_seeds(text: str) -> list[int]:
             chosen = range(int(first), int(last if dash else first) + 1)
             if len(seeds) + chosen.stop - chosen.start > MOST_IMAGES:
                 raise UsageError(f"--seeds {text!r} are more than {MOST_IMAGES:,}; ask for fewer at a time")
+            check_seeds((chosen.start, chosen.stop - 1) if chosen else ())
             seeds += chosen
     except ValueError:
         raise UsageError(f"--seeds {text!r} are not numbers and ranges; write them as 0-63 or 1,5,10-12") from None

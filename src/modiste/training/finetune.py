@@ -130,6 +130,7 @@ def check(recipe: Recipe, dataset: Images, shape: ImageShape) -> None:
     """UsageError where the ancestor's weights cannot be meant for these images."""
     ancestor = recipe.finetune.ancestor or ""
     name, run = _short(ancestor), find(ancestor)
+    generators.load(run)  # so that damaged weights are told before there is a run folder
     settings, before, class_names = generators.read_description(run.path)
     own = parts.parse(settings.family)
     if own:

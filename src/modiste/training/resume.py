@@ -153,7 +153,7 @@ def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) ->
     if altering and not (extend and extensible):
         hint = ", or --extend to train it longer" if extensible else ""
         raise UsageError(
-            f"{run.path} was started with another recipe ({'; '.join(map(str, altering))}); "
+            f"{run.path} was started with other settings ({'; '.join(map(str, altering))}); "
             f"use the same settings to resume it, --fresh for a new folder beside it{hint}"
         )
     return changes, bool(altering)

@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_used(
     code, _, said = call("augment", closet, *words, "--out", tmp_path / "letters")
     assert code == 2 and "holds other files (dear.txt)" in said
     code, _, said = call("augment", closet, *words, "--out", tmp_path / "letters/dear.txt/out")
-    assert code == 1 and "cannot use" in said and said.count("\n") == 1
+    assert code == 2 and "letters/dear.txt is a file and not a folder" in said and said.count("\n") == 1
     code, _, said = call("augment", tmp_path / "nothing.npz")
     assert code == 1 and "does not exist" in said
 

@@ -53,5 +53,5 @@ def test_alpha_is_a_rate(alpha: float) -> None:
 
 def test_alpha_needs_enough_held_out_images() -> None:
     conformal.check_alpha(0.05, 19)
-    with pytest.raises(UsageError, match=r"--alpha 0.05 needs 19 held-out images, .* there are 18; give a greater"):
+    with pytest.raises(UsageError, match=r"--alpha 0.05 needs 19 held-out images, .* 18 calibrate here;"):
         conformal.check_alpha(0.05, 18)

@@ -219,6 +219,11 @@ def _generator_recipe(options: AugmentOptions) -> Recipe:
         raise UsageError(f"--set {taken} is the experiment's to choose; leave it out")
     length = study_config.budget_changes(options.length, "--length") if options.length else {}
     recipe = config.override(config.load(options.recipe or "swift"), {**overrides, **length})
+    if recipe.finetune.ancestor:
+        raise UsageError(
+            f"finetune.ancestor = {recipe.finetune.ancestor!r} has seen more than a budget's images; leave it out, "
+            "or give a run that started from it"
+        )
     if recipe.network.conditioning == "none":
         raise UsageError(f"the recipe {recipe.name} makes no labelled images; use a conditional one, such as swift")
     own = {"data.split": "train", "data.count": None, "data.resize": None, "evaluate.every_images": 0, "seed": 0}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from modiste import files, paths
 from modiste.data.sets import has_test
+from modiste.errors import ModisteError
 from modiste.evaluation import records
 from modiste.experiments import statistics
 from modiste.experiments.augmentation import analysis, experiment
@@ -22,6 +24,7 @@ from modiste.experiments.augmentation.analysis import SCORES, arms_of, budgets_o
 from modiste.experiments.augmentation.arms import CLASSICAL, ArmRow
 from modiste.experiments.augmentation.experiment import Settings
 from modiste.plotting import figures
+from modiste.runs import Run
 
 COLUMNS = ("budget", "images", "seed", "arm", "steps", "real", "synthetic", "ratio", "tested", "accuracy", "rare")
 MARKERS = "os^Dv*Px"
@@ -167,9 +170,17 @@ def report(folder: Path, settings: Settings, rows: Sequence[ArmRow]) -> str:
     return paths.without_folders("\n".join(parts), known)
 
 
+def _ancestry(run: str) -> str:
+    """A sentence on the run that a generator started from, if it did."""
+    with suppress(ModisteError):
+        if of := Run(Path(run)).read_manifest().ancestor:
+            return f" It started from {of.name}, which had learned from {of.data}: a gain is also owed to that."
+    return ""
+
+
 def _method(settings: Settings, rows: Sequence[ArmRow]) -> str:
     tested = count_range(rows, rows[0].budget, "tested")
-    source = f"The generator is that of {settings.run}." if settings.run else (
+    source = f"The generator is that of {settings.run}.{_ancestry(settings.run)}" if settings.run else (
         "Every budget and seed trained a generator of its own (`recipe.toml`) on the budget's images alone."
     )  # fmt: skip
     mixing = f"{', '.join(f'{ratio:.0%}' for ratio in settings.ratio)} of a batch are synthetic"

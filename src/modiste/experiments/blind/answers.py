@@ -116,7 +116,7 @@ def parse_answers(tree: Any, place: str) -> Sheet:
         person = _value(tree, "person", dict)
         answers = tuple(_answer(one) for one in _value(tree, "answers", list))
         numbers = [answer.trial for answer in answers]
-        if twice := next((number for number in numbers if numbers.count(number) > 1), None):
+        if (twice := next((number for number in numbers if numbers.count(number) > 1), None)) is not None:
             raise _Wrong(f"it answers trial {twice + 1} twice")
         name = _plain(_value(person, "name", str)) or "anonymous"
         return Sheet(place, _value(tree, "test", str), _value(person, "id", str), name, answers)

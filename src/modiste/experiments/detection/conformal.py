@@ -64,7 +64,8 @@ def check_alpha(alpha: float, held_out: int) -> None:
     if held_out < needed:
         raise UsageError(
             f"--alpha {alpha:g} needs {needed:,} held-out images, as n of them give no p-value below 1 / (n + 1), and "
-            f"there are {held_out:,}; give a greater --alpha, or more images (--count counts those that are used)"
+            f"{held_out:,} calibrate here; give a greater --alpha, or hold out more images (at most --count are used, "
+            "and half of them measure where a run has no test images)"
         )
 
 

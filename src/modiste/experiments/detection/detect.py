@@ -85,6 +85,8 @@ class Detection:
     images: str
     names: tuple[str, ...]
     """Of each image its file, or its number in the set."""
+    known: int
+    """How many are training images, whose p-values say nothing."""
     alpha: float
     calibrated_on: str
     held_out: int
@@ -92,12 +94,19 @@ class Detection:
     notes: tuple[str, ...]
     folder: Path
 
+    @property
+    def expected_alarms(self) -> float:
+        """Alarms of one detector that are to be expected where all images belong; training images give none."""
+        return self.findings[0].false_alarms.promised * (len(self.names) - self.known)
+
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
         return {
             "run": self.run,
             "images": self.images,
             "count": len(self.names),
+            "training_images": self.known,
+            "expected_alarms": round(self.expected_alarms, 4),
             "alpha": self.alpha,
             "calibrated_on": self.calibrated_on,
             "held_out": self.held_out,
@@ -147,7 +156,8 @@ def detect(
     notes = noticed(run, material, [one.name for one in names], options)
     found, image_names = read_images(images, dataset)
     check_shape(found, material)
-    if known := known_images(found, training):
+    known = known_images(found, training)
+    if known:
         notes.append(
             f"{known:,} of the {counted(len(found))} are training images of {run.name}, whose p-values say nothing"
         )
@@ -166,7 +176,7 @@ def detect(
         if log:
             log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} alarms among {counted(len(found))}")
     result = Detection(
-        run=run.name, images=found.name, names=image_names, alpha=options.alpha,
+        run=run.name, images=found.name, names=image_names, known=known, alpha=options.alpha,
         calibrated_on=real.calibration.name, held_out=len(real.calibration), findings=tuple(findings),
         notes=(*notes, real.note), folder=folder,
     )  # fmt: skip
@@ -202,6 +212,8 @@ def noticed(run: Run, material: Material, names: Sequence[str], options: DetectO
         notes.append(f"{run.name} was kept without its discriminator, so that detector is left out")
     if material.extractor.name == "random" and "judge" in names:
         notes.append("there is no judge of these images, so the features of `judge` are those of a random network")
+    if material.extractor.warning and {"judge", "neighbours"} & set(names):
+        notes.append(material.extractor.warning)
     return notes
 
 
@@ -266,6 +278,8 @@ def known_images(images: Images, training: Images) -> int:
 def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
     """Write the table of scores, the result, and a picture per detector that has a counterpart of images."""
     result.folder.mkdir(parents=True, exist_ok=True)
+    for earlier in result.folder.glob("strangest-*.png"):
+        earlier.unlink()
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     heads = [f"{one.detector.name} {what}" for one in result.findings for what in ("score", "p")]
@@ -280,8 +294,8 @@ def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
             chosen = images.pixels[order]
             captions = [f"{_short(result.names[k])}\np = {finding.p_values[k]:.2g}" for k in order]
             title = f"{result.images}: the strangest to {result.run} by {finding.detector.name}"
-            figure = pictures.strangest(title, chosen, one.counterpart(chosen), captions, finding.detector.about)
-            pictures.save(figure, result.folder / f"strangest-{finding.detector.name}.png")
+            picture = pictures.strangest(title, chosen, one.counterpart(chosen), captions, finding.detector)
+            files.write_bytes(result.folder / f"strangest-{finding.detector.name}.png", picture)
     files.write_json(result.folder / "detect.json", paths.without_paths(result.to_json()))
 
 

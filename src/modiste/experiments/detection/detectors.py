@@ -70,6 +70,10 @@ class Detector:
     sees_classes: bool = False
     """Whether its features come from a judge, which has learned the labels of the complete data set."""
     default: bool = True
+    counterpart: str = "nearest\ntraining image"
+    """What its counterpart of an image is."""
+    is_synthetic: bool = False
+    """Whether that is a generated image."""
 
 
 def _reconstruction(material: Material) -> Fitted:
@@ -174,11 +178,22 @@ def _rows(pixels: Pixels) -> NDArray[np.uint8]:
 DETECTORS = {
     detector.name: detector
     for detector in (
-        Detector("reconstruction", "pixels that the generator cannot make", _reconstruction),
+        Detector(
+            "reconstruction",
+            "pixels that the generator cannot make",
+            _reconstruction,
+            counterpart="generated\nas alike",
+            is_synthetic=True,
+        ),
         Detector("discriminator", "distance to training images in the discriminator's features", _discriminator),
         Detector("judge", "distance to training images in the judge's features", _judge, sees_classes=True),
         Detector("neighbours", "distance to training images in pixels", _pixels),
-        Detector("components", f"pixels that {COMPONENTS} principal components cannot make", _components),
+        Detector(
+            "components",
+            f"pixels that {COMPONENTS} principal components cannot make",
+            _components,
+            counterpart="made of\ncomponents",
+        ),
         Detector("cosine", "angle to training images in pixels", _cosine, default=False),
         Detector("forest", "an isolation forest on pixels (scikit-learn)", _forest, default=False),
     )

@@ -25,7 +25,7 @@ import numpy as np
 from modiste import config, files, progress, runs
 from modiste.config import Data, Recipe
 from modiste.data.classes import class_number
-from modiste.data.images import Images
+from modiste.data.images import Images, content_digest
 from modiste.data.sets import has_test, open_data, resolved_name
 from modiste.data.subsets import drawn_subset
 from modiste.errors import ModisteError, UsageError
@@ -174,7 +174,7 @@ def leave_out(
     test = _test_images(recipe.data)
     numbers = _numbers(options.classes, test)
     chosen = detectors.chosen(options.detectors, has_discriminator=True)
-    _check_settings(folder, recipe, options)
+    _check_settings(folder, recipe, test, options)
     found: list[LeftOut] = []
     waiting = [test.class_names[number] for number in numbers]
     result = LeaveOut(recipe.name, folder, tuple(chosen), (), tuple(waiting))
@@ -200,6 +200,11 @@ def _recipe(what: str | Path, options: LeaveOutOptions) -> Recipe:
     recipe = config.override(recipe, {"seed": options.seed, **length, **(options.overrides or {})})
     if recipe.data.classes:
         raise UsageError(f"{what} was trained on some classes (data.classes) already; give a run or recipe of all")
+    if recipe.finetune.ancestor:
+        raise UsageError(
+            f"{what} starts from {recipe.finetune.ancestor}, which may have seen the class left out; give a run or "
+            "recipe without an ancestor"
+        )
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"name": resolved_name(recipe.data.name)})})
 
 
@@ -225,10 +230,13 @@ def _numbers(asked: Sequence[str], test: Images) -> list[int]:
     return list(dict.fromkeys(class_number(one, test.class_names, test.name) for one in asked))
 
 
-def _check_settings(folder: Path, recipe: Recipe, options: LeaveOutOptions) -> None:
+def _check_settings(folder: Path, recipe: Recipe, test: Images, options: LeaveOutOptions) -> None:
     """Write the settings that all classes share; UsageError where the folder was begun with others."""
     judge = features.primary_extractor(recipe.data).fingerprint
-    settings = {"recipe": config.content_hash(recipe), "count": options.count, "steps": options.steps, "judge": judge}
+    settings = {
+        "recipe": config.content_hash(recipe), "count": options.count, "steps": options.steps, "judge": judge,
+        "set of test images": content_digest(test),
+    }  # fmt: skip
     place = folder / "settings.json"
     if place.is_file():
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from modiste.data.images import Pixels
+from modiste.experiments.detection.detectors import Detector
 from modiste.plotting import figures
 from modiste.plotting.figures import Tile, TileRows
+from modiste.provenance import metadata
 
 
 def difference_map(images: Pixels, others: Pixels) -> Pixels:
@@ -22,24 +22,25 @@ def difference_map(images: Pixels, others: Pixels) -> Pixels:
     return (255 * shades).round().astype(np.uint8)
 
 
-def strangest(title: str, images: Pixels, counterparts: Pixels, captions: Sequence[str], about: str) -> Figure:
-    """Three rows: the images with their captions, their counterparts, and their differences."""
+def strangest(title: str, images: Pixels, counterparts: Pixels, captions: Sequence[str], detector: Detector) -> bytes:
+    """Three rows as a PNG file: the images with their captions, their counterparts, and their differences.
+
+    It says that it is synthetic in part where the counterparts are.
+    """
     rows = (
         ("image", images, captions),
-        ("nearest that\nis known", counterparts, [""] * len(images)),
+        (detector.counterpart, counterparts, [""] * len(images)),
         ("brighter: red\ndarker: blue", difference_map(images, counterparts), [""] * len(images)),
     )
     shown = [
         (label, [[Tile(_coloured(pixels), text) for pixels, text in zip(all_pixels, texts, strict=True)]])
         for label, all_pixels, texts in rows
     ]
-    return figures.tile_rows(title, [TileRows(about, (), shown)])
+    figure = figures.tile_rows(title, [TileRows(detector.about, (), shown)])
+    if not detector.is_synthetic:
+        return figures.encode(figure, "png")
+    return metadata.stamp(figures.encode(figure, "png", marked=False), {"Title": title}, metadata.COMPOSITE_TYPE)
 
 
 def _coloured(pixels: Pixels) -> Pixels:
     return pixels if len(pixels) == 3 else pixels.repeat(3, axis=0)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as a PNG file."""
-    figures.save(figure, path)

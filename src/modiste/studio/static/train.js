@@ -4,7 +4,7 @@ import { choice, commandLine, el, field, fill } from "./dom.js";
 import { at, getJson, latest, post } from "./api.js";
 import { follow } from "./command.js";
 
-const TITLES = { data: "Data", network: "Networks", loss: "Losses", augment: "Augmentation", train: "Training", evaluate: "Held-out scores" };
+const TITLES = { data: "Data", network: "Networks", loss: "Losses", augment: "Augmentation", train: "Training", finetune: "Fine-tuning", evaluate: "Held-out scores" };
 
 export async function show(place, { run, runs, fail, reload }) {
   const form = await getJson("/api/train/form");
