@@ -118,6 +118,11 @@ def test_bad_input_writes_nothing(run: Path, tmp_path: Path, call: Call) -> None
     (out / "mine.txt").write_text("mine")
     code, _, errors = call("project", run, tmp_path / "all.png", "--out", out)
     assert code == 2 and "mine.txt" in errors
+    kept = (tmp_path / "all.png").read_bytes()
+    for place in (tmp_path / "all.png", tmp_path / "all.png" / "found"):
+        code, _, errors = call("project", run, tmp_path / "all.png", "--out", place)
+        assert code == 2 and f"{tmp_path / 'all.png'} is a file and not a folder; choose another with --out" in errors
+    assert (tmp_path / "all.png").read_bytes() == kept and not list(tmp_path.glob(".all*"))
 
 
 def test_codes_and_seeds_contradict_each_other(run: Path, tmp_path: Path, call: Call) -> None:

@@ -88,5 +88,9 @@ def test_a_mask_is_white_where_pixels_are_missing(tmp_path: Path) -> None:
 def test_masks_that_do_not_fit(tmp_path: Path, size: tuple[int, int], colour: int, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         pictures.read_mask(save(tmp_path / "mask.png", size, colour), 16)
+    frames = [Image.new("L", (16, 16), shade) for shade in (0, 255)]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(UsageError, match=r"two.gif holds 2 pictures; give a file of one"):
+        pictures.read_mask(str(tmp_path / "two.gif"), 16)
     with pytest.raises(UsageError, match=r"--mask .*gone.png is no file"):
         pictures.read_mask(str(tmp_path / "gone.png"), 16)

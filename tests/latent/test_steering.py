@@ -87,6 +87,8 @@ def test_what_is_refused(run: runs.Run, call: Call, tmp_path: Path) -> None:
         example = steering.Example(name, toy.draw(2, 16, 0), toy.draw(2, 16, 1))
         with pytest.raises(UsageError, match=f"'{name}' is what another direction is called; give .* another --name"):
             steering.find(run, example=example)
+    with pytest.raises(UsageError, match=r"24 x 24 pixels, and .* makes 16 x 16; bring them to that$"):
+        steering.find(run, example=steering.Example("logo", toy.draw(2, 24, 0), toy.draw(2, 16, 1)))
     assert call("directions", run.path, "--with", tmp_path)[0] == 2
     assert "two folders and a name" in call("directions", run.path, "--with", tmp_path)[2]
     code, _, errors = call("directions", run.path, "--with", tmp_path, "--without", tmp_path, "--name", "Ärmel")

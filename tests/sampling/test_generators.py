@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import modiste
 from modiste.config import Network
 from modiste.data.images import Images
 from modiste.errors import ModisteError, UsageError
@@ -128,6 +130,19 @@ def test_seeds_from_text(text: str, seeds: list[int]) -> None:
 def test_no_seeds_from_text(text: str) -> None:
     with pytest.raises(UsageError, match=rf"^--seeds '{text}' .*0-63"):
         generators.parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", [str(2**32), f"{2**32 - 1}-{2**32}", str(10**20)])
+def test_seeds_beyond_32_bits_from_text(text: str) -> None:
+    with pytest.raises(UsageError, match="is no seed of images; use one from 0 to 4294967295"):
+        generators.parse_seeds(text)
+    assert generators.parse_seeds(str(2**32 - 1)) == [2**32 - 1]
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "3"])
+def test_a_count_is_a_whole_number(count: Any) -> None:
+    with pytest.raises(UsageError, match=r"^count is .*; give a whole number from 1 on"):
+        modiste.load("pretrained").sample(count)
 
 
 @pytest.mark.parametrize("text", ["0-10000000", f"0-{10**30}", f"{10**29}-{10**30},5"])

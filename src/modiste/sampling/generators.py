@@ -77,7 +77,7 @@ class TrainedGenerator:
         where the classes of the data set are uneven. `truncation` t > 0 draws the noise from a normal distribution cut
         off at -t and t: below 1, more typical and less varied images (Brock et al. 2019, section 3.1).
         """
-        if count is not None and (type(count) is not int or count < 1):
+        if count is not None and (not isinstance(count, int | np.integer) or count < 1):
             raise UsageError(f"count is {count!r}; give a whole number from 1 on")
         seeds = range(64 if count is None else count) if seeds is None else seeds
         if count is not None and count != len(seeds):

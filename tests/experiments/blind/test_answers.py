@@ -46,6 +46,7 @@ def test_what_the_page_saves_is_read_as_it_was() -> None:
         (with_answer(trial=True), "'trial' is no int"),
         (with_answer(trial=-1), "trial -1"),
         (with_answer(trial=1), "it answers trial 2 twice"),
+        (changed(answers=[good()["answers"][0]] * 2), "it answers trial 1 twice"),
         (with_answer(choice="middle"), "'middle' is neither left nor right"),
         (with_answer(ms=1.5), "'ms' is no int"),
         (with_answer(ms=-5), "after -5 ms"),

@@ -19,6 +19,7 @@ from modiste.data.sets import open_data
 from modiste.errors import UsageError
 from modiste.experiments.detection import detect, pictures
 from modiste.metrics import features
+from modiste.provenance import metadata
 from modiste.training import trainer
 
 Call = Callable[..., tuple[int, str, str]]
@@ -55,7 +56,7 @@ def test_noise_among_garments_is_found(trained: Path, folder: Path, tmp_path: Pa
     code, printed, errors = call("detect", trained, folder, "--out", out, "--alpha", 0.1, *QUICK)
     assert code == 0, errors
     assert "8 images of new against closet-run, alarms at p up to 0.1:" in printed
-    assert "where all belong, about 0.8 alarms are to be expected" in printed
+    assert "where all belong, about 0.8 alarms are to be expected" in printed  # 3 / 31 of 8
     rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == [f"{kind}{k}.png" for kind in ("garment", "noise") for k in range(4)]
     assert {row["image"] for row in rows if float(row["components p"]) <= 0.1} >= {f"noise{k}.png" for k in range(4)}
@@ -70,6 +71,7 @@ def test_noise_among_garments_is_found(trained: Path, folder: Path, tmp_path: Pa
             assert picture.size[0] > 500
     again = json.loads(call("detect", trained, folder, "--out", out, "--alpha", 0.1, *QUICK[:2], "--json")[1])
     assert again["detectors"] == tree["detectors"][:1]
+    assert [file.name for file in out.glob("strangest-*")] == ["strangest-components.png"]  # and none of before
 
 
 def test_all_usual_detectors_on_one_picture(trained: Path, folder: Path, tmp_path: Path) -> None:
@@ -80,6 +82,9 @@ def test_all_usual_detectors_on_one_picture(trained: Path, folder: Path, tmp_pat
     assert sorted(file.name for file in (tmp_path / "out").iterdir() if file.suffix == ".png") == [
         f"strangest-{name}.png" for name in ("components", "discriminator", "judge", "neighbours", "reconstruction")
     ]
+    marks = [metadata.read_metadata((tmp_path / "out" / f"strangest-{name}.png").read_bytes()) for name in
+             ("reconstruction", "neighbours")]  # fmt: skip
+    assert marks[0]["Synthetic"] == "in part" and "Synthetic" not in marks[1]
 
 
 def test_what_calibrates_is_new_to_the_run(closet: Path) -> None:

@@ -71,6 +71,14 @@ def test_each_class_is_left_out_in_turn(
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"judge": "one that was trained meanwhile"}))
     code, _, errors = call(*words)
     assert code == 2 and "was begun with another judge" in errors
+    settings.unlink()
+    assert call(*words)[0] == 0
+    with np.load(tmp_path / "three.npz") as archive:
+        arrays = dict(archive)
+    np.savez(tmp_path / "three.npz", **{**arrays, "x_test": 255 - arrays["x_test"]})
+    code, _, errors = call(*words)
+    assert code == 2 and "was begun with another set of test images" in errors
+    np.savez(tmp_path / "three.npz", **arrays)
     settings.write_text("{")
     code, _, errors = call(*words)
     assert code == 1 and "settings.json is damaged, so nothing says how" in errors
@@ -158,6 +166,8 @@ def test_bad_input(recipe_file: Path, tmp_path: Path, call: Call) -> None:
     bare = f"data.name={tmp_path / 'bare.npz'}"
     for words, sentence in (
         (("--leave-out", "bag"), "bag"),
+        (("--leave-out", ""), "names no class; name one"),
+        (("--leave-out", "all", "--set", "finetune.ancestor=pretrained"), "may have seen the class left out"),
         (("--leave-out", "all", "--set", bare), "has no test images, and the recipe trains on all others"),
         (("--leave-out", "all", "--set", bare, "--set", "data.split=fit"), "has no labels of three classes or more"),
         (("--leave-out", "all", "--out", tmp_path / "mine"), "holds other files (thesis.txt)"),
