@@ -45,7 +45,7 @@ def project(
 ) -> None:
     """Find pictures in a generator: the noise and the class that make them, and how near they come.
 
-    The first time, a generator gets an encoder (a minute or three), which is kept.
+    The first time, a generator gets an encoder (one to five minutes), which is kept.
 
     Example: modiste project pretrained shirt.png --out found
 

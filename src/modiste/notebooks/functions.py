@@ -210,7 +210,7 @@ def project(
     The noise and the class that make each, what they make and how far off that is are in `codes`. A folder `out` is
     written as `modiste project` does it, with codes.npz, which `sample` draws again. `label` is the class of all
     pictures, by default the set's own, or found; `mask` is a picture in which missing pixels are white, to be filled
-    in. The first time, a generator gets an encoder, which takes a minute or three and is kept.
+    in. The first time, a generator gets an encoder, which takes one to five minutes and is kept.
     """
     changes = recipe_changes(resize=resize, fit=fit, background=background)
     with live.shown(f"looking for {images} in {path_of(run)}") as remain:
