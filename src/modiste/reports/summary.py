@@ -67,8 +67,8 @@ def _that_begin_at_0(titles: Sequence[str]) -> str:
     """A sentence on rulers that do not begin at the value of noise."""
     if not titles:
         return ""
-    verb = "begins" if len(titles) == 1 else "begin"
-    return f"{' and '.join(titles)} {verb} at 0 instead, since noise is no worse than real images there. "
+    begin = "begins" if len(titles) == 1 else "begin"
+    return f"{' and '.join(titles)} {begin} at 0 instead, since noise is no worse than real images there. "
 
 
 def _span(score: ScoreEntry) -> tuple[float, float] | None:
