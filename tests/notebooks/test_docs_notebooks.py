@@ -28,7 +28,7 @@ SHORT = {
     "network.generator_widths": [8, 4],
     "network.discriminator_widths": [4, 8],
 }
-MOST_BYTES = 210_000
+MOST_BYTES = 262_144
 WORDS: dict[str, dict[str, Any]] = {
     "first_generator": {"DATA": "closet.npz", "BUDGET": "48 images", "COUNT": 40},
     "compare_three_dcgans": {

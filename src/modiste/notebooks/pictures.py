@@ -94,10 +94,11 @@ def rows_of(rows: Sequence[tuple[str, Pixels]]) -> Figure:
     sheet = tiles.arrange(np.concatenate(padded), columns)
     height, width, _ = sheet.shape
     figure = Figure(
-        figsize=(FILM_WIDTH, (FILM_WIDTH - 1) * height / width + 0.2), dpi=figures.DPI, layout="constrained"
+        figsize=(FILM_WIDTH, (FILM_WIDTH - 1.2) * height / width + 0.2), dpi=figures.DPI, layout="constrained"
     )
     axes = figure.subplots()
     axes.imshow(np.repeat(sheet, 3, axis=2) if sheet.shape[2] == 1 else sheet, interpolation="nearest")
+    axes.set_anchor("E")  # so that room beside the images goes to their names
     middles = [(side + tiles.GAP) * row + side / 2 for row in range(len(rows))]
     axes.set_yticks(middles, [figures.plain(name) for name, _ in rows], fontsize=figures.SMALL)
     axes.set_xticks([])
