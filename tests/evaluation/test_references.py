@@ -66,6 +66,8 @@ def test_data_without_labels_or_judge_or_test_images(tmp_path: Path) -> None:
     plain = save(tmp_path / "plain.npz", toy.draw(60, 16, 60).pixels, np.arange(60) % 10)
     with pytest.raises(UsageError, match=r"has no test images; use --reference heldout"):
         measured(plain, bare, reference="test")
+    with pytest.raises(UsageError, match=r"--seed 4294967296 needs seeds of images beyond 32 bits; use one from 0 to"):
+        measured(plain, bare, seed=2**32)
     record = measured(plain, bare)  # which takes the held-out ones, and says so
     assert record.warnings[0].startswith("bare.npz has no test images, so these are compared with the")
     assert record.protocol.reference.part == "heldout"

@@ -35,6 +35,13 @@ def test_each_score_of_a_run_stands_on_its_ruler(run: Path) -> None:
     assert found is not None and isinstance(mark, Mark) and 0 < found.position < 1
     assert (mark.position, mark.text) == (found.position, f"{found.position:.0%}")
     assert mark.span is not None and mark.span[0] < mark.position < mark.span[1]
+    precision = record.first("precision_k3")
+    assert precision is not None and precision.real is not None
+    for trivial, is_said in ((precision.real + 0.1, True), (precision.real / 2, False)):
+        entry = replace(precision, trivial=trivial)
+        records.write(run / "metrics.json", replace(record, scores={**record.scores, str(precision.name): entry}))
+        shown = summary.run_rulers(inputs.open_path(run))
+        assert shown is not None and ("precision begins at 0 instead" in shown.caption) == is_said
 
 
 def test_a_study_is_told_in_rank_order_and_keeps_its_colours(measured_run: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import modiste
 from modiste import config, runs
 from modiste.config import Network, Recipe
 from modiste.data.images import Images
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 from modiste.exports import cards
 from modiste.networks.layers import ImageShape
 from modiste.sampling import discriminators, generators
@@ -225,6 +225,11 @@ def test_a_run_without_weights_one_without_discriminator_and_one_that_changed(
     (run.path / "log.jsonl").unlink()
     with pytest.raises(UsageError, match=r"copied has other weights now than when this run was made"):
         trainer.train(run.path)
+    with (copied / "generator.safetensors").open("r+b") as weights:
+        weights.truncate(100)
+    with pytest.raises(ModisteError, match=r"generator.safetensors"):
+        trainer.train(tiny, tmp_path / "new", overrides=from_(copied))
+    assert not (tmp_path / "new").exists()  # so that the same command goes once they are mended
     (copied / "generator.safetensors").unlink()
     with pytest.raises(UsageError, match=r"copied has no generator.safetensors to start from"):
         trainer.train(tiny, tmp_path / "new", overrides=from_(copied))

@@ -244,6 +244,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "recipe": (["--recipe", "noronha"], "noronha makes no labelled images"),
     "data": (["--set", "data.count=5"], "--set data.count is the experiment's to choose"),
+    "ancestor": (
+        ["--set", "finetune.ancestor=pretrained"],
+        "finetune.ancestor = 'pretrained' has seen more than a budget's images; leave it out",
+    ),
     "length": (["--length", "long"], "--length 'long' is no length; write it as 5min, 3 epochs or 60000 images"),
     "only": (["--only", "40-seed0"], "is no experiment"),
 }

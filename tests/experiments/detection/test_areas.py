@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from modiste.experiments.detection import areas
+from modiste.experiments.detection import areas, leave_out
 
 
 def scores(shift: float, seed: int = 0, strange: int = 80, normal: int = 120) -> tuple[areas.Vector, areas.Vector]:
@@ -55,6 +55,19 @@ def test_the_test_of_a_difference_keeps_its_level_and_finds_one() -> None:
     blurred = areas.placements(strange + 3 * random.normal(size=80), normal + 3 * random.normal(size=120))
     apart, p_value = areas.difference(areas.placements(strange, normal), blurred)
     assert apart > 0.1 and p_value < 0.001
+
+
+def test_with_the_fewest_images_that_are_measured_the_level_is_nearly_kept() -> None:
+    """Of two detectors that know nothing; with two images instead of ten it is a quarter."""
+
+    def wrong(count: int) -> float:
+        random, found = np.random.default_rng(2), 0
+        for _ in range(2000):
+            views = [areas.placements(random.normal(size=count), random.normal(size=100)) for _ in range(2)]
+            found += areas.difference(*views)[1] < 0.05
+        return found / 2000
+
+    assert wrong(leave_out.FEWEST_IMAGES) <= 0.1 and wrong(2) > 0.2
 
 
 def test_a_detector_is_no_better_than_itself() -> None:

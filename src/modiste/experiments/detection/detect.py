@@ -212,7 +212,7 @@ def noticed(run: Run, material: Material, names: Sequence[str], options: DetectO
         notes.append(f"{run.name} was kept without its discriminator, so that detector is left out")
     if material.extractor.name == "random" and "judge" in names:
         notes.append("there is no judge of these images, so the features of `judge` are those of a random network")
-    if material.extractor.warning and {"judge", "neighbours"} & set(names):
+    if material.extractor.warning and "judge" in names:
         notes.append(material.extractor.warning)
     return notes
 
