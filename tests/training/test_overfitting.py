@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,33 @@ def test_a_discriminator_that_knows_half_of_its_training_images_is_recognised(ti
     half = dataset.pixels[: len(dataset) // 2]
     state.discriminator = Memory(to_unit(torch.from_numpy(half)))
     assert 0.2 < measure(state)["d_accuracy_train"] < 0.8
+
+
+def test_both_kinds_stand_against_the_same_images_of_the_same_classes(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = config.override(tiny, AUTO)
+    dataset = open_data(recipe.data)
+    assert dataset.labels is not None
+    dataset = dataset.select(np.flatnonzero(dataset.labels != 3))  # held out, and never seen in training
+    shape = setup.image_shape(recipe, dataset)
+    calls: list[tuple[Any, Any]] = []
+
+    def logits(_: Any, pixels: Any, labels: Any) -> Tensor:
+        calls.append((pixels, labels))
+        return torch.zeros(len(pixels))
+
+    monkeypatch.setattr(overfitting, "_logits", logits)
+    measure = overfitting.make_measure(recipe, dataset, shape)
+    assert measure is not None
+    measure(setup.make_state(recipe, shape, "cpu"))
+    (_, made), (real, _), (unseen, asked) = calls
+    assert made is asked and 3 not in made and len(np.unique(made)) == 9
+    heldout = open_data(recipe.data, part="heldout")
+    for pixels, images in ((real, dataset), (unseen, heldout)):
+        for picture, label in zip(pixels, asked, strict=True):
+            of_class = images.pixels[images.labels == label]
+            assert (of_class == picture).all((1, 2, 3)).any()
 
 
 def test_nothing_is_measured_where_no_images_are_held_out(tiny: Recipe, tmp_path: Path) -> None:

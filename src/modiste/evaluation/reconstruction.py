@@ -22,6 +22,7 @@ from modiste.evaluation.options import EvaluateOptions, Split
 from modiste.evaluation.records import ScoreEntry
 from modiste.evaluation.sources import Origin, Source
 from modiste.latent import comparison, encoder, pictures, projection
+from modiste.metrics import standard_errors
 from modiste.metrics.functional import Score
 from modiste.metrics.metric_names import MetricName
 from modiste.sampling import generators
@@ -113,7 +114,7 @@ def quantiles(errors: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _mean(errors: NDArray[np.float64], details: dict[str, Any] | None = None) -> Score:
-    error = float(errors.std(ddof=1) / np.sqrt(len(errors))) if len(errors) > 1 else None
+    error = standard_errors.of_mean(errors) if len(errors) > 1 else None
     return Score(float(errors.mean()), error, details or {})
 
 

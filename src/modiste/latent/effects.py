@@ -14,7 +14,7 @@ from modiste import progress
 from modiste.data.images import Images, Pixels
 from modiste.latent import attributes, directions
 from modiste.latent.directions import Direction, Kind
-from modiste.metrics import features
+from modiste.metrics import features, standard_errors
 from modiste.metrics.features import Extractor
 from modiste.sampling.generators import TrainedGenerator, generate, seed_noise
 
@@ -105,5 +105,5 @@ def _within(values: NDArray[np.float64], labels: NDArray[np.int64] | None) -> fl
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+    mean, error = float(values.mean()), standard_errors.of_mean(values)
     return Interval(mean, mean - 1.96 * error, mean + 1.96 * error)

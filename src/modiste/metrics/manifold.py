@@ -5,8 +5,6 @@ Pure functions of feature matrices [images, features], as in `functional`.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -70,7 +68,7 @@ def manifold_scores(
         outside[close] = (x[part][close] @ y.T - fake_radii[:, -1]).amin(1) + x_norms[part, 0][close]
         recalled[part] = (outside <= 0).numpy()
     density = balls / k_density
-    error = float(density.std(ddof=1)) / math.sqrt(len(y))
+    error = standard_errors.of_mean(density)
     return {
         "precision": share_score(int(precise.sum()), len(y), {"k": k_precision}),
         "recall": Score(float(recalled.mean()), left_out.recall_error, {"k": k_precision}),

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from modiste import config
@@ -50,25 +52,39 @@ def is_measured(recipe: Recipe) -> bool:
 def make_measure(recipe: Recipe, dataset: Images, shape: ImageShape) -> Measure | None:
     """A function of the state: the discriminator's accuracies on training and on held-out images, as logged.
 
-    Each image stands against a generated one of its class, as in training, without augmentation. None where no images
-    are held out (data.split = "train"), or the recipe never scores a generator on them.
+    Each image of both kinds stands against the same generated one of its class, as in training, without augmentation.
+    None where no images are held out (data.split = "train"), or the recipe never scores a generator on them.
     """
     if not is_measured(recipe):
         return None
-    kinds = {"train": dataset, "heldout": open_data(recipe.data, part="heldout")}
-    count = min(IMAGES, *map(len, kinds.values()))
-    rows = {kind: drawn_subset(len(images), images.labels, count, seed=0) for kind, images in kinds.items()}
-    chosen = {kind: images.select(rows[kind]) for kind, images in kinds.items()}
-    noise = generators.seed_noise(range(FIRST_SEED, FIRST_SEED + count), recipe.network.z_dim)
+    heldout = open_data(recipe.data, part="heldout")
+    count = min(IMAGES, len(heldout), len(dataset))
+    heldout = heldout.select(drawn_subset(len(heldout), heldout.labels, count, seed=0))
+    if heldout.labels is not None and dataset.labels is not None:
+        heldout = heldout.select(np.flatnonzero(np.isin(heldout.labels, dataset.labels)))
+    chosen = {"train": dataset.select(_rows_like(heldout, dataset)), "heldout": heldout}
+    labels = heldout.labels if shape.classes else None
+    noise = generators.seed_noise(range(FIRST_SEED, FIRST_SEED + len(heldout)), recipe.network.z_dim)
     loss = losses.adversarial(recipe.loss, recipe.network.conditioning == "auxiliary")
 
-    def accuracy(state: State, images: Images) -> float:
-        labels = images.labels if shape.classes else None
-        made = generators.generate(state.ema, noise, labels)
-        r, f = (_logits(state, pixels, labels) for pixels in (images.pixels, made))
-        return losses.accuracies(loss, r, f)[0].item()
+    def measure(state: State) -> dict[str, float]:
+        fake = _logits(state, generators.generate(state.ema, noise, labels), labels)
+        real = {kind: _logits(state, images.pixels, labels) for kind, images in chosen.items()}
+        return {f"d_accuracy_{kind}": losses.accuracies(loss, r, fake)[0].item() for kind, r in real.items()}
 
-    return lambda state: {f"d_accuracy_{kind}": accuracy(state, images) for kind, images in chosen.items()}
+    return measure
+
+
+def _rows_like(images: Images, others: Images) -> NDArray[np.int64]:
+    """Rows of others drawn at random, of the same classes as the images, one by one; again where there are fewer."""
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(others))
+    if images.labels is None or others.labels is None:
+        return order[: len(images)]
+    rows = np.empty(len(images), np.int64)
+    for label in np.unique(images.labels):
+        wanted = images.labels == label
+        rows[wanted] = np.resize(order[others.labels[order] == label], wanted.sum())
+    return rows
 
 
 @torch.no_grad()
