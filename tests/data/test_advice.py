@@ -35,6 +35,7 @@ def test_the_expectation_follows_the_count(row: int) -> None:
 def test_images_that_do_not_fit_are_to_be_resized(shape: tuple[int, int, int], recipe: str, resize: int | None) -> None:
     advice = advise(images(5, *shape), Data(name="things"))
     assert (advice.recipe, advice.resize) == (recipe, resize)
+    assert ("these become 32 x 32" in str(advice)) == (resize == SMALL)
 
 
 def test_the_advice_is_a_command_that_exists() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from modiste.data.images import Images
@@ -20,6 +21,15 @@ def test_a_grid_of_all_classes_has_one_per_row(tmp_path: Path) -> None:
     assert values.shape == (3 * 58 + 2, 4 * 58 + 2)
     for row in range(3):
         assert (values[30 + 58 * row, 30::58] == 50 * row).all()
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (9, 9), (64, 8), (63, 9), (100, 10), (30, 10), (67, 10)])
+def test_the_last_row_is_full_where_it_can_be(count: int, columns: int) -> None:
+    pixels = np.full((count, 1, 28, 28), 7, np.uint8)
+    for labels, names in ((None, ()), (np.zeros(count, np.int64), ("a",))):
+        picture = grids.class_grid(Images(pixels, labels, names, "alike"), None)
+        assert picture.size == (58 * columns + 2, 58 * -(-count // columns) + 2)
+    assert grids.class_grid(Images(pixels, None, (), "asked"), 4).size[0] == 58 * 4 + 2
 
 
 def test_animation_has_every_frame(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ class Advice:
         lines = [f"you have {pictures}: expect {EXPECTATIONS[self.expect]}", f"use: {shlex.join(words)}"]
         if self.recipe == "photos" and self.side >= LARGEST and self.resize is None:
             lines.append(f"(it resizes to {SMALL} pixels; --resize {LARGEST} takes four times as long)")
+        if self.recipe == "swift" and self.resize == SMALL != self.side:
+            lines.append(
+                f"(swift takes square images whose side 4 divides, up to {LARGEST}: these become {SMALL} x {SMALL})"
+            )
         return "\n".join(lines)
 
 

@@ -47,11 +47,17 @@ def fixed_grid(generator: nn.Module, z_dim: int, classes: int, title: str) -> by
 def class_grid(images: Images, columns: int | None) -> Image.Image:
     """A grid in which the classes follow each other, one per row where all have the same number of images."""
     if images.labels is None:
-        return tiles.grid(images.pixels, columns or min(len(images), 8))
+        return tiles.grid(images.pixels, columns or full_rows(len(images)))
     _, counts = np.unique(images.labels, return_counts=True)
     is_balanced = len(counts) > 1 and counts.min() == counts.max()
     order = np.argsort(images.labels, kind="stable")
-    return tiles.grid(images.pixels[order], columns or (int(counts[0]) if is_balanced else min(len(images), 10)))
+    each_in_a_row = int(counts[0]) if is_balanced else full_rows(len(images))
+    return tiles.grid(images.pixels[order], columns or each_in_a_row)
+
+
+def full_rows(count: int) -> int:
+    """Images in a row, from 10 down to 5, so that the last row is full; 10 where that cannot be."""
+    return count if count <= 10 else next((n for n in range(10, 4, -1) if count % n == 0), 10)
 
 
 def gif(frames: Sequence[Image.Image], seconds: float = 6.0, synthetic: bool = True) -> bytes:
