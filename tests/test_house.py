@@ -35,8 +35,8 @@ PACKAGES = [
     "plotting",
 ]
 MODULES = {
-    "cache", "config", "environment", "errors", "files", "parts", "paths", "progress", "runs", "schema",
-    "subprocesses",
+    "cache", "config", "environment", "errors", "files", "onnx_sessions", "parts", "paths", "progress", "runs",
+    "schema", "subprocesses",
 }  # fmt: skip
 
 

@@ -31,6 +31,11 @@ class Interrupted(KeyboardInterrupt):
         return [f"Interrupted: {self}"]
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's message, to stand within a sentence; its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, of Python, or of PyTorch on CPU or GPU, which has no exception type for it."""
     message = str(error).lower() if isinstance(error, RuntimeError) else ""

@@ -29,10 +29,9 @@ from types import ModuleType
 from typing import Any
 
 from modiste import files
-from modiste.errors import ModisteError, UsageError, is_out_of_memory
+from modiste.errors import ModisteError, UsageError, first_line, is_out_of_memory
 
 PATTERN = r"^(?:[^:@]+\.py|[^:@]:[^:@]+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(?:@[0-9a-f]{16})?$"
-FORM = "FILE.py:NAME or package.module:NAME"
 FOLDER = "parts"
 """The folder of the copies, in run folders and experiments."""
 
@@ -255,7 +254,7 @@ def worded(error: BaseException) -> str:
         return ""
     return (
         f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name} ({own[-1].line}): "
-        f"{type(error).__name__}: {_first_line(error)}; mend it and start again"
+        f"{type(error).__name__}: {first_line(error)}; mend it and start again"
     )
 
 
@@ -270,11 +269,7 @@ def errors_named(call: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ModisteError) or is_out_of_memory(error):
             raise
-        sentence = worded(error) or (f"{call} fails: {type(error).__name__}: {_first_line(error)}" if call else "")
+        sentence = worded(error) or (f"{call} fails: {type(error).__name__}: {first_line(error)}" if call else "")
         if not sentence:
             raise
         raise PartError(sentence) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0]

@@ -58,13 +58,13 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 # --- consoles
 
 
-def console(*, to_errors: bool = True, width: int | None = None, quiet: bool = False) -> Console:
+def console(*, to_errors: bool = True, quiet: bool = False) -> Console:
     """A console on standard error, or standard output, without markup; no terminal where a display is used instead."""
     from rich.console import Console
 
     plain = False if _activity.display else None
     return Console(
-        stderr=to_errors, width=width, quiet=quiet, markup=False, highlight=False, emoji=False, force_terminal=plain,
+        stderr=to_errors, quiet=quiet, markup=False, highlight=False, emoji=False, force_terminal=plain,
         force_jupyter=plain,
     )  # fmt: skip
 

@@ -184,6 +184,11 @@ class Run:
         """The default folder of outputs made from the run: its own; for the shipped run one in the current folder."""
         return Path("runs") / f"modiste-{PRETRAINED}" if self.shipped else self.path
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where outputs made from the run are looked for, what was made here first."""
+        return tuple(dict.fromkeys((self.outputs, self.path)))
+
     def read_recipe(self) -> config.Recipe:
         """The resolved recipe of the run; code of the user's own that it names is pinned (see `parts`)."""
         place = self.path / "recipe.toml"

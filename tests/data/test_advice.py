@@ -38,6 +38,16 @@ def test_images_that_do_not_fit_are_to_be_resized(shape: tuple[int, int, int], r
     assert ("these become 32 x 32" in str(advice)) == (resize == SMALL)
 
 
+@pytest.mark.parametrize(
+    ("count", "channels", "size"), [(60, 1, 32), (70, 1, 32), (72, 1, None), (35, 3, 16), (9, 3, 8)]
+)
+def test_few_images_fill_a_smaller_batch(count: int, channels: int, size: int | None) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (count, channels, 32, 32), dtype=np.uint8)
+    advice = advise(Images(pixels, None, (), "things"), Data(name="things"))
+    assert advice.options == (() if size is None else ("--set", f"train.batch_size={size}"))
+
+
 def test_the_advice_is_a_command_that_exists() -> None:
     assert set(EXPECTATIONS) == {expect for *_, expect in SIZES}
     advice = advise(images(3000, height=100, width=80), Data(name="my things", background="white"))
@@ -52,5 +62,5 @@ def test_the_advice_is_a_command_that_exists() -> None:
         and config.load(advise(images(9, 1), Data()).recipe).name == "swift"
     )
     asked = advise(images(9, height=64, width=64), Data(resize=64, fit="pad"))
-    assert "--resize 64 --fit pad --budget" in str(asked) and "four times" not in str(asked)
+    assert "--resize 64 --fit pad --set train.batch_size=8 --budget" in str(asked) and "four times" not in str(asked)
     assert str(Advice(1, "swift", 10, "copies", None, 28, "x")).startswith("you have 1 picture: expect little variety")

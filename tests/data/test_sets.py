@@ -85,3 +85,16 @@ def test_names_that_begin_with_a_tilde_or_like_the_toys(tmp_path, monkeypatch):
         read("~nobody-of-that-name/x")
     with pytest.raises(ModisteError, match="no data set is named 'toy-²'; did you mean 'toy'"):
         read("toy-²")
+
+
+def test_a_folder_with_the_name_of_a_known_set_changes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "toy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert native_data(Data(name="toy", resize=16)).resize is None
+    assert native_data(Data(name=str(tmp_path / "toy"), resize=16)).resize == 16
+
+
+@pytest.mark.parametrize("part", ["train", "fit"])
+def test_the_toy_set_is_no_larger_than_it_is(part):
+    with pytest.raises(ModisteError, match=r"has only [0-9,]+ images; lower it"):
+        read("toy", count=10_500, part=part)

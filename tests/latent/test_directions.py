@@ -118,3 +118,10 @@ def test_class_numbers() -> None:
     np.testing.assert_allclose(odds, np.log(own / (1 - own)), rtol=1e-6)
     unlabelled = Images(images.pixels, None, (), "two")
     assert set(directions.class_numbers(seen, unlabelled)) == {"class 0", "class 1", "class 2"}
+
+
+def test_the_interval_of_a_share_stays_a_share() -> None:
+    """Wilson's interval of 9 of 10, as statsmodels' proportion_confint gives it."""
+    found = effects._share(np.array([1.0] * 9 + [0.0]))
+    assert (found.value, found.low, found.high) == pytest.approx((0.9, 0.595850, 0.982124), abs=1e-6)
+    assert effects._share(np.ones(1000)).high == pytest.approx(1.0) and effects._share(np.ones(1000)).low < 0.999

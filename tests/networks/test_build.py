@@ -203,6 +203,13 @@ def test_sizes_that_do_not_fit_are_refused_with_a_remedy(family, size, widths):
             build(network, ImageShape(1, size, 0))
 
 
+def test_the_remedy_for_a_map_that_is_doubled_once():
+    network = Network(family="dense-dcgan", generator_widths=(8,), discriminator_widths=(8,))
+    with pytest.raises(UsageError, match=r"no multiple of 2; set data\.resize to 28"):
+        build_generator(network, ImageShape(1, 27, 0))
+    assert build_generator(network, ImageShape(1, 26, 0))(torch.randn(2, network.z_dim), None).shape[2:] == (26, 26)
+
+
 def test_a_dcgan_of_28_pixels_has_two_widths_and_may_have_colours():
     network = Network(generator_widths=(8, 6), discriminator_widths=(6, 8), z_dim=5)
     generator, discriminator = pair_of(network, ImageShape(3, 28, 0))

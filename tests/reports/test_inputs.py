@@ -10,6 +10,7 @@ from report_lab import study_of
 
 from modiste import runs
 from modiste.evaluation import records
+from modiste.experiments import results
 from modiste.reports import (
     answer,
     inputs,
@@ -29,9 +30,22 @@ def test_a_record_of_other_weights_or_other_images_is_not_shown_as_the_runs(run:
         (member,) = inputs.open_path(run).members
         assert member.record is None and "other weights" in member.reason
         (block, *_) = answer.not_measured(inputs.open_path(run))
-        assert isinstance(block, Paragraph) and "was not measured as it is now" in block.text
+        assert isinstance(block, Paragraph) and "has no scores of" in block.text and "other weights" in block.text
     records.write(run / "metrics.json", record)
     assert inputs.open_path(run).members[0].record == record
+
+
+def test_the_shipped_run_is_told_by_what_was_measured_here(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = runs.Run(run, shipped=True)
+    monkeypatch.chdir(tmp_path)
+    record = records.read(run / "metrics.json")
+    (run / "metrics.json").unlink()
+    assert results.read_scores(shipped) == results.Scores(None, "it was not evaluated")
+    shipped.outputs.mkdir(parents=True)
+    records.write(shipped.outputs / "metrics.json", record)
+    assert results.read_scores(shipped).record == record
 
 
 def test_a_run_of_a_study_that_was_evaluated_otherwise_waits_to_be_measured(measured_run: Path, tmp_path: Path) -> None:

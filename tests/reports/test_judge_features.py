@@ -48,3 +48,7 @@ def test_missed_images_are_those_that_recall_does_not_count(run: Path) -> None:
     away = np.linalg.norm(x[found.real] - y[found.nearest], axis=1)
     assert (np.diff(away) <= 0).all()
     assert away[0] == pytest.approx(np.linalg.norm(x[found.real[0]] - y, axis=1).min())
+    collapsed = replace(generated, features=features.Features(np.repeat(x[:1], 20, 0), None))
+    assert 0 not in judge_features.missed(real, collapsed).real  # on the edge of a ball without extent
+    alike = replace(generated, features=features.Features(x, None))
+    assert len(judge_features.missed(real, alike).real) == 0

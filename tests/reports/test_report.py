@@ -53,7 +53,7 @@ def test_a_run_that_was_not_measured_says_what_to_type_and_measures_nothing(run:
     (run / "metrics.json").unlink()
     page = report.report(run).html
     text = shown(page)
-    assert f"modiste evaluate {run.name}" in text and "was not measured" in text
+    assert f"modiste evaluate {run.name}" in text and "it was not evaluated" in text
     assert not (run / "metrics.json").exists() and "from noise to real images" not in text
 
 
@@ -63,7 +63,7 @@ def test_a_run_without_test_images_shows_its_scores_against_heldout_ones(run: Pa
     (run / "metrics.json").unlink()
     (run / "metrics-heldout.json").write_text(json.dumps(record))
     page = report.report(run).html
-    assert "from noise to real images" in shown(page) and "was not measured" not in shown(page)
+    assert "from noise to real images" in shown(page) and "it was not evaluated" not in shown(page)
     assert f"modiste evaluate {run.name} --count 50 --reference heldout" in shown(page)
 
 

@@ -187,3 +187,8 @@ def test_loading_changes_no_random_numbers(tmp_path: Path) -> None:
     network, _, _ = generators.load_network(tmp_path)
     assert torch.equal(torch.rand(4), expected)
     assert all(torch.equal(one, trained.network.state_dict()[key]) for key, one in network.state_dict().items())
+
+
+def test_one_image_is_no_path() -> None:
+    with pytest.raises(UsageError, match="1 images make no path"):
+        make().interpolate(1, 2, frames=1)

@@ -43,7 +43,8 @@ def test_a_test_is_made_taken_and_scored(client, ids, folder):
         ({"trials": 0}, "a test has 1 to 500 trials, not 0"),
         ({"trials": "4"}, "a test has 1 to 500 trials, not '4'"),
         ({"trials": True}, "a test has 1 to 500 trials, not True"),
-        ({"seed": -1}, "the seed -1 is no whole number"),
+        ({"seed": -1}, "--seed -1 is not possible"),
+        ({"seed": "1"}, "the seed '1' is no whole number"),
         ({"against": "../small"}, "no run of the listing has this id"),
         ({"against": 3}, "against is no short text"),
     ],
@@ -57,10 +58,24 @@ def test_what_cannot_be_is_refused(client, ids, folder, change, sentence):
 def test_answers_that_are_none_are_refused_and_not_kept(client, ids, folder):
     address = make(client, ids).json()["address"]
     right = filled(client, address, folder)
-    for wrong in ({}, {**right, "test": "another"}, {**right, "answers": [{"trial": 0}]}):
+    beyond = {**right, "answers": [{**right["answers"][0], "trial": 999}]}
+    for wrong in ({}, {**right, "test": "another"}, {**right, "answers": [{"trial": 0}]}, beyond):
         assert client.post(address, json=wrong).status_code == 400
     assert client.post("/blind/nothing", json=right).status_code == 400
     assert client.get("/api/blind").json() == []
+
+
+def test_one_damaged_sheet_leaves_the_other_tests_their_results(client, ids, folder):
+    for seed in (1, 2):
+        address = make(client, ids, seed=seed).json()["address"]
+        assert client.post(address, json=filled(client, address, folder)).status_code == 200
+    good, bad = client.get("/api/blind").json()
+    bad_file = bad["command"].split()[-1]
+    (folder / "blind" / bad_file.rsplit("/")[-1]).write_text("{}", encoding="utf-8")
+    found = client.get("/api/blind").json()
+    assert good in found and len(found) == 2
+    (damaged,) = (one for one in found if one != good)
+    assert len(damaged["sentences"]) == 1 and bad_file in damaged["sentences"][0]
 
 
 def test_in_the_browser(page, folder):

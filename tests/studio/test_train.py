@@ -31,6 +31,7 @@ def test_the_form_has_every_key_of_a_recipe_once(client):
     form = client.get("/api/train/form").json()
     keys = [key["key"] for section in form["sections"].values() for key in section]
     own = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
+    own |= {"finetune.ancestor", "finetune.frozen_layers", "finetune.rate_share"}
     assert sorted([*keys, *own]) == sorted(config.KEYS)
     assert {"toy", "fashion-mnist"} <= set(form["data"])
     assert "swift" in {recipe["name"] for recipe in form["recipes"]}
@@ -62,6 +63,7 @@ def test_checked_values_become_one_command(client, folder):
         ({"name": 3}, "name is no short text"),
         ({"settings": [1]}, "the settings are no texts by key"),
         ({"settings": {"train.batch_size": 3}}, "the settings are no texts by key"),
+        ({"settings": {"finetune.ancestor": "/runs/x"}}, "'finetune.ancestor' is no setting of this form"),
         ({"settings": {"name": "x"}}, "'name' is no setting of this form"),
         ({"settings": {"data.name": "/etc"}}, "'data.name' is no setting of this form"),
         ({"settings": {"no.such": "1"}}, "'no.such' is no setting of this form"),

@@ -111,5 +111,5 @@ def _row(effect: Effect) -> tuple[str, ...]:
         first[0] if first else "nothing",
         f"{first[1].value:+.2f} ± {first[1].high - first[1].value:.2f}" if first else "",
         ", ".join(f"{name} {one.value:+.2f}" for name, one in moves[1:3]),
-        f"{kept.value:.0%} ({kept.low:.0%} to {min(1.0, kept.high):.0%})" if kept else "",
+        f"{kept.value:.0%} ({kept.low:.0%} to {kept.high:.0%})" if kept else "",
     )

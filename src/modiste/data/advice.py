@@ -6,8 +6,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+from modiste import config
 from modiste.config import Data
 from modiste.data.images import Images
+from modiste.data.subsets import heldout_indices
 
 Expectation = Literal["copies", "rough", "recognisable", "good"]
 
@@ -45,7 +47,7 @@ class Advice:
     name: str
     """Of the data set, as on the command line."""
     options: tuple[str, ...] = ()
-    """Further words of the command: how pictures were made square, and over which background."""
+    """Further words of the command: how pictures were made square, over which background, and a smaller batch."""
 
     def __str__(self) -> str:
         resize = [] if self.resize is None else ["--resize", str(self.resize)]
@@ -83,4 +85,14 @@ def advise(images: Images, settings: Data) -> Advice:
     else:
         fits = height == width and height % 4 == 0 and height <= LARGEST
         recipe, resize = "swift", settings.resize if fits else SMALL
+    options += _smaller_batch(images, settings, recipe)
     return Advice(count, recipe, minutes, expect, resize, min(height, width), settings.name, tuple(options))
+
+
+def _smaller_batch(images: Images, settings: Data, recipe: str) -> list[str]:
+    """Words for a batch that the images fill without the held-out ones, where they do not fill the recipe's."""
+    asked = config.load(recipe).train.batch_size
+    if len(images) > 2 * asked:
+        return []
+    left = len(images) - len(heldout_indices(images, settings.heldout))
+    return ["--set", f"train.batch_size={2 ** (left.bit_length() - 1)}"] if 1 < left < asked else []

@@ -181,7 +181,7 @@ def class_folder(name: str, label: int) -> str:
 
 def resized(pixels: Pixels, side: int, resample: str, fit: str = "stretch", background: str = "black") -> Pixels:
     """Images uint8 [N, C, side, side] by a Pillow filter, antialiased; see `scaled` for those not square."""
-    return stack_pictures([np.asarray(scaled(_picture(image), side, resample, fit, background)) for image in pixels])
+    return stack_pictures([np.asarray(scaled(as_picture(image), side, resample, fit, background)) for image in pixels])
 
 
 def join_pixels(blocks: Sequence[Pixels]) -> Pixels:
@@ -223,7 +223,8 @@ def scaled(
     return picture.resize((side, side), method)
 
 
-def _picture(image: NDArray[np.uint8]) -> Image.Image:
+def as_picture(image: NDArray[np.uint8]) -> Image.Image:
+    """An image uint8 [C, H, W] as Pillow's."""
     return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 

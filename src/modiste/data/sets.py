@@ -113,15 +113,22 @@ def native_data(data: Data) -> Data:
     folder or in Parquet files, which may differ in size, and images that are not square or of another size in training
     than in test.
     """
-    path = readers.expanded(data.name)
-    is_array = npz.is_arrays(path) or (path.is_dir() and idx.idx_file(path, "train", "images") is not None)
-    keeps_resize = path.suffix.lower() == ".parquet" or (path.is_dir() and not is_array)
-    if data.resize and not keeps_resize and path.exists():  # an .npz file, .npy or IDX files
-        splits: list[Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]
-        sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
-        keeps_resize = len(sizes) > 1 or any(height != width for height, width in sizes)
+    keeps_resize = not is_known_set(data.name) and _differs_in_size(data)
     resets = {} if keeps_resize else {"resize": None, "fit": Data().fit}
     return data.model_copy(update={"split": "train", "count": None, **resets})
+
+
+def _differs_in_size(data: Data) -> bool:
+    """Whether the images of a folder or file may differ in size, or are not square."""
+    path = readers.expanded(data.name)
+    is_array = npz.is_arrays(path) or (path.is_dir() and idx.idx_file(path, "train", "images") is not None)
+    if path.suffix.lower() == ".parquet" or (path.is_dir() and not is_array):
+        return True
+    if not data.resize or not path.exists():
+        return False
+    splits: list[Split] = ["train", "test"] if readers.has_test_split(path) else ["train"]  # of .npz, .npy or IDX files
+    sizes = {readers.read_path(path, split).pixels.shape[2:] for split in splits}
+    return len(sizes) > 1 or any(height != width for height, width in sizes)
 
 
 def is_known_set(name: str) -> bool:
@@ -223,5 +230,5 @@ def _toy(name: str, split: Split, limit: int | None) -> Images:
     side = name.removeprefix("toy").removeprefix("-") or "28"
     if not 8 <= int(side) <= 512:
         raise UsageError(f"{name!r} is no toy set; write toy, or toy-32 for a side of 32 pixels (8 to 512)")
-    images = toy.draw(limit or TOY_COUNTS[split], int(side), TOY_SEEDS[split])
+    images = toy.draw(min(limit or TOY_COUNTS[split], TOY_COUNTS[split]), int(side), TOY_SEEDS[split])
     return replace(images, name=name, is_shuffled=True)

@@ -72,10 +72,10 @@ class Canvas:
     def oval(self, x: float, y: float, radius_x: float, radius_y: float, level: int) -> None:
         self.pen.ellipse(self.at([(x - radius_x, y - radius_y), (x + radius_x, y + radius_y)]), fill=level)
 
-    def mirrored(self, right: Points, level: int | None = None) -> None:
+    def mirrored(self, right: Points) -> None:
         """A shape whose right half runs from the top to the bottom; x counts from the middle."""
         half = [(0.5 + x, y) for x, y in right]
-        self.shape(half + [(1 - x, y) for x, y in reversed(half)], level)
+        self.shape(half + [(1 - x, y) for x, y in reversed(half)])
 
 
 def _garment(index: int, size: int, seed: int) -> NDArray[np.uint8]:

@@ -66,6 +66,9 @@ COLUMNS = tuple(field.name for field in fields(StudyRow))
 HEADLINE = ("frechet", "kernel", "inception_style", "precision_k3", "recall_k3", "label_agreement")
 """Kinds of scores that the printed table shows, each in the features of the first extractor; the first one decides."""
 
+RECORDS = ("metrics.json", "metrics-heldout.json")
+"""Files of a run's record; the second for data sets without test images."""
+
 
 def is_trained(run: RunSpec) -> bool:
     """Whether the run folder holds the finished training of exactly this recipe.
@@ -96,6 +99,26 @@ def is_current(record: Record, folder: Path) -> bool:
     weights = folder / "generator.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else ""
     return digest.startswith(str(record.source.get("hash") or "none")) and records.is_usual(record)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The record of a run's last generator as it is now, sampled as it comes."""
+
+    record: Record | None = None
+    reason: str = ""
+    """Why there is none."""
+
+
+def read_scores(run: runs.Run) -> Scores:
+    """The scores that the run has now."""
+    places = [folder / name for folder in run.folders for name in RECORDS if (folder / name).is_file()]
+    for place in places:
+        record = records.read(place)
+        if is_current(record, run.path):
+            return Scores(record)
+    outdated = "its scores are of other weights, or of images made in another way"
+    return Scores(reason=outdated if places else "it was not evaluated")
 
 
 def run_rows(study: str, run: RunSpec, record: Record | None, reason: str = "") -> list[StudyRow]:

@@ -67,7 +67,7 @@ def records_of(run: runs.Run, weights: str) -> dict[str, Record]:
 
     For the shipped run also those that were measured here.
     """
-    places = [place for folder in dict.fromkeys((run.outputs, run.path)) for place in folder.glob("metrics*.json")]
+    places = [place for folder in run.folders for place in folder.glob("metrics*.json")]
     places.sort(key=lambda place: (place.name != "metrics.json", place.name))
     by_name = {place.name: records.read(place) for place in places}
     return {name: record for name, record in by_name.items() if record.source.get("hash") == weights}

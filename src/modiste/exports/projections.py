@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from modiste import config, files, progress, runs
 from modiste.config import Data
-from modiste.data.images import Images
+from modiste.data.images import Images, as_picture
 from modiste.data.sets import native_data
 from modiste.data.subsets import first_images
 from modiste.errors import ModisteError
@@ -153,13 +152,9 @@ def _write(done: Projected, generator: TrainedGenerator, missing: NDArray[np.boo
         for k, image in enumerate(filled):
             marked = marked_up(image, missing)
             for folder, pixels in ((FILLED, image), (MARKED, marked)):
-                content = grids.png(_picture(pixels))
+                content = grids.png(as_picture(pixels))
                 facts = {"Title": f"{done.images.name} {k}, filled in by {generator.source}"}
                 write(f"{folder}/{k:06d}.png", metadata.stamp(content, facts, metadata.COMPOSITE_TYPE))
-
-
-def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def marked_up(image: NDArray[np.uint8], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:

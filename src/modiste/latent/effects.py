@@ -3,6 +3,7 @@ stays."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from modiste.sampling.generators import TrainedGenerator, generate, seed_noise
 
 FIRST_SEED = 3 * 10**9
 """Image seeds that neither samples, nor scores, nor the search for directions use."""
+NORMAL_95 = 1.959964
 CLEAR = 0.2
 """A move of so many standard deviations counts as one, if its interval does not reach 0."""
 
@@ -86,7 +88,7 @@ def measure(
         moves = {name: _interval((forth[name] - back[name]) / (2 * scale)) for name, scale in scales.items()}
         kept = None
         if first is not None:
-            kept = _interval(np.mean([_classes_seen(judge, side) == first for side in sides], axis=0))
+            kept = _share(np.mean([_classes_seen(judge, side) == first for side in sides], axis=0))
         effects.append(Effect(direction.name, direction.kind, moves, kept))
     return effects
 
@@ -106,4 +108,11 @@ def _within(values: NDArray[np.float64], labels: NDArray[np.int64] | None) -> fl
 
 def _interval(values: NDArray[np.float64]) -> Interval:
     mean, error = float(values.mean()), standard_errors.of_mean(values)
-    return Interval(mean, mean - 1.96 * error, mean + 1.96 * error)
+    return Interval(mean, mean - NORMAL_95 * error, mean + NORMAL_95 * error)
+
+
+def _share(values: NDArray[np.float64]) -> Interval:
+    """The mean of numbers from 0 to 1 with Wilson's interval (1927), which stays between them."""
+    mean, odd = float(values.mean()), NORMAL_95**2 / len(values)
+    centre, half = mean + odd / 2, math.sqrt(odd * (mean * (1 - mean) + odd / 4))
+    return Interval(mean, (centre - half) / (1 + odd), (centre + half) / (1 + odd))

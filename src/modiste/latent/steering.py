@@ -150,7 +150,7 @@ def read(run: runs.Run, generator: TrainedGenerator, checkpoint: str = "last") -
     """
     found: dict[str, Direction] = {}
     stale = None
-    for folder in dict.fromkeys((run.path, run.outputs)):
+    for folder in reversed(run.folders):
         file = place(folder, checkpoint, "safetensors")
         if not file.is_file():
             continue
@@ -237,7 +237,7 @@ def read_vectors(file: Path, generator: TrainedGenerator) -> list[Direction] | N
 def read_effects(run: runs.Run, checkpoint: str = "last") -> dict[str, Effect]:
     """What each direction of a run was measured to do, by name; empty where it was not."""
     found: dict[str, Effect] = {}
-    for folder in dict.fromkeys((run.path, run.outputs)):
+    for folder in reversed(run.folders):
         with suppress(OSError, ValueError, KeyError, TypeError):
             tree = json.loads(place(folder, checkpoint, "json").read_text(encoding="utf-8"))
             found |= {effect.name: effect for effect in map(Effect.from_json, tree["directions"])}

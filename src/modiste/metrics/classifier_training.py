@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from modiste import environment
 from modiste.data.images import Images, tensor_of, to_unit
+from modiste.errors import UsageError
 from modiste.networks.classifier import FEATURES, Classifier, Kind
 
 BATCH = 128
@@ -45,6 +46,8 @@ def train_classifier(
     The learning rate rises to 0.1 over a tenth of the training and falls to zero along cosines; momentum goes the
     other way, between 0.95 and 0.85.
     """
+    if epochs < 1:
+        raise UsageError(f"a classifier cannot be trained for {epochs} epochs; give 1 or more")
     batch = min(BATCH, len(images))
     steps = epochs * (len(images) // batch)
     rise = min(0.9, max(0.1, 2 / steps))  # of exactly ten steps a tenth is none, by which torch would divide

@@ -213,16 +213,16 @@ def random_network(shape: ImageShape, seed: int = 0) -> Extractor:
     )  # fmt: skip
 
 
-def learned_patches(images: Images, seed: int = 0) -> Extractor:
+def learned_patches(images: Images) -> Extractor:
     """An extractor that has learned a dictionary of patches from these images, without labels (`patches.learn`).
 
     The dictionary is kept on disk by the images' content.
     """
-    key = {"patches": patches.EDITION, "images": content_digest(images), "seed": seed}
+    key = {"patches": patches.EDITION, "images": content_digest(images), "seed": 0}
 
     def learn() -> dict[str, NDArray[Any]]:
         with progress.stage(f"learning patches from {images.name}, kept for the next time"):
-            return vars(patches.learn(images, seed))
+            return vars(patches.learn(images))
 
     dictionary = patches.Dictionary(**cached_arrays(key, learn))
     shape = ImageShape(*images.pixels.shape[1:3])
@@ -231,7 +231,7 @@ def learned_patches(images: Images, seed: int = 0) -> Extractor:
         sha.update(f"{name} {values.shape}".encode() + values.astype("<f4").tobytes())
     fingerprint = sha.hexdigest()[:16]
     facts = {
-        "extractor": f"dictionary of patches of {images.name}, learned without labels, seed {seed}",
+        "extractor": f"dictionary of patches of {images.name}, learned without labels, seed 0",
         "hash": fingerprint,
         "layer": "principal components of pooled activations and colours",
         "features": dictionary.components.shape[1],
@@ -313,7 +313,7 @@ def moments(extractor: Extractor, images: Images) -> Moments:
     key = {"moments": 1, "extractor": extractor.fingerprint, "images": content_digest(images)}
 
     def compute() -> dict[str, NDArray[np.float64]]:
-        found = functional.moments(extract(extractor, images, cached=True).vectors)
+        found = functional.moments(extract(extractor, images, cached=True).vectors, f"the features of {images.name}")
         return {"mean": found.mean, "upper": found.covariance[np.triu_indices(len(found.mean))]}
 
     found = cached_arrays(key, compute)

@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from modiste.data.images import tensor_of
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError, UsageError, first_line
 from modiste.metrics.features import Extractor, Features, Pixels
 from modiste.networks.layers import ImageShape
 
@@ -100,7 +99,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes lead the reader to errors of any kind, such as struct.error
         raise ModisteError(
-            f"{path} cannot be read as weights ({_first_line(error)}); get it again from {ADDRESS}"
+            f"{path} cannot be read as weights ({first_line(error)}); get it again from {ADDRESS}"
         ) from None
     if not isinstance(state, Mapping):
         raise ModisteError(f"{path} holds a {type(state).__name__} and no weights by name; get {ADDRESS}")
@@ -114,7 +113,7 @@ def _network(library: ModuleType, state: dict[str, Tensor], path: Path) -> nn.Mo
         network: nn.Module = library.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])
     except RuntimeError as error:
         raise ModisteError(
-            f"{path} holds other weights than Inception's ({_first_line(error)}); get {ADDRESS}"
+            f"{path} holds other weights than Inception's ({first_line(error)}); get {ADDRESS}"
         ) from None
     return network.eval().requires_grad_(False)
 
@@ -136,7 +135,7 @@ def _torch_fidelity() -> ModuleType:
     try:
         return importlib.import_module(f"{package}.feature_extractor_inceptionv3")
     except ImportError as error:
-        raise ModisteError(f"torch-fidelity cannot be used ({_first_line(error)}); install it with "
+        raise ModisteError(f"torch-fidelity cannot be used ({first_line(error)}); install it with "
                            "pip install 'modiste[inception]'") from None  # fmt: skip
     finally:
         _remove_modules(package)
@@ -146,8 +145,3 @@ def _torch_fidelity() -> ModuleType:
 def _remove_modules(package: str) -> dict[str, ModuleType]:
     names = [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
     return {name: sys.modules.pop(name) for name in names}
-
-
-def _first_line(error: Exception) -> str:
-    lines: list[Any] = str(error).strip().splitlines()
-    return f"{lines[0][:160]}" if lines else type(error).__name__

@@ -164,7 +164,8 @@ def checked(features: ArrayLike, name: str, least: int = 1) -> NDArray[Any]:
     if matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind not in "fiub":
         raise ModisteError(f"{name} must be a matrix [images, features] of numbers, not {matrix.dtype} {matrix.shape}")
     if len(matrix) < least:
-        raise ModisteError(f"{name} hold {len(matrix)} images and this score needs at least {least}; give more images")
+        held = "1 image" if len(matrix) == 1 else f"{len(matrix)} images"
+        raise ModisteError(f"{name} hold {held} and this score needs at least {least}; give more images")
     if matrix.dtype.kind == "f":
         starts = range(0, len(matrix), BASE_ROWS)
         bad = sum(int((~np.isfinite(matrix[start : start + BASE_ROWS]).all(1)).sum()) for start in starts)

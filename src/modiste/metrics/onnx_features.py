@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError, UsageError, first_line
 from modiste.metrics.features import RESIZE_FILTER, Extractor, Features, Pixels, slug
 from modiste.metrics.metric_names import OF_ONNX
 from modiste.networks.layers import ImageShape
+from modiste.onnx_sessions import FLOATS, open_model
 
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 CHUNK = 64
 """Images per call of a model that takes any number: a constant, so that one image's features never depend on others."""
 
@@ -44,7 +44,7 @@ def extractor(path: Path, size: int) -> Extractor:
 
     Its scores have the file's name in theirs, and the hash of the file is in the protocol.
     """
-    session, content = _session(path)
+    session, content = open_model(path, threads=1)  # as extractors are
     (entry, *more), output = session.get_inputs(), session.get_outputs()[0].name
     kind, shape = entry.type, entry.shape
     if more or len(shape) != 4 or (kind not in FLOATS and kind != "tensor(uint8)"):
@@ -95,27 +95,12 @@ def extractor(path: Path, size: int) -> Extractor:
     )
 
 
-def _session(path: Path) -> tuple[Any, bytes]:
-    """The model ready to run on the processor, by one thread, as extractors are; and the bytes of its file."""
-    try:
-        onnxruntime = importlib.import_module("onnxruntime")
-    except ImportError:
-        raise ModisteError("--features needs onnxruntime; install it with pip install 'modiste[onnx]'") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    try:
-        content = path.read_bytes()
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), content
-    except Exception as error:  # the runtime's own exceptions have no base class in common
-        raise UsageError(f"{path} cannot be loaded as an ONNX model ({_first_line(error)}); export it anew") from None
-
-
 def _run(session: Any, path: Path, output: str, name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     """The model's first output as vectors [N, D]."""
     try:
         found = np.asarray(session.run([output], {name: values})[0])
     except Exception as error:
-        raise ModisteError(f"{path} cannot examine images of the shape {list(values.shape)} ({_first_line(error)}); "
+        raise ModisteError(f"{path} cannot examine images of the shape {list(values.shape)} ({first_line(error)}); "
                            "export it with a free number of images") from None  # fmt: skip
     if found.ndim < 2 or len(found) != len(values) or found[0].size != found.shape[1] or found.shape[1] < 2:
         raise UsageError(f"{path} gives {list(found.shape)} for {len(values)} images, and features are one vector per "
@@ -148,7 +133,3 @@ def _scaling(path: Path, metadata: Mapping[str, str], channels: int, kind: str) 
         raise UsageError(f'{path} has the metadata {shown}; write range as "[-1, 1]", or mean and std as lists of '
                          f"{channels} numbers") from None  # fmt: skip
     return Scaling(factor, offset, ", ".join(f"{key} {json.loads(text)}" for key, text in known.items()))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -100,7 +100,7 @@ def normalised(patches: Tensor) -> Tensor:
 
 def k_means(points: Tensor, random: np.random.Generator) -> Tensor:
     """CENTRES means of points [N, D], from that many of them, after ROUNDS rounds; a centre without points stays."""
-    centres = points[torch.from_numpy(random.choice(len(points), CENTRES, replace=len(points) < CENTRES))].clone()
+    centres = points[torch.from_numpy(random.choice(len(points), CENTRES, replace=False))].clone()
     for _ in range(ROUNDS):
         nearest = (points @ centres.T - centres.square().sum(1) / 2).argmax(1)
         counts = torch.bincount(nearest, minlength=CENTRES)[:, None]

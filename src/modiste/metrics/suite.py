@@ -96,7 +96,7 @@ def make_reference(
         if extractor is extractors[0] or extractor.kernel
     }
     moments = {
-        extractor.name: functional.moments(seen[extractor.name].vectors)
+        extractor.name: functional.moments(seen[extractor.name].vectors, f"the features of {images.name}")
         if extractor.name in seen
         else features.moments(extractor, images)
         for extractor in extractors
@@ -229,7 +229,7 @@ def judge_scores(candidate: Images, seen: Mapping[str, Features], reference: Ref
     yield (name("frechet_infinite", count=None),), lambda: [functional.frechet_infinite(moments, made, seed=seed)]
     yield (name("kernel"),), lambda: [functional.kernel_distance(real, made, seed=seed, strata=strata)]
     if logits is not None:
-        yield (name("inception_style", part=""),), lambda: [functional.inception_style(logits)]
+        yield (name("inception_style", part=""),), lambda: [functional.inception_style(logits, seed=seed)]
     four = tuple(map(name, ("precision_k3", "recall_k3", "density_k5", "coverage_k5")))
     yield four, lambda: list(manifold.manifold_scores(real, made, strata=strata).values())
     yield (name("two_sample_1nn", count=None),), lambda: [manifold.two_sample_1nn(real, made, seed=seed)]
@@ -287,7 +287,10 @@ def _opinion(
             lambda: [functional.kernel_distance(real, vectors, seed=reference.seed, strata=strata)],
         )
         if logits is not None:
-            yield (name("inception_style", part=""),), lambda: [functional.inception_style(logits)]
+            yield (
+                (name("inception_style", part=""),),
+                lambda: [functional.inception_style(logits, seed=reference.seed)],
+            )
 
 
 def memorisation_scores(candidate: Images, seen: Mapping[str, Features], reference: Reference) -> Jobs:

@@ -86,11 +86,12 @@ class Generator(nn.Module):
         self.joined = joined_to_noise(network, shape.classes)
         first, *further = network.generator_widths
         strides = ([1] * len(further) + [2, 2])[-len(further) - 1 :]
-        side, rest = divmod(shape.size, 2 ** strides.count(2))
+        factor = 2 ** strides.count(2)
+        side, rest = divmod(shape.size, factor)
         if rest:
             raise UsageError(
                 f"the generator of network.family = 'dense-dcgan' doubles its map to {shape.size} pixels, "
-                f"which is no multiple of 4; set data.resize to {4 * side + 4}"
+                f"which is no multiple of {factor}; set data.resize to {factor * (side + 1)}"
             )
         bias = network.generator_norm == "none"
 

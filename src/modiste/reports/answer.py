@@ -71,11 +71,7 @@ def not_measured(comparison: Comparison) -> list[Block]:
     if comparison.is_study:
         text = "Some runs are not finished or not measured yet; the study goes on with:"
         return [Paragraph(text), Code(f"modiste study {shlex.quote(str(comparison.path))}")]
-    reason = f" as it is now: {lacking[0].reason}" if lacking[0].reason else ""
-    text = (
-        f"{comparison.name} was not measured{reason}. So this report has no scores; measure it, then write the report "
-        "again:"
-    )
+    text = f"This report has no scores of {comparison.name}: {lacking[0].reason}. Measure it, then write it again:"
     place = shlex.quote(str(comparison.path))
     return [Paragraph(text), Code(f"modiste evaluate {place}\nmodiste report {place}")]
 

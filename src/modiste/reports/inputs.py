@@ -192,12 +192,9 @@ def open_path(run_or_study: str | Path) -> Comparison:
 
 def _single(run: Run, path: Path) -> Comparison:
     recipe, manifest = run.read_recipe(), run.read_manifest()
-    places = [run.path / name for name in ("metrics.json", "metrics-heldout.json")]  # for data without test images
-    existing = [records.read(place) for place in places if place.is_file()]
-    record = next((record for record in existing if results.is_current(record, run.path)), None)
-    outdated = "its record is of other weights, or of images made otherwise" if existing and record is None else ""
-    reason = str(manifest.reason or outdated)
-    member = Member(recipe.seed, path, run, record, manifest.status, reason)
+    scores = results.read_scores(run)
+    reason = str(manifest.reason or scores.reason)
+    member = Member(recipe.seed, path, run, scores.record, manifest.status, reason)
     alone = Configuration(recipe.name, (member,))
     return Comparison(path.resolve().name, path, recipe.about, (alone,), palette=(recipe.name,))
 

@@ -153,13 +153,13 @@ class Missed:
 
 def missed(real: ReportFeatures, generated: RunFeatures) -> Missed:
     """Which of the real images the generator could not make (Kynkäänniemi et al. 2019, eq. 1-2)."""
-    x, y = (vectors.astype(np.float64) for vectors in (real.features.vectors, generated.features.vectors))
-    radii = nearest(y, y, BALL, exclude_self=True).distances[:, -1]
-    squared = (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
-    distances = np.sqrt(np.maximum(squared, 0.0))
-    outside = np.flatnonzero((distances > radii).all(1))
-    order = outside[np.argsort(-distances[outside].min(1), kind="stable")]
-    return Missed(order, distances[order].argmin(1), len(x))
+    x, y = real.features.vectors, generated.features.vectors
+    outside = np.flatnonzero(manifold.uncovered(x, y, k=BALL))
+    if not len(outside):
+        return Missed(outside, outside, len(x))
+    found = nearest(x[outside], y, 1)
+    order = np.argsort(-found.distances[:, 0], kind="stable")
+    return Missed(outside[order], found.indices[order, 0], len(x))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from PIL import Image
 
@@ -25,8 +26,8 @@ def reconstruction_section(comparison: Comparison) -> Section | None:
     if score is None or member.run is None:
         return None
     blocks: list[Block] = [Paragraph(sentence(score))]
-    place = member.run.path / score.details["picture"]
-    if place.is_file():
+    places = (folder / score.details["picture"] for folder in member.run.folders)
+    if place := next(filter(Path.is_file, places), None):
         content = place.read_bytes()
         with Image.open(io.BytesIO(content)) as picture:
             width = picture.width

@@ -93,6 +93,8 @@ class TrainedGenerator:
         truncation: float | None = None,
     ) -> Images:
         """Images on the great circle between two seeds' noises (slerp, White 2016, section 2.1), ends included."""
+        if frames < 2:
+            raise UsageError(f"{frames} images make no path between two seeds; ask for 2 or more (count or frames)")
         start, end = seed_noise([first, last], self.z_dim, truncation)
         return self._images(great_circle(start, end, torch.linspace(0, 1, frames)), label, [first] * frames)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste import config
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError, UsageError, first_line
+from modiste.onnx_sessions import FLOATS, open_model
 
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 CLASS_KEYS = ("modiste.class_names", "modiste.classes", "class_names", "classes")
 GUESSED_CLASSES = 10
@@ -56,7 +55,7 @@ class OnnxGenerator:
             try:
                 output = np.asarray(self.session.run(None, feed)[0])
             except Exception as error:  # the runtime's own exceptions have no base class in common
-                raise ModisteError(f"the ONNX model cannot make images ({_first_line(error)}); "
+                raise ModisteError(f"the ONNX model cannot make images ({first_line(error)}); "
                                    "export it anew with a free batch size") from None  # fmt: skip
             if output.shape[:1] != (chunk,):
                 found = f"{output.shape[0] if output.ndim else 'no'} images for {chunk} noises"
@@ -70,15 +69,7 @@ def load(path: Path) -> OnnxGenerator:
 
     The names or the number of the classes are read as JSON from the model's metadata (class_names).
     """
-    try:
-        onnxruntime = importlib.import_module("onnxruntime")
-    except ImportError:
-        raise ModisteError("ONNX models need onnxruntime; install it with pip install 'modiste[onnx]'") from None
-    try:
-        content = path.read_bytes()
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own exceptions have no base class in common
-        raise ModisteError(f"{path} cannot be loaded as an ONNX model ({_first_line(error)}); export it anew") from None
+    session, content = open_model(path)
     inputs = session.get_inputs()
     noises = [entry for entry in inputs if entry.type in FLOATS]
     labels = [entry for entry in inputs if entry.type in INTEGERS]
@@ -121,7 +112,3 @@ def _data(metadata: dict[str, str]) -> dict[str, Any] | None:
         return config.with_older_data_defaults(known.model_dump(exclude_unset=True))
     except (KeyError, ValueError):
         return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -27,11 +27,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from modiste import files
 from modiste.data import folders, parquet
-from modiste.data.images import Images, class_folder
+from modiste.data.images import Images, as_picture, class_folder
 from modiste.data.parquet import pyarrow
 from modiste.errors import ModisteError, UsageError
 from modiste.plotting import tiles
@@ -305,7 +304,7 @@ def _pictures(
             label = int(images.labels[k])
             folder = class_folder(images.class_names[label], label)
             own["Class"] = images.class_names[label] or str(label)
-        content = grids.png(Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+        content = grids.png(as_picture(pixels))
         yield Picture(f"{number:06d}.png", folder, mark(content, own) if mark else content)
 
 

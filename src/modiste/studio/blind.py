@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from modiste import files, subprocesses
-from modiste.errors import UsageError
+from modiste.errors import ModisteError, UsageError
 from modiste.experiments.blind import answers, phrases, scores, trials
 from modiste.experiments.blind import page as pages
 from modiste.studio import library
@@ -34,8 +34,8 @@ def make(request: Request, asked: dict[str, Any]) -> Response:
     count, seed, per_class = asked.get("trials"), asked.get("seed", 0), bool(asked.get("per_class"))
     if type(count) is not int or not 1 <= count <= MOST_TRIALS:
         raise UsageError(f"a test has 1 to {MOST_TRIALS} trials, not {count!r}")
-    if type(seed) is not int or not 0 <= seed < 2**31:
-        raise UsageError(f"the seed {seed!r} is no whole number from 0")
+    if type(seed) is not int:
+        raise UsageError(f"the seed {seed!r} is no whole number")
     options = trials.BlindOptions(against=other, trials=count, per_class=per_class, seed=seed)
     test = library.compute(trials.make_test, [entry.run.word], options)
     place = folder / FOLDER / f"{test.identity}.html"
@@ -61,25 +61,30 @@ def answer(request: Request, asked: dict[str, Any]) -> Response:
     """Keep a person's answers to a test, and tell their result."""
     place = _place(request)
     sheet = answers.parse_answers(asked, "this page")
-    key = answers.find_key([sheet], pages.key_place(place))
+    score = scores.score(answers.find_key([sheet], pages.key_place(place)), [sheet])
     person = hashlib.sha256(sheet.person.encode()).hexdigest()[:NAME_DIGITS]
     files.write_json(place.with_suffix(f".answers-{person}.json"), asked)
-    return JSONResponse({"sentences": phrases.sentences(scores.score(key, [sheet]))})
+    return JSONResponse({"sentences": phrases.sentences(score)})
 
 
 def results(request: Request) -> Response:
-    """The result of every test that was answered, over all who answered it."""
+    """The result of every test that was answered, over all who answered it; of one that cannot be read, why."""
     folder, found = folder_of(request) / FOLDER, []
     for key_file in sorted(folder.glob("*.key.json")):
         identity = key_file.name.removesuffix(".key.json")
         kept = sorted(folder.glob(f"{identity}.answers-*.json"))
-        if kept and not any(place.is_symlink() for place in (key_file, *kept)):
+        if not kept or any(place.is_symlink() for place in (key_file, *kept)):
+            continue
+        about, sentences = identity, []
+        try:
             sheets = answers.read_sheets(kept)
             key = answers.find_key(sheets, key_file)
-            command = subprocesses.printable(["blind", "--score", *map(str, kept)])
+            about = ", ".join(f"{first} against {second}" for first, second in key.pairs)
             sentences = phrases.sentences(scores.score(key, sheets))
-            about = [f"{first} against {second}" for first, second in key.pairs]
-            found.append({"about": ", ".join(about), "people": len(sheets), "sentences": sentences, "command": command})
+        except ModisteError as error:
+            sentences = [str(error)]
+        command = subprocesses.printable(["blind", "--score", *map(str, kept)])
+        found.append({"about": about, "people": len(kept), "sentences": sentences, "command": command})
     return JSONResponse(found)
 
 

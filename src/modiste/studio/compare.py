@@ -17,7 +17,7 @@ from modiste.experiments import conclusions, results
 from modiste.experiments.results import StudyRow
 from modiste.metrics import baselines, metric_names
 from modiste.reports import phrases
-from modiste.studio import library, scores
+from modiste.studio import library
 from modiste.studio.queries import entry_named
 
 ERRORS = (
@@ -36,7 +36,7 @@ def compare(request: Request) -> Response:
 
 def describe(pair: tuple[library.Entry, library.Entry]) -> dict[str, Any]:
     """The scores of two runs in one table, or why there is none and the command that measures both."""
-    found = [scores.read(entry) for entry in pair]
+    found = [results.read_scores(entry.run) for entry in pair]
     known = [one.record for one in found if one.record is not None]
     facts: dict[str, Any] = {
         "missing": [

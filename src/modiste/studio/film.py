@@ -17,8 +17,9 @@ from starlette.routing import Route
 from modiste.config import Data
 from modiste.data.sets import native_data
 from modiste.errors import ModisteError, UsageError
+from modiste.experiments import results
 from modiste.metrics import metric_names
-from modiste.studio import events, library, scores
+from modiste.studio import events, library
 from modiste.studio.queries import entry_of, folder_of, number
 from modiste.training import checkpoint_selection, diagnostics
 
@@ -29,7 +30,7 @@ MOST_POINTS = 400
 CURVES = ("loss_g", "loss_d", "d_accuracy_real", "d_accuracy_fake")
 NEEDED = (*CURVES[2:], "gradient_norm_g")
 """Keys of a record that signs of a failing training are read from."""
-WATCHED = ("log.jsonl", "manifest.json", "samples", *scores.NAMES)
+WATCHED = ("log.jsonl", "manifest.json", "samples", *results.RECORDS)
 """What changes in the run's folder when its film does."""
 
 Point = tuple[int, float]
@@ -136,12 +137,12 @@ def points(log: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
     return [(images, value) for images, value in kept if value is not None and math.isfinite(value)]
 
 
-def thin(line: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """At most so many points: both ends, and the lowest and the highest of equal stretches between, so no peak goes."""
-    if len(line) <= most:
+def thin(line: Sequence[Point]) -> list[Point]:
+    """At most MOST_POINTS of them: both ends, and the lowest and highest of equal stretches, so that no peak goes."""
+    if len(line) <= MOST_POINTS:
         return list(line)
     kept = {0, len(line) - 1}
-    for stretch in np.array_split(np.arange(1, len(line) - 1), (most - 2) // 2):
+    for stretch in np.array_split(np.arange(1, len(line) - 1), (MOST_POINTS - 2) // 2):
         values = [line[k][1] for k in stretch]
         kept |= {int(stretch[np.argmin(values)]), int(stretch[np.argmax(values)])}
     return [line[k] for k in sorted(kept)]
@@ -180,7 +181,7 @@ def notes(entry: library.Entry, log: Sequence[Mapping[str, Any]]) -> list[Note]:
         enough = len(log) >= diagnostics.PATIENCE_TICKS
         text = f"no sign of a failing training in {len(log):,} tick{'' if len(log) == 1 else 's'}"
         found.append(Note("quiet", text if enough else f"{text}, of which {diagnostics.PATIENCE_TICKS} are needed"))
-    measured = scores.read(entry)
+    measured = results.read_scores(entry.run)
     if measured.record is None:
         found.append(Note("quiet", f"no alarms of scores: {measured.reason}"))
     elif not measured.record.alarms:

@@ -22,6 +22,7 @@ from modiste.studio.commands import commands_of, describe
 from modiste.studio.queries import entry_of, folder_of, posting, text_of
 
 OWN_FIELDS = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
+OWN_FIELDS |= {key for key in config.KEYS if key.startswith("finetune.")}  # an ancestor is a path
 """Keys that the form asks for in fields of their own, or not at all."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 

@@ -169,26 +169,26 @@ def check_fit(recipe: Recipe, dataset: Images, has_started: bool = False) -> Non
             f"use --set train.batch_size={count} or less"
         )
     size = processes_of(recipe)
-    parts = size * recipe.train.accumulate
-    if batch_size % parts:
+    pieces = size * recipe.train.accumulate
+    if batch_size % pieces:
         raise UsageError(
             f"train.batch_size = {batch_size} cannot be split over {size} processes with "
-            f"{recipe.train.accumulate} parts each; make it a multiple of {parts}"
+            f"{recipe.train.accumulate} parts each; make it a multiple of {pieces}"
         )
-    if recipe.loss.top_k_share < 1 and parts > 1:
+    if recipe.loss.top_k_share < 1 and pieces > 1:
         raise UsageError(
             f"loss.top_k_share = {recipe.loss.top_k_share} chooses among the whole batch, and this one is split into "
-            f"{parts} parts; use --set train.processes=1 and --set train.accumulate=1"
+            f"{pieces} parts; use --set train.processes=1 and --set train.accumulate=1"
         )
     normalised = "batch" in (recipe.network.generator_norm, recipe.network.discriminator_norm)
-    if normalised and batch_size == parts:
+    if normalised and batch_size == pieces:
         raise UsageError(
-            f"train.batch_size = {batch_size} gives batch norm one image at a time in {parts} parts, and it needs two; "
-            f"use --set train.batch_size={2 * parts} or more"
+            f"train.batch_size = {batch_size} gives batch norm one image at a time in {pieces} parts, and it needs "
+            f"two; use --set train.batch_size={2 * pieces} or more"
         )
-    if image_shape(recipe, dataset).classes:
-        check_learnable(dataset, limited=recipe.data.count is not None)
     shape = image_shape(recipe, dataset)
+    if shape.classes:
+        check_learnable(dataset, limited=recipe.data.count is not None)
     own_parts.check(recipe, shape)
     if not own_parts.are_networks(recipe):
         with torch.device("meta"):  # raises what the network families refuse, before a run folder exists

@@ -30,6 +30,7 @@ def test_a_perfect_detector_and_a_useless_one() -> None:
     assert (wrong.value, wrong.low) == (0.0, 0.0) and 0 < wrong.high < 0.1
     constant = areas.area(areas.placements(np.ones(50), np.ones(60)))
     assert constant.value == 0.5
+    assert 0.3 < constant.low < 0.45 and constant.low + constant.high == pytest.approx(1)  # as of a share of 50
     useless = areas.area(areas.placements(*scores(0.0)))
     assert useless.low < 0.5 < useless.high
 

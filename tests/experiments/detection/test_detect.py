@@ -154,10 +154,12 @@ def test_grey_pictures_that_are_stored_in_colour(trained: Path, folder: Path, tm
     np.testing.assert_array_equal(images.pixels, plain.pixels)
 
 
-def test_pictures_are_brought_to_size_as_the_run_was(tmp_path: Path) -> None:
+def test_pictures_are_brought_to_size_as_the_run_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (40, 20), 200).save(tmp_path / "wide.png")
     images, names = detect.read_images(tmp_path / "wide.png", Data(resize=16))
     assert images.pixels.shape == (1, 1, 16, 16) and names == ("wide.png",)
+    (tmp_path / "toy").mkdir()  # with the name of a set that is the same everywhere
+    monkeypatch.chdir(tmp_path)
     of_set, numbers = detect.read_images("toy", Data(resize=16))
     assert of_set.pixels.shape == (2000, 1, 16, 16) and numbers[-1] == "1999"
 

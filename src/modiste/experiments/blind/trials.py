@@ -30,6 +30,7 @@ REAL = "real"
 """What `against` is called for the real images that the generators did not learn from."""
 TRIALS_PER_CHECK, FEWEST_CHECKS = 12, 4
 MOST_TRIALS = 2_000
+SEEDS = 100_000
 FIRST_RANGE = 10_000
 """The seeds of generated images begin at so many times their number: none that a grid or a page of the docs shows."""
 
@@ -119,6 +120,8 @@ def make_test(what: Sequence[str], options: BlindOptions) -> BlindTest:
     question, names, pairs = _plan(what, options)
     if not 1 <= options.trials <= MOST_TRIALS:
         raise UsageError(f"--trials {options.trials} is not possible; ask for 1 to {MOST_TRIALS:,}")
+    if not 0 <= options.seed < SEEDS:
+        raise UsageError(f"--seed {options.seed} is not possible; use one from 0 to {SEEDS - 1}")
     wanted = math.ceil(options.trials / len(pairs))
     checks = max(FEWEST_CHECKS, options.trials // TRIALS_PER_CHECK)
     random = np.random.default_rng([options.seed, len(pairs)])

@@ -47,9 +47,10 @@ def area(found: Placements) -> Area:
     """The area with DeLong's interval, on the scale of its logarithmic odds, so that it stays between 0 and 1.
 
     An area of exactly 0 or 1 has no deviation; its interval is that of as many hits in a row as the scarcer kind has.
+    Nor have scores that are all equal; then it is that of a share of so many.
     """
-    value, variance = float(found.strange.mean()), _variance(found.strange, found.normal)
-    fewest = min(len(found.strange), len(found.normal))
+    value, fewest = float(found.strange.mean()), min(len(found.strange), len(found.normal))
+    variance = _variance(found.strange, found.normal) or value * (1 - value) / fewest
     if not 0 < value < 1:
         reach = 0.025 ** (1 / fewest)
         return Area(value, min(value, reach), max(value, 1 - reach))

@@ -16,7 +16,7 @@ from modiste.config import Data
 from modiste.data import folders, idx, image_files, parquet, readers
 from modiste.data.images import Images, content_digest
 from modiste.data.npz import is_arrays
-from modiste.data.sets import has_test, open_data
+from modiste.data.sets import has_test, is_known_set, open_data
 from modiste.data.subsets import drawn_subset
 from modiste.errors import UsageError
 from modiste.experiments.detection import conformal, detectors, pictures
@@ -248,6 +248,8 @@ def real_parts(dataset: Data, count: int) -> RealParts:
 def read_images(what: str | Path, like: Data) -> tuple[Images, tuple[str, ...]]:
     """The pictures that `open_pictures` opens, and the name of each: its file in a folder, else its number."""
     images, path = open_pictures(what, like), readers.expanded(what)
+    if is_known_set(str(what)):  # also where a local folder has its name
+        return images, tuple(map(str, range(len(images))))
     if path.is_file() and image_files.is_picture(path):
         return images, (path.name,)
     if path.is_dir() and not (is_arrays(path) or idx.is_idx_folder(path) or parquet.files(path)):

@@ -319,7 +319,7 @@ def _slug(name: str, number: int) -> str:
 # what is shown
 
 
-def table(result: LeaveOut, markdown: bool = False) -> tuple[list[str], list[list[str]]]:
+def table(result: LeaveOut) -> tuple[list[str], list[list[str]]]:
     """A row per class left out and one for their mean; a column of areas per detector.
 
     Where intervals are about symmetric, their half width stands beside the area. The best detectors that have not seen
