@@ -339,7 +339,7 @@ def test_bad_features_are_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(ModisteError, match="the reference has 8 features per image and the generated set 5"):
         score(x, draws(20, 5))
     for few in (x[:1], x[:0]):
-        with pytest.raises(ModisteError, match=rf"the generated features hold {len(few)} images and .* at least \d"):
+        with pytest.raises(ModisteError, match=rf"the generated features hold {len(few)} images? and .* at least \d"):
             score(x, few)
     with pytest.raises(ModisteError, match="must be a matrix"):
         score(x, x[0])
