@@ -144,7 +144,7 @@ def test_a_class_with_dollars_in_its_name_is_no_formula() -> None:
     for figure in (
         charts.confusion(np.eye(2, dtype=np.int64), names, "seen", "asked"),
         charts.clouds(np.zeros((5, 2)), np.ones((7, 2)), {names[0]: (0.0, 0.0)}),
-        charts.class_counts({"train": [5, 3]}, names),
+        charts.class_chart({"train": [5, 3]}, names),
         figures.image_grid(np.zeros((2, 1, 8, 8), np.uint8), 2, names),
     ):
         assert "$a^$" in charts.svg(figure, "names")

@@ -54,7 +54,7 @@ def test_a_grid_has_a_title_under_every_image(channels):
 
 
 def test_bars_are_as_long_as_the_counts():
-    figure = charts.class_counts({"train": [5, 3], "test": [2, 1]}, ("hat", "sock"))
+    figure = charts.class_chart({"train": [5, 3], "test": [2, 1]}, ("hat", "sock"))
     axes = figure.axes[0]
     assert sorted(bar.get_width() for bar in axes.patches) == [1, 2, 3, 5]
     assert axes.get_xlabel() == "images" and axes.get_ylabel() == "class"
@@ -69,5 +69,5 @@ def test_save_writes_whole_files(tmp_path):
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_equal_figures_give_equal_files(kind):
-    drawn = [figures.encode(charts.class_counts({"train": [5, 3]}, ("hat", "sock")), kind) for _ in range(2)]
+    drawn = [figures.encode(charts.class_chart({"train": [5, 3]}, ("hat", "sock")), kind) for _ in range(2)]
     assert drawn[0] == drawn[1] and b"<dc:date>" not in drawn[0]

@@ -100,14 +100,14 @@ def _facts(images: Images) -> dict[str, Any]:
         "height": height,
         "width": width,
         "channels": channels,
-        "class_counts": class_counts(images),
+        "class_counts": counts_by_name(images),
         "pixel_mean": round(mean, 6),
         "pixel_deviation": round(deviation, 6),
         "digest": content_digest(images),
     }
 
 
-def class_counts(images: Images) -> dict[str, int]:
+def counts_by_name(images: Images) -> dict[str, int]:
     """The number of images per class name; empty if there are no labels."""
     if images.labels is None:
         return {}
@@ -205,12 +205,12 @@ def _describe_issues(issues: LabelIssues, train: Images) -> dict[str, Any]:
 
 def _counts_figure(images_by_split: Mapping[str, Images]) -> Figure | None:
     counts = {
-        split: list(class_counts(images).values())
+        split: list(counts_by_name(images).values())
         for split, images in images_by_split.items()
         if images.labels is not None
     }
     train = images_by_split["train"]
-    return None if train.labels is None else charts.class_counts(counts, train.class_names)
+    return None if train.labels is None else charts.class_chart(counts, train.class_names)
 
 
 def _first_images_figure(train: Images) -> Figure:

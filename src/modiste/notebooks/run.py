@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -104,11 +103,6 @@ def curves(sources: Sequence[tuple[str, Sequence[runs.Run]]], what: str, where: 
     lines: dict[str, list[Line]] = {}
     for name, several in logs:
         for key, words in keys.items():
-            drawn = [_line(log, key) for log in several]
+            drawn = [charts.line_of(log, key) for log in several]
             lines[" ".join(filter(None, [name, words])) or label] = [line for line in drawn if line[0]]
     return charts.curves(lines, "images shown (thousands)", label, share=what.startswith(("accuracy", "d_accuracy")))
-
-
-def _line(log: Sequence[Mapping[str, Any]], key: str) -> Line:
-    kept = [record for record in log if isinstance(record.get(key), int | float) and math.isfinite(record[key])]
-    return [record["images"] / 1000 for record in kept], [record[key] for record in kept]

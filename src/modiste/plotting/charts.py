@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -42,6 +43,12 @@ class Dot:
     value: float
     interval: tuple[float, float] | None = None
     points: Sequence[float] = ()
+
+
+def line_of(log: Sequence[Mapping[str, Any]], key: str) -> Line:
+    """A number that a training's log keeps, over thousands of images shown, where it is finite."""
+    kept = [record for record in log if isinstance(record.get(key), int | float) and math.isfinite(record[key])]
+    return [record["images"] / 1000 for record in kept], [record[key] for record in kept]
 
 
 def curves(
@@ -151,7 +158,7 @@ def dots(
     return figure
 
 
-def class_counts(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
+def class_chart(counts_by_split: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
     """Bars with the number of images per class, one colour per split."""
     splits, classes = len(counts_by_split), len(class_names)
     figure = _empty(1.2 + 0.34 * classes * max(1, splits) ** 0.5, 7)

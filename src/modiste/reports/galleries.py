@@ -179,13 +179,13 @@ def data_section(report_features: ReportFeatures, log: Log) -> Section:
         picture = tiles.picture_of(train.pixels[:30], PER_ROW)
         block = Picture("first-images", grids.png(picture), "The first training images", 2 * picture.width)
         return Section("data", "Data", "The data set", [size, block])
-    counts = {split: inspection.class_counts(images) for split, images in sets.items() if images.labels is not None}
+    counts = {split: inspection.counts_by_name(images) for split, images in sets.items() if images.labels is not None}
     rows: list[list[Cell]] = []
     for label, name in enumerate(train.class_names):
         first = train.pixels[np.flatnonzero(train.labels == label)[:PER_ROW]]
         strip = _strip(f"class-{label}", first, f"The first {len(first)} training images of {name}")
         rows.append([name, *[f"{counts[split][name]:,}" for split in counts], strip])
-    figure = charts.class_counts({split: list(of.values()) for split, of in counts.items()}, train.class_names)
+    figure = charts.class_chart({split: list(of.values()) for split, of in counts.items()}, train.class_names)
     even = all(len(set(of.values())) == 1 for of in counts.values())
     alt = "Bars of images per class: " + ("all classes are equally frequent" if even else "counts as in the table")
     table = Table(["class", *counts, f"first {PER_ROW} training images"], rows)

@@ -13,7 +13,7 @@ from modiste.plotting import charts as plotting
 from modiste.plotting.charts import Line
 from modiste.reports import phrases
 from modiste.reports.blocks import Block, Bullets, Chart, Fold, Gallery, Paragraph, Section, Table
-from modiste.reports.inputs import Comparison, Member, peaks, trained_shape
+from modiste.reports.inputs import Comparison, peaks, trained_shape
 from modiste.training import diagnostics
 
 RIGHT = "the discriminator's right answers"
@@ -68,7 +68,10 @@ def curves(comparison: Comparison) -> list[Chart]:
 
 def lines_of(comparison: Comparison, key: str) -> dict[str, list[Line]]:
     """The lines of a logged number by configuration, of those that have any."""
-    lines = {one.name: [_line(member, key) for member in one.members] for one in comparison.configurations}
+    lines = {
+        one.name: [plotting.line_of(member.read_log(), key) for member in one.members]
+        for one in comparison.configurations
+    }
     return {name: kept for name, several in lines.items() if (kept := [line for line in several if len(line[0])])}
 
 
@@ -86,11 +89,6 @@ def _chart(
     share = RIGHT in label
     figure = plotting.curves(lines, "images shown (thousands)", label, dashed=dashed, share=share, palette=palette)
     return Chart(name, figure, f"Curves of {label} over images shown: {ends}".replace("\n", ", "))
-
-
-def _line(member: Member, key: str) -> Line:
-    kept = [record for record in member.read_log() if math.isfinite(record.get(key, math.nan))]
-    return [record["images"] / 1000 for record in kept], [record[key] for record in kept]
 
 
 def stability_blocks(comparison: Comparison) -> list[Block]:
