@@ -40,7 +40,7 @@ from rich.table import Table
 from rounds import family_seconds, machine_seconds
 from tables import put
 
-from modiste import cache, config, environment, files, progress, runs
+from modiste import cache, config, environment, files, paths, progress, runs
 
 if TYPE_CHECKING:
     from modiste.data.images import Images
@@ -243,7 +243,7 @@ def measure(run: runs.Run, cores: int) -> dict[str, Any]:
         "torch": manifest.torch,
         "platform": manifest.platform,
         "start": manifest.start,
-        "command": list(manifest.command),
+        "command": [paths.last_part(word) for word in manifest.command],
         "trained_on": manifest.data.digest,
         "ancestor": manifest.ancestor.name if manifest.ancestor else None,
         "test": {"name": by.test.name, "digest": content_digest(by.test)},
