@@ -164,6 +164,9 @@ def test_one_process_evaluates_all_and_is_replaced_when_it_dies(tmp_path: Path) 
         assert evaluator.run(evaluation(tmp_path, "--version")) == JobResult("finished")
         first = evaluator.process
         assert first is not None and os.getpriority(os.PRIO_PROCESS, first.pid) == 19
+        group = Path(f"/proc/{first.pid}/autogroup")  # by which Linux shares time among sessions, if it does
+        text = group.read_text(encoding="ascii") if group.is_file() else ""
+        assert not text or text.split()[-1] == "19"
         failed = evaluator.run(evaluation(tmp_path, "evaluate", str(tmp_path / "nothing")))
         assert failed.status == "failed" and "nothing does not exist" in failed.reason
         assert evaluator.process is first

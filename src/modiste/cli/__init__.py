@@ -10,6 +10,8 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -117,6 +119,9 @@ def _serve() -> NoReturn:
     """
     if hasattr(os, "nice"):
         os.nice(19)
+        if os.getsid(0) == os.getpid():  # Linux shares time among sessions first, and this one may be its own
+            with suppress(OSError):
+                Path("/proc/self/autogroup").write_text("19", encoding="ascii")
     answers = os.dup(1)
     while True:
         request = json.loads(subprocesses.asked())
