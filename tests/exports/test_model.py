@@ -42,6 +42,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 Z, SIDE = 6, 16
 SMALL: dict[str, Any] = {"z_dim": Z, "generator_widths": (8, 4), "discriminator_widths": (4, 8)}
 FREE: dict[str, Any] = {"generator_norm": "none", "discriminator_norm": "none"}
+SLIM: dict[str, Any] = {"family": "slim", "conditioning": "one-hot"}
 ATTENTIVE: dict[str, Any] = {"family": "residual", "attention": (8,), "generator_spectral": True}
 GENERATORS: dict[str, dict[str, Any]] = {
     "dcgan": {"family": "dcgan"},
@@ -49,6 +50,9 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "conditional-dcgan": {"family": "conditional-dcgan", "conditioning": "one-hot"},
     "dense-dcgan": {"family": "dense-dcgan", "conditioning": "projection", "output": "sigmoid"},
     "slim": {"family": "slim", "conditioning": "one-hot", "generator_slope": 0.2},
+    "slim with class noise and gains": {**SLIM, "class_noise": True, "class_gains": True},
+    "slim with bilinear doubling": {**SLIM, "smooth": True},
+    "slim with bilinear doubling and gains of the noise": {**SLIM, "smooth": True, "noise_gains": True},
     "residual": {"family": "residual", "conditioning": "projection"},
     "residual with attention and spectral norm": {**ATTENTIVE, "conditioning": "projection"},
     "norm-free": {"family": "norm-free", "conditioning": "one-hot", **FREE},
@@ -322,6 +326,22 @@ def test_nothing_is_left_behind_when_the_pixels_differ(run: Path, monkeypatch: p
         with pytest.raises(ModisteError):
             exported_model.export(run)
     assert (run / "onnx" / "README.md").read_bytes() == card and names(run) == sorted([*before, "onnx"])
+
+
+def test_a_model_that_does_not_run_is_a_fault_of_the_export(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = names(run)
+    of_two = exported_model.to_onnx(OfTwo(), ImageShape(1, SIDE), Z)
+    monkeypatch.setattr(exported_model, "to_onnx", lambda *_: of_two)
+    with pytest.raises(ModisteError, match=r"nothing was exported.*cannot make 64 images.*a fault of Modiste"):
+        exported_model.export(run)
+    assert names(run) == before
+
+
+class OfTwo(torch.nn.Module):
+    """Makes images as long as they are two, as in the example that the exporter follows."""
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        return noise.reshape(2, 1, 1, Z).expand(2, 1, SIDE, Z).repeat(1, 1, 1, SIDE // Z + 1)[..., :SIDE]
 
 
 def test_an_earlier_export_is_replaced_and_anything_else_is_refused(run: Path, tmp_path: Path) -> None:

@@ -242,7 +242,14 @@ def _store_plain_weights(network: nn.Module) -> None:
 def largest_difference(model: Path, trained: generators.TrainedGenerator) -> int:
     """The largest difference of 255 between pixels from onnxruntime and the network's own, for 64 seeds."""
     own = trained.sample_set(COMPARED)
-    output = onnx_models.load(model).run(generators.seed_noise(range(COMPARED), trained.z_dim).numpy(), own.labels)
+    noise = generators.seed_noise(range(COMPARED), trained.z_dim).numpy()
+    try:
+        output = onnx_models.load(model).run(noise, own.labels)
+    except ModisteError as error:
+        raise ModisteError(
+            f"nothing was exported: {error}; use the run's generator.safetensors, and report this as a fault of Modiste "
+            "unless the network is your own"
+        ) from None
     return _largest(to_pixels(torch.from_numpy(output)).numpy(), own.pixels)
 
 

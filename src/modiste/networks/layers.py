@@ -205,10 +205,11 @@ class Resample(nn.Module):
         self.register_buffer("matrix", matrix.contiguous(), persistent=False)  # NCCL broadcasts no views
 
     def forward(self, maps: Tensor) -> Tensor:
-        count, channels, side, _ = maps.shape
-        rows = self.matrix @ maps.permute(0, 2, 3, 1).reshape(count, side, -1)  # [N, side', side C]
+        _, channels, side, _ = maps.shape
+        new = len(self.matrix)
+        rows = self.matrix @ maps.permute(0, 2, 3, 1).flatten(2)  # [N, side', side C]
         pixels = self.matrix @ rows.reshape(-1, side, channels)  # [N side', side', C]
-        return pixels.reshape(count, len(self.matrix), -1, channels).permute(0, 3, 1, 2)
+        return pixels.reshape(-1, new, new, channels).permute(0, 3, 1, 2)  # N stays free in an ONNX model
 
 
 class ScaledSigmoid(nn.Sigmoid):

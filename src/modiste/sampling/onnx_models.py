@@ -55,8 +55,9 @@ class OnnxGenerator:
             try:
                 output = np.asarray(self.session.run(None, feed)[0])
             except Exception as error:  # the runtime's own exceptions have no base class in common
-                raise ModisteError(f"the ONNX model cannot make images ({first_line(error)}); "
-                                   "export it anew with a free batch size") from None  # fmt: skip
+                raise ModisteError(f"the ONNX model cannot make {chunk} images at once ({first_line(error)}); "
+                                   "their number must be free, and class_names in its metadata must name "
+                                   "the classes that it knows") from None  # fmt: skip
             if output.shape[:1] != (chunk,):
                 found = f"{output.shape[0] if output.ndim else 'no'} images for {chunk} noises"
                 raise ModisteError(f"the ONNX model gives {found}; its first output must be images [N, C, H, W]")
