@@ -36,7 +36,7 @@ PACKAGES = [
 ]
 MODULES = {
     "cache", "config", "environment", "errors", "files", "onnx_sessions", "parts", "paths", "progress", "runs",
-    "schema", "subprocesses",
+    "schema", "subprocesses", "wording",
 }  # fmt: skip
 
 

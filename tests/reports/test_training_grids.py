@@ -11,6 +11,7 @@ from PIL import Image
 from report_lab import study_of
 
 from modiste import runs
+from modiste.data.images import Images
 from modiste.experiments import conclusions
 from modiste.plotting import tiles
 from modiste.reports import (
@@ -59,11 +60,26 @@ def test_real_images_stand_in_the_columns_of_their_classes(run: Path) -> None:
     dataset = inputs.open_path(run).read_dataset()
     assert dataset is not None
     real = judge_features.real_features(dataset).real
-    pixels, columns = training_grids.first_of_classes(real, 2)
+    pixels, columns, places = training_grids.first_of_classes(real, 2)
+    assert places == list(range(2 * columns))
     assert real.labels is not None and len(pixels) == 2 * columns
     first = np.flatnonzero(real.labels == 0)
     assert (pixels[0] == real.pixels[first[0]]).all()
     assert (pixels[columns] == real.pixels[first[columns // len(real.class_names)]]).all()  # the line below
+
+
+def test_a_class_with_few_real_images_leaves_places_empty() -> None:
+    brightness = np.array([10, 11, 12, 20, 30, 31], np.uint8)
+    pixels = np.broadcast_to(brightness[:, None, None, None], (6, 1, 8, 8))
+    few = Images(pixels, np.array([0, 0, 0, 1, 3, 3]), ("a", "b", "c", "d"), "few")
+    shown, columns, places = training_grids.first_of_classes(few, 3)
+    assert columns == 4 * (each := 2)
+    by_place = dict(zip(places, shown[:, 0, 0, 0].tolist(), strict=True))
+    assert by_place == {0: 10, 1: 11, columns: 12, each: 20, 3 * each: 30, 3 * each + 1: 31}
+    picture = np.asarray(tiles.picture_of(shown, columns, transparent=True, places=places))
+    assert picture.shape[:2] == (2 * 10 - 2, columns * 10 - 2)
+    opaque = picture[4::10, 4::10, 1] == 255
+    assert sorted(np.flatnonzero(opaque.ravel())) == places
 
 
 def test_a_film_begins_with_its_last_moment(run: Path) -> None:

@@ -95,7 +95,7 @@ def test_classes_that_nobody_names_are_ten_with_a_warning(tmp_path: Path) -> Non
     write(tmp_path / "g.onnx", labels=True)
     generator = onnx_models.load(tmp_path / "g.onnx")
     assert len(generator.class_names) == 10 and "10 are assumed" in generator.warnings[0]
-    with pytest.raises(ModisteError, match=r"cannot make images"):  # this model knows three
+    with pytest.raises(ModisteError, match=r"cannot make 64 images at once"):  # this model knows three
         open_source(tmp_path / "g.onnx", EvaluateOptions(count=10))
 
 

@@ -13,6 +13,7 @@ from typer import Argument, Option
 from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
 from modiste.errors import UsageError
+from modiste.wording import counted
 
 if TYPE_CHECKING:
     from modiste.experiments.detection.detect import Detection
@@ -106,7 +107,6 @@ def detect(
 
 
 def _print_detection(found: Detection, as_json: bool) -> None:
-    from modiste.experiments.detection import detect as detection
 
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
@@ -125,7 +125,7 @@ def _print_detection(found: Detection, as_json: bool) -> None:
             f"{rate.measured:.1%} ({low:.1%} to {high:.1%})",
             f"{found.names[first]} {one.p_values[first]:.3g}",
         ])  # fmt: skip
-    print(f"{detection.counted(total)} of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
+    print(f"{counted(total, 'image')} of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
     print_table(heads, rows)
     expected = found.expected_alarms
     print(f"where all belong, about {expected:.1f} alarms are to be expected" if expected < 10

@@ -247,8 +247,8 @@ def largest_difference(model: Path, trained: generators.TrainedGenerator) -> int
         output = onnx_models.load(model).run(noise, own.labels)
     except ModisteError as error:
         raise ModisteError(
-            f"nothing was exported: {error}; use the run's generator.safetensors, and report this as a fault of Modiste "
-            "unless the network is your own"
+            f"nothing was exported: {error}; use the run's generator.safetensors, and report this as a fault of "
+            "Modiste unless the network is your own"
         ) from None
     return _largest(to_pixels(torch.from_numpy(output)).numpy(), own.pixels)
 

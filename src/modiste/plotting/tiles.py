@@ -5,6 +5,7 @@ Brightness is never rescaled: black is 0 and white is 255 in every image. Nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +21,47 @@ GRID_SIDE = 56
 
 
 def arrange(
-    images: NDArray[np.uint8], columns: int, *, scale: int = 1, gap: int = GAP, border: int = 0, below: int = 0
+    images: NDArray[np.uint8],
+    columns: int,
+    *,
+    scale: int = 1,
+    gap: int = GAP,
+    border: int = 0,
+    below: int = 0,
+    places: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
     """Images uint8 [N, C, H, W] in rows on white, as one array [height, width, C].
 
     Each is enlarged `scale` times. `gap` pixels part two images, `border` pixels surround all of them, and `below` is
-    room for a caption under each.
+    room for a caption under each. `places`: where each image stands, counted along the rows, where some stay empty.
     """
-    count, channels, height, width = images.shape
+    _, channels, height, width = images.shape
+    places = range(len(images)) if places is None else places
+    count = max(places, default=-1) + 1
     step_y, step_x = height * scale + below + gap, width * scale + gap
     size = (-(-count // columns) * step_y - gap + 2 * border, columns * step_x - gap + 2 * border)
     canvas = np.full((*size, channels), 255, np.uint8)
-    for index, image in enumerate(images):
-        top, left = border + index // columns * step_y, border + index % columns * step_x
+    for place, image in zip(places, images, strict=True):
+        top, left = border + place // columns * step_y, border + place % columns * step_x
         enlarged = image.repeat(scale, 1).repeat(scale, 2)
         canvas[top : top + height * scale, left : left + width * scale] = enlarged.transpose(1, 2, 0)
     return canvas
 
 
 def picture_of(
-    images: NDArray[np.uint8], columns: int, *, scale: int = 1, border: int = 0, transparent: bool = False
+    images: NDArray[np.uint8],
+    columns: int,
+    *,
+    scale: int = 1,
+    border: int = 0,
+    transparent: bool = False,
+    places: Sequence[int] | None = None,
 ) -> Image.Image:
     """The arranged images as a grey or a colour picture; `transparent`: a page's own colour shows between them."""
-    canvas = arrange(images, columns, scale=scale, border=border)
+    canvas = arrange(images, columns, scale=scale, border=border, places=places)
     picture = Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas)
     if transparent:
-        gaps = arrange(np.zeros_like(images[:, :1]), columns, scale=scale, border=border)[:, :, 0]
+        gaps = arrange(np.zeros_like(images[:, :1]), columns, scale=scale, border=border, places=places)[:, :, 0]
         picture.putalpha(Image.fromarray(255 - gaps))
     return picture
 

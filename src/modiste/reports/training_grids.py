@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from modiste.data.images import Images
 from modiste.plotting import tiles
@@ -15,6 +17,7 @@ from modiste.reports.inputs import Comparison, Configuration, trained_shape
 from modiste.reports.judge_features import ReportFeatures
 from modiste.runs import Run
 from modiste.sampling import grids
+from modiste.wording import counted
 
 COLUMNS = 10
 """Images in a line: one of each of ten classes, five of each of two."""
@@ -39,8 +42,8 @@ def image_section(comparison: Comparison, features: ReportFeatures | None) -> Se
     if member.run is not None and (every := member.run.list_grids()):
         made = _stage_picture(configuration, member.run, "made", every[-1], RUN_ROWS)
     elif features and (generated := features.runs.get(configuration.name)):  # a run without grids, as the shipped one
-        pixels, columns = first_of_classes(generated.images, RUN_ROWS)
-        made = _picture(f"{configuration.name}-made", pixels, columns, "Generated images", "Generated", True)
+        picture = _arranged(*first_of_classes(generated.images, RUN_ROWS))
+        made = _picture(f"{configuration.name}-made", picture, "Generated images", "Generated", True)
     else:
         return None
     blocks: list[Block] = [Gallery([made, *([real] if real else [])]), Paragraph(f"{_columns(member.run)}.")]
@@ -100,22 +103,27 @@ def _stage_picture(configuration: Configuration, run: Run, stage: str, grid: Pat
     chosen, columns = line_by_line(run, rows)
     shown = f"{images:,} images shown (epoch {images / run.read_manifest().data.count:.1f})"
     caption = f"{stage}: {shown}" if stage in STAGES else f"Generated after {shown}"
-    alt = f"{len(chosen)} images of {configuration.name} after {shown}"
-    return _picture(f"{configuration.name}-{stage}", tiles.read_grid(grid, side)[chosen], columns, alt, caption, True)
+    alt = f"{counted(len(chosen), 'image')} of {configuration.name} after {shown}"
+    picture = _arranged(tiles.read_grid(grid, side)[chosen], columns)
+    return _picture(f"{configuration.name}-{stage}", picture, alt, caption, True)
 
 
 def real_picture(features: ReportFeatures, rows: int) -> Picture:
     """The first real images, a column per class as in the pictures of generated ones."""
-    pixels, columns = first_of_classes(features.real, rows)
+    pixels, columns, places = first_of_classes(features.real, rows)
     name = features.real.name
+    caption = f"Real images, the first of {name}"
     return _picture(
-        "_real", pixels, columns, f"{len(pixels)} images of {name}", f"Real images, the first of {name}", False
+        "_real", _arranged(pixels, columns, places), f"{counted(len(pixels), 'image')} of {name}", caption, False
     )
 
 
-def _picture(name: str, pixels: NDArray[np.uint8], columns: int, alt: str, caption: str, generated: bool) -> Picture:
+def _arranged(pixels: NDArray[np.uint8], columns: int, places: Sequence[int] | None = None) -> Image.Image:
     scale = 2 if pixels.shape[3] <= SMALL_SIDE else 1
-    picture = tiles.picture_of(pixels, columns, scale=scale, transparent=True)
+    return tiles.picture_of(pixels, columns, scale=scale, transparent=True, places=places)
+
+
+def _picture(name: str, picture: Image.Image, alt: str, caption: str, generated: bool) -> Picture:
     content = grids.png(picture)
     content = metadata.stamp(content, {"Title": caption}) if generated else content
     return Picture(name, content, alt, picture.width, caption)
@@ -167,16 +175,25 @@ def _per_line(classes: int) -> int:
     return max(1, COLUMNS // classes)
 
 
-def first_of_classes(images: Images, rows: int) -> tuple[NDArray[np.uint8], int]:
-    """The first images of each class in the same order as `line_by_line`, and their columns."""
+def first_of_classes(images: Images, rows: int) -> tuple[NDArray[np.uint8], int, list[int]]:
+    """The first images of each class in the order of `line_by_line`, their columns, and the place of each.
+
+    Where a class has fewer images than others, places in its columns stay empty.
+    """
     rows = rows if images.pixels.shape[3] <= SMALL_SIDE else min(rows, STUDY_ROWS)
     if images.labels is None:
-        return images.pixels[: COLUMNS * rows], COLUMNS
-    each = _per_line(len(images.class_names))
-    kept = [np.flatnonzero(images.labels == k)[: each * rows] for k in range(min(COLUMNS, len(images.class_names)))]
-    full = [one for one in kept if len(one) == each * rows]  # a class with fewer images would shift the others
-    order = np.stack(full).reshape(len(full), rows, each).transpose(1, 0, 2) if full else np.empty(0, np.int64)
-    return images.pixels[order.ravel()], max(1, len(full) * each)
+        pixels = images.pixels[: COLUMNS * rows]
+        return pixels, COLUMNS, list(range(len(pixels)))
+    each, shown = _per_line(len(images.class_names)), min(COLUMNS, len(images.class_names))
+    columns = shown * each
+    members = [np.flatnonzero(images.labels == label)[: each * rows] for label in range(shown)]
+    at = {
+        k // each * columns + label * each + k % each: row
+        for label, of in enumerate(members)
+        for k, row in enumerate(of)
+    }
+    places = sorted(at)
+    return images.pixels[[at[place] for place in places]], columns, places
 
 
 def film_picture(configuration: Configuration, run: Run, rows: int) -> Picture:

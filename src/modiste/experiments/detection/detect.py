@@ -26,6 +26,7 @@ from modiste.latent.pictures import open_pictures, test_or_train
 from modiste.metrics import features
 from modiste.runs import Run
 from modiste.sampling import discriminators, generators
+from modiste.wording import counted
 
 OURS = ("detect.json", "scores.csv", "strangest-*.png")
 """The files of a folder that `detect` writes, as patterns."""
@@ -159,7 +160,8 @@ def detect(
     known = known_images(found, training)
     if known:
         notes.append(
-            f"{known:,} of the {counted(len(found))} are training images of {run.name}, whose p-values say nothing"
+            f"{known:,} of the {counted(len(found), 'image')} are training images of {run.name}, whose p-values say "
+            "nothing"
         )
     real = real_parts(dataset, options.count)
     conformal.check_alpha(options.alpha, len(real.calibration))
@@ -174,7 +176,7 @@ def detect(
         findings.append(Finding(detector, scores, conformal.p_values(held_out, scores), rate))
         fitted.append(one)
         if log:
-            log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} alarms among {counted(len(found))}")
+            log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} alarms among {counted(len(found), 'image')}")
     result = Detection(
         run=run.name, images=found.name, names=image_names, known=known, alpha=options.alpha,
         calibrated_on=real.calibration.name, held_out=len(real.calibration), findings=tuple(findings),
@@ -299,11 +301,6 @@ def _write(result: Detection, images: Images, fitted: Sequence[Fitted]) -> None:
             picture = pictures.strangest(title, chosen, one.counterpart(chosen), captions, finding.detector)
             files.write_bytes(result.folder / f"strangest-{finding.detector.name}.png", picture)
     files.write_json(result.folder / "detect.json", paths.without_paths(result.to_json()))
-
-
-def counted(images: int) -> str:
-    """`1 image`, `100 images`."""
-    return f"{images:,} image{'s' * (images != 1)}"
 
 
 def _short(name: str) -> str:
