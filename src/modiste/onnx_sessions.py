@@ -20,6 +20,8 @@ def open_model(path: Path, threads: int = 0) -> tuple[Any, bytes]:
         onnxruntime = importlib.import_module("onnxruntime")
     except ImportError:
         raise ModisteError("ONNX models need onnxruntime; install it with pip install 'modiste[onnx]'") from None
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; give the path of an ONNX model")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     try:

@@ -23,7 +23,7 @@ from modiste.data import toy
 from modiste.data.images import content_digest
 from modiste.data.sets import open_data
 from modiste.errors import ModisteError, UsageError
-from modiste.evaluation import records, score_tables
+from modiste.evaluation import records, score_tables, sources
 from modiste.metrics import features, judge, metric_names, patches, suite
 from modiste.metrics.metric_names import MetricName
 
@@ -137,6 +137,40 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(run: Path, monke
     (run.parent / "file").touch()
     with pytest.raises(ModisteError, match=r"cannot write .*record\.json"):
         modiste.evaluate(run, count=60, out=run.parent / "file" / "record.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"judge": Path("nosuch.safetensors")}, r"nosuch\.safetensors"),
+        ({"features": [Path("nosuch.onnx")]}, r"there is no file nosuch\.onnx"),
+    ],
+)
+def test_what_is_missing_is_said_before_any_image_is_made(
+    run: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(sources, "open_source", lambda *_, **__: pytest.fail("sampled"))
+    with pytest.raises(UsageError, match=said):
+        modiste.evaluate(run, count=60, **options)
+
+
+def test_a_lesser_record_does_not_replace_a_greater_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(modiste.evaluate(run, count=60).written)
+    before = place.read_bytes()
+    monkeypatch.setattr(suite, "measure", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(UsageError, match=r"metrics\.json holds scores of 60 images of this generator"):
+        modiste.evaluate(run, count=40)
+    assert place.read_bytes() == before
+
+
+def test_things_that_no_table_can_hold_are_named_before_any_is_measured(
+    run: Path, fresh: Path, closet: Path, tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "measure", lambda *_, **__: pytest.fail("measured"))
+    code, _, error = call("evaluate", run, fresh)  # which is measured against the default set
+    assert code == 2 and "closet" in error and "fashion-mnist" in error and "--data" in error
+    code, _, error = call("evaluate", run, tmp_path / "nowhere")
+    assert code == 2 and "nowhere does not exist" in error
 
 
 def test_a_record_replaces_nothing_but_a_record(fresh: Path, closet: Path) -> None:

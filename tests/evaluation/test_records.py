@@ -6,13 +6,16 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from handmade_records import FRECHET, record, score
 
 from modiste import runs
+from modiste.data import toy
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import records
+from modiste.evaluation.options import EvaluateOptions
 from modiste.evaluation.records import Protocol, ScoreEntry
 from modiste.metrics.metric_names import MetricName
 
@@ -127,6 +130,51 @@ def test_differences_are_named_by_dotted_keys(section: str | None, key: str, val
     assert said in str(refusal.value) and "more)" not in str(refusal.value)
     with pytest.raises(UsageError):
         records.check_comparable([record(), record(), other])
+
+
+def test_other_real_images_are_the_difference_that_is_named() -> None:
+    facts = records.ReferenceFacts("emoji test", "test", 90, "e", ["coat", "bag"])
+    other = record("theirs", reference=facts, classes="in other shares")
+    with pytest.raises(UsageError, match=r"one against toy test, one against emoji test; evaluate both against the"):
+        records.check_comparable([record(), other])
+    same_name = record("theirs", reference=replace(facts, data="toy test"))
+    with pytest.raises(UsageError, match=r"one against toy test, one against other images of that name"):
+        records.check_comparable([record(), same_name])
+
+
+TOY = replace(toy.draw(9, 8, 0), name="toy test")
+
+
+def before_and_place(tmp_path: Path, **more: Any) -> Path:
+    held = replace(record(), source={"hash": "b7"}, **more)
+    records.write(tmp_path / "metrics.json", held)
+    return tmp_path / "metrics.json"
+
+
+@pytest.mark.parametrize(
+    ("more", "count", "lost"),
+    [
+        ({}, 9_999, "scores of 10,000 images"),
+        ({"audit": {"classes": []}}, 10_000, "an audit"),
+        ({"scores": {"classifier_accuracy": score("classifier_accuracy", 0.5, 0.9, 0.1)}}, 10_000, "the classifier"),
+    ],
+)
+def test_a_record_that_says_more_of_the_same_weights_is_not_replaced(
+    tmp_path: Path, more: dict[str, Any], count: int, lost: str
+) -> None:
+    place = before_and_place(tmp_path, **more)
+    options = EvaluateOptions(count=count)
+    with pytest.raises(UsageError, match=rf"metrics\.json holds {lost}.* --out"):
+        records.refuse_loss(place, {"hash": "b7"}, TOY, options)
+    records.refuse_loss(place, {"hash": "b8"}, TOY, options)  # the training went on
+    records.refuse_loss(place, {}, TOY, options)
+    records.refuse_loss(place, {"hash": "b7"}, TOY, EvaluateOptions(count=10_000, audit=True, classifier=True))
+    with pytest.raises(UsageError, match=r"holds scores against toy test"):
+        records.refuse_loss(place, {"hash": "b7"}, replace(TOY, name="emoji test"), options)
+
+
+def test_a_place_without_a_record_is_free(tmp_path: Path) -> None:
+    records.refuse_loss(tmp_path / "metrics.json", {"hash": "b7"}, TOY, EvaluateOptions(count=2))
 
 
 def test_several_differences_are_counted() -> None:

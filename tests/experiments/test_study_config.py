@@ -58,7 +58,8 @@ def test_recipes_times_grid_times_seeds(tmp_path: Path) -> None:
     assert recipe.train.epochs is None and (recipe.train.images or 0) % 3 == 0
     train, evaluate = planned[-1].commands
     assert " ".join(train).endswith("--set train.threads=2 --set train.epochs=3")
-    assert evaluate == ("evaluate", str(planned[-1].folder), "--count", "10000", "--reference", "test")
+    record = str(planned[-1].record)
+    assert evaluate[2:] == ("--count", "10000", "--reference", "test", "--out", record)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ def evaluate(
         seed=seed,
         out=out,
     )
+    evaluation.check_together([one for one in what if Path(one).suffix != ".json"], options)
     found = []
     for one in what:
         if Path(one).suffix == ".json":

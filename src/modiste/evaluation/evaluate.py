@@ -5,6 +5,7 @@ Generated images, real ones that are not in the reference, noise and the mean im
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,18 @@ def evaluate(
     return evaluate_source(what.path if isinstance(what, runs.Run) else what, options, log or (lambda _: None))
 
 
+def check_together(whats: Sequence[str], options: EvaluateOptions) -> None:
+    """UsageError for what cannot be evaluated, and for images of different data sets, before anything is measured."""
+    sets = {what: references.named(sources.origin(what), options.data_name).name for what in whats}
+    for first, other in itertools.pairwise(sets):
+        if sets[first] != sets[other]:
+            raise UsageError(
+                f"{first} is measured against {Path(sets[first]).name} and {other} against {Path(sets[other]).name}, "
+                "and one table holds scores against one data set; evaluate each by itself, or all against one with "
+                "--data"
+            )
+
+
 def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Record:
     """Measure one source and write its record; see `evaluate`."""
     if not 0 <= options.seed < (largest := 2**32 // max(1, options.count)):
@@ -97,15 +110,17 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
     place = records.record_place(what, reference, options)
     dataset, no_memory = references.dataset_of(origin, options.data_name)
     real = open_part(dataset, reference)
-    source = sources.open_source(what, options, like=real)
-    images, unmatched = _labelled_alike(source, real)
-    notes += [*unmatched, *map(str, real.notes), *sources.unlike(source, real, named=options.data_name is not None)]
-    if options.classifier:
-        _check_labels(source, images, real)
     extractors, missing = extractors_for(dataset, real, options.judge, options.inception)
     extractors += _own_extractors([path for path in options.features if path != PATCHES], real)
     if PATCHES in options.features:
         extractors.append(extraction.learned_patches(open_part(dataset, "fit")))
+    source = sources.open_source(what, options, like=real)
+    if options.out is None:
+        records.refuse_loss(place, source.facts, real, options)
+    images, unmatched = _labelled_alike(source, real)
+    notes += [*unmatched, *map(str, real.notes), *sources.unlike(source, real, named=options.data_name is not None)]
+    if options.classifier:
+        _check_labels(source, images, real)
     notes += [extractor.warning for extractor in extractors if extractor.warning]
     train, unseen, no_memory = references.training(source.run, dataset, reference, no_memory, open_part)
     against = suite.make_reference(

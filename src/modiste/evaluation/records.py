@@ -17,6 +17,7 @@ from typing import Any
 
 from modiste import environment, files, runs
 from modiste.data import readers
+from modiste.data.images import Images, content_digest
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation.class_matching import IN_EQUAL_SHARES
 from modiste.evaluation.options import EvaluateOptions, Split
@@ -283,6 +284,34 @@ def record_place(what: str | Path, reference: Split, options: EvaluateOptions) -
     return place
 
 
+def refuse_loss(place: Path, source: Mapping[str, Any], real: Images, options: EvaluateOptions) -> None:
+    """UsageError where the place holds a record of the same weights that says more than these options ask for."""
+    try:
+        before = read(place)
+    except ModisteError:  # there is none, or none that can be read
+        return
+    if before.source.get("hash") is None or before.source.get("hash") != source.get("hash"):
+        return
+    reference = before.protocol.reference
+    if reference.data != real.name and reference.digest != content_digest(real):
+        lost = [f"scores against {reference.data}"]
+    else:
+        models = [name for name in before.protocol.extractors if name.startswith((metric_names.OF_ONNX, "inception"))]
+        more = {
+            f"scores of {before.protocol.generated:,} images": before.protocol.generated > options.count,
+            "the classifier accuracy score": bool(before.first("classifier_accuracy")) and not options.classifier,
+            "reconstructions": bool(before.first("reconstruction_error")) and options.reconstruct is None,
+            "an audit": before.audit is not None and not options.audit,
+            f"distances in {', '.join(models)}": bool(models) and not (options.features or options.inception),
+        }
+        lost = [what for what, is_lost in more.items() if is_lost]
+    if lost:
+        raise UsageError(
+            f"{place} holds {' and '.join(lost)} of this generator, which would be lost; ask for as much again, name "
+            "another file with --out, or the same one to replace it"
+        )
+
+
 def picture_name(record: str, kind: str = AUDIT) -> str:
     """The picture that goes with a record of that stem: audit-worst.png with metrics, NAME.audit-worst.png else."""
     before, metrics, after = record.rpartition("metrics")
@@ -359,13 +388,19 @@ def check_comparable(records: Sequence[Record]) -> None:
 
 
 def refuse_differences(first: Record, second: Record, different: Sequence[str]) -> None:
-    """UsageError that names the first of the differences, if there are any."""
-    if different:
-        others = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
-        raise UsageError(
-            f"{first.name} and {second.name} were not measured alike, so one table cannot hold both: "
-            f"{different[0]}{others}; evaluate both again with the same options"
-        )
+    """UsageError that names the first of the differences, other real images before all, if there are any."""
+    if not different:
+        return
+    one, other = (record.protocol.reference for record in (first, second))
+    others = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+    how, remedy = f"{different[0]}{others}", "evaluate both again with the same options"
+    if one.digest != other.digest:
+        same_name = "other images of that name"
+        how = f"one against {one.data}, one against {other.data if other.data != one.data else same_name}"
+        remedy = "evaluate both against the same images"
+    raise UsageError(
+        f"{first.name} and {second.name} were not measured alike, so one table cannot hold both: {how}; {remedy}"
+    )
 
 
 def markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -75,7 +75,8 @@ class RunSpec:
     def evaluate_argv(self) -> tuple[str, ...]:
         """The arguments of `modiste` that evaluate the trained run."""
         judging = self.evaluate or Judging()
-        return ("evaluate", str(self.folder), "--count", str(judging.count), "--reference", judging.reference)
+        options = ("--count", str(judging.count), "--reference", judging.reference, "--out", str(self.record))
+        return ("evaluate", str(self.folder), *options)
 
     @property
     def commands(self) -> tuple[tuple[str, ...], ...]:
