@@ -288,10 +288,19 @@ def test_a_budget_may_be_raised_where_the_learning_rate_falls(
     said = " ".join(capsys.readouterr().err.split())
     assert "all 320 images of this training were shown already, so there is nothing left of it; its rates end" in said
     for images in (640, 160):  # the one would bend the path, the other is no extension
-        with pytest.raises(ModisteError, match=rf"train.images: 320 -> {images}"):
+        with pytest.raises(ModisteError, match=rf"cannot be extended so \(train.images: 320 -> {images}"):
             modiste.train(falling, run.path, overrides={"train.images": images}, extend=True)
     with pytest.raises(ModisteError, match=r"train.images: 320 -> 160"):
         modiste.train(tiny, modiste.train(tiny, tmp_path / "level").path, overrides={"train.images": 160}, extend=True)
+
+
+def test_an_extension_to_less_than_was_trained_is_refused(tiny: config.Recipe, tmp_path: Path) -> None:
+    run = modiste.train(tiny, tmp_path / "run", overrides={"train.images": 80})
+    before = content(run)
+    with pytest.raises(ModisteError, match=r"was trained for .* already, so that train.budget_seconds = 1e-09 leaves"):
+        modiste.train(tiny, run.path, overrides={"train.budget_seconds": 1e-9}, extend=True)
+    assert_same(content(run), before)
+    assert run.read_recipe().train.budget_seconds is None and run.read_manifest().images == 80
 
 
 def test_a_run_whose_states_are_gone_is_not_begun_anew(tiny: config.Recipe, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_data_that_does_not_fit_is_one_sentence(tiny: Recipe, tmp_path: Path) ->
     few |= {"evaluate.every_images": 1, "network.conditioning": "none"}
     with pytest.raises(UsageError, match=r"holds one image, .* --set evaluate.every_images=0"):
         modiste.train(tiny, tmp_path / "few", overrides=few)
+    assert not (tmp_path / "few").exists()
 
 
 def test_a_recipe_with_classes_is_trained_without_them_on_images_without_labels(

@@ -56,14 +56,8 @@ def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
     settings = recipe.evaluate
     if not settings.every_images:
         return None
-    dataset = native_data(recipe.data)
-    heldout = open_data(dataset, part="heldout")
-    if len(heldout) < 2:
-        raise UsageError(
-            f"{heldout.name} holds one image, too few to judge a training by; give more images, or do without with "
-            "--set evaluate.every_images=0"
-        )
-    extractor = features.primary_extractor(dataset, settings.without_judge)
+    heldout = open_heldout(recipe)
+    extractor = features.primary_extractor(native_data(recipe.data), settings.without_judge)
     reference = features.moments(extractor, heldout)
     seeds = range(FIRST_SEED, FIRST_SEED + settings.count)
     noise = generators.seed_noise(seeds, recipe.network.z_dim)
@@ -85,6 +79,17 @@ def make_selector(recipe: Recipe, shape: ImageShape) -> Selector | None:
         return {name: distance, **variety(spreads(made.vectors, labels, shape.classes), real)}
 
     return Selector(name, settings.every_images, score)
+
+
+def open_heldout(recipe: Recipe) -> Images:
+    """The held-out images that generators are scored on; UsageError where they are too few."""
+    heldout = open_data(native_data(recipe.data), part="heldout")
+    if len(heldout) < 2:
+        raise UsageError(
+            f"{heldout.name} holds one image, too few to judge a training by; give more images, or do without with "
+            "--set evaluate.every_images=0"
+        )
+    return heldout
 
 
 def variety(made: NDArray[np.float64], real: NDArray[np.float64]) -> dict[str, float]:

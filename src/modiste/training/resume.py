@@ -69,7 +69,13 @@ def open_folder(
     for key, value in now.items():
         if (before := getattr(manifest, key)) != value:
             notes.append(f"the run was started with {key} {before}, now {value}: it goes on, but not bit for bit")
-    images = saved["images"] if saved else 0
+    images, seconds = (saved["images"], saved["seconds"]) if saved else (0, 0.0)
+    budget = recipe.train.budget_seconds
+    if altered and budget is not None and seconds >= budget:
+        raise UsageError(
+            f"{path} was trained for {progress.duration(seconds)} already, so that train.budget_seconds = {budget:g} "
+            "leaves nothing to do; give a longer budget"
+        )
     if extend and images >= (recipe.train.images or 0):
         more = "--set train.images=N asks for more" if recipe.train.lr_schedule == "constant" else "its rates end there"
         notes.append(
@@ -79,7 +85,6 @@ def open_folder(
         (path / "best.safetensors").unlink(missing_ok=True)  # it belongs to the damaged state
     runs.rewind(run, images)
     # The manifest first, so that no run counts as finished that its recipe wants longer, wherever this is killed.
-    seconds = saved["seconds"] if saved else 0.0
     runs.update_manifest(
         run,
         status="running",
@@ -150,6 +155,12 @@ def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) ->
     more_images = (recipe.train.images or 0) - (started.train.images or 0)
     # What ends a training never alters the path; a length does where the learning rate falls with it.
     extensible = only_length and (more_images == 0 or (more_images > 0 and recipe.train.lr_schedule == "constant"))
+    if altering and extend and only_length and not extensible:
+        why = "its learning rates fall with its length" if more_images > 0 else "that is no greater length"
+        raise UsageError(
+            f"{run.path} cannot be extended so ({'; '.join(map(str, altering))}), since {why}; use --fresh for a new "
+            "folder beside it"
+        )
     if altering and not (extend and extensible):
         hint = ", or --extend to train it longer" if extensible else ""
         raise UsageError(

@@ -23,7 +23,7 @@ from modiste.environment import choose_device, seed_for
 from modiste.errors import UsageError
 from modiste.networks.build import build_discriminator, build_generator
 from modiste.networks.layers import ImageShape
-from modiste.training import distributed, finetune, flat, overfitting, own_parts, resume
+from modiste.training import checkpoint_selection, distributed, finetune, flat, overfitting, own_parts, resume
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
 
@@ -194,6 +194,8 @@ def check_fit(recipe: Recipe, dataset: Images, has_started: bool = False) -> Non
         with torch.device("meta"):  # raises what the network families refuse, before a run folder exists
             build_generator(recipe.network, shape)
             build_discriminator(recipe.network, shape)
+    if recipe.evaluate.every_images:
+        checkpoint_selection.open_heldout(recipe)
     if recipe.finetune.ancestor and not has_started:
         finetune.check(recipe, dataset, shape)
 

@@ -144,10 +144,11 @@ def train(
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         stop = stack.enter_context(interruptible())  # until here an interruption has nothing to save
         with _failure_recorded(runs.Run(path), group):
+            if group.is_main:  # at once: who lists runs reads it
+                shape = setup.image_shape(recipe, dataset)
+                names = dataset.class_names if shape.classes else ()
+                generators.describe_network(runs.Run(path), recipe.network, shape, names)
             session, state, begun = _prepare(recipe, dataset, opened, group, stop)
-            if group.is_main:
-                names = dataset.class_names if session.shape.classes else ()
-                generators.describe_network(session.run, recipe.network, session.shape, names)
             for note in [*notes, *begun]:
                 progress.log(console, note)
             images, budget = recipe.train.images or 0, recipe.train.budget_seconds
