@@ -110,6 +110,12 @@ def test_images_the_judge_learned_from_are_no_baseline_of_its_agreement(
         measured(fresh, bare, reference="train")
 
 
+def test_a_handful_of_images_is_called_too_few(fresh: Path, closet: Path) -> None:
+    (said,) = measured(fresh, closet, count=49).warnings
+    assert said.startswith("fresh (49 images) is too little for scores to be relied upon")
+    assert measured(fresh, closet, count=50).warnings == []
+
+
 def test_training_images_as_reference_leave_no_memory(fresh: Path, closet: Path) -> None:
     record = measured(fresh, closet, reference="train")
     assert "data_copying" in missing(record) and "nearest_ratio_pixels_60" not in record.scores

@@ -54,7 +54,8 @@ def test_a_verdict_names_its_score_extractor_and_count() -> None:
     assert (found.score, found.extractor, found.count, found.seeds) == (FRECHET, "garment", 10_000, 3)
     assert told(found) == [("better", "")] and found.verdicts[0].winner == "a"
     said = conclusions.sentences(found)
-    assert said[0] == f"by {FRECHET} (in the features of garment, 10,000 images per run), over training seeds:"
+    measured = "in the features of the judge garment, 10,000 images per run"
+    assert said[0] == f"by {FRECHET} ({measured}), over training seeds:"
     assert said[1].startswith(f"  a is better than b by {FRECHET}: 1.01 against 5.10, factor 5.05")
     assert len(said) == 2
 

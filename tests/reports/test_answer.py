@@ -46,7 +46,7 @@ def test_a_study_ranks_tells_apart_and_names_what_failed(measured_run: Path, tmp
     assert score is not None
     rows = results.read(study)
     mean = float(np.exp(np.mean(np.log(list(results.values(rows, score)["good"].values())))))
-    assert "By the geometric mean of the Fréchet distance in the features of closet over 4 training seeds" in text
+    assert "By the geometric mean of the Fréchet distance in the features of the judge closet over 4 " in text
     assert "Fréchet distance: geometric" in text
     assert records.format_number(mean) in text
 

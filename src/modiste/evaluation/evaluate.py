@@ -150,7 +150,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
         found = reconstruction.measure(source, origin, dataset, reference, options, picture, log)
         scores, rebuilt = [*scores, found.entry], found.drawn
     protocol = _protocol(source, against, images, held, base.versions)
-    notes += sources.unevenness(source, protocol.classes, real)
+    notes += [*sources.scarcity(source, real), *sources.unevenness(source, protocol.classes, real)]
     record = Record(
         source.name,
         source.facts,

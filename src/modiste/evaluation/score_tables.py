@@ -53,14 +53,18 @@ def reading(score: ScoreEntry) -> str:
         side = "below" if value < real else "above"
         return "like real images" if abs(value - real) <= margin else f"{side} real images"
     upwards = 1 if score.better == "higher" else -1
-    # Unless the trivial baseline is no worse, as precision's: noise may lie within a real image's neighbourhood.
-    if trivial is not None and (real - trivial) * upwards > 0 and (value - trivial) * upwards <= 0:
+    # The trivial baseline may be no worse than real images, as precision's: noise lies in a real image's neighbourhood.
+    is_blind = trivial is not None and (real - trivial) * upwards <= 0
+    if trivial is not None and not is_blind and (value - trivial) * upwards <= 0:
         return "no better than a generator that learned nothing"
+    if is_blind and (value - real) * upwards >= 0:
+        return "like real images, and so is a generator that learned nothing"
     if score.better == "higher":
         return f"{value / real:.0%} of real" if real > 0 else ""
-    if value - noise <= real:
+    is_unbiased = score.kind in baselines.UNBIASED
+    if value - noise <= (max(real, 0.0) if is_unbiased else real):  # images of one distribution get 0 on average
         return "like real images"
-    if score.kind not in baselines.UNBIASED and real > 0:
+    if not is_unbiased and real > 0:
         return f"{value / real:,.1f} x real"
     return f"{value / trivial:.2%} of trivial" if trivial else ""
 

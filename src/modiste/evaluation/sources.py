@@ -27,10 +27,12 @@ from modiste.errors import ModisteError, UsageError
 from modiste.evaluation.class_matching import AS_IN_REFERENCE, IN_EQUAL_SHARES, counts_of
 from modiste.evaluation.options import EvaluateOptions
 from modiste.sampling import generators, onnx_models
+from modiste.wording import counted
 
 KINDS = "a run folder, a checkpoint inside one, an .npz file, a folder of pictures or an .onnx generator"
 IMAGE_KEYS = (*npz.STANDARD_NAMES["images"]["train"], *npz.STANDARD_NAMES["images"]["test"], "arr_0")
 CHECKPOINT_FILES = (".safetensors", ".pt")
+FEW_IMAGES = 50
 RANGE_SLACK = 1e-3  # how far beyond 0, 1 or -1 rounding may carry a float
 
 
@@ -121,6 +123,14 @@ def unevenness(source: Source, classes: str, real: Images) -> list[str]:
         return []
     return [f"the classes of {source.name} come otherwise than in {real.name} ({classes}), which is part of every "
             "distance; make or choose as many of each class as there"]  # fmt: skip
+
+
+def scarcity(source: Source, real: Images) -> list[str]:
+    """A warning where a score of so few images says little."""
+    counts = {source.name: len(source.images), real.name: len(real)}
+    few = [f"{name} ({counted(count, 'image')})" for name, count in counts.items() if count < FEW_IMAGES]
+    return [f"{' and '.join(few)} is too little for scores to be relied upon: read them beside their errors and what "
+            "real images get"] if few else []  # fmt: skip
 
 
 def unlike(source: Source, real: Images, named: bool) -> list[str]:
@@ -335,8 +345,8 @@ def _lossy(files: list[Path]) -> list[str]:
     formats = Counter(kind for file in files if (kind := _lossy_format(file)))
     if not formats:
         return []
-    counted = ", ".join(f"{count:,} {kind}" for kind, count in formats.most_common())
-    return [f"{formats.total():,} of {len(files):,} files lose detail ({counted}); compression changes features, "
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in formats.most_common())
+    return [f"{formats.total():,} of {len(files):,} files lose detail ({kinds}); compression changes features, "
             "so save PNG"]  # fmt: skip
 
 

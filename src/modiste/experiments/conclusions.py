@@ -270,9 +270,7 @@ def score_phrase(conclusions: Conclusions) -> str:
 
 def features_phrase(conclusions: Conclusions) -> str:
     """The features in which the score that decides was measured; empty for scores without features."""
-    if conclusions.extractor == "random":
-        return "in the features of a network with random weights"
-    return f"in the features of {conclusions.extractor}" if conclusions.extractor else ""
+    return f"in the features of {metric_names.whose(conclusions.extractor)}" if conclusions.extractor else ""
 
 
 def caveats(conclusions: Conclusions) -> list[str]:

@@ -60,6 +60,8 @@ MEANINGS: dict[str, Meaning] = {
 
 OF_ONNX = "onnx-"
 """How the names of extractors begin that are ONNX models of the user's own."""
+WITHOUT_JUDGE = {"random": "a network with random weights", "patches": "patches learned from the data set"}
+"""What takes the place of a judge, by the names of extractors."""
 DISCRIMINATOR = ("discriminator_accuracy_real", "discriminator_accuracy_fake")
 MEMORISATION = ("nearest_ratio_pixels", "authenticity", "data_copying", "near_duplicates_pixels")
 JUDGED_CLASSES = ("inception_style", "class_frechet", "label_agreement", "class_balance_tv")
@@ -108,6 +110,11 @@ def _pattern() -> re.Pattern[str]:
 
 
 _NAME = _pattern()
+
+
+def whose(extractor: str) -> str:
+    """Whose features these are: `the judge garment`, `a network with random weights`."""
+    return WITHOUT_JUDGE.get(extractor, f"the judge {extractor}")
 
 
 def of_kind(names: Iterable[str], kind: str) -> str | None:

@@ -9,7 +9,7 @@ from modiste.data import inspection
 from modiste.data.images import Images
 from modiste.data.sets import has_test, open_data
 from modiste.errors import ModisteError
-from modiste.metrics import features
+from modiste.metrics import features, metric_names
 from modiste.plotting import charts, tiles
 from modiste.provenance import metadata
 from modiste.reports import judge_features, phrases
@@ -24,8 +24,8 @@ MOST_CLASSES = 3
 
 CLOUDS = (
     "t-SNE shows two dimensions of many: it keeps neighbours but not distances or densities, and clouds seem to "
-    "overlap long before they do. So each comes with how often the nearest neighbour in the judge's features says "
-    "rightly whether an image is real or generated: 50 % means that it cannot tell."
+    "overlap long before they do. So each comes with how often the nearest neighbour in the features says rightly "
+    "whether an image is real or generated: 50 % means that it cannot tell."
 )
 
 
@@ -67,7 +67,8 @@ def missing_section(comparison: Comparison, report_features: ReportFeatures) -> 
         return None
     end = Paragraph(
         "Real images above, the nearest generated one below. An image is missed if it lies outside the ball of every "
-        "generated image, which reaches to that image's third neighbour in the judge's features, as in recall."
+        "generated image, which reaches to that image's third neighbour in the features of "
+        f"{metric_names.whose(judge.name)}, as in recall."
     )
     return Section("missing", "Missing", "Real images that are never made", [*blocks, end])
 
@@ -206,6 +207,7 @@ def judge_section(comparison: Comparison, report_features: ReportFeatures, log: 
     if not report_features.runs:
         return None
     blocks, confusions = prediction_blocks(comparison, report_features)
+    judged = bool(blocks)
     clouds, table, reason = cloud_charts(comparison, report_features, log)
     if confusions or clouds:
         blocks.append(Gallery([*confusions, *clouds]))
@@ -216,7 +218,8 @@ def judge_section(comparison: Comparison, report_features: ReportFeatures, log: 
         blocks.append(Paragraph(CLOUDS))
     if reason:
         blocks.append(Paragraph(f"t-SNE is left out: {reason}."))
-    return Section("judge", "Judge", "What the judge sees in generated images", [*blocks, table])
+    title = "What the judge sees in generated images" if judged else "Real and generated images among each other"
+    return Section("judge", "Judge" if judged else "Features", title, [*blocks, table])
 
 
 def prediction_blocks(comparison: Comparison, report_features: ReportFeatures) -> tuple[list[Block], list[Chart]]:
@@ -285,8 +288,8 @@ def cloud_charts(comparison: Comparison, report_features: ReportFeatures, log: L
         medians = {label: tuple(np.median(of_real[labels == k], axis=0)) for k, label in enumerate(names)
                    if labels is not None and (labels == k).any()}  # fmt: skip
         alt = (
-            f"t-SNE of {len(of_real):,} real and {len(of_generated):,} generated images of {name} in the judge's "
-            "features"
+            f"t-SNE of {len(of_real):,} real and {len(of_generated):,} generated images of {name} in the features of "
+            f"{metric_names.whose(report_features.judge.name)}"
         )
         caption = f"{name}: a neighbour tells real from generated in {accuracy:.1%} of cases (50 % = it cannot)."
         items.append(Chart(f"{name}-features", charts.clouds(of_real, of_generated, medians), alt, caption))

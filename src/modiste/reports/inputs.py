@@ -108,6 +108,16 @@ class Comparison:
         return [member.record for member in self.members if member.record]
 
     @property
+    def extractor(self) -> str:
+        """The name of the first extractor that the scores were measured with; empty where nothing was measured."""
+        return next((name for record in self.records for name in record.protocol.extractors), "")
+
+    @property
+    def measured_by(self) -> str:
+        """In whose features, in words."""
+        return metric_names.whose(self.extractor)
+
+    @property
     def finished(self) -> bool:
         """Whether no training goes on and none is waiting."""
         return all(member.status in ("finished", "failed", "interrupted") for member in self.members)

@@ -8,6 +8,7 @@ from modiste.data.sets import has_test, open_data
 from modiste.evaluation import score_tables
 from modiste.experiments import plan
 from modiste.experiments.study_config import Judging
+from modiste.metrics import metric_names
 from modiste.reports import phrases
 from modiste.reports.blocks import Block, Bullets, Code, Fold, Paragraph, Section, Table
 from modiste.reports.inputs import Comparison, command_of
@@ -29,8 +30,9 @@ def method_section(comparison: Comparison, features: ReportFeatures | None) -> S
         used = [facts["hash"] for facts in protocol.extractors.values()]
         if features is not None and features.judge.fingerprint not in used:
             blocks.append(Paragraph(
-                f"The pictures above use the judge with weights {features.judge.fingerprint}, and the scores were "
-                "measured with another one: evaluate again to have both from one judge."
+                f"The pictures above use {metric_names.whose(features.judge.name)} with weights "
+                f"{features.judge.fingerprint}, and the scores were measured in other features: evaluate again to have "
+                "both in the same."
             ))  # fmt: skip
         missing = {name: reason for record in comparison.records for name, reason in record.not_measured.items()}
         if missing:
@@ -102,10 +104,17 @@ def limits(comparison: Comparison, features: ReportFeatures | None) -> list[str]
             "Configurations were compared at this length of training and with these settings; with more time, or tuned "
             "each for itself, the order may be another."
         )
-    sentences.append(
-        "The judge was trained on this data set and sees what tells its classes apart; what does not matter for that "
-        "(fine texture, small defects) it may overlook. The second opinion of a random network has no such preference."
-    )
+    if comparison.extractor in metric_names.WITHOUT_JUDGE:
+        sentences.append(
+            f"No judge was trained on this data set, so the scores are in the features of {comparison.measured_by}, "
+            "which knows none of its classes."
+        )
+    elif comparison.extractor:
+        sentences.append(
+            "The judge was trained on this data set and sees what tells its classes apart; what does not matter for "
+            "that (fine texture, small defects) it may overlook. The second opinion of a random network has no such "
+            "preference."
+        )
     if features is None:
         return sentences
     labelled = features.real.labels is not None

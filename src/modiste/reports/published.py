@@ -62,7 +62,7 @@ def published_section(comparison: Comparison) -> Section | None:
         return None
     caption = (
         "Here: FID and KID are Fréchet and kernel distance and IS is the inception-style score, all in the features of "
-        "the judge of these reports, not of Inception; the deviation is that over ten parts of the images."
+        f"{comparison.measured_by}, not of Inception; the deviation is that over ten parts of the images."
     )
     if any("as published" in row[0] for row in rows):
         caption += (

@@ -31,12 +31,10 @@ def score_section(comparison: Comparison, findings: Conclusions) -> Section | No
     if not comparison.is_study or not comparison.records:
         return None
     dots = [dot_chart(comparison, name) for kind in DOTTED if (name := comparison.of_kind(kind))]
-    networks = {name for record in comparison.records for name in record.protocol.extractors}
-    judge = "a classifier of this data set" if networks - {"random"} else "a network with random weights"
     text = (
         "Dots are means over seeds as in the table, rings single seeds, lines 95 % intervals of the mean; further "
-        f"right is better. The judge is the same for all, {judge}: no number here can be compared with one of another "
-        "judge."
+        f"right is better. All were measured in the features of {comparison.measured_by}: no number here can be "
+        "compared with one in others."
     )
     radar = radar_chart(comparison)
     blocks: list[Block] = [Gallery([*dots, *([radar] if radar else [])]), Paragraph(text)]

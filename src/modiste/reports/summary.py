@@ -54,11 +54,10 @@ def run_rulers(comparison: Comparison) -> Table | None:
                 from_0.append(title)
     if not rows or member.record is None:
         return None
-    judge = next(iter(member.record.protocol.extractors), "")
     caption = (
         f"Each score between noise (left) and other real images (right). {NOISE} {_that_begin_at_0(from_0)}"
-        "FID, KID and IS are the field's names; here they are measured in the features of the judge "
-        f"{judge}, not of Inception: compare them with the columns beside them and with no paper."
+        "FID, KID and IS are the field's names; here they are measured in the features of "
+        f"{comparison.measured_by}, not of Inception: compare them with the columns beside them and with no paper."
     )
     return Table(("score", "from noise to real images", "here", "real images", "noise"), rows, caption)
 
@@ -135,7 +134,8 @@ def study_rulers(comparison: Comparison) -> Table | None:
         rows.append([name, *values])
     caption = (
         f"Means over training seeds with 95 % intervals, from best to worst; each line runs from noise (left) to real "
-        f"images (right). {NOISE} FID, KID and IS as in papers, but in the features of the judge, not of Inception."
+        f"images (right). {NOISE} FID, KID and IS as in papers, but in the features of "
+        f"{comparison.measured_by}, not of Inception."
     )
     return Table(["configuration", *map(phrases.known_title, scores)], rows, caption)
 
