@@ -170,9 +170,8 @@ def test_unreadable_descriptions_are_one_sentence(tmp_path: Path, content: bytes
     ):
         with pytest.raises(ModisteError, match=r"manifest\.json|generator\.json|recipe\.toml"):
             read()
-    if content != b"[1]":  # which is a line of JSON
-        with pytest.raises(ModisteError, match=r"log\.jsonl"):
-            assert run.read_log()
+    with pytest.raises(ModisteError, match=r"log\.jsonl"):
+        assert run.read_log()
     (run.path / "generator.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModisteError, match=r"generator\.json describes no generator"):
         trained_generators.load_network(run.path)
@@ -224,6 +223,17 @@ def test_a_manifest_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     files.write_json(run.path / "manifest.json", {})
     with pytest.raises(ModisteError, match=r"manifest.json lacks data, device, status, threads"):
         runs.open_run(run.path).read_manifest()
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", "{}", "3", "null", '{"images": 1.5}', '{"images": true}', "[" * 100_000])
+def test_a_record_is_an_object_with_its_images(tmp_path: Path, line: str) -> None:
+    (tmp_path / "log.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    run = runs.Run(tmp_path)
+    for read in (run.read_log, lambda: runs.read_last_record(run), runs.LogReader(run).read_new):
+        with pytest.raises(
+            ModisteError, match=r"log\.jsonl has a line that is no record \('.{1,40}'\); remove that line"
+        ):
+            read()
 
 
 def test_the_last_record_is_read_alone(tmp_path: Path) -> None:

@@ -257,12 +257,12 @@ class LogReader:
 
 def _record(place: Path, line: str) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(line)
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict) and type(record.get("images")) is int:
         return record
-    except json.JSONDecodeError as error:
-        raise ModisteError(
-            f"{place} has a line that is no record ({error.doc[:40]!r}); remove that line and try again"
-        ) from None
+    raise ModisteError(f"{place} has a line that is no record ({line[:40]!r}); remove that line and try again")
 
 
 def exists(path: Path) -> bool:
