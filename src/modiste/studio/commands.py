@@ -106,7 +106,6 @@ def describe(commands: Commands, folder: Path) -> dict[str, Any]:
     if command is None:
         return {"command": None}
     running = command.is_running
-    last = runs.read_last_record(command.run) if runs.exists(command.run.path) else None
     return {
         "command": subprocesses.printable(command.words),
         "kind": command.words[0],
@@ -116,7 +115,7 @@ def describe(commands: Commands, folder: Path) -> dict[str, Any]:
         "seconds": round(command.seconds),
         "output": _tail(command.output),
         "run": library.id_of(command.run, folder),
-        "images": last["images"] if last else 0,
+        "images": library.images_shown(command.run) if runs.exists(command.run.path) else 0,
         "grids": len(command.run.list_grids()),
     }
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,35 +32,49 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What the listing shows of a run."""
+
+    recipe: str
+    data: str
+    status: str
+    images: int
+    """Shown in training."""
+    side: int | None = None
+    """Of its images; None before it has a generator."""
+    classes: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    """Those that can be loaded: last, best."""
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A run of the listing, or why it cannot be used."""
+    """A run of the listing, and why it cannot be used, or not yet."""
 
     id: str
     name: str
     """Its path within the folder."""
     run: runs.Run
+    facts: Facts | None
+    """None where its files cannot be read."""
     problem: str = ""
-
-    @property
-    def is_usable(self) -> bool:
-        return not self.problem
 
 
 def list_runs(folder: Path) -> list[Entry]:
     """All runs in the folder, newest first, and then the shipped one."""
-    entries = [_entry(path, folder) for path in _run_folders(folder)]
+    entries = [_entry(runs.Run(path), folder) for path in _run_folders(folder)]
     entries.sort(key=lambda entry: _changed(entry.run.path), reverse=True)
-    shipped = _shipped()
-    return [*entries, shipped] if shipped else entries
+    return [*entries, *(_entry(run, folder) for run in _shipped())]
 
 
 def find(folder: Path, id: str) -> Entry:
     """The listed run of that id; UsageError where there is none or where it is broken. No other run is read."""
-    places = (path for path in _run_folders(folder) if id_of(runs.Run(path), folder) == id)
-    entry = next((_entry(path, folder) for path in places), _shipped() if id == runs.PRETRAINED else None)
-    if entry is None:
+    known = _shipped() if id == runs.PRETRAINED else map(runs.Run, _run_folders(folder))
+    run = next((run for run in known if id_of(run, folder) == id), None)
+    if run is None:
         raise UsageError("no run of the listing has this id; it may have been moved: load the page again")
-    if not entry.is_usable:
+    entry = _entry(run, folder)
+    if entry.facts is None:
         raise UsageError(entry.problem)
     return entry
 
@@ -71,12 +86,12 @@ def load(entry: Entry, checkpoint: str = "last") -> TrainedGenerator:
 
 def changed_at(entry: Entry, checkpoint: str) -> int:
     """When the file of a generator was written, in nanoseconds; UsageError where there is none."""
-    if checkpoint not in generators.CHECKPOINTS:
-        raise UsageError(f"{checkpoint!r} is no checkpoint here; take last or best")
-    file = entry.run.path / generators.CHECKPOINTS[checkpoint]
-    if not file.is_file():
-        raise UsageError(f"{entry.name} has no {file.name} yet; wait for the first tick of its training")
-    return file.stat().st_mtime_ns
+    if entry.problem:
+        raise UsageError(entry.problem)
+    if entry.facts is None or checkpoint not in entry.facts.checkpoints:
+        known = " or ".join(entry.facts.checkpoints) if entry.facts else ""
+        raise UsageError(f"{entry.name} has no checkpoint {checkpoint[:60]!r}; take {known}")
+    return (entry.run.path / generators.CHECKPOINTS[checkpoint]).stat().st_mtime_ns
 
 
 @functools.lru_cache(GENERATORS)
@@ -98,12 +113,12 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if depth < DEPTH else []
 
 
-def _shipped() -> Entry | None:
+def _shipped() -> list[runs.Run]:
     try:
         shipped = runs.open_run(runs.PRETRAINED)
     except ModisteError:  # this copy of the package has none
-        return None
-    return Entry(runs.PRETRAINED, runs.PRETRAINED, shipped) if shipped.shipped else None
+        return []
+    return [shipped] if shipped.shipped else []
 
 
 def id_of(run: runs.Run, folder: Path) -> str:
@@ -113,9 +128,18 @@ def id_of(run: runs.Run, folder: Path) -> str:
     return hashlib.sha256(os.fsencode(run.path.relative_to(folder).as_posix())).hexdigest()[:12]
 
 
-def _entry(path: Path, folder: Path) -> Entry:
-    run = runs.Run(path)
-    return Entry(id_of(run, folder), _name(path, folder), run, _problem(run, folder))
+def _entry(run: runs.Run, folder: Path) -> Entry:
+    id, name = id_of(run, folder), runs.PRETRAINED if run.shipped else _name(run.path, folder)
+    try:
+        if not run.shipped and (link := _leading_out(run.path, folder)) is not None:
+            raise ModisteError(f"{link.name} is a link that leads out of the folder; copy what it leads to")
+        facts = _facts(run)
+    except ModisteError as error:
+        return Entry(id, name, run, None, str(error).replace(f"{run.path}{os.sep}", ""))
+    except Exception as error:  # whatever its files hold, the other runs are listed
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        return Entry(id, name, run, None, f"its files cannot be read ({reason}); restore or remove them")
+    return Entry(id, name, run, facts, "" if facts.checkpoints else _without_generator(name, facts.status))
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -123,21 +147,27 @@ def _name(path: Path, folder: Path) -> str:
     return folder.resolve().name if name == "." else name
 
 
-def _problem(run: runs.Run, folder: Path) -> str:
-    """Why a run cannot be used; empty where it can."""
-    try:
-        if (link := _leading_out(run.path, folder)) is not None:
-            return f"{link.name} is a link that leads out of the folder; copy what it leads to"
-        run.read_manifest()
-        run.read_recipe()
-        runs.read_last_record(run)
-        if (run.path / "generator.json").is_file():
-            generators.read_description(run.path)
-    except ModisteError as error:
-        return str(error).replace(f"{run.path}{os.sep}", "")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"its files cannot be read ({type(error).__name__}: {str(error)[:200]})"
-    return ""
+def _facts(run: runs.Run) -> Facts:
+    """What the files of a run say; an error where they say nothing."""
+    recipe, status = run.read_recipe(), str(run.read_manifest().status)
+    facts = Facts(recipe.name, recipe.data.name, status, images_shown(run))
+    if not (run.path / "generator.json").is_file():
+        return facts
+    _, shape, names = generators.read_description(run.path)
+    checkpoints = tuple(name for name, file in generators.CHECKPOINTS.items() if (run.path / file).is_file())
+    return replace(facts, side=shape.size, classes=names if shape.classes else (), checkpoints=checkpoints)
+
+
+def images_shown(run: runs.Run) -> int:
+    """How many images its training has shown: by the log, or by the manifest where it was stopped within a tick."""
+    last = runs.read_last_record(run)
+    return max(last["images"] if last else 0, operator.index(run.read_manifest().images or 0))
+
+
+def _without_generator(name: str, status: str) -> str:
+    if status == "running":
+        return f"{name} has no generator yet; wait for the first tick of its training, or if it was cut off, resume it"
+    return f"{name} has no generator, and its training has ended ({status}); resume it"
 
 
 def _leading_out(path: Path, folder: Path) -> Path | None:

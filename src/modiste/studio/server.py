@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import mimetypes
 import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import uvicorn
@@ -17,9 +19,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from modiste import environment, runs
+from modiste import environment
 from modiste.errors import ModisteError, UsageError
-from modiste.sampling import generators
 from modiste.studio import (
     access,
     blind,
@@ -107,7 +108,8 @@ def page(request: Request) -> Response:
 
 def listing(request: Request) -> Response:
     """All runs of the folder."""
-    return JSONResponse([_describe(entry) for entry in library.list_runs(folder_of(request))])
+    found = [_describe(entry) for entry in library.list_runs(folder_of(request))]
+    return Response(json.dumps(found, allow_nan=False), media_type="application/json")  # also of names not in UTF-8
 
 
 def refused(request: Request, error: Exception) -> Response:
@@ -117,22 +119,9 @@ def refused(request: Request, error: Exception) -> Response:
 
 def _describe(entry: library.Entry) -> dict[str, object]:
     """A run of the listing as JSON."""
-    if not entry.is_usable:
-        return {"id": entry.id, "name": entry.name, "problem": entry.problem}
-    manifest, last = entry.run.read_manifest(), runs.read_last_record(entry.run)
-    _, shape, classes = generators.read_description(entry.run.path)
-    return {
-        "id": entry.id,
-        "name": entry.name,
-        "place": entry.run.word,
-        "recipe": entry.run.read_recipe().name,
-        "status": manifest.status,
-        "images": last["images"] if last else manifest.images,
-        "data": manifest.data.name,
-        "side": shape.size,
-        "classes": list(classes) if shape.classes else [],
-        "checkpoints": [name for name, file in generators.CHECKPOINTS.items() if (entry.run.path / file).is_file()],
-    }
+    named = {"id": entry.id, "name": entry.name, "place": entry.run.word}
+    problem = {"problem": entry.problem, "broken": entry.facts is None} if entry.problem else {}
+    return {**named, **problem, **(asdict(entry.facts) if entry.facts else {})}
 
 
 def listen(host: str, port: int | None) -> socket.socket:

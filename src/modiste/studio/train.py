@@ -144,7 +144,7 @@ def _value(tree: Mapping[str, Any], key: str) -> str:
 def _data_sets(folder: Path) -> list[str]:
     """Names that need no path, and the sets of the listed runs."""
     known = [*PUBLISHED, "toy"]
-    used = {entry.run.read_recipe().data.name for entry in library.list_runs(folder) if entry.is_usable}
+    used = {entry.facts.data for entry in library.list_runs(folder) if entry.facts}
     return known + sorted(used - set(known))
 
 

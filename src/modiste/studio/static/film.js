@@ -15,7 +15,7 @@ const STATUS = {
 const beside = new Set(); // ids of the runs that stay chosen when another run is picked
 
 export function show(place, { run, runs, fail, say }) {
-  const usable = runs.filter((one) => !one.problem);
+  const usable = runs.filter((one) => !one.broken);
   const chosen = () => [run, ...usable.filter((one) => beside.has(one.id) && one !== run)].slice(0, COLOURS);
   const films = new Map(); // by id
   const reels = new Map(); // the shown film of a run: its elements and `draw`

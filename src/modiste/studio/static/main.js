@@ -15,6 +15,8 @@ const PARTS = [
   ["take-away", "Take away"],
 ];
 
+const WITHOUT_GENERATOR = ["film", "train"]; // parts that also show a run that has none yet
+
 const place = document.getElementById("part");
 const tabs = document.getElementById("tabs");
 const picker = document.getElementById("run");
@@ -33,10 +35,21 @@ function fail(error) {
   if (error.name !== "AbortError") say(error.message, true);
 }
 
+/** What the address names: the first part and run where it names none, and null for one that is not there. */
 function position() {
   const [part, id] = location.hash.slice(1).split("/");
-  const known = PARTS.some(([name]) => name === part) ? part : PARTS[0][0];
-  return { part: known, run: runs.find((run) => run.id === id) ?? runs.find((run) => !run.problem) ?? runs[0] };
+  const first = runs.find((run) => !run.problem) ?? runs[0];
+  const named = PARTS.some(([name]) => name === part) ? part : null;
+  return { part: part ? named : PARTS[0][0], run: id ? runs.find((run) => run.id === id) ?? null : first };
+}
+
+/** Why a part cannot show a run; "" where it can. */
+function obstacle({ part, run }) {
+  const [name, id] = location.hash.slice(1).split("/").map((text) => text.slice(0, 60));
+  if (part === null) return `The studio has no part “${name}”; choose one above.`;
+  if (run === null) return `No run of this folder has the id “${id}”, which the address names; choose one of the list above.`;
+  if (run?.broken) return `This run is broken: ${run.problem}`;
+  return run?.problem && !WITHOUT_GENERATOR.includes(part) ? `${run.problem}.` : "";
 }
 
 function go(part, run) {
@@ -54,25 +67,29 @@ function drawFrame({ part, run }) {
   fill(
     picker,
     runs.map((one) => {
-      const text = one.problem ? `${one.name} (broken)` : one.name;
-      return el("option", { value: one.id, selected: one === run }, text);
+      const note = one.broken ? " (broken)" : one.problem ? " (no generator)" : "";
+      return el("option", { value: one.id, selected: one === run }, `${one.name}${note}`);
     }),
   );
+  if (!run) picker.selectedIndex = -1;
 }
 
 async function show() {
   const now = ++turn;
-  const { part, run } = position();
   end?.();
   end = null;
   say("");
-  drawFrame({ part, run });
   fill(place, el("p", { class: "quiet" }, "…"));
-  if (run?.problem) {
-    fill(place, el("h2", {}, run.name), el("p", { class: "error" }, `This run is broken: ${run.problem}`));
-    return;
-  }
   try {
+    if (obstacle(position())) await reload(); // which may be gone by now
+    if (now !== turn) return;
+    const { part, run } = position();
+    drawFrame({ part, run });
+    const problem = obstacle({ part, run });
+    if (problem) {
+      fill(place, run ? el("h2", {}, run.name) : null, el("p", { class: "error" }, problem));
+      return;
+    }
     const module = await import(`./${part}.js`);
     if (now !== turn) return;
     const inner = el("div", { class: `part ${part}` });
@@ -92,7 +109,7 @@ async function reload() {
   return runs;
 }
 
-picker.addEventListener("change", () => go(position().part, runs.find((run) => run.id === picker.value)));
+picker.addEventListener("change", () => go(position().part ?? PARTS[0][0], runs.find((run) => run.id === picker.value)));
 window.addEventListener("hashchange", show);
 
 try {
