@@ -60,7 +60,7 @@ def test_the_facts_of_a_page_as_json(folder: Path, closet: Path, call: Call) -> 
         (["real"], "real images are named by --against real"),
         (["nowhere"], "nowhere does not exist"),
         (["made.npz", "--out", "page.png"], "does not end in .html"),
-        (["made.npz", "--trials", "0"], "--trials 0 is not possible"),
+        (["made.npz", "--trials", "0"], "a test of 0 trials is not possible"),
         (["made.npz", "--truncation", "1"], "is none; leave them out"),
     ],
 )

@@ -81,7 +81,7 @@ def test_what_is_refused(run: runs.Run, call: Call, tmp_path: Path) -> None:
     for text, problem in (("width", "has no number"), ("width=x", "has no number"), ("width=inf", "leads nowhere")):
         with pytest.raises(UsageError, match=problem):
             steering.parse_steps([text])
-    with pytest.raises(UsageError, match="--direction a is given twice"):
+    with pytest.raises(UsageError, match="the direction a is given twice"):
         steering.parse_steps(["a=1", "a=2"])
     for name in ("width", "warmth", "class", "features-2", "random"):
         example = steering.Example(name, toy.draw(2, 16, 0), toy.draw(2, 16, 1))

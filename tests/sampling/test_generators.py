@@ -145,9 +145,16 @@ def test_a_count_is_a_whole_number(count: Any) -> None:
         modiste.load("pretrained").sample(count)
 
 
+@pytest.mark.parametrize("text", ["1," * 9_000, "1," * 9_000 + "x", "9" * 4_000, "9-1," * 9_000 + "9-1"])
+def test_a_long_list_of_seeds_makes_no_long_sentence(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        generators.parse_seeds(text)
+    assert len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize("text", ["0-10000000", f"0-{10**30}", f"{10**29}-{10**30},5"])
 def test_too_many_seeds_from_text(text: str) -> None:
-    with pytest.raises(UsageError, match=rf"^--seeds '{text}' are more than 10,000,000; ask for fewer"):
+    with pytest.raises(UsageError, match=rf"^--seeds '{text[:60]}' are more than 10,000,000; ask for fewer"):
         generators.parse_seeds(text)
 
 

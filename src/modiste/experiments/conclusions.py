@@ -293,7 +293,7 @@ def caveats(conclusions: Conclusions) -> list[str]:
         )
     if conclusions.count is not None and conclusions.count < FEW_IMAGES and conclusions.pairs:
         found.append(
-            f"measured on few images ({conclusions.count:,} per run): small differences are not seen; use --count"
+            f"measured on few images ({conclusions.count:,} per run): small differences are not seen; measure more"
         )
     if conclusions.pairs and (shown := dict(conclusions.images)):
         most, least = max(shown, key=shown.__getitem__), min(shown, key=shown.__getitem__)

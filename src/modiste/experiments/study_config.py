@@ -200,10 +200,10 @@ def budget_changes(text: str, what: str = "the budget") -> dict[str, Any]:
         try:
             return {"train.budget_seconds": config.parse_seconds(text)}
         except UsageError:
-            raise UsageError(f"{what} {text!r} is no length; write it as 5min, 3 epochs or 60000 images") from None
+            raise UsageError(f"{what} {text[:60]!r} is no length; write it as 5min, 3 epochs or 60000 images") from None
     number = float(match[1].replace(",", "").replace("_", ""))
     if number <= 0 or (match[2] == "images" and number != int(number)):
-        raise UsageError(f"{what} {text!r} is no length; write it as 5min, 3 epochs or 60000 images")
+        raise UsageError(f"{what} {text[:60]!r} is no length; write it as 5min, 3 epochs or 60000 images")
     whole = int(number) if number == int(number) else number
     return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
 

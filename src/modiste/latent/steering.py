@@ -195,15 +195,15 @@ def parse_steps(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, value = text.partition("=")
         if name.strip() in steps:
-            raise UsageError(f"--direction {name.strip()} is given twice; give it once, with one number")
+            raise UsageError(f"the direction {name.strip()[:60]} is given twice; give it once, with one number")
         try:
             steps[name.strip()] = float(value)
         except ValueError:
             raise UsageError(
-                f"--direction {text!r} has no number; write NAME=1.5, or NAME=-1 for the other way"
+                f"the direction {text[:60]!r} has no number; write NAME=1.5, or NAME=-1 for the other way"
             ) from None
         if not np.isfinite(steps[name.strip()]):
-            raise UsageError(f"--direction {text!r} leads nowhere; give a number, as NAME=1.5")
+            raise UsageError(f"the direction {text[:60]!r} leads nowhere; give a number, as NAME=1.5")
     return steps
 
 

@@ -121,9 +121,9 @@ def test_two_sources_of_one_name_keep_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"trials": 0}, "--trials 0 is not possible"),
-        ({"seed": 900_000_000}, "--seed 900000000 is not possible; use one from 0 to 99999"),
-        ({"trials": 500}, "has too few images of class"),
+        ({"trials": 0}, "a test of 0 trials is not possible"),
+        ({"seed": 900_000_000}, "the seed 900000000 is not possible; use one from 0 to 99999"),
+        ({"trials": 500}, "has too few images of class '"),
         ({"against": "made.npz"}, "names one thing twice"),
         ({"against": "large.npz"}, "pixels and large of 20 x 20, which would give the answer away"),
         ({"against": "nowhere"}, "nowhere does not exist"),

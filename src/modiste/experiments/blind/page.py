@@ -126,8 +126,7 @@ def write(test: BlindTest, page: Path) -> tuple[Path, Path]:
     tree = key(test)
     if place.exists() and json.loads(place.read_text(encoding="utf-8")).get("test") != tree["test"]:
         raise UsageError(
-            f"{place} is the key of another blind test, whose answers need it; choose another place with --out, or "
-            "remove it"
+            f"{place} is the key of another blind test, whose answers need it; choose another place, or remove it"
         )
     files.write_json(place, tree)  # first: answers to a page without a key are lost
     files.write_text(page, render(test))

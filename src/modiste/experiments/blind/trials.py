@@ -119,9 +119,9 @@ def make_test(what: Sequence[str], options: BlindOptions) -> BlindTest:
     """
     question, names, pairs = _plan(what, options)
     if not 1 <= options.trials <= MOST_TRIALS:
-        raise UsageError(f"--trials {options.trials} is not possible; ask for 1 to {MOST_TRIALS:,}")
+        raise UsageError(f"a test of {options.trials} trials is not possible; ask for 1 to {MOST_TRIALS:,}")
     if not 0 <= options.seed < SEEDS:
-        raise UsageError(f"--seed {options.seed} is not possible; use one from 0 to {SEEDS - 1}")
+        raise UsageError(f"the seed {options.seed} is not possible; use one from 0 to {SEEDS - 1}")
     wanted = math.ceil(options.trials / len(pairs))
     checks = max(FEWEST_CHECKS, options.trials // TRIALS_PER_CHECK)
     random = np.random.default_rng([options.seed, len(pairs)])
@@ -201,10 +201,9 @@ class _Deck:
     def draw(self, label: int) -> int:
         """The place of an image of that class that was not shown yet."""
         if not self.left[label]:
-            kind = f" of class {self.class_name(label)}" if self.images.labels is not None else ""
+            kind = f" of class {self.class_name(label)!r}" if self.images.labels is not None else ""
             raise UsageError(
-                f"{self.name} has too few images{kind} for so many trials without showing one twice; ask for fewer "
-                "with --trials"
+                f"{self.name} has too few images{kind} for so many trials without showing one twice; ask for fewer"
             )
         return self.left[label].pop()
 
