@@ -124,7 +124,7 @@ def test_colours_of_runs_are_seen_on_the_page(scheme):
 
 def test_in_the_browser(page):
     open_part(page, "compare")
-    page.select_option("[aria-label='The second run']", label="quick")
+    page.get_by_label("Compare with").select_option(label="quick")
     page.wait_for_selector(".wipe[data-drawn='2'], .wipe[data-drawn='3']")
     over = re.compile("^Generated images of quick, right of the")
     expect(page.locator(".wipe canvas.over").first).to_have_attribute("aria-label", over)
@@ -142,6 +142,6 @@ def test_in_the_browser(page):
     expect(page.locator(".cut input").first).to_have_value("20")
     page.click("text=More seeds")
     page.wait_for_selector(".compare output:has-text('seeds 12 to 23')")
-    page.select_option("[aria-label='The second run']", label="pretrained")
+    page.get_by_label("Compare with").select_option(label="pretrained")
     page.wait_for_selector(".scores .error:has-text('were not measured alike')")
     expect(page.locator(".scores .command code").first).to_have_text(re.compile("^modiste evaluate"))

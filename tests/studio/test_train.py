@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +11,7 @@ from playwright.sync_api import expect
 from support import open_part, wait_for_command
 
 from modiste import config, runs
+from modiste.studio import commands
 
 SHORT = {
     "recipe": "swift",
@@ -60,6 +63,7 @@ def test_checked_values_become_one_command(client, folder):
         ({"data": "/etc"}, "'/etc' is no data set of the list"),
         ({"budget": "soon"}, "the length 'soon' is no length"),
         ({"seed": "-1"}, "the seed '-1' is no whole number"),
+        ({"seed": "9999999999"}, "the seed '9999999999' is no whole number from 0 to 999999999"),
         ({"name": 3}, "name is no short text"),
         ({"settings": [1]}, "the settings are no texts by key"),
         ({"settings": {"train.batch_size": 3}}, "the settings are no texts by key"),
@@ -77,6 +81,22 @@ def test_what_is_not_valid_is_refused_before_anything_starts(client, folder, cha
     answer = client.post("/api/train/start", json={**SHORT, **change})
     assert answer.status_code == 400 and sentence in answer.json()["error"]
     assert client.get("/api/command").json() == {"command": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "small"}, "name"),
+        ({"data": "/etc"}, "data"),
+        ({"budget": "soon"}, "budget"),
+        ({"seed": "x"}, "seed"),
+        ({"settings": {**SHORT["settings"], "train.batch_size": "-4"}}, "train.batch_size"),
+        ({"settings": {"network.family": "x"}}, "network.family"),
+        ({"recipe": "../../x"}, ""),
+    ],
+)
+def test_a_problem_names_its_field(client, change, field):
+    assert client.post("/api/train/check", json={**SHORT, **change}).json()["field"] == field
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"x" * 70_000])
@@ -100,12 +120,22 @@ def test_one_training_at_a_time_then_stopped_then_resumed(client, folder):
     images = run.read_manifest().images
     (listed,) = [one for one in client.get("/api/runs").json() if one["name"] == "mine"]
     answer = client.post(f"/api/runs/{listed['id']}/go-on", json={"budget": "x"})
-    assert answer.status_code == 400 and "'x' is no length" in answer.json()["error"]
+    assert answer.status_code == 400 and "the length 'x' is no length" in answer.json()["error"]
     assert client.post(f"/api/runs/{listed['id']}/go-on", json={}).status_code == 200
     client.post("/api/command/stop")
     job = wait_for_command(client)
     assert job["command"] == f"modiste train {folder / 'mine'}" and job["run"] == listed["id"]
     assert run.read_manifest().images >= images
+
+
+def test_a_training_stopped_within_a_tick_has_the_images_of_its_manifest(folder, tmp_path):
+    run = runs.Run(folder / "small")
+    runs.update_manifest(run, status="interrupted", images=run.read_manifest().images + 16)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    known = commands.Commands()
+    known.last = commands.Command(["train", str(run.path)], run, process, tmp_path / "output", 0.0)
+    assert commands.describe(known, folder)["images"] == 336 > runs.read_last_record(run)["images"]
 
 
 def test_the_shipped_generator_is_not_trained_on(client):
@@ -133,6 +163,9 @@ def test_in_the_browser(page, folder):
     page.fill("input[aria-label='data.count']", "-1")
     page.press("input[aria-label='data.count']", "Tab")
     page.wait_for_selector(".train .error:has-text('data.count')")
+    beside = page.locator(".field:has(input[aria-label='data.count']) .error")
+    expect(beside).to_contain_text("data.count = -1 is not possible")
+    expect(page.locator("input[aria-label='data.count']")).to_have_attribute("aria-invalid", "true")
     expect(page.locator(".train button.main").first).to_be_disabled()
     page.fill("input[aria-label='data.count']", "64")
     page.press("input[aria-label='data.count']", "Tab")
@@ -145,3 +178,15 @@ def test_in_the_browser(page, folder):
     assert runs.Run(folder / "from-page").read_manifest().status == "finished"
     page.click(".under-way a[href^='#wall/']")
     page.wait_for_selector(".wall canvas[data-drawn]")
+
+
+def test_a_length_that_cannot_be_is_refused_beside_its_field(browser, address):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(address)
+    open_part(page, "train")
+    page.get_by_label("New length of the run").fill("soon")
+    page.get_by_role("button", name="Extend", exact=True).click()
+    refused = page.locator(".field", has=page.get_by_label("New length of the run")).locator(".error")
+    expect(refused).to_have_text("the length 'soon' is no length; write it as 5min, 3 epochs or 60000 images")
+    context.close()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from support import open_part
 
 from modiste.provenance import metadata
 from modiste.sampling import generators
@@ -50,10 +51,11 @@ def test_an_image_tells_the_command_that_makes_it(client, ids, folder, call, tmp
         ("seeds=1,x&labels=0", "seeds 'x' is not a number"),
         ("seeds=-1&labels=0", "seeds -1 is out of range"),
         ("seeds=4294967296&labels=0", "seeds 4294967296 is out of range"),
+        (f"seeds={'9' * 4000}&labels=0", f"seeds {'9' * 60} is out of range"),
         ("seeds=1&labels=99", "labels 99 is out of range"),
         ("seeds=1&labels=0&truncation=nan", "truncation nan is out of range"),
         ("seeds=1&labels=0&truncation=0", "truncation 0.0 is out of range"),
-        ("seeds=1&labels=0&checkpoint=../../x", "'../../x' is no checkpoint here; take last or best"),
+        ("seeds=1&labels=0&checkpoint=../../x", "small has no checkpoint '../../x'; take last or best"),
         (f"seeds={','.join(map(str, range(401)))}&labels=0", "a wall has 1 to 400 images, not 401"),
         (f"seeds={','.join(map(str, range(5000)))}&labels=0", "seeds are more than 1000"),
     ],
@@ -85,3 +87,21 @@ def test_in_the_browser(page):
     page.wait_for_selector(".facts img")
     expect(page.locator(".facts code").first).to_contain_text(re.compile("--seeds 1.*--truncation 0.5"))
     expect(page.locator(".facts img").first).to_have_attribute("alt", re.compile("seed 1$"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("-5", "-5"), ("0.5", "0.5"), ("99999999999", "99999999999"), ("", "This")]
+)
+@pytest.mark.parametrize("part", ["wall", "paths"])
+def test_what_is_no_seed_is_refused_beside_its_field(page, part, typed, value):
+    open_part(page, part)
+    page.wait_for_selector("canvas[data-drawn]")
+    for field in page.locator(".field:has(input[type=number])").all():
+        field.locator("input").fill("3")
+        field.locator("input").fill(typed)
+        field.locator("input").press("Tab")
+        expect(field.locator(".error")).to_have_text(f"{value} is no seed; write a whole number from 0 to 4294967000.")
+        assert field.locator("input").input_value() == typed
+        field.locator("input").fill("7")
+        field.locator("input").press("Tab")
+        expect(field.locator(".error")).to_have_text("")

@@ -19,12 +19,21 @@ from modiste.errors import UsageError
 from modiste.experiments import study_config
 from modiste.studio import library
 from modiste.studio.commands import commands_of, describe
-from modiste.studio.queries import entry_of, folder_of, posting, text_of
+from modiste.studio.queries import entry_of, folder_of, posting, shown, text_of
 
 OWN_FIELDS = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
 OWN_FIELDS |= {key for key in config.KEYS if key.startswith("finetune.")}  # an ancestor is a path
 """Keys that the form asks for in fields of their own, or not at all."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+MOST_SEED = 999_999_999
+
+
+class WrongField(UsageError):
+    """A value of the form that cannot be, and its field: name, data, budget, seed or a key."""
+
+    def __init__(self, field: str, sentence: object) -> None:
+        super().__init__(str(sentence))
+        self.field = field
 
 
 def form(request: Request) -> Response:
@@ -54,7 +63,7 @@ def check(request: Request, asked: dict[str, Any]) -> Response:
     try:
         words, _ = _words(asked, folder_of(request))
     except UsageError as error:
-        return JSONResponse({"problem": str(error)})
+        return JSONResponse({"problem": str(error), "field": error.field if isinstance(error, WrongField) else ""})
     return JSONResponse({"command": subprocesses.printable(words)})
 
 
@@ -72,7 +81,7 @@ def go_on(request: Request, asked: dict[str, Any]) -> Response:
         raise UsageError("the generator in the package has no state to go on from; train its recipe anew")
     words = ["train", str(entry.run.path)]
     if budget:
-        study_config.budget_changes(budget)
+        study_config.budget_changes(budget, "the length")
         words += ["--extend", "--budget", budget]
     commands_of(request).start(words, entry.run)
     return JSONResponse(describe(commands_of(request), folder_of(request)))
@@ -88,24 +97,24 @@ def _words(asked: Mapping[str, Any], folder: Path) -> tuple[list[str], Path]:
     changes = {}
     for key, text in settings.items():
         if key not in config.KEYS or key in OWN_FIELDS:
-            raise UsageError(f"{key[:60]!r} is no setting of this form")
+            raise UsageError(f"{shown(key)} is no setting of this form")
         if (choices := _choices(key)) and text not in choices:
-            raise UsageError(f"{key} {text[:60]!r} is none of {', '.join(choices)}")
+            raise WrongField(key, f"{key} {shown(text)} is none of {', '.join(choices)}")
         changes[key] = schema.parse_value(text)
-    if budget:
-        changes |= study_config.budget_changes(budget, "the length")
     if data and data not in _data_sets(folder):
-        raise UsageError(
-            f"{data[:60]!r} is no data set of the list; train on it once with `modiste train {recipe} --data`"
+        raise WrongField(
+            "data", f"{shown(data)} is no data set of the list; train on it once with `modiste train {recipe} --data`"
         )
-    if seed and not (seed.isascii() and seed.isdigit() and len(seed) < 10):
-        raise UsageError(f"the seed {seed[:60]!r} is no whole number from 0")
+    if seed and not (seed.isascii() and seed.isdigit() and int(seed) <= MOST_SEED):
+        raise WrongField("seed", f"the seed {shown(seed)} is no whole number from 0 to {MOST_SEED}")
     if not re.fullmatch(NAME, name):
-        raise UsageError(f"the name {name[:60]!r} cannot be a folder's here; write letters, digits, dots and hyphens")
-    config.override(config.load(recipe), changes, "the form")
+        raise WrongField(
+            "name", f"the name {shown(name)} cannot be a folder's here; write letters, digits, dots and hyphens"
+        )
     path = folder / name
     if path.exists():
-        raise UsageError(f"{name} exists already; choose another name, or extend it")
+        raise WrongField("name", f"{name} exists already; choose another name, or extend it")
+    _check_settings(config.load(recipe), changes, budget)
     words = ["train", recipe, "--out", str(path)]
     words += ["--data", data] if data else []
     words += ["--budget", budget] if budget else []
@@ -113,10 +122,30 @@ def _words(asked: Mapping[str, Any], folder: Path) -> tuple[list[str], Path]:
     return [*words, *(f"--set={key}={text}" for key, text in settings.items())], path
 
 
+def _check_settings(recipe: config.Recipe, changes: Mapping[str, Any], budget: str) -> None:
+    """WrongField for settings or a length that a recipe cannot have, of several the first that it cannot have alone."""
+    try:
+        length = study_config.budget_changes(budget, "the length") if budget else {}
+    except UsageError as error:
+        raise WrongField("budget", error) from None
+    try:
+        config.override(recipe, {**changes, **length}, "the form")
+    except UsageError as error:
+        raise WrongField(next((key for key in changes if not _fits(recipe, key, changes[key])), ""), error) from None
+
+
+def _fits(recipe: config.Recipe, key: str, value: Any) -> bool:
+    try:
+        config.override(recipe, {key: value}, "the form")
+    except UsageError:
+        return False
+    return True
+
+
 def _recipe(name: str) -> str:
     """The name of a shipped recipe; UsageError for any other."""
     if name not in schema.shipped():
-        raise UsageError(f"no recipe is named {name[:60]!r}; choose one of the list")
+        raise UsageError(f"no recipe is named {shown(name)}; choose one of the list")
     return name
 
 

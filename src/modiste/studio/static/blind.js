@@ -5,9 +5,9 @@ import { at, getJson, post } from "./api.js";
 
 export async function show(place, { run, runs, say, fail }) {
   const others = runs.filter((one) => one !== run && !one.problem).map((one) => [one.id, one.name]);
-  const against = choice([["real", "real images"], ...others], "real", () => {}, "Against");
-  const count = el("input", { type: "number", min: "1", max: "500", value: "100" });
-  const seed = el("input", { type: "number", min: "0", value: "0" });
+  const against = choice([["real", "real images"], ...others], "real", () => {});
+  const count = el("input", { type: "number", min: "1", max: "500", value: "100", required: true });
+  const seed = el("input", { type: "number", min: "0", value: "0", required: true });
   const perClass = el("input", { type: "checkbox" });
   const made = el("div", { class: "made", "aria-live": "polite" });
   const results = el("div", { class: "results" });

@@ -1,6 +1,6 @@
 // Two runs: their walls of the same classes and seeds under a divider, and their scores in one table.
 
-import { choice, commandLine, el, field, fill } from "./dom.js";
+import { MOST_SEED, choice, commandLine, el, field, fill, nameLine } from "./dom.js";
 import { at, getJson, getPicture, latest, query } from "./api.js";
 import { colourOf, tellApart } from "./colours.js";
 
@@ -46,10 +46,10 @@ export function show(place, { run, runs, fail }) {
   const controls = el(
     "form",
     { class: "controls", onsubmit: (event) => event.preventDefault() },
-    field("With", choice(others.map((one) => [one.id, one.name]), second().id, (event) => {
+    field("Compare with", choice(others.map((one) => [one.id, one.name]), second().id, (event) => {
       other = event.target.value;
       layOut();
-    }, "The second run")),
+    })),
     field("Truncation", el("span", { class: "slider" }, truncation, amount)),
     earlier,
     el("button", { type: "button", onclick: () => move(columns) }, "More seeds"),
@@ -57,7 +57,7 @@ export function show(place, { run, runs, fail }) {
   );
 
   function move(by) {
-    state.first = Math.max(0, Math.min(4294967000, state.first + by));
+    state.first = Math.max(0, Math.min(MOST_SEED, state.first + by));
     earlier.disabled = !state.first;
     draw();
   }
@@ -86,6 +86,10 @@ export function show(place, { run, runs, fail }) {
 
   // --- the walls
 
+  function pictureName(pair, side) {
+    return `Generated images of ${pair[side].name}, ${side ? "right" : "left"} of the divider`;
+  }
+
   const draw = latest(async () => {
     const pair = [run, second()];
     const common = commonClasses(...pair);
@@ -109,8 +113,8 @@ export function show(place, { run, runs, fail }) {
       canvas.width = bitmap.width;
       canvas.height = bitmap.height;
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      canvas.setAttribute("aria-label", `Generated images of ${pair[side].name}, ${side ? "right" : "left"} of the divider: ` +
-        `${common.length ? `${common.map(([name]) => name).join(", ")} in rows, ` : ""}${seed.textContent}`);
+      const rows = common.length ? `${common.map(([name]) => name).join(", ")} in rows, ` : "";
+      canvas.setAttribute("aria-label", `${pictureName(pair, side)}: ${rows}${seed.textContent}`);
     });
     picture.dataset.drawn = String(Number(picture.dataset.drawn ?? 0) + 1);
   }, fail);
@@ -119,7 +123,8 @@ export function show(place, { run, runs, fail }) {
     const pair = [run, second()];
     tellApart(pair);
     const common = commonClasses(...pair) ?? [];
-    fill(names, common.map(([name]) => el("span", {}, name)));
+    fill(names, common.map(([name]) => nameLine(name)));
+    canvases.forEach((canvas, side) => canvas.setAttribute("aria-label", pictureName(pair, side)));
     frame.classList.toggle("named", common.length > 0);
     fill(sides, pair.map((one) => el("span", {}, swatch(one), one.name)));
     divide();

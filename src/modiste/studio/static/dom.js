@@ -18,9 +18,44 @@ export function fill(element, ...children) {
   return element;
 }
 
-/** A labelled control. */
+/** A labelled control; below it a hint, which is a text or an element. */
 export function field(text, control, hint) {
-  return el("label", { class: "field" }, el("span", {}, text), control, hint ? el("small", {}, hint) : null);
+  const below = typeof hint === "string" ? el("small", {}, hint) : hint;
+  return el("label", { class: "field" }, el("span", {}, text), control, below);
+}
+
+/** A name in one line, which is cut where it is too long; the whole name is its title. */
+export function nameLine(name) {
+  return el("span", { class: "one-line", title: name }, name);
+}
+
+/** The place of a sentence about what was typed into a control: `say` shows it there, or with "" takes it away. */
+export function refusal(control) {
+  const element = el("small", { class: "error", role: "alert" });
+  const say = (sentence) => {
+    element.textContent = sentence;
+    control.setAttribute("aria-invalid", String(sentence !== ""));
+  };
+  return { element, say };
+}
+
+export const MOST_SEED = 4294967000;
+
+/** A field for a seed; `onvalue` gets each new one, and what is no seed is refused beside the field. */
+export function seedField(text, value, onvalue) {
+  const input = el("input", { type: "number", min: "0", max: MOST_SEED, step: "1", value, inputmode: "numeric" });
+  const refused = refusal(input);
+  input.addEventListener("change", () => {
+    const seed = input.value === "" ? NaN : Number(input.value);
+    const fits = Number.isInteger(seed) && seed >= 0 && seed <= MOST_SEED;
+    refused.say(fits ? "" : `${input.value.slice(0, 60) || "This"} is no seed; write a whole number from 0 to ${MOST_SEED}.`);
+    if (fits) onvalue(seed);
+  });
+  const set = (seed) => {
+    input.value = String(seed);
+    refused.say("");
+  };
+  return { field: field(text, input, refused.element), set };
 }
 
 /** A slider with its value in words, which `word` makes of the number; `onvalue` gets each new number. */

@@ -1,6 +1,6 @@
 // Paths through the noise: between two images, along directions, over a map of four, and one noise in every class.
 
-import { choice, commandLine, drawTile, el, field, fill, slider, truncationField } from "./dom.js";
+import { MOST_SEED, choice, commandLine, drawTile, el, field, fill, nameLine, seedField, slider, truncationField } from "./dom.js";
 import { at, getJson, getPicture, latest } from "./api.js";
 import { alongDirections } from "./steer.js";
 
@@ -10,7 +10,6 @@ const STRIP = 11;
 const PASS_SECONDS = 4;
 const MAP_SIDE = 25;
 const MAP_SHOWN = 9;
-const MOST_SEED = 4294967000;
 
 export async function show(place, { run, fail }) {
   const shared = { truncation: null, checkpoint: run.checkpoints[0] };
@@ -34,15 +33,6 @@ export async function show(place, { run, fail }) {
   fill(place, el("h2", {}, "Paths"), controls, parts.map((part) => part.element));
   drawAll();
   return () => parts.forEach((part) => part.end?.());
-}
-
-function seedField(text, value, onvalue) {
-  const input = el("input", { type: "number", min: "0", max: MOST_SEED, value, inputmode: "numeric" });
-  input.addEventListener("change", () => {
-    input.value = String(Math.max(0, Math.min(MOST_SEED, Math.round(Number(input.value)) || 0)));
-    onvalue(Number(input.value));
-  });
-  return { field: field(text, input), set: (seed) => (input.value = String(seed)) };
 }
 
 function classField(run, text, value, onvalue) {
@@ -186,7 +176,7 @@ function map(run, shared, fail) {
   const scale = (MAP_SIDE - 1) / (MAP_SHOWN - 1); // points of the map per shown image
 
   function move(seed) {
-    state.first = Math.min(seed, MOST_SEED);
+    state.first = seed;
     first.set(state.first);
     draw();
   }
@@ -296,7 +286,7 @@ function everyClass(run, shared, fail) {
     fill(seeds, chosen.map((seed) => el("span", {}, `seed ${seed}`)));
   }, fail);
 
-  const names = el("div", { class: "column-names", "aria-hidden": "true" }, run.classes.map((name) => el("span", {}, name)));
+  const names = el("div", { class: "column-names", "aria-hidden": "true" }, run.classes.map(nameLine));
   const frame = el("div", { class: "class-frame" }, el("span", {}), names, seeds, canvas);
   frame.style.setProperty("--columns", run.classes.length);
   const controls = el(

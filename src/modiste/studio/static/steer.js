@@ -1,21 +1,18 @@
 // Steps along directions of the noise: a slider each, and a row of images that all take the steps.
 
-import { choice, commandLine, el, field, fill, slider } from "./dom.js";
+import { choice, commandLine, el, field, fill, seedField, slider } from "./dom.js";
 import { at, getJson, getPicture, latest } from "./api.js";
 
 const IMAGES = 6;
 const MOST = 3;
-const MOST_SEED = 4294967000;
 
 export function alongDirections(run, shared, fail) {
   const state = { first: 0, label: 0, steps: {}, known: null, of: null };
   const row = el("canvas", { class: "strip", role: "img" });
   const sliders = el("div", { class: "steps" });
   const about = el("div", { class: "about-path", "aria-live": "polite" });
-  const seed = el("input", { type: "number", min: "0", max: MOST_SEED, value: "0", inputmode: "numeric" });
-  seed.addEventListener("change", () => {
-    state.first = Math.max(0, Math.min(MOST_SEED, Math.round(Number(seed.value)) || 0));
-    seed.value = String(state.first);
+  const seed = seedField("First seed", 0, (first) => {
+    state.first = first;
     draw();
   });
   const word = (value) => (value ? `${value > 0 ? "+" : ""}${value}` : "0");
@@ -69,7 +66,7 @@ export function alongDirections(run, shared, fail) {
   const controls = el(
     "form",
     { class: "controls", onsubmit: (event) => event.preventDefault() },
-    field("First seed", seed),
+    seed.field,
     run.classes.length
       ? field("Class", choice(pairs, "0", (event) => {
           state.label = Number(event.target.value);

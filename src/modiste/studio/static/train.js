@@ -1,6 +1,6 @@
 // Training: a form made from the recipe's keys. The command below it is what the button runs.
 
-import { choice, commandLine, el, field, fill } from "./dom.js";
+import { choice, commandLine, el, field, fill, refusal } from "./dom.js";
 import { at, getJson, latest, post } from "./api.js";
 import { follow } from "./command.js";
 
@@ -18,6 +18,7 @@ export async function show(place, { run, runs, fail, reload }) {
   const data = choice([["", "as the recipe says"], ...form.data.map((one) => [one, one])], "", () => check(), "Data");
   const settings = el("div", { class: "settings" });
   const command = el("div", { "aria-live": "polite" });
+  const refused = { name: refusal(name), data: refusal(data), budget: refusal(budget), seed: refusal(seed) };
   const begin = el("button", { class: "main", type: "submit" }, "Start training");
   const underWay = el("section", { class: "under-way", "aria-live": "polite" });
 
@@ -43,8 +44,13 @@ export async function show(place, { run, runs, fail, reload }) {
       "details",
       {},
       el("summary", {}, TITLES[section] ?? section),
-      el("div", { class: "keys" }, keys.map((key) => field(key.key.split(".")[1], controlOf(key), key.meaning))),
+      el("div", { class: "keys" }, keys.map((key) => settingField(key))),
     );
+  }
+
+  function settingField(key) {
+    const control = controlOf(key);
+    return field(key.key.split(".")[1], control, el("span", {}, refused[key.key].element, el("small", {}, key.meaning)));
   }
 
   function controlOf({ key, choices }) {
@@ -55,8 +61,11 @@ export async function show(place, { run, runs, fail, reload }) {
       event.target.classList.toggle("changed", key in state.changed);
       check();
     };
-    if (choices.length) return choice(choices.map((one) => [one, one]), value, change, key);
-    return el("input", { value, "aria-label": key, autocomplete: "off", onchange: change });
+    const control = choices.length
+      ? choice(choices.map((one) => [one, one]), value, change, key)
+      : el("input", { value, "aria-label": key, autocomplete: "off", onchange: change });
+    refused[key] = refusal(control);
+    return control;
   }
 
   function asked() {
@@ -64,7 +73,8 @@ export async function show(place, { run, runs, fail, reload }) {
   }
 
   const check = latest(async () => {
-    const { command: line, problem } = await post("/api/train/check", asked());
+    const { command: line, problem, field: wrong } = await post("/api/train/check", asked());
+    for (const [key, one] of Object.entries(refused)) one.say(key === wrong ? problem : "");
     fill(command, problem ? el("p", { class: "error" }, problem) : commandLine(line));
     begin.disabled = problem !== undefined;
   }, fail);
@@ -73,15 +83,20 @@ export async function show(place, { run, runs, fail, reload }) {
 
   async function start(event) {
     event.preventDefault();
-    await post("/api/train/start", asked()).catch(fail);
-    underWay.scrollIntoView({ block: "nearest" });
+    try {
+      await post("/api/train/start", asked());
+      underWay.scrollIntoView({ block: "nearest" });
+    } catch (error) {
+      fill(command, el("p", { class: "error" }, error.message));
+    }
   }
 
   const line = el("div", {});
   const drawLine = () => fill(line, commandLine(`modiste train ${run.place} --extend --budget ${length.value}`));
   const length = el("input", { value: "5min", autocomplete: "off", "aria-label": "New length of the run", oninput: () => drawLine() });
   drawLine();
-  const goOn = (values) => post(at(run, "go-on"), values).catch(fail);
+  const noLength = refusal(length);
+  const goOn = (values) => post(at(run, "go-on"), values).then(() => noLength.say(""), (error) => noLength.say(error.message));
   const canGoOn = run.id !== "pretrained";
 
   fill(
@@ -94,10 +109,10 @@ export async function show(place, { run, runs, fail, reload }) {
         "div",
         { class: "controls" },
         field("Recipe", choice(form.recipes.map((one) => [one.name, one.name]), state.recipe, (event) => take(event.target.value).catch(fail), "Recipe")),
-        field("Name of the run", name),
-        field("Data", data),
-        field("Length", budget, "90s, 5min, 3 epochs, 60000 images"),
-        field("Seed", seed),
+        field("Name of the run", name, refused.name.element),
+        field("Data", data, refused.data.element),
+        field("Length", budget, el("span", {}, refused.budget.element, el("small", {}, "90s, 5min, 3 epochs, 60000 images"))),
+        field("Seed", seed, refused.seed.element),
       ),
       about,
       settings,
@@ -114,7 +129,7 @@ export async function show(place, { run, runs, fail, reload }) {
           el("p", {}, "A run that was stopped goes on where it was; a finished one can be extended to a greater length."),
           el("div", { class: "controls" },
             el("button", { type: "button", onclick: () => goOn({}) }, "Resume"),
-            field("New length", length),
+            field("New length", length, noLength.element),
             el("button", { type: "button", onclick: () => goOn({ budget: length.value }) }, "Extend"),
           ),
           line,

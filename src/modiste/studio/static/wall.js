@@ -1,6 +1,6 @@
 // The wall: a class per row, a seed per column. A click on an image shows what it is and what made it.
 
-import { choice, commandLine, el, field, fill, rove, truncationField } from "./dom.js";
+import { MOST_SEED, choice, commandLine, el, field, fill, nameLine, rove, seedField, truncationField } from "./dom.js";
 import { neighbourView } from "./neighbours.js";
 import { at, getJson, getPicture, latest } from "./api.js";
 
@@ -22,15 +22,14 @@ export async function show(place, { run, fail }) {
     state.truncation = value;
     draw();
   });
-  const first = el("input", { type: "number", min: "0", max: "4294967000", value: "0", inputmode: "numeric" });
-  first.addEventListener("change", () => move(Number(first.value)));
+  const first = seedField("First seed", 0, move);
 
   const labels = run.classes.map((name, number) => [String(number), name]);
   const controls = el(
     "form",
     { class: "controls", onsubmit: (event) => event.preventDefault() },
     truncation,
-    field("First seed", first),
+    first.field,
     run.classes.length
       ? field("Class", choice([[ALL, "all classes"], ...labels], ALL, (event) => {
           state.label = event.target.value;
@@ -62,8 +61,8 @@ export async function show(place, { run, fail }) {
   }
 
   function move(first_seed) {
-    state.first = Math.max(0, Math.min(4294967000, Math.round(first_seed) || 0));
-    first.value = String(state.first);
+    state.first = Math.max(0, Math.min(MOST_SEED, first_seed));
+    first.set(state.first);
     layOut();
   }
 
@@ -88,7 +87,7 @@ export async function show(place, { run, fail }) {
       ),
     );
     const rows = shown().classes.length > 1 ? run.classes : [];
-    fill(names, rows.map((name) => el("span", {}, name)));
+    fill(names, rows.map(nameLine));
     wall.classList.toggle("named", rows.length > 0);
     draw();
   }
