@@ -87,6 +87,7 @@ def test_without_a_judge_there_are_no_classes_but_uncovered_images(found):
 
     facts = fails.describe(Found(found.judge, blind(found.reference), blind(found.generated), blind(found.other), 30))
     assert facts["classes"] is None and "has no judge; `modiste judge train` makes one" in facts["no_classes"]
+    assert facts["other_known"] == 0
     assert facts["uncovered"]
 
 

@@ -25,8 +25,8 @@ from modiste.metrics.nearest_neighbours import Labels, nearest
 from modiste.sampling.generators import TrainedGenerator, seed_noise
 from modiste.studio import jobs, library, wall
 from modiste.studio.jobs import Tell, Working
-from modiste.studio.neighbours import check_at_hand
-from modiste.studio.queries import entry_of, numbers
+from modiste.studio.neighbours import check_at_hand, features_of
+from modiste.studio.queries import entry_of, numbers, shown
 
 COUNT = 1_000
 """Generated images, and real ones beside them: enough to see what fails, in seconds."""
@@ -66,7 +66,7 @@ class Found:
     other: Seen
     """Real images that are not in the reference."""
     new_to_judge: int
-    """So many of the first of these; the judge learned from the rest."""
+    """So many of the first of these; the judge learned from the rest, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ def describe(found: Found) -> dict[str, Any]:
     outside_others = manifold.uncovered(vectors, other.features.vectors)
     names = reference.images.class_names
     facts: dict[str, Any] = {
-        "judge": found.judge.name,
+        "features_of": features_of(found.judge),
         "count": len(made.images),
         "other_count": len(other.images),
-        "other_known": len(other.images) - found.new_to_judge,
+        "other_known": 0 if other.predicted is None else len(other.images) - found.new_to_judge,
         "reference": {"name": reference.images.name, "count": len(reference.images)},
         "recall": 1 - float(outside.mean()),
         "other_recall": 1 - float(outside_others.mean()),
@@ -234,7 +234,7 @@ def picture(request: Request) -> Response:
     sets = {"reference": found.reference, "other": found.other, "generated": found.generated}
     side = request.query_params.get("of", "")
     if side not in sets:
-        raise UsageError(f"{side[:40]!r} is no set of images here; take {', '.join(sets)}")
+        raise UsageError(f"{shown(side)} is no set of images here; take {', '.join(sets)}")
     images = sets[side].images
     rows = numbers(request, "rows", 0, len(images) - 1)
     if len(rows) > wall.MOST_IMAGES:

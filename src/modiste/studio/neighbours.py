@@ -77,6 +77,12 @@ def open_real(entry: library.Entry, tell: Tell) -> RealImages:
     return RealImages(train, unseen, features.primary_extractor(dataset))
 
 
+def features_of(judge: Extractor) -> str:
+    """Whose features distances are measured in: the judge's, or of what takes its place where there is none."""
+    others = {"random": "a network with random weights", "patches": "patches learned from the data set"}
+    return others.get(judge.name, f"the judge {judge.name}")
+
+
 def check_at_hand(entry: library.Entry) -> None:
     """UsageError where the run's data set would have to be downloaded, which the studio never does."""
     name = entry.run.read_recipe().data.name
@@ -159,7 +165,7 @@ def _json(space: Space | Working, name: str, image: Images) -> dict[str, Any]:
         "classes": labels,
         "near_copy": found.is_near_copy,
         "sentence": describe(found, len(space.real.unseen)),
-        "judge": space.real.judge.name,
+        "features_of": features_of(space.real.judge),
     }
 
 

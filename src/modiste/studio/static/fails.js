@@ -1,6 +1,6 @@
 // Where it fails: the worst classes, real images that nothing generated comes near, and what the judge takes for what.
 
-import { choice, drawTile, el, field, figure, fill, rove } from "./dom.js";
+import { choice, drawTile, el, field, figure, fill, nameLine, rove } from "./dom.js";
 import { at, getPicture, untilDone } from "./api.js";
 
 const SHOWN = 24;
@@ -48,11 +48,10 @@ export async function show(place, { run, fail }) {
 }
 
 function introduction(run, found) {
-  const judge = found.judge === "random" ? "a network with random weights" : `the judge ${found.judge}`;
   const known = found.other_known ? `, of which the judge has learned from ${figure(found.other_known)}` : "";
   return (
     `${figure(found.count)} images of ${run.name} against ${figure(found.reference.count)} real ones (${found.reference.name}), ` +
-    `in the features of ${judge}. In brackets: what ${figure(found.other_count)} other real images get${known}.`
+    `in the features of ${found.features_of}. In brackets: what ${figure(found.other_count)} other real images get${known}.`
   );
 }
 
@@ -85,10 +84,10 @@ function worstClasses(found, tiles) {
     });
     const figures = images.map((canvas, n) => {
       const seen = one.least_sure[n].seen;
-      return el("figure", {}, canvas, el("figcaption", { class: seen === k ? null : "error" }, found.names[seen]));
+      return el("figure", {}, canvas, el("figcaption", { class: seen === k ? null : "error" }, nameLine(found.names[seen])));
     });
     const cells = [
-      el("th", { scope: "row" }, found.names[k]),
+      el("th", { scope: "row" }, nameLine(found.names[k])),
       el("td", { class: "number" }, beside(number(one.frechet), number(one.other.frechet))),
       el("td", { class: "number" }, beside(percent(one.agreement), percent(one.other.agreement))),
       el("td", { class: "number" }, beside(percent(one.recall), percent(one.other.recall))),
@@ -176,10 +175,10 @@ function confusion(found, tiles) {
         button.style.setProperty("--share", total ? count / total : 0);
         return el("td", { class: asked === seen ? "right" : "wrong" }, button);
       });
-      return el("tr", {}, el("th", { scope: "row" }, found.names[asked]), cells);
+      return el("tr", {}, el("th", { scope: "row" }, nameLine(found.names[asked])), cells);
     });
     const corner = el("td", {}, el("span", { class: "quiet" }, state.side === "generated" ? "asked for ↓ seen →" : "label ↓ seen →"));
-    const names = found.names.map((name) => el("th", { scope: "col" }, el("span", {}, name)));
+    const names = found.names.map((name) => el("th", { scope: "col" }, nameLine(name)));
     fill(table, el("table", { class: "confusion" }, el("caption", {}, `What the judge sees in the ${SIDES[state.side]}`), el("thead", {}, el("tr", {}, corner, names)), el("tbody", {}, rows)));
     rove(table.firstChild, () => found.names.length);
     fill(chosen, el("p", { class: "quiet" }, "Choose a field to see its images."));

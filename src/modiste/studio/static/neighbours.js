@@ -1,4 +1,4 @@
-// The nearest training images of a generated image, by pixels and by the judge's features.
+// The nearest training images of a generated image, by pixels and by features.
 
 import { el, fill } from "./dom.js";
 import { at, getJson, pause } from "./api.js";
@@ -18,7 +18,7 @@ export function neighbourView(place, run) {
         if (now !== turn) return;
         const found = await getJson(at(run, "neighbours", values));
         if (now !== turn) return;
-        fill(place, el("h4", {}, "Nearest training images"), spaceOf(run, "By pixels", found.pixels), spaceOf(run, featuresOf(found.features), found.features));
+        fill(place, el("h4", {}, "Nearest training images"), spaceOf(run, "By pixels", found.pixels), spaceOf(run, `By the features of ${found.features.features_of ?? "the judge"}`, found.features));
         if (!found.pixels.working && !found.features.working) break;
         await pause(AGAIN);
       }
@@ -29,10 +29,6 @@ export function neighbourView(place, run) {
   }
 
   return { show, end: () => turn++ };
-}
-
-function featuresOf(space) {
-  return space.judge === "random" ? "By the features of a random network" : "By the judge’s features";
 }
 
 function spaceOf(run, title, space) {
