@@ -18,7 +18,7 @@ export function neighbourView(place, run) {
         if (now !== turn) return;
         const found = await getJson(at(run, "neighbours", values));
         if (now !== turn) return;
-        fill(place, el("h4", {}, "Nearest training images"), spaceOf(run, "By pixels", found.pixels), spaceOf(run, `By the features of ${found.features.features_of ?? "the judge"}`, found.features));
+        fill(place, el("h4", {}, "Nearest training images"), spaceOf(run, "By pixels", found.pixels), spaceOf(run, found.features.working ? "By features" : `By the features of ${found.features.features_of}`, found.features));
         if (!found.pixels.working && !found.features.working) break;
         await pause(AGAIN);
       }
