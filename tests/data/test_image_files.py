@@ -135,7 +135,7 @@ def test_large_square_pictures_are_counted_before_they_fill_the_disk(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: room)
         with pytest.raises(
-            UsageError, match=r"5 pictures of 40 x 40 pixels, as \S+0\.png is one, need .*--resize SIDE"
+            UsageError, match=r"for 5 pictures of 40 x 40 pixels, as \S+0\.png is one, where .*--resize SIDE"
         ):
             read(tmp_path)
         assert len(read(tmp_path, resize=8)) == 5
@@ -172,7 +172,7 @@ def test_transparency_is_laid_over_the_background_and_told(tmp_path, background,
     assert images.pixels[0, :, 0, 0].tolist() == (seen if isinstance(seen, list) else [seen])
     assert (images.pixels[0, :, 3, 3] == 0).all()
     assert images.notes == (Transparent(3, 4, background, vanished),)
-    assert ("use --background white" in str(images.notes[0])) == bool(vanished)
+    assert ("use data.background = white" in str(images.notes[0])) == bool(vanished)
 
 
 def test_a_transparent_grey_value_becomes_black_too(tmp_path):

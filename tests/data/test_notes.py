@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pytest
 from support import read
 
 from modiste.data import notes as set_notes
-from modiste.data.images import Images
+from modiste.data.images import Images, counted
 from modiste.data.notes import (
     AllEqual,
+    Fitted,
     HalfRange,
     OneColour,
+    Transparent,
+    UnreadFiles,
+    UnreadFolder,
 )
 from modiste.data.sets import list_warnings
 
@@ -61,3 +68,23 @@ def test_what_pixels_say_of_brightness_that_was_lost():
     assert seen["plain"] == (OneColour("set", 5, 5),) and seen["equal"] == (AllEqual("set", 9),)
     assert seen["black"] == (AllEqual("set", 120, is_black=True),)
     assert list_warnings(read("toy-16", count=300)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "several"),
+    [
+        (OneColour("set", 1, 1), OneColour("set", 2, 3)),
+        (Fitted("crop", 1, 1, (3, 4), (3, 4)), Fitted("crop", 2, 3, (3, 4), (3, 4))),
+        (Transparent(1, 1, "black", 0), Transparent(2, 3, "black", 0)),
+        (UnreadFiles(("a",)), UnreadFiles(("a", "b"))),
+        (UnreadFolder("val", 1), UnreadFolder("val", 2)),
+    ],
+)
+def test_one_and_several_are_told_apart(one, several):
+    assert not re.search(r"\b1 (images|pictures|files)\b|\bare\b|\bwere not\b", str(one))
+    assert not re.search(r"\b[23] (image|picture|file)\b|\bis not\b", str(several))
+
+
+def test_what_is_counted_has_a_plural():
+    assert [counted(0), counted(1), counted(2_000)] == ["0 images", "1 image", "2,000 images"]
+    assert [counted(1, "class"), counted(2, "class")] == ["1 class", "2 classes"]

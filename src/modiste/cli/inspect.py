@@ -56,11 +56,11 @@ def data(
 
 def _print_survey(result: dict[str, Any]) -> None:
     from modiste.data.advice import Advice
+    from modiste.data.images import counted
 
     for split, facts in result["splits"].items():
         colours = "grey" if facts["channels"] == 1 else "RGB"
-        count = "1 image" if facts["images"] == 1 else f"{facts['images']:,} images"
-        print(f"{facts['name']}: {count}, {facts['width']} x {facts['height']} {colours}")
+        print(f"{facts['name']}: {counted(facts['images'])}, {facts['width']} x {facts['height']} {colours}")
         print(f"  mean {facts['pixel_mean']:.4f}, deviation {facts['pixel_deviation']:.4f} of brightness in [0, 1]")
         print(f"  digest {facts['digest']}")
         for name, count in facts["class_counts"].items():
@@ -69,11 +69,15 @@ def _print_survey(result: dict[str, Any]) -> None:
             print(f"  no labels in {split}")
     if held := result.get("heldout"):
         print(
-            f"held out for choosing checkpoints: {held['images']:,} of {held['of']:,} images, drawn by their content"
-            + (f"; {held['groups']:,} of {held['of_groups']:,} groups, none parted" if "groups" in held else "")
+            f"held out for choosing checkpoints: {held['images']:,} of {counted(held['of'])}, drawn by content"
+            + (
+                f"; {held['groups']:,} of {counted(held['of_groups'], 'group')}, none parted"
+                if "groups" in held
+                else ""
+            )
         )
     for place, groups in result["duplicates"].items():
-        print(f"exact duplicates in {place}: {len(groups)} images found more than once")
+        print(f"exact duplicates in {place}: {counted(len(groups))} found more than once")
     if "label_issues" in result:
         print(f"doubtful labels in train: {result['label_issues']['found']} (reasons to look, not proofs)")
     for warning in result["warnings"]:

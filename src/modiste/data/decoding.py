@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from modiste.data.images import Pixels, fingerprint, scaled, stack_pictures
+from modiste.data.images import RESIZE, Pixels, fingerprint, scaled, stack_pictures
 from modiste.errors import ModisteError
 
 Size = tuple[int, int]  # width, height
@@ -148,7 +148,7 @@ class SameSize:
         if size != self.size:
             raise ModisteError(
                 f"{file} is {worded(size)} pixels but {self.first} is {worded(self.size)}; bring all pictures to one "
-                "size, before or with `--resize SIDE` of train, data, augment and judge train"
+                f"size, before or with {RESIZE}"
             )
 
 

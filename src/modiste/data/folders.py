@@ -12,7 +12,7 @@ import numpy as np
 from modiste.config import Data
 from modiste.data import idx, image_files, parquet, stored
 from modiste.data.classes import checked_names
-from modiste.data.images import Images, Labels, Note, Split
+from modiste.data.images import Images, Labels, Note, Split, counted
 from modiste.data.notes import UnreadFiles, UnreadFolder, few
 from modiste.errors import ModisteError
 
@@ -185,7 +185,7 @@ def _list_files(folder: Path) -> Listing:
 def _refuse_broken_links(root: Path, links: list[Path]) -> None:
     if links:
         first = links[0].relative_to(root)
-        count = "a link" if len(links) == 1 else f"{len(links):,} links"
+        count = counted(len(links), "link")
         raise ModisteError(
             f"{root} holds {count} to files that are not there ({first} to {links[0].readlink()}); put these back, or "
             "remove the links"

@@ -13,7 +13,7 @@ from modiste import progress
 from modiste.config import Data
 from modiste.data import decoding
 from modiste.data.decoding import Picture, Scaling
-from modiste.data.images import Note, Pixels, join_pixels
+from modiste.data.images import RESIZE, Note, Pixels, counted, join_pixels
 from modiste.data.notes import Fitted, Size, Transparent
 from modiste.data.stored import PixelFile
 from modiste.environment import cores, is_main_process
@@ -29,8 +29,8 @@ KNOWN_BY_NAME = (*KNOWN_BY_CONTENT, "DIB", "MPO", "PCX", "TGA", "XBM")
 RAW = (".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".pef", ".sr2", ".srw")
 """Endings of cameras' raw files, which look like TIFF files with a small preview."""
 RESIZE_REMEDY = (
-    "resize them to a side length with `--resize SIDE` of train, data, project, augment and judge train, and say with "
-    "`--fit` what becomes of their shape (crop, pad or stretch)"
+    f"resize them to squares, before or with {RESIZE}, and say with data.fit (`--fit`) what becomes of their "
+    "shape: crop, pad or stretch"
 )
 """What to do about images that are not square."""
 
@@ -78,19 +78,20 @@ def write_pixels(files: Iterable[Picture], count: int, data: Data, out: PixelFil
     Each is resized as soon as it is decoded. Without data.resize they must be square and of one size, which is checked
     by each file's header before it is decoded. Many pictures are decoded on all cores.
     """
+    pictures = counted(count, "picture")
 
     def check_first(file: Picture, size: Size) -> None:
         if size[0] != size[1]:
             raise UsageError(f"{file} is {decoding.worded(size)} pixels, not square; {RESIZE_REMEDY}")
         needed = count * size[0] * size[1]
-        out.check_room(needed, f"{count:,} pictures of {decoding.worded(size)} pixels, as {file} is one,")
+        out.check_room(needed, f"{pictures} of {decoding.worded(size)} pixels, as {file} is one")
 
     if data.resize is not None:
-        out.check_room(count * data.resize**2, f"{count:,} pictures of {data.resize} x {data.resize} pixels")
+        out.check_room(count * data.resize**2, f"{pictures} of {data.resize} x {data.resize} pixels")
     processes = cores() if count >= decoding.WORTH_PROCESSES else 1
     console = progress.console(quiet=processes == 1 or not is_main_process())
     about: list[decoding.Block] = []
-    with progress.reporter(console, f"reading {count:,} pictures", live=processes > 1) as reporter:
+    with progress.reporter(console, f"reading {pictures}", live=processes > 1) as reporter:
         for block in decoding.decode_all(files, _scaling(data), check_first, processes):
             out.add(block.pixels, block.fingerprints)
             about.append(block._replace(pixels=block.pixels[:0], fingerprints=b""))

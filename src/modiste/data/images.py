@@ -21,6 +21,8 @@ Pixels = NDArray[np.uint8]  # [N, C, H, W]
 Labels = NDArray[np.int64]  # [N]
 Split = Literal["train", "test"]
 T = TypeVar("T")
+RESIZE = "`--resize SIDE` of train, data, project, augment and judge train (data.resize)"
+"""What brings images to one size: the option of the commands that have it, and the recipe's key."""
 BLOCK_BYTES = 2**22
 """Of images that are read a few at a time: how much of them."""
 
@@ -63,19 +65,20 @@ class Images:
             raise ModisteError(f"{self.name}: images have {pixels.shape[1]} channels; convert them to grey or RGB")
         if labels is None:
             if self.class_names:
-                raise ModisteError(f"{self.name} names {len(self.class_names)} classes but has no labels; add them")
+                named = counted(len(self.class_names), "class")
+                raise ModisteError(f"{self.name} names {named} but has no labels; add them")
             return
         if labels.dtype != np.int64 or labels.ndim != 1:
             raise ModisteError(f"{self.name}: labels are {labels.dtype} {list(labels.shape)}; int64 [N] is needed")
         if len(labels) != len(pixels):
             raise ModisteError(
-                f"{self.name}: {len(pixels):,} images but {len(labels):,} labels; take both from the same release"
+                f"{self.name}: {counted(len(pixels))} but {counted(len(labels), 'label')}; save one label per image"
             )
         lowest, highest, classes = int(labels.min()), int(labels.max()), len(self.class_names)
         if lowest < 0 or highest >= classes:
             raise ModisteError(
                 f"{self.name}: label {lowest if lowest < 0 else highest} is out of range for "
-                f"{classes} classes; number the classes from 0 to {classes - 1}"
+                f"{counted(classes, 'class')}; number the classes from 0 and name each"
             )
 
     def __len__(self) -> int:
@@ -96,13 +99,18 @@ class Images:
         return replace(self, pixels=pixels, labels=labels, name=name, fingerprints=None, groups=None, source=source)
 
 
+def counted(count: int, noun: str = "image") -> str:
+    """`1 image`, `2,000 images`, `2 classes`."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 def describe_images(images: Images) -> str:
     """One line: name, count, size, channels and classes."""
     _, channels, height, width = images.pixels.shape
     colour = "grey" if channels == 1 else "RGB"
     shown = ", ".join(images.class_names[:10]) + (", ..." if len(images.class_names) > 10 else "")
-    classes = f"{len(images.class_names)} classes ({shown})" if images.labels is not None else "no labels"
-    return f"{images.name}: {len(images):,} images, {height} x {width} {colour}, {classes}"
+    classes = f"{counted(len(images.class_names), 'class')} ({shown})" if images.labels is not None else "no labels"
+    return f"{images.name}: {counted(len(images))}, {height} x {width} {colour}, {classes}"
 
 
 def content_digest(images: Images) -> str:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from modiste.data.images import Images, Note, Pixels, blocks, parts, remembered
+from modiste.data.images import Images, Note, Pixels, blocks, counted, parts, remembered
 
 SHOWN = 4
 """Files that a sentence names at most."""
@@ -33,9 +33,8 @@ class UnreadFiles(Note):
 
     def __str__(self) -> str:
         names = few(self.names)
-        if len(self.names) == 1:
-            return f"1 file was not read as a picture: {names}"
-        return f"{len(self.names):,} files were not read as pictures: {names}"
+        were, kind = ("was", "a picture") if len(self.names) == 1 else ("were", "pictures")
+        return f"{counted(len(self.names), 'file')} {were} not read as {kind}: {names}"
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,9 @@ class UnreadFolder(Note):
     pictures: int
 
     def __str__(self) -> str:
-        held = "1 picture" if self.pictures == 1 else f"{self.pictures:,} pictures"
-        return (
-            f"{held} in {self.name}/ {'is' if self.pictures == 1 else 'are'} not read, only those in train/ and test/"
-        )
+        are = "is" if self.pictures == 1 else "are"
+        held = counted(self.pictures, "picture")
+        return f"{held} in {self.name}/ {are} not read, only those in train/ and test/"
 
 
 @dataclass(frozen=True)
@@ -99,13 +97,14 @@ class Fitted(Note):
     largest: Size
 
     def __str__(self) -> str:
+        are, were, its = ("is", "was", "its") if self.count == 1 else ("are", "were", "their")
         change = {
-            "crop": "cut to their middle square (--fit pad or stretch keeps all of them)",
-            "pad": "padded to a square (--fit crop or stretch does without)",
-            "stretch": "stretched to a square (--fit crop or pad keeps shapes as they are)",
+            "crop": f"cut to {its} middle square (data.fit = pad or stretch, with --fit, cuts nothing off)",
+            "pad": "padded to a square (data.fit = crop or stretch, with --fit, does without)",
+            "stretch": "stretched to a square (data.fit = crop or pad, with --fit, keeps shapes as they are)",
         }[self.fit]
         sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in (self.smallest, self.largest)))
-        return f"{self.count:,} of {self.total:,} images are not square ({sizes} pixels) and were {change}"
+        return f"{self.count:,} of {counted(self.total)} {are} not square ({sizes} pixels) and {were} {change}"
 
 
 @dataclass(frozen=True)
@@ -119,13 +118,13 @@ class Transparent(Note):
 
     def __str__(self) -> str:
         other = "black" if self.background == "white" else "white"
-        text = (
-            f"{self.count:,} of {self.total:,} pictures have transparent parts, which were laid over {self.background}"
-        )
+        have = "has" if self.count == 1 else "have"
+        total = counted(self.total, "picture")
+        text = f"{self.count:,} of {total} {have} transparent parts, which were laid over {self.background}"
         if not self.vanished:
-            return f"{text} (--background {other} or #rrggbb takes another colour)"
+            return f"{text} (data.background = {other} or #rrggbb, with --background, is another colour)"
         which = "which" if self.vanished == self.count else f"and {self.vanished:,} of them"
-        return f"{text}, {which} leaves next to nothing to be seen; use --background {other}"
+        return f"{text}, {which} leaves next to nothing to be seen; use data.background = {other} (--background)"
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ class AllEqual(Note):
 
     def __str__(self) -> str:
         black = ", black throughout, as where values from 0 to 1 were saved as whole numbers" if self.is_black else ""
-        return f"all {self.total:,} images of {self.place} are the same{black}; check how they were made"
+        remedy = "check how they were made, and give different ones"
+        return f"all {self.total:,} images of {self.place} are the same{black}; {remedy}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ class OneColour(Note):
     total: int
 
     def __str__(self) -> str:
-        return f"{self.count:,} of {self.total:,} images of {self.place} are of one colour throughout"
+        are = "is" if self.count == 1 else "are"
+        return f"{self.count:,} of {counted(self.total)} of {self.place} {are} of one colour throughout"
 
 
 @dataclass(frozen=True)

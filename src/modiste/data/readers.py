@@ -11,7 +11,7 @@ from pathlib import Path
 from modiste.config import Data
 from modiste.data import folders, idx, npz, parquet, stored
 from modiste.data.classes import NoReference, without_images
-from modiste.data.images import Images, Note, Split, mean_and_deviation
+from modiste.data.images import RESIZE, Images, Note, Split, mean_and_deviation
 from modiste.errors import ModisteError
 
 FAR_APART = 0.25
@@ -149,7 +149,7 @@ def compare(train: SplitFacts, test: SplitFacts, place: str, resize: int | None 
         sizes = " and the test images ".join(f"{width} x {height}" for height, width in (train.size, test.size))
         raise ModisteError(
             f"{place}: the training images are {sizes} pixels, so they cannot be compared; bring them to one size, "
-            "before or with `--resize SIDE` of train, data, augment and judge train"
+            f"before or with {RESIZE}"
         )
     notes: list[Note] = []
     if train.labelled and test.missing:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from modiste import files
 from modiste.cache import UNREADABLE, entry_path
 from modiste.data import classes, notes
-from modiste.data.images import Images, Labels, Note, Pixels, blocks, resized
+from modiste.data.images import RESIZE, Images, Labels, Note, Pixels, blocks, counted, resized
 from modiste.errors import UsageError
 
 FORMAT = 1
@@ -108,8 +108,8 @@ class PixelFile:
         """NoRoom where the disk has no room for so many bytes."""
         if needed > (free := shutil.disk_usage(self.place.parent).free):
             raise NoRoom(
-                f"{what} need {needed / 1e9:.1f} GB in {self.place.parent}, where {free / 1e9:.1f} GB are free; make "
-                "room, let MODISTE_CACHE name another place, or make them smaller with `--resize SIDE`"
+                f"{needed / 1e9:.1f} GB are needed in {self.place.parent} for {what}, where {free / 1e9:.1f} GB are "
+                f"free; make room, let MODISTE_CACHE name another place, or make them smaller with {RESIZE}"
             )
 
     def finish(self, key: str, state: str, contents: Contents) -> None:
@@ -242,7 +242,7 @@ def select(images: Images, indices: NDArray[np.int64], what: str) -> Images:
     labels = None if images.labels is None else images.labels[indices]
 
     def write(out: PixelFile) -> Contents:
-        out.check_room(size, f"{len(indices):,} images of {images.name}")
+        out.check_room(size, f"{counted(len(indices))} of {images.name}")
         for part in blocks(len(indices), images.pixels[0].size):
             out.add(images.pixels[indices[part]])
         return Contents()
@@ -259,7 +259,7 @@ def resize(images: Images, side: int, resample: str, fit: str, background: str) 
     place, state = images.source
 
     def write(out: PixelFile) -> Contents:
-        out.check_room(len(images) * side**2, f"{len(images):,} images of {side} x {side} pixels")
+        out.check_room(len(images) * side**2, f"{counted(len(images))} of {side} x {side} pixels")
         for part in blocks(len(images), images.pixels[0].size):
             out.add(resized(images.pixels[part], side, resample, fit, background))
         return Contents()
