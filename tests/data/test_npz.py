@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+
 import numpy as np
 import pytest
 from support import read
@@ -40,7 +43,10 @@ def test_npz_splits_labels_and_names(tmp_path):
         ({"images": np.zeros((2, 4, 4))}, r"set.npz\[images\] holds float64.*save uint8"),
         ({"pictures": np.zeros((2, 4, 4), np.uint8)}, "its keys are pictures; name the array images"),
         ({"x": np.zeros((2, 4, 4, 7), np.uint8)}, r"the shape \[2, 4, 4, 7\]"),
-        ({"x": np.zeros((2, 4, 6), np.uint8)}, "6 x 4 pixels, not square; resize them to a side length"),
+        (
+            {"x": np.zeros((2, 4, 6), np.uint8)},
+            "6 x 4 pixels, not square; resize them to squares, before or with `--resize",
+        ),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 7], "class_names": ["a", "b"]}, "label 7 is out of range"),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0, 70_000]}, "label 70000 is out of range"),
         ({"x": np.zeros((2, 4, 4), np.uint8), "y": [0.5, 1.0]}, "labels are float64"),
@@ -106,10 +112,70 @@ def test_npz_arrays_that_look_like_labels_or_images_and_are_not_read_are_named(t
     assert has_test(Data(name=str(path))) and read(path, "test").labels.tolist() == [0, 1, 0, 1]
 
 
-def test_a_file_that_is_no_npz(tmp_path):
-    (tmp_path / "set.npz").write_bytes(b"hello")
-    with pytest.raises(ModisteError, match=r"not a readable \.npz"):
+ODD = {
+    "scalar": np.uint8(3),
+    "no number": np.array("hat"),
+    "empty": np.zeros(0, np.uint8),
+    "no images": np.zeros((0, 4, 4), np.uint8),
+    "objects": np.array([None, {}], object),
+    "texts": np.array(["a", "b"]),
+    "structures": np.zeros(2, [("a", "u1"), ("b", "f4")]),
+    "complex": np.zeros((2, 4, 4), complex),
+    "nan": np.full((2, 4, 4), np.nan),
+    "dates": np.zeros(2, "datetime64[s]"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("role", ["images", "labels", "y_test", "class_names", "groups", "one.npy"])
+def test_an_array_of_any_type_is_read_or_refused_in_one_sentence(tmp_path, role, kind):
+    pixels = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
+    arrays = {"images": pixels, "labels": [0, 1], "x_test": pixels, "y_test": [0, 1], "class_names": ["a", "b"]}
+    np.save(tmp_path / "one.npy", ODD[kind])
+    np.savez(tmp_path / "set.npz", **{**arrays, role.removesuffix(".npy"): ODD[kind]})
+    file = tmp_path / ("one.npy" if role == "one.npy" else "set.npz")
+    if role == "class_names" and kind == "texts":
+        assert read(file, "test").class_names == ("a", "b")
+        return
+    with pytest.raises(ModisteError) as refused:
+        open_data(Data(name=str(file), group_by="groups" if role == "groups" else None), part="test")
+        open_data(Data(name=str(file), group_by="groups" if role == "groups" else None), part="train")
+    said = str(refused.value)
+    assert "\n" not in said and "; " in said and "allow_pickle" not in said
+    assert "set" in said or "one" in said
+
+
+def test_truth_values_are_labels_and_no_pixels(tmp_path):
+    masks = np.arange(32).reshape(2, 4, 4) > 9
+    np.savez(tmp_path / "set.npz", images=masks)
+    with pytest.raises(ModisteError, match=r"\[images\] holds bool, .*; save uint8 .*, as np.uint8\(255\) \* array"):
         read(tmp_path / "set.npz")
+    np.savez(tmp_path / "set.npz", images=np.uint8(255) * masks, labels=[True, False])
+    assert read(tmp_path / "set.npz").labels.tolist() == [1, 0]
+
+
+def archive_of_text(file):
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("images.npy", b"no array")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # numpy leaves a broken archive open
+@pytest.mark.parametrize("name", ["set.npz", "set.npy"])
+def test_a_file_that_holds_no_arrays_is_called_damaged(tmp_path, name):
+    """And numpy's advice, to run the code in it, is left out."""
+    file, array = tmp_path / name, np.zeros((8, 16, 16), np.uint8)
+    (np.savez if name == "set.npz" else np.save)(file, array)
+    whole = file.read_bytes()
+    for content in (b"", b"hello", whole[:90], whole[:-30], pickle.dumps([1, 2]), b"\x89PNG\r\n\x1a\n" + b"0" * 99):
+        file.write_bytes(content)
+        with pytest.raises(ModisteError, match=rf"{name} .*\(it is damaged, or .*; write it again with numpy"):
+            read(file)
+    archive_of_text(file)
+    with pytest.raises(ModisteError, match=r"\(it is damaged, or holds something else than plain arrays\)"):
+        read(file)
+
+
+def test_a_file_that_is_no_npz(tmp_path):
     (tmp_path / "set.zip").write_bytes(b"hello")
     with pytest.raises(ModisteError, match=r"neither a folder nor a \.npz"):
         read(tmp_path / "set.zip")

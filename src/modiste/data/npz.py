@@ -20,7 +20,7 @@ from modiste.data import image_files, npy, stored
 from modiste.data.classes import labelled
 from modiste.data.images import Images, Note, Split
 from modiste.data.notes import LabelsBeside, ReadFrom, UnreadArray
-from modiste.errors import ModisteError
+from modiste.errors import ModisteError, first_line
 
 Kind = Literal["images", "labels"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -69,17 +69,15 @@ def read_arrays(path: Path, split: Split) -> Images:
                 f"{path} has no {split} images: its keys are {', '.join(archive.files) or 'none'}; "
                 f"name the array {' or '.join(STANDARD_NAMES['images'][split])}"
             )
-        pixels = read_array(archive, key, path)
+        place = path.name if npy.is_npy(path) else f"{path.name}[{key}]"
+        pixels = channels_first(_uint8(read_array(archive, key, path), place), place)
         label_key = find_labels(archive, path, split, len(pixels))
         train_key = label_key if split == "train" else find_labels(archive, path, "train")
         labels, known = (read_array(archive, key, path) if key else None for key in (label_key, train_key))
         names = read_class_names(archive, path)
         notes = array_notes(archive, path, key, label_key, len(pixels)) if split == "train" else ()
-    place = path.name if npy.is_npy(path) else f"{path.name}[{key}]"
-    if pixels.dtype != np.uint8:
-        raise ModisteError(f"{place} holds {pixels.dtype}, whose range is unknown; save uint8 pixels from 0 to 255")
     name = path.resolve().name if path.is_dir() else path.stem
-    images = labelled(channels_first(pixels, place), labels, names, name, known)
+    images = labelled(pixels, labels, names, name, known)
     source = None
     if isinstance(archive, npy.ArrayFiles) and pixels.nbytes >= stored.MAPPED_BYTES:
         file = archive.paths[key]
@@ -94,6 +92,15 @@ def _beside(path: Path) -> tuple[Note, ...]:
     names = [file.stem for file in npy.files(path.parent)]
     found = [name for split in SPLITS for name in matching_names(names, "labels", split)]
     return (LabelsBeside(f"{found[0]}.npy", str(path.parent)),) if found else ()
+
+
+def _uint8(pixels: NDArray[Any], place: str) -> NDArray[np.uint8]:
+    """The pixels as they are; ModisteError for those of another type."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    problem = "whose range is unknown" if pixels.dtype.kind in "iuf" else "which is no type of pixels"
+    remedy = ", as np.uint8(255) * array" if pixels.dtype == bool else ""
+    raise ModisteError(f"{place} holds {pixels.dtype}, {problem}; save uint8 pixels from 0 to 255{remedy}")
 
 
 def channels_first(pixels: NDArray[Any], place: str) -> NDArray[Any]:
@@ -116,19 +123,31 @@ def open_npz(path: Path) -> Any:
     try:
         archive = np.load(path, allow_pickle=False)
     except UNREADABLE as error:
-        raise ModisteError(f"{path} is not a readable .npz file ({error}); write it with numpy.savez") from None
+        raise ModisteError(
+            f"{path} is not a readable .npz file ({_reason(error)}); write it again with numpy.savez"
+        ) from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ModisteError(f"{path} is a single array, not a .npz file; write it with numpy.savez")
     return archive
 
 
+def _reason(error: Exception) -> str:
+    """Why numpy could not read arrays: it takes what it does not know for pickled objects, and says how to run them."""
+    is_unknown = isinstance(error, ValueError | EOFError | zlib.error | zipfile.BadZipFile)
+    return "it is damaged, or holds something else than plain arrays" if is_unknown else first_line(error)
+
+
 def read_array(archive: Any, key: str, path: Path) -> NDArray[Any]:
     """One array of an opened .npz file, or of .npy files, of which large ones are mapped."""
+    place = str(path) if npy.is_npy(path) else f"{path}: the array {key}"
     try:
-        array = np.asarray(archive[key])
+        array = archive[key]
+        if not isinstance(array, np.ndarray):  # what else an archive holds, or an archive in the place of an array
+            raise ValueError
+        array = np.asarray(array)
         return array if array.flags.writeable or array.nbytes >= stored.MAPPED_BYTES else array.copy()
     except UNREADABLE as error:
-        raise ModisteError(f"{path}: the array {key} cannot be read ({error}); write plain arrays") from None
+        raise ModisteError(f"{place} cannot be read ({_reason(error)}); write it again with numpy") from None
 
 
 def read_class_names(archive: Any, path: Path) -> list[object] | None:
