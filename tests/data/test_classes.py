@@ -11,7 +11,7 @@ import pytest
 from support import read
 
 from modiste.data import npz
-from modiste.data.classes import Unused, checked_names, class_counts, class_number, is_balanced, label_of
+from modiste.data.classes import Unused, checked_names, class_counts, class_number, is_balanced, label_of, labelled
 from modiste.errors import ModisteError, UsageError
 
 GREY = np.arange(8 * 16, dtype=np.uint8).reshape(8, 4, 4)
@@ -170,3 +170,23 @@ def test_counts() -> None:
         and not is_balanced([4, 3])
         and is_balanced([])
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        (
+            [-1, -1],
+            None,
+            "label -1 is out of range, which begins at 0; leave images without a class out, or all labels",
+        ),
+        ([0, 2], ["a"], "label 2 is out of range for 1 class name; number the classes from 0 and name each"),
+        ([0, 1], [], "label 1 is out of range for 0 class names;"),
+        (np.array([0, 2**63], np.uint64), None, "label 9223372036854775808 is out of range; number the classes from 0"),
+        ([0, np.nan], None, r"labels are float64 \[2\]; save whole numbers \[N\] from 0, one per image"),
+        ([0], None, "2 images but 1 label; save one label per image"),
+    ],
+)
+def test_labels_that_number_no_classes_are_refused(labels: Any, names: Any, message: str) -> None:
+    with pytest.raises(ModisteError, match=message):
+        labelled(GREY[:2, None], np.array(labels), names, "set")

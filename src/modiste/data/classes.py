@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.data.images import Images, Labels, Note, Pixels
+from modiste.data.images import Images, Labels, Note, Pixels, counted
 from modiste.errors import ModisteError, UsageError
 
 SHOWN = 30
@@ -77,7 +77,7 @@ class Unused(Note):
     def __str__(self) -> str:
         return (
             f"{self.place}: no image is of {listed(self.names)}, so there {'are' if self.kept > 1 else 'is'} "
-            f"{self.kept} {'classes' if self.kept > 1 else 'class'} and not {self.kept + len(self.names)}"
+            f"{counted(self.kept, 'class')} and not {self.kept + len(self.names)}"
         )
 
 
@@ -180,17 +180,21 @@ def labelled(
         return Images(pixels, None, (), name)
     labels = _whole_numbers(labels, name)
     known = labels if train_labels is None else _whole_numbers(train_labels, name)
-    if (labels == UNKNOWN).all() and (known >= 0).all() and len(known):
+    if len(labels) and len(known) and (labels == UNKNOWN).all() and (known >= 0).all():
         return Images(pixels, None, (), name)
     names = (
         _numbers_as_names(int(known.max(initial=-1)), name) if class_names is None else checked_names(class_names, name)
     )
     both = np.union1d(labels, known)
-    if len(both) and (both[0] < 0 or (class_names is not None and both[-1] >= len(names))):
-        outside = int(both[0] if both[0] < 0 else both[-1])
+    if len(both) and both[0] < 0:
         raise ModisteError(
-            f"{name}: label {outside} is out of range for {len(names)} classes; number the classes from 0 and leave "
-            "images without a class out"
+            f"{name}: label {both[0]} is out of range, which begins at 0; leave images without a class out, or all "
+            "labels where no image has a class"
+        )
+    if len(both) and class_names is not None and both[-1] >= len(names):
+        raise ModisteError(
+            f"{name}: label {both[-1]} is out of range for {counted(len(names), 'class name')}; number the classes "
+            "from 0 and name each"
         )
     used = np.unique(known)
     if len(untrained := np.setdiff1d(labels, used)):
@@ -203,11 +207,15 @@ def labelled(
 
 
 def _whole_numbers(labels: NDArray[Any], name: str) -> Labels:
-    """Labels int64 [N] from whole numbers [N] or [N, 1]."""
+    """Labels int64 [N] from whole numbers or truth values [N] or [N, 1]."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ModisteError(f"{name}: labels are {labels.dtype} {list(labels.shape)}; save whole numbers [N]")
+    if labels.ndim != 1 or labels.dtype.kind not in "iub":
+        raise ModisteError(
+            f"{name}: labels are {labels.dtype} {list(labels.shape)}; save whole numbers [N] from 0, one per image"
+        )
+    if (highest := int(labels.max(initial=0))) > np.iinfo(np.int64).max:
+        raise ModisteError(f"{name}: label {highest} is out of range; number the classes from 0")
     return labels.astype(np.int64)
 
 

@@ -93,7 +93,7 @@ def labels(parts: Sequence[Path]) -> NDArray[Any]:
     for file in parts:
         with _opened(file) as opened:
             label = _label_column(opened.schema_arrow) or LABEL
-            found.append(opened.read(columns=[label]).column(label).to_numpy())
+            found.append(_filled(file, opened, label).to_numpy())
     return np.concatenate(found)
 
 
@@ -160,11 +160,17 @@ def column(parts: Sequence[Path], name: str) -> tuple[str, ...]:
     found: list[Any] = []
     for file in parts:
         with _opened(file) as opened:
-            values = opened.read(columns=[name]).column(name).to_pylist()
-        if None in values:
-            raise ModisteError(f"{file}[{values.index(None)}] has no value in the column {name}; fill it in")
-        found += values
+            found += _filled(file, opened, name).to_pylist()
     return tuple(map(str, found))
+
+
+def _filled(file: Path, opened: Any, name: str) -> Any:
+    """A column of an opened file; ModisteError where a value is missing."""
+    values = opened.read(columns=[name]).column(name)
+    if values.null_count:
+        missing = values.is_null().to_pylist().index(True)
+        raise ModisteError(f"{file}[{missing}] has no value in the column {name}; fill it in, or leave the row out")
+    return values
 
 
 def names(parts: Sequence[Path]) -> list[str]:
