@@ -39,7 +39,7 @@ def test_images_that_do_not_fit_are_to_be_resized(shape: tuple[int, int, int], r
 
 
 @pytest.mark.parametrize(
-    ("count", "channels", "size"), [(60, 1, 32), (70, 1, 32), (72, 1, None), (35, 3, 16), (9, 3, 8)]
+    ("count", "channels", "size"), [(60, 1, 32), (70, 1, 32), (72, 1, None), (35, 3, 16), (15, 3, 8)]
 )
 def test_few_images_fill_a_smaller_batch(count: int, channels: int, size: int | None) -> None:
     random = np.random.default_rng(0)
@@ -64,3 +64,14 @@ def test_the_advice_is_a_command_that_exists() -> None:
     asked = advise(images(9, height=64, width=64), Data(resize=64, fit="pad"))
     assert "--resize 64 --fit pad --set train.batch_size=8 --budget" in str(asked) and "four times" not in str(asked)
     assert str(Advice(1, "swift", 10, "copies", None, 28, "x")).startswith("you have 1 picture: expect little variety")
+
+
+def test_where_a_single_image_is_held_out_none_is_judged_by() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 1, 32, 32), dtype=np.uint8)
+    advice = advise(Images(pixels, None, (), "things"), Data(name="things"))
+    assert advice.options == ("--set", "train.batch_size=8", "--set", "evaluate.every_images=0")
+
+
+def test_no_command_is_advised_where_something_stops_every_training() -> None:
+    advice = Advice(1, "swift", 10, "copies", None, 28, "x", obstacle="x has 1 image; give more")
+    assert str(advice) == "no training can learn from these: x has 1 image; give more"

@@ -115,3 +115,19 @@ def test_label_issues_need_labels_enough_images_and_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
     with pytest.raises(ModisteError, match=r"pip install 'modiste\[labels\]'"):
         inspection.find_label_issues(toy.draw(30, size=12))
+
+
+def test_a_set_that_cannot_be_described_leaves_no_folder(tmp_path):
+    for name in (tmp_path / "nowhere", "fashion-mist"):
+        with pytest.raises(ModisteError):
+            inspection.inspect(Data(name=str(name)), tmp_path / "runs" / "out")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(ModisteError, match=r"cannot write .*choose a place that can be written to"):
+        inspection.inspect(Data(name="toy-12"), tmp_path / "file" / "out")
+
+
+def test_a_single_picture_is_described_without_advice_to_train(tmp_path):
+    np.savez(tmp_path / "set.npz", images=np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
+    result = inspection.inspect(Data(name=str(tmp_path / "set.npz")), tmp_path / "out")
+    assert result["heldout"] == {"images": 0, "of": 1} and "too few to learn from" in result["advice"]["obstacle"]

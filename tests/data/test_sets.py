@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import read, write_idx
 
 from modiste.config import Data
-from modiste.data.sets import native_data
-from modiste.errors import ModisteError
+from modiste.data.sets import check_varied, native_data, obstacle, open_data, resolved_name
+from modiste.data.subsets import heldout_indices
+from modiste.errors import ModisteError, UsageError
 
 
 def test_no_test_split_is_an_error_with_a_remedy(tmp_path):
@@ -98,3 +100,63 @@ def test_a_folder_with_the_name_of_a_known_set_changes_nothing(tmp_path, monkeyp
 def test_the_toy_set_is_no_larger_than_it_is(part):
     with pytest.raises(ModisteError, match=r"has only [0-9,]+ images; lower it"):
         read("toy", count=10_500, part=part)
+
+
+def pictures(place, kinds):
+    """A picture per name; those of one kind are equal."""
+    random = np.random.default_rng(0)
+    pixels = {kind: random.integers(0, 256, (8, 8), np.uint8) for kind in sorted(set(kinds.values()))}
+    for name, kind in kinds.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[kind]).save(place / name)
+    return place
+
+
+TINY = [
+    (["1"], None, "1 image, of which none can be held out .*; give more images, two different ones, or fifteen"),
+    (["1", "2"], None, "has 1 image, too few to learn from; give 3 different ones or more, of which one is held out"),
+    (["1", "1", "1"], None, "all 3 images of .* are the same; check how they were made, and give different ones"),
+    (["a/1", "b/2", "c/3"], None, "3 images, of which none .*; give more images, two different ones of each class"),
+    (["a/1", "a/1", "b/2"], None, "3 images, of which none .*; give more images, two different ones of each class"),
+    (["a/g_1", "a/g_2", "b/h_3", "b/h_4"], "_", "4 images in 2 groups .*; give more groups of each class .*or leave"),
+    (["g_1", "g_2", "h_1", "h_2"], "_", "4 images in 2 groups .*; give more groups that have no image in common, or"),
+]
+CURED = [
+    (["1", "2", "3"], None),
+    (["1", "2", "3", "3"], None),
+    (["a/1", "a/4", "b/2", "b/5", "c/3", "c/6"], None),
+    (["a/g_1", "a/g_2", "b/h_3", "b/h_4"], None),
+    (["a/g_1", "a/g_2", "a/i_7", "b/h_3", "b/h_4", "b/j_8"], "_"),
+    (["g_1", "g_2", "h_3", "h_4", "h_5"], "_"),
+]
+
+
+def described(tmp_path, names, group_by):
+    """A set of pictures whose content is the last sign of their names."""
+    files = {f"{name}{'' if group_by else '_'}-{k}.png": name[-1] for k, name in enumerate(names)}
+    return Data(name=str(pictures(tmp_path / "set", files)), group_by=group_by)
+
+
+@pytest.mark.parametrize(("names", "group_by", "message"), TINY)
+def test_too_few_images_to_part_say_what_would_be_enough(tmp_path, names, group_by, message):
+    data = described(tmp_path, names, group_by)
+    with pytest.raises(UsageError, match=message):
+        open_data(data, part="heldout")
+        check_varied(open_data(data, part="fit"))
+    train = open_data(data, part="train")
+    assert obstacle(train, data, heldout_indices(train))
+
+
+@pytest.mark.parametrize(("names", "group_by"), CURED)
+def test_what_the_remedy_says_is_enough(tmp_path, names, group_by):
+    data = described(tmp_path, names, group_by)
+    train, fit, heldout = (open_data(data, part=part) for part in ("train", "fit", "heldout"))
+    check_varied(fit)
+    assert obstacle(train, data, heldout_indices(train)) == "" and len(fit) + len(heldout) == len(names)
+
+
+def test_an_empty_name_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures(tmp_path, {"1.png": 1, "2.png": 2}))
+    with pytest.raises(UsageError, match="no data set is named ''; use fashion-mnist"):
+        read("")
+    assert resolved_name("") == "" and resolved_name(".") == str(tmp_path)

@@ -193,7 +193,10 @@ def test_groups_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", of, [f"x_{k:02}.png" for k in range(20)])
     np.savez(tmp_path / "set.npz", images=of, one=np.zeros(20), each=np.arange(20), short=np.arange(3))
     refused = {
-        (folder, "_"): "all 20 images of set are one group",
+        (
+            folder,
+            "_",
+        ): "makes one group of 20 images of set, so none can be held out; give more groups, or leave it out",
         (folder, "."): "each of the 20 images of set is a group of its own",
         (folder, "#"): r"in no name of a picture of .*set \(the first is 'x_00.png'\)",
         (tmp_path / "set.npz", "patient"): "has no such array; its arrays are images, one, each, short",
@@ -217,7 +220,7 @@ def test_resizing_does_not_change_what_is_held_out(tmp_path: Path) -> None:
         expected = open_data(Data(name=str(place), resize=4), part="train")
         chosen = [k for k in range(50) if of[k].tobytes() in contents(whole)]
         np.testing.assert_array_equal(small.pixels, expected.pixels[chosen])
-        assert inspection.count_heldout(expected) == {"images": 5, "of": 50}
+        assert inspection.count_heldout(expected, heldout_indices(expected)) == {"images": 5, "of": 50}
     assert native_data(Data(name=str(folder), group_by="_", heldout="last", count=3)).model_dump(
         include={"group_by", "heldout", "count"}
     ) == {"group_by": "_", "heldout": "last", "count": None}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from modiste import config
 from modiste.config import Data
-from modiste.data.images import Images
+from modiste.data.images import Images, counted
 from modiste.data.subsets import heldout_indices
 
 Expectation = Literal["copies", "rough", "recognisable", "good"]
@@ -47,9 +47,13 @@ class Advice:
     name: str
     """Of the data set, as on the command line."""
     options: tuple[str, ...] = ()
-    """Further words of the command: how pictures were made square, over which background, and a smaller batch."""
+    """Further words of the command: how pictures were made square, over which background, and what suits few."""
+    obstacle: str = ""
+    """What stops every training on these images, and what to do about it; empty where nothing does."""
 
     def __str__(self) -> str:
+        if self.obstacle:
+            return f"no training can learn from these: {self.obstacle}"
         resize = [] if self.resize is None else ["--resize", str(self.resize)]
         words = [
             "modiste",
@@ -62,8 +66,10 @@ class Advice:
             "--budget",
             f"{self.minutes}min",
         ]
-        pictures = "1 picture" if self.images == 1 else f"{self.images:,} pictures"
-        lines = [f"you have {pictures}: expect {EXPECTATIONS[self.expect]}", f"use: {shlex.join(words)}"]
+        lines = [
+            f"you have {counted(self.images, 'picture')}: expect {EXPECTATIONS[self.expect]}",
+            f"use: {shlex.join(words)}",
+        ]
         if self.recipe == "photos" and self.side >= LARGEST and self.resize is None:
             lines.append(f"(it resizes to {SMALL} pixels; --resize {LARGEST} takes four times as long)")
         if self.recipe == "swift" and self.resize == SMALL != self.side:
@@ -85,14 +91,17 @@ def advise(images: Images, settings: Data) -> Advice:
     else:
         fits = height == width and height % 4 == 0 and height <= LARGEST
         recipe, resize = "swift", settings.resize if fits else SMALL
-    options += _smaller_batch(images, settings, recipe)
+    options += _for_few(images, settings, recipe)
     return Advice(count, recipe, minutes, expect, resize, min(height, width), settings.name, tuple(options))
 
 
-def _smaller_batch(images: Images, settings: Data, recipe: str) -> list[str]:
-    """Words for a batch that the images fill without the held-out ones, where they do not fill the recipe's."""
+def _for_few(images: Images, settings: Data, recipe: str) -> list[str]:
+    """Words for a batch that the images fill without the held-out ones, where they do not fill the recipe's, and for
+    none to be judged by where a single one is held out."""
     asked = config.load(recipe).train.batch_size
     if len(images) > 2 * asked:
         return []
-    left = len(images) - len(heldout_indices(images, settings.heldout))
-    return ["--set", f"train.batch_size={2 ** (left.bit_length() - 1)}"] if 1 < left < asked else []
+    held = len(heldout_indices(images, settings.heldout))
+    left = len(images) - held
+    batch = ["--set", f"train.batch_size={2 ** (left.bit_length() - 1)}"] if 1 < left < asked else []
+    return [*batch, *(["--set", "evaluate.every_images=0"] if held == 1 else [])]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from modiste import files, progress
 from modiste.config import Data
 from modiste.data.advice import advise
-from modiste.data.images import Images, content_digest, mean_and_deviation, parts
+from modiste.data.images import Images, content_digest, counted, mean_and_deviation, parts
 from modiste.data.published import FASHION_MNIST
-from modiste.data.sets import has_test, list_warnings, open_data, set_name
+from modiste.data.sets import has_test, list_warnings, obstacle, open_data, set_name
 from modiste.data.subsets import drawn_subset, heldout_indices, is_published
 from modiste.errors import ModisteError
 from modiste.plotting import charts, figures
@@ -37,9 +38,7 @@ def inspect(settings: Data, out_dir: str | Path, label_issues: bool = False) -> 
     two show 40 images each. UsageError where one of these files is there and not Modiste's.
     """
     out_dir = Path(out_dir)
-    for file in PICTURES if label_issues else PICTURES[:-1]:
-        files.refuse_foreign_file(out_dir / file)
-        files.check_writable(out_dir / file)
+    _check_place(out_dir, PICTURES if label_issues else PICTURES[:-1])
     images_by_split = {"train": open_data(settings, part="train")}
     if has_test(settings):
         images_by_split["test"] = open_data(settings, part="test")
@@ -55,15 +54,26 @@ def inspect(settings: Data, out_dir: str | Path, label_issues: bool = False) -> 
             titles = [f"{issue['index']}: {issue['given']}\n{issue['suggested']}?" for issue in shown]
             pixels = train.pixels[[issue["index"] for issue in shown]]
             figures_by_file["label-issues.png"] = figures.image_grid(pixels, columns=8, titles=titles)
+    advice, held = advise(train, settings), heldout_indices(train, settings.heldout)
+    if not is_published(train):
+        advice = replace(advice, obstacle=obstacle(train, settings, held))
+        result["heldout"] = count_heldout(train, held)
+    result["advice"] = asdict(advice)
     out_dir.mkdir(parents=True, exist_ok=True)
     drawn = {file: figure for file, figure in figures_by_file.items() if figure is not None}
     for file, figure in drawn.items():
         figures.save(figure, out_dir / file)
     result["files"] = [str(out_dir / file) for file in drawn]
-    if facts := count_heldout(train):
-        result["heldout"] = facts
-    result["advice"] = asdict(advise(train, settings))
     return result
+
+
+def _check_place(out_dir: Path, names: Sequence[str]) -> None:
+    """An error where files of these names cannot be written, or would replace another's; the folder is not made."""
+    for name in names:
+        files.refuse_foreign_file(out_dir / name)
+    there = next(place for place in (out_dir, *out_dir.parents) if os.path.lexists(place))
+    for name in out_dir.relative_to(there).parts[:1] or names:
+        files.check_writable(there / name)
 
 
 @progress.stage("comparing images with each other")
@@ -135,11 +145,8 @@ def _hash(image: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
-def count_heldout(train: Images) -> dict[str, int]:
-    """How many images (and groups) of a training set are held out, of how many; empty for published sets."""
-    if is_published(train):
-        return {}
-    held = heldout_indices(train)
+def count_heldout(train: Images, held: NDArray[np.int64]) -> dict[str, int]:
+    """How many images (and groups) of a training set are held out, of how many."""
     facts = {"images": len(held), "of": len(train)}
     if (groups := train.groups) is not None:
         facts |= {"groups": len({groups[k] for k in held}), "of_groups": len(set(groups))}
@@ -176,7 +183,7 @@ def find_label_issues(images: Images, trees: int = 100) -> LabelIssues:
     fewest = int(np.bincount(images.labels, minlength=len(images.class_names)).min())
     if fewest < FEWEST_PER_CLASS:
         raise ModisteError(
-            f"{images.name} has a class of {fewest} images; "
+            f"{images.name} has a class of {counted(fewest)}; "
             f"label issues can be judged from {FEWEST_PER_CLASS} per class, so add images"
         )
     forest = ExtraTreesClassifier(trees, bootstrap=True, oob_score=True, n_jobs=-1, random_state=0)

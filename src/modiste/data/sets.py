@@ -14,7 +14,7 @@ from modiste import progress, schema
 from modiste.config import Data
 from modiste.data import idx, image_files, notes, npz, published, readers, stored, toy
 from modiste.data.classes import NoReference, class_number, without_images
-from modiste.data.images import Images, Note, Split
+from modiste.data.images import Images, Note, Split, counted
 from modiste.data.notes import AllEqual, Fitted, Transparent
 from modiste.data.published import PUBLISHED
 from modiste.data.subsets import fingerprints_of, groups_of, heldout_indices, is_published
@@ -64,7 +64,7 @@ def _open(data: Data, part: Part) -> Images:
     name += suffix
     if limit is not None:
         if limit > len(images):
-            raise UsageError(f"data.count = {limit} but {name} has only {len(images):,} images; lower it")
+            raise UsageError(f"data.count = {limit} but {name} has only {counted(len(images))}; lower it")
         images = images.select(slice(limit))
         name += f" first-{limit}"
     height, width = images.pixels.shape[2:]
@@ -99,7 +99,12 @@ def list_warnings(images: Images) -> list[str]:
 
 
 def check_varied(images: Images) -> None:
-    """UsageError where all images are the same one, from which nothing can be learned."""
+    """UsageError where all images are the same one, or there is only one, from which nothing can be learned."""
+    if len(images) == 1:
+        raise UsageError(
+            f"{images.name} has 1 image, too few to learn from; give 3 different ones or more, of which one is held "
+            "out, and let data.count and data.classes, where they are set, choose more"
+        )
     equal = next((note for note in notes.brightness(images) if isinstance(note, AllEqual)), None)
     if equal:
         causes = [note for note in images.notes if isinstance(note, Transparent)]
@@ -139,7 +144,7 @@ def is_known_set(name: str) -> bool:
 def resolved_name(name: str) -> str:
     """A known set's name as it is, a path in full, so that a recipe means the same in every folder."""
     path = readers.expanded(name)
-    return name if is_known_set(name) or not path.exists() else str(path.resolve())
+    return name if not name or is_known_set(name) or not path.exists() else str(path.resolve())
 
 
 def has_test(data: Data) -> bool:
@@ -152,18 +157,46 @@ def _split_heldout(images: Images, data: Data, part: Part) -> tuple[Images, str]
     """The held-out images, or the others, and how they were chosen, as a suffix of their name."""
     held = heldout_indices(images, data.heldout)
     chosen = held if part == "heldout" else np.setdiff1d(np.arange(len(images)), held)
+    return _part_of(images, data, part, chosen), _choice_suffix(images, chosen, data, part)
+
+
+def _part_of(images: Images, data: Data, part: Part, chosen: NDArray[np.int64]) -> Images:
+    """The chosen images of that part; UsageError where there are none."""
     if not len(chosen):
-        if len(images) > 1:
-            check_varied(images)
-        count = "1 image" if len(images) == 1 else f"{len(images):,} images"
-        problem = (
-            "of which none can be held out to choose checkpoints and compare with"
-            if part == "heldout"
-            else "which would be held out, so that none would be left to learn from"
-        )
-        raise UsageError(f"{images.name} has {count}, {problem}; give more images")
-    what = f"{part} {data.heldout} {data.group_by}"
-    return stored.select(images, chosen, what), _choice_suffix(images, chosen, data, part)
+        raise _unparted(images, data, part)
+    return stored.select(images, chosen, f"{part} {data.heldout} {data.group_by}")
+
+
+def _unparted(images: Images, data: Data, part: Part) -> UsageError:
+    """The error for images of which none can be in that part, with what would let some be."""
+    if len(images) > 1:
+        check_varied(images)
+    what, each = counted(len(images)), " of each class" if len(images.class_names) > 1 else ""
+    if (groups := images.groups) is not None:
+        what += f" in {counted(len(set(groups)), 'group')} ({data.group_by!r})"
+        remedy = f"give more groups{each} that have no image in common, or leave data.group_by out"
+    else:
+        remedy = f"give more images, two different ones{each or ', or fifteen for two to be held out,'} at least"
+    problem = (
+        "of which none can be held out to choose checkpoints and compare with"
+        if part == "heldout"
+        else "which would be held out, so that none would be left to learn from"
+    )
+    return UsageError(f"{images.name} has {what}, {problem}; {remedy}")
+
+
+def obstacle(images: Images, data: Data, held: NDArray[np.int64]) -> str:
+    """Why no training can learn from these images without the held-out ones, and what to do; empty where one can."""
+    try:
+        check_varied(images)
+        if not len(held):
+            raise _unparted(images, data, "heldout")
+        chosen = np.setdiff1d(np.arange(len(images)), held)
+        name = f"{set_name(images.name)} fit{_choice_suffix(images, chosen, data, 'fit')}"
+        check_varied(replace(_part_of(images, data, "fit", chosen), name=name))
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _of_classes(images: Images, data: Data, part: Part) -> tuple[Images, str]:
@@ -178,7 +211,7 @@ def _of_classes(images: Images, data: Data, part: Part) -> tuple[Images, str]:
     numbers.sort()
     chosen = np.flatnonzero(np.isin(images.labels, numbers))
     if not len(chosen):
-        raise UsageError(f"{wanted}: no {part} image of {images.name} is of these classes; name others")
+        raise UsageError(f"{wanted}: no {part} image of {images.name} is of these classes; name others, or give more")
     labels = np.searchsorted(numbers, images.labels[chosen]).astype(np.int64)
     found = stored.select(images, chosen, f"{part} {data.heldout} {data.group_by} {numbers}")
     others = [name for number, name in enumerate(names) if number not in numbers]
@@ -206,7 +239,8 @@ def _open_split(data: Data, split: Split, limit: int | None) -> Images:
     if data.name in PUBLISHED:
         return published.open_published(PUBLISHED[data.name], split)
     path = readers.expanded(data.name)
-    if not path.exists() and path.suffix.lower() not in (".npz", ".npy", ".parquet") and "/" not in data.name:
+    is_path = path.exists() or path.suffix.lower() in (".npz", ".npy", ".parquet") or "/" in data.name
+    if not data.name or not is_path:  # an empty one would be the folder that one is in
         raise UsageError(
             f"no data set is named {data.name!r}{schema.nearest(data.name, (*PUBLISHED, 'toy'))}; "
             f"use {', '.join(PUBLISHED)}, toy, a folder, a .npz, .npy or .parquet file"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from modiste import cache
 from modiste.data import folders, idx, npz, parquet
 from modiste.data.classes import class_counts, is_skewed
-from modiste.data.images import Images, Labels, fingerprint, parts
+from modiste.data.images import Images, Labels, counted, fingerprint, parts
 from modiste.errors import UsageError
 
 Fingerprints = NDArray[np.uint8]  # [N, 16]
@@ -234,11 +234,14 @@ def groups_of(images: Images, path: Path, by: str) -> tuple[str, ...]:
         groups = _name_prefixes([file.name for file in folders.list_folder(path, "train").files], path, by, place)
     count = len(set(groups))
     if count == 1:
-        raise UsageError(f"{place}: all {len(images):,} images of {images.name} are one group, so none can be held out")
+        raise UsageError(
+            f"{place} makes one group of {counted(len(images))} of {images.name}, so none can be held out; give more "
+            "groups, or leave it out"
+        )
     if count == len(images):
         raise UsageError(
             f"{place}: each of the {len(images):,} images of {images.name} is a group of its own, so nothing is kept "
-            "together; give what several images share"
+            "together; give what several images share, or leave it out"
         )
     return groups
 
@@ -250,8 +253,8 @@ def _groups_in_array(images: Images, path: Path, by: str, place: str) -> tuple[s
         values = npz.read_array(archive, by, path)
     if values.shape != (len(images),):
         raise UsageError(
-            f"{place}: this array of {path} has the shape {list(values.shape)}; give one with a value for each of the "
-            f"{len(images):,} images"
+            f"{place}: this array of {path} has the shape {list(values.shape)}; give one with a value for each image, "
+            f"[{len(images)}]"
         )
     return tuple(map(str, values.tolist()))
 
