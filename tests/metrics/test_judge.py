@@ -234,3 +234,27 @@ def test_shipped_judges_measure_as_their_cards_say_on_the_real_test_images() -> 
         again = judge.measure(shipped.network, test)
         assert again.digest == shipped.card.measured["test"].digest
         assert abs(again.accuracy - shipped.card.measured["test"].accuracy) <= 2e-4
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"kind": "residual"}', "\udcff", None])
+def test_a_foreign_card_is_named_with_a_remedy(tmp_path: Path, content: str | None) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(b"weights")
+    if content is not None:
+        (tmp_path / "mine.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ModisteError, match=r"mine\.json.* (no card of|the card of) a judge.*train .* again$"):
+        judge.load(tmp_path / "mine.safetensors")
+
+
+@pytest.mark.parametrize("measured", [{}, {"heldout": {}}, {"test": 3}])
+def test_a_card_without_measurements_is_refused(trained: Path, tmp_path: Path, measured: object) -> None:
+    card = json.loads(trained.with_suffix(".json").read_text(encoding="utf-8"))
+    (tmp_path / "mine.json").write_text(json.dumps({**card, "measured": measured}), encoding="utf-8")
+    shutil.copy(trained, tmp_path / "mine.safetensors")
+    with pytest.raises(ModisteError, match="no card of a judge"):
+        judge.load(tmp_path / "mine.safetensors")
+
+
+def test_a_set_that_is_not_there_leaves_no_folder_for_its_judge(tmp_path: Path) -> None:
+    with pytest.raises(ModisteError, match="does not exist"):
+        judge.train(Data(name=str(tmp_path / "nowhere")), tmp_path / "judges" / "mine")
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from modiste import environment, files, paths, progress
 from modiste.cache import cache_root
 from modiste.config import Data
 from modiste.data.classes import check_learnable
-from modiste.data.images import Images, content_digest
+from modiste.data.images import Images, content_digest, counted
 from modiste.data.sets import Part, check_varied, has_test, list_warnings, native_data, open_data
-from modiste.errors import ModisteError, UsageError
+from modiste.errors import ModisteError, UsageError, first_line
 from modiste.metrics import classifier_training
 from modiste.networks.classifier import FEATURES, Classifier
 from modiste.networks.layers import ImageShape
@@ -146,8 +146,8 @@ def train(
     2020) and, with `flip`, half of them are mirrored, which suits garments and not letters; `train_classifier` has the
     rest. Repeats bit for bit with the same seed and threads on one machine.
     """
-    _check_destination(out)
     fit, heldout = _training_parts(dataset)
+    _check_destination(out)
     for note in dict.fromkeys((*list_warnings(fit), *map(str, heldout.notes))):
         if log:
             log(f"warning: {note}")
@@ -160,7 +160,7 @@ def train(
             left = progress.duration(seconds / epoch * (epochs - epoch))
             log(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
 
-    with progress.stage(f"learning from the {len(fit):,} images of {fit.name}, {epochs} epochs"):
+    with progress.stage(f"learning from {counted(len(fit))} of {fit.name}, {counted(epochs, 'epoch')}"):
         network = classifier_training.train_classifier(
             fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch
         )
@@ -265,7 +265,7 @@ def weakness(card: JudgeCard) -> str:
     if common == 1 or tested.accuracy - common >= max((1 - common) * WEAK_SKILL, 3 * error):
         return ""
     return (
-        f"the judge of {Path(card.data.name).name} is right about {tested.accuracy:.1%} of {tested.count:,} images new "
+        f"the judge of {Path(card.data.name).name} is right about {tested.accuracy:.1%} of {counted(tested.count)} new "
         f"to it, and naming the most frequent class about {common:.1%}: its features tell little; train it longer "
         "(`modiste judge train --epochs`), or on more images"
     )
@@ -311,20 +311,36 @@ def cache_path(digest: str, kind: Kind) -> Path:
     return cache_root() / "judges" / f"{digest[:16]}-{kind}.safetensors"
 
 
+def _read_card(path: Path) -> JudgeCard:
+    """The card in that file, with a measurement; ModisteError for any other file."""
+    try:
+        card = JudgeCard.from_json(json.loads(path.read_text(encoding="utf-8")))
+        if card.kind not in get_args(Kind):
+            raise ValueError
+        weakness(card)  # reads its measurements
+    except FileNotFoundError:
+        raise ModisteError(f"{path}, the card of a judge, is missing; put it back, or train the judge again") from None
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError):
+        raise ModisteError(
+            f"{path} is damaged, or no card of a judge; give the files that `modiste judge train` wrote, or train it "
+            "again"
+        ) from None
+    return card
+
+
 def _load(path: Path) -> Judge:
     from safetensors import SafetensorError
     from safetensors.torch import load as tensors_of
 
     try:
-        content = path.read_bytes()
-        card = JudgeCard.from_json(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        content, card = path.read_bytes(), _read_card(path.with_suffix(".json"))
         if hashlib.sha256(content).hexdigest() != card.sha256:
             raise ModisteError(f"{path} does not have the hash that its card names; train the judge again")
         network = Classifier(card.kind, card.shape.channels, card.shape.classes)
         state = {name: tensor.float() for name, tensor in tensors_of(content).items()}
         counters = {k: v for k, v in network.state_dict().items() if not v.is_floating_point()}
         network.load_state_dict(state | counters)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
-        raise ModisteError(f"cannot load the judge {path}: {error}; train it again") from None
+    except (OSError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
+        raise ModisteError(f"cannot load the judge {path}: {first_line(error)}; train it again") from None
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Judge(network.eval(), card)
