@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -197,5 +198,15 @@ def test_loading_changes_no_random_numbers(tmp_path: Path) -> None:
 
 
 def test_one_image_is_no_path() -> None:
-    with pytest.raises(UsageError, match="1 images make no path"):
+    with pytest.raises(UsageError, match="^1 image cannot make a path"):
         make().interpolate(1, 2, frames=1)
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_a_run_without_a_generator_says_how_to_get_one(tmp_path: Path, status: str) -> None:
+    tree = {"status": status, "data": {}, "device": "cpu", "threads": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps(tree), encoding="utf-8")
+    for weights in generators.CHECKPOINTS.values():
+        with pytest.raises(UsageError, match=r"has no generator.safetensors yet; .*`modiste train \S+`") as refused:
+            generators.load_network(tmp_path, weights)
+        assert ("wait for the first tick" in str(refused.value)) == (status == "running")
