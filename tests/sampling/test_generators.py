@@ -198,7 +198,7 @@ def test_loading_changes_no_random_numbers(tmp_path: Path) -> None:
 
 
 def test_one_image_is_no_path() -> None:
-    with pytest.raises(UsageError, match="^1 image cannot make a path"):
+    with pytest.raises(UsageError, match=r"^1 image cannot make a path"):
         make().interpolate(1, 2, frames=1)
 
 

@@ -95,7 +95,9 @@ class TrainedGenerator:
     ) -> Images:
         """Images on the great circle between two seeds' noises (slerp, White 2016, section 2.1), ends included."""
         if frames < 2:
-            raise UsageError(f"{counted(frames)} cannot make a path between two seeds; ask for 2 images or more (count or frames)")
+            raise UsageError(
+                f"{counted(frames)} cannot make a path between two seeds; ask for 2 images or more (count or frames)"
+            )
         start, end = seed_noise([first, last], self.z_dim, truncation)
         return self._images(great_circle(start, end, torch.linspace(0, 1, frames)), label, [first] * frames)
 
