@@ -160,7 +160,7 @@ def train(
             left = progress.duration(seconds / epoch * (epochs - epoch))
             log(f"epoch {epoch:3}/{epochs}  loss {loss:.4f}  accuracy on held-out images {accuracy:.2%}  {left} left")
 
-    with progress.stage(f"learning from {counted(len(fit))} of {fit.name}, {counted(epochs, 'epoch')}"):
+    with progress.stage(f"learning from the {counted(len(fit))} of {fit.name}, {counted(epochs, 'epoch')}"):
         network = classifier_training.train_classifier(
             fit, kind=kind, epochs=epochs, seed=seed, flip=flip, after_epoch=after_epoch
         )
