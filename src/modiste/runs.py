@@ -289,6 +289,9 @@ def open_run(path: str | Path) -> Run:
     path = Path(path)
     run = find_run(path)
     if run is None:
+        if path.is_file() and exists(path.parent):
+            which = " and --checkpoint best" if path.name == "best.safetensors" else ""
+            raise UsageError(f"{path} is a file of a run; give the run's folder, {path.parent}{which}")
         near = sorted(other.name for other in path.parent.glob("*") if _is_run(other)) if path.parent.is_dir() else []
         hint = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
         meant = schema.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""

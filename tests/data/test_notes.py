@@ -9,7 +9,7 @@ import pytest
 from support import read
 
 from modiste.data import notes as set_notes
-from modiste.data.images import Images, counted
+from modiste.data.images import Images
 from modiste.data.notes import (
     AllEqual,
     Fitted,
@@ -20,6 +20,7 @@ from modiste.data.notes import (
     UnreadFolder,
 )
 from modiste.data.sets import list_warnings
+from modiste.wording import counted
 
 
 def test_what_pixels_say_of_brightness_that_was_lost():

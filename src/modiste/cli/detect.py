@@ -125,7 +125,7 @@ def _print_detection(found: Detection, as_json: bool) -> None:
             f"{rate.measured:.1%} ({low:.1%} to {high:.1%})",
             f"{found.names[first]} {one.p_values[first]:.3g}",
         ])  # fmt: skip
-    print(f"{counted(total, 'image')} of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
+    print(f"{counted(total)} of {found.images} against {found.run}, alarms at p up to {found.alpha:g}:")
     print_table(heads, rows)
     expected = found.expected_alarms
     print(f"where all belong, about {expected:.1f} alarms are to be expected" if expected < 10

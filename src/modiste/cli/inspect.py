@@ -56,7 +56,7 @@ def data(
 
 def _print_survey(result: dict[str, Any]) -> None:
     from modiste.data.advice import Advice
-    from modiste.data.images import counted
+    from modiste.wording import counted
 
     for split, facts in result["splits"].items():
         colours = "grey" if facts["channels"] == 1 else "RGB"

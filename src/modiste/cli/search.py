@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag, TrustFlag, trust_code
 from modiste.cli.tables import print_table
+from modiste.wording import counted
 
 if TYPE_CHECKING:
     from modiste.experiments.search.search import SearchResult
@@ -95,9 +96,9 @@ def _print_plan(space: Space, path: Path, as_json: bool) -> None:
     print_table(["setting", "values"], [[key, axis.words] for key, axis in space.space.items()])
     points = f"{space.settings_count:,.0f} points" if space.settings_count < 1e12 else "endlessly many points"
     length, finals = space.budget or "the recipe's length", space.finalists
-    print(f"\n{points}; {space.trials} trials of {length}, sampler {space.sampler}, pruner {space.pruner}")
+    print(f"\n{points}; {counted(space.trials, 'trial')} of {length}, sampler {space.sampler}, pruner {space.pruner}")
     print(f"led by {space.objective} ({space.better} is better) of {space.evaluate.count:,} images, held-out reference")
-    print(f"then {finals.count} finalists x {finals.seeds} seeds of {finals.budget or length}")
+    print(f"then {counted(finals.count, 'finalist')} x {counted(finals.seeds, 'seed')} of {finals.budget or length}")
     seconds = [study_config.budget_changes(text).get("train.budget_seconds") for text in (length,) if space.budget]
     if seconds and seconds[0]:
         print(f"at most about {space.trials * seconds[0] / 3600:.1f} h for the trials, evaluations not counted")

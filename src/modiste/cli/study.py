@@ -13,6 +13,7 @@ from typer import Argument, Option
 from modiste.cli.options import ADVANCED, SCORING, JsonFlag, RayOption, TrackOption, TrustFlag, trust_code
 from modiste.cli.tables import print_table, score_titles
 from modiste.errors import ModisteError
+from modiste.wording import counted
 
 if TYPE_CHECKING:
     from modiste.experiments.studies import StudyFolder, StudyOptions
@@ -147,7 +148,7 @@ def _print_forecast(predicted: dict[str, Any], path: Path, as_json: bool) -> Non
     ]
     print_table(heads, body)
     jobs = f", {predicted['jobs']} at a time" if predicted["jobs"] > 1 else ""
-    print(f"\n{predicted['runs']} runs{jobs}, seeds {', '.join(map(str, predicted['seeds']))}, into {path}")
+    print(f"\n{counted(predicted['runs'], 'run')}{jobs}, seeds {', '.join(map(str, predicted['seeds']))}, into {path}")
     if predicted["seconds"] is not None:
         uncounted = predicted["configurations"][0]["evaluation_seconds"] is None
         without = ", evaluations not counted" if uncounted else ""

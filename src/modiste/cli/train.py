@@ -20,6 +20,7 @@ from modiste.cli.options import (
     data_changes,
     trust_code,
 )
+from modiste.wording import counted
 
 if TYPE_CHECKING:
     from modiste import runs
@@ -202,7 +203,7 @@ def sample(
     from modiste.sampling import generators
 
     options = SyntheticSetOptions(
-        kind=kind, per_class=per_class, count=count, seeds=generators.parse_seeds(seeds) if seeds else None,
+        kind=kind, per_class=per_class, count=count, seeds=None if seeds is None else generators.parse_seeds(seeds),
         label=label, truncation=truncation, codes=codes, checkpoint=checkpoint, batch_norm=batch_norm,
         keep_duplicates=keep_duplicates, watermark=watermark, sign=sign, certificate=certificate,
         private_key=private_key, directions=steering.parse_steps(direction or []),
@@ -221,7 +222,7 @@ def _print_images(written: WrittenImages, as_json: bool) -> None:
         described = {"out": str(written.out), "format": written.kind, "count": written.count, "source": written.name}
         print(json.dumps({**described, "removed_card": str(card) if card else None}))
         return
-    images = f"{written.count:,} image{'' if written.count == 1 else 's'}"
+    images = counted(written.count)
     print(f"wrote {images}{_of_class(written.label)} to {written.out} ({written.kind})")
     if card:
         print(f"  removed the data card of the earlier set: {card}")
@@ -233,7 +234,7 @@ def _print_set(written: SyntheticSet, as_json: bool) -> None:
         facts = {"out": str(written.out), "format": written.kind, "count": written.count, "card": str(written.card)}
         print(json.dumps({**facts, "near_duplicates_removed": None if reason else removed}))
         return
-    print(f"wrote {written.count:,} images{_of_class(written.label)} to {written.out} ({written.kind})")
+    print(f"wrote {counted(written.count)}{_of_class(written.label)} to {written.out} ({written.kind})")
     print(f"  near-duplicates of training images: {f'not removed, {reason}' if reason else f'{removed:,} replaced'}")
     print(f"  data card: {written.card}")
 

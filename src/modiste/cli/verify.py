@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from modiste.cli.options import JsonFlag
+from modiste.wording import counted
 
 app = typer.Typer()
 
@@ -39,7 +40,7 @@ def verify(
         print(json.dumps(report, indent=2))
         return
     manifests = ", ".join(f"{count:,} {state}" for state, count in sorted(report["manifests"].items()))
-    print(f"{report['path']}: {report['images']:,} images in {report['files']:,} files")
+    print(f"{report['path']}: {counted(report['images'])} in {counted(report['files'], 'file')}")
     part = f" ({report['in_part']:,} in part)" if report["in_part"] else ""
     print(f"  metadata   {report['metadata']:,} of {report['files']:,} files say that they are synthetic{part}")
     print(f"  manifests  {manifests}")

@@ -8,8 +8,9 @@ from typing import Literal
 
 from modiste import config
 from modiste.config import Data
-from modiste.data.images import Images, counted
+from modiste.data.images import Images
 from modiste.data.subsets import heldout_indices
+from modiste.wording import counted
 
 Expectation = Literal["copies", "rough", "recognisable", "good"]
 

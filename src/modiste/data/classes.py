@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.data.images import Images, Labels, Note, Pixels, counted
+from modiste.data.images import Images, Labels, Note, Pixels
 from modiste.errors import ModisteError, UsageError
+from modiste.wording import counted
 
 SHOWN = 30
 """Classes that a sentence names at most."""

@@ -12,9 +12,10 @@ import numpy as np
 from modiste.config import Data
 from modiste.data import idx, image_files, parquet, stored
 from modiste.data.classes import checked_names
-from modiste.data.images import Images, Labels, Note, Split, counted
+from modiste.data.images import Images, Labels, Note, Split
 from modiste.data.notes import UnreadFiles, UnreadFolder, few
 from modiste.errors import ModisteError
+from modiste.wording import counted
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 JUNK_FOLDERS = ("__MACOSX", "@eaDir")

@@ -13,11 +13,12 @@ from modiste import progress
 from modiste.config import Data
 from modiste.data import decoding
 from modiste.data.decoding import Picture, Scaling
-from modiste.data.images import RESIZE, Note, Pixels, counted, join_pixels
+from modiste.data.images import RESIZE, Note, Pixels, join_pixels
 from modiste.data.notes import Fitted, Size, Transparent
 from modiste.data.stored import PixelFile
 from modiste.environment import cores, is_main_process
 from modiste.errors import ModisteError, UsageError
+from modiste.wording import counted
 
 KNOWN_BY_CONTENT = (
     "AVIF", "BMP", "DDS", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TIFF",

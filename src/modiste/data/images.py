@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from modiste.errors import ModisteError
+from modiste.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,11 +98,6 @@ class Images:
             source = (f"{self.source[0]} {indices}", self.source[1])
         name = name or self.name
         return replace(self, pixels=pixels, labels=labels, name=name, fingerprints=None, groups=None, source=source)
-
-
-def counted(count: int, noun: str = "image") -> str:
-    """`1 image`, `2,000 images`, `2 classes`."""
-    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def describe_images(images: Images) -> str:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from modiste import files, progress
 from modiste.config import Data
 from modiste.data.advice import advise
-from modiste.data.images import Images, content_digest, counted, mean_and_deviation, parts
+from modiste.data.images import Images, content_digest, mean_and_deviation, parts
 from modiste.data.published import FASHION_MNIST
 from modiste.data.sets import has_test, list_warnings, obstacle, open_data, set_name
 from modiste.data.subsets import drawn_subset, heldout_indices, is_published
 from modiste.errors import ModisteError
 from modiste.plotting import charts, figures
+from modiste.wording import counted
 
 SHOWN = 40
 PICTURES = ("counts.png", "first-images.png", "duplicates.png", "label-issues.png")

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from modiste.data.images import Images, Note, Pixels, blocks, counted, parts, remembered
+from modiste.data.images import Images, Note, Pixels, blocks, parts, remembered
+from modiste.wording import counted
 
 SHOWN = 4
 """Files that a sentence names at most."""

@@ -14,11 +14,12 @@ from modiste import progress, schema
 from modiste.config import Data
 from modiste.data import idx, image_files, notes, npz, published, readers, stored, toy
 from modiste.data.classes import NoReference, class_number, without_images
-from modiste.data.images import Images, Note, Split, counted
+from modiste.data.images import Images, Note, Split
 from modiste.data.notes import AllEqual, Fitted, Transparent
 from modiste.data.published import PUBLISHED
 from modiste.data.subsets import fingerprints_of, groups_of, heldout_indices, is_published
 from modiste.errors import UsageError
+from modiste.wording import counted
 
 Part = Literal["train", "fit", "heldout", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)

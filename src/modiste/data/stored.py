@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from modiste import files
 from modiste.cache import UNREADABLE, entry_path
 from modiste.data import classes, notes
-from modiste.data.images import RESIZE, Images, Labels, Note, Pixels, blocks, counted, resized
+from modiste.data.images import RESIZE, Images, Labels, Note, Pixels, blocks, resized
 from modiste.errors import UsageError
+from modiste.wording import counted
 
 FORMAT = 1
 MAPPED_BYTES = 2**26

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from modiste import cache
 from modiste.data import folders, idx, npz, parquet
 from modiste.data.classes import class_counts, is_skewed
-from modiste.data.images import Images, Labels, counted, fingerprint, parts
+from modiste.data.images import Images, Labels, fingerprint, parts
 from modiste.errors import UsageError
+from modiste.wording import counted
 
 Fingerprints = NDArray[np.uint8]  # [N, 16]
 DATA_ORDER = 0x0D47A  # keeps this use of (seed, epoch) apart from all other random streams

@@ -9,6 +9,7 @@ from typing import Any, Literal, assert_never
 
 from modiste.evaluation.records import Protocol, ScoreEntry, format_number
 from modiste.metrics import baselines
+from modiste.wording import counted
 
 Kind = Literal[
     "exact copies",
@@ -57,7 +58,12 @@ class Alarm:
         score, facts = self.scores[0], self.facts
         match self.kind:
             case "exact copies":
-                return f"{facts['exact']:,} images are exact copies of training images"
+                copies = (
+                    "is an exact copy of a training image"
+                    if facts["exact"] == 1
+                    else "are exact copies of training images"
+                )
+                return f"{counted(facts['exact'])} {copies}"
             case "near copies":
                 return (
                     f"{facts['near']:,} images are as close to a training image as 1 % of unseen real ones are, and "

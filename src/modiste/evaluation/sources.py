@@ -128,7 +128,7 @@ def unevenness(source: Source, classes: str, real: Images) -> list[str]:
 def scarcity(source: Source, real: Images) -> list[str]:
     """A warning where a score of so few images says little."""
     counts = {source.name: len(source.images), real.name: len(real)}
-    few = [f"{name} ({counted(count, 'image')})" for name, count in counts.items() if count < FEW_IMAGES]
+    few = [f"{name} ({counted(count)})" for name, count in counts.items() if count < FEW_IMAGES]
     return [f"{' and '.join(few)} is too little for scores to be relied upon: read them beside their errors and what "
             "real images get"] if few else []  # fmt: skip
 

@@ -24,6 +24,7 @@ from modiste.exports.options import SyntheticSetOptions
 from modiste.latent import steering
 from modiste.sampling import discriminators, generators
 from modiste.sampling.generators import TrainedGenerator
+from modiste.wording import counted
 
 PIXEL_KEYS = {"name", "classes", "resize", "resize_filter", "fit", "background", "group_by", "heldout"}
 """The keys of a recipe's section `data` that determine the pixels that a generator learned from."""
@@ -161,7 +162,7 @@ def data_card(
     return _render(
         "data_card.md",
         list(measured.values()),
-        title=f"{len(images):,} images by {name}",
+        title=f"{counted(len(images))} by {name}",
         run=name,
         word=word,
         recipe=recipe,

@@ -27,6 +27,7 @@ from modiste.networks.layers import ImageShape
 from modiste.provenance import metadata
 from modiste.sampling import generators, grids
 from modiste.sampling.generators import TrainedGenerator
+from modiste.wording import counted
 
 SHOWN = 24
 """Pictures on the sheet."""
@@ -91,7 +92,7 @@ def project(
     extractor = judge_of(recipe.data, generator.shape)
     with bar(f"learning an encoder of {run.name}, kept for the next time") as report:
         learned = encoder.open_encoder(generator, encoder.folder_of(run, options.checkpoint), report=report)
-    with bar(f"looking for {len(images):,} pictures in {run.name}") as report:
+    with bar(f"looking for {counted(len(images), 'picture')} in {run.name}") as report:
         found = projection.project(
             generator, images.pixels, labels, encoder=learned, extractor=extractor, missing=missing,
             steps=options.steps, starts=options.starts, report=report,

@@ -25,12 +25,13 @@ from modiste import environment, files, paths, progress
 from modiste.cache import cache_root
 from modiste.config import Data
 from modiste.data.classes import check_learnable
-from modiste.data.images import Images, content_digest, counted
+from modiste.data.images import Images, content_digest
 from modiste.data.sets import Part, check_varied, has_test, list_warnings, native_data, open_data
 from modiste.errors import ModisteError, UsageError, first_line
 from modiste.metrics import classifier_training
 from modiste.networks.classifier import FEATURES, Classifier
 from modiste.networks.layers import ImageShape
+from modiste.wording import counted
 
 WEAK_SKILL = 1 / 3  # of the way from naming the most frequent class to never being wrong
 SHIPPED = {"garment": "garment", "second": "garment-second"}

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from modiste.errors import ModisteError
+from modiste.wording import counted
 
 QUERY_ROWS = 250  # rows of a slice of queries, and of the base: 4 MB in float32
 BASE_ROWS = 4_000
@@ -164,7 +165,7 @@ def checked(features: ArrayLike, name: str, least: int = 1) -> NDArray[Any]:
     if matrix.ndim != 2 or not matrix.shape[1] or matrix.dtype.kind not in "fiub":
         raise ModisteError(f"{name} must be a matrix [images, features] of numbers, not {matrix.dtype} {matrix.shape}")
     if len(matrix) < least:
-        held = "1 image" if len(matrix) == 1 else f"{len(matrix)} images"
+        held = counted(len(matrix))
         raise ModisteError(f"{name} hold {held} and this score needs at least {least}; give more images")
     if matrix.dtype.kind == "f":
         starts = range(0, len(matrix), BASE_ROWS)

@@ -14,6 +14,7 @@ from modiste.errors import Interrupted, UsageError
 from modiste.notebooks import live
 from modiste.notebooks.shown import path_of, upgraded
 from modiste.notebooks.words import recipe_changes, with_known_words
+from modiste.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -185,7 +186,7 @@ def sample(
         live.logged(f"a set of {path_of(run)}") as log,
     ):
         written = samples.write(run, Path(out), options, interpolate, columns, log)
-        remain(f"wrote {written.count:,} images to {written.out}")
+        remain(f"wrote {counted(written.count)} to {written.out}")
     return written.out
 
 
@@ -404,7 +405,7 @@ def detect(
                     run, images or "", out, options=detection.DetectOptions(alpha, names, count, steps),
                     log=log or shown_log,
                 )  # fmt: skip
-                remain(f"{len(found.names):,} images scored, written to {found.folder}")
+                remain(f"{counted(len(found.names))} scored, written to {found.folder}")
                 return found
             classes = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
             left = leaving.LeaveOutOptions(
@@ -414,7 +415,7 @@ def detect(
         if result.waiting:
             done = f"{len(result.classes)} of {len(result.classes) + len(result.waiting)} classes are measured"
             raise Interrupted(f"{done}; the training under way is saved in {result.folder}: go on with the same call")
-        remain(f"{len(result.classes)} classes left out, written to {result.folder}")
+        remain(f"{counted(len(result.classes), 'class')} left out, written to {result.folder}")
         return result
 
 

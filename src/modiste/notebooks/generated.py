@@ -11,6 +11,7 @@ from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.sampling import grids
 from modiste.sampling.generators import TrainedGenerator
+from modiste.wording import counted
 
 GRID_IMAGES = 40
 """Images in the grid that stands for a generator, at most."""
@@ -34,7 +35,7 @@ class Generator(TrainedGenerator):
 
     def __repr__(self) -> str:
         shape = self.shape
-        classes = f"{shape.classes} classes" if shape.classes else "no classes"
+        classes = counted(shape.classes, "class") if shape.classes else "no classes"
         return f"<generator of {self.source}: {shape.channels} x {shape.size} x {shape.size} pixels, {classes}>"
 
 
@@ -48,7 +49,7 @@ class GeneratedImages(Images):
             return None
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {len(self):,} images uint8 {list(self.pixels.shape)}>"
+        return f"<{self.name}: {counted(len(self))} uint8 {list(self.pixels.shape)}>"
 
 
 class Projection(Projected):
@@ -61,7 +62,8 @@ class Projection(Projected):
             return None
 
     def __repr__(self) -> str:
-        return f"<{len(self.codes):,} pictures of {self.images.name}, off by {self.codes.errors.mean():.1f} of 255>"
+        pictures = counted(len(self.codes), "picture")
+        return f"<{pictures} of {self.images.name}, off by {self.codes.errors.mean():.1f} of 255>"
 
 
 def _stamped(picture: Image.Image, title: str) -> bytes:

@@ -17,6 +17,7 @@ from modiste.reports.blocks import Block, Cell, Chart, Fold, Gallery, Paragraph,
 from modiste.reports.inputs import Comparison
 from modiste.reports.judge_features import Log, ReportFeatures
 from modiste.sampling import grids
+from modiste.wording import counted
 
 PER_ROW = 10
 MOST_CLASSES = 3
@@ -198,8 +199,8 @@ def _describe_size(images: Images) -> str:
     """Name, count, size and colours; the table has the classes."""
     _, channels, height, width = images.pixels.shape
     colour = "grey" if channels == 1 else "RGB"
-    labels = "no labels" if images.labels is None else f"{len(images.class_names)} classes"
-    return f"{images.name}: {len(images):,} images, {height} x {width} {colour}, {labels}"
+    labels = "no labels" if images.labels is None else counted(len(images.class_names), "class")
+    return f"{images.name}: {counted(len(images))}, {height} x {width} {colour}, {labels}"
 
 
 def judge_section(comparison: Comparison, report_features: ReportFeatures, log: Log) -> Section | None:

@@ -103,7 +103,7 @@ def _stage_picture(configuration: Configuration, run: Run, stage: str, grid: Pat
     chosen, columns = line_by_line(run, rows)
     shown = f"{images:,} images shown (epoch {images / run.read_manifest().data.count:.1f})"
     caption = f"{stage}: {shown}" if stage in STAGES else f"Generated after {shown}"
-    alt = f"{counted(len(chosen), 'image')} of {configuration.name} after {shown}"
+    alt = f"{counted(len(chosen))} of {configuration.name} after {shown}"
     picture = _arranged(tiles.read_grid(grid, side)[chosen], columns)
     return _picture(f"{configuration.name}-{stage}", picture, alt, caption, True)
 
@@ -113,9 +113,7 @@ def real_picture(features: ReportFeatures, rows: int) -> Picture:
     pixels, columns, places = first_of_classes(features.real, rows)
     name = features.real.name
     caption = f"Real images, the first of {name}"
-    return _picture(
-        "_real", _arranged(pixels, columns, places), f"{counted(len(pixels), 'image')} of {name}", caption, False
-    )
+    return _picture("_real", _arranged(pixels, columns, places), f"{counted(len(pixels))} of {name}", caption, False)
 
 
 def _arranged(pixels: NDArray[np.uint8], columns: int, places: Sequence[int] | None = None) -> Image.Image:

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from modiste import config, files, parts, progress, runs
 from modiste.data.classes import class_number, label_of
-from modiste.data.images import Images, Pixels, counted, to_pixels
+from modiste.data.images import Images, Pixels, to_pixels
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import build_generator
 from modiste.networks.layers import ConditionalBatchNorm, ImageShape
+from modiste.wording import counted
 
 CHUNK = 64
 """Images that a generator makes at once, whatever their number."""

@@ -36,6 +36,7 @@ from modiste.errors import ModisteError, UsageError
 from modiste.plotting import tiles
 from modiste.provenance import metadata
 from modiste.sampling import grids
+from modiste.wording import counted
 
 PICTURE_FORMATS = ("png", "gif")
 SET_FORMATS = ("npz", "folder", "idx", "parquet", "huggingface")
@@ -311,7 +312,7 @@ def _pictures(
 def _logged(pictures: Iterator[Picture], count: int, log: Log) -> Iterator[Picture]:
     for k, picture in enumerate(pictures):
         if k and k % LOGGED_EVERY == 0:
-            log(f"{k:,} of {count:,} images written")
+            log(f"{k:,} of {counted(count)} written")
         yield picture
 
 

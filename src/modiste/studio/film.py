@@ -22,6 +22,7 @@ from modiste.metrics import metric_names
 from modiste.studio import events, library
 from modiste.studio.queries import entry_of, folder_of, number
 from modiste.training import checkpoint_selection, diagnostics
+from modiste.wording import counted
 
 MOST_RUNS = 8
 """Runs side by side: as many as there are colours."""
@@ -179,7 +180,7 @@ def notes(entry: library.Entry, log: Sequence[Mapping[str, Any]]) -> list[Note]:
     found += [Note("sign", str(sign), sign.images) for sign in signs]
     if not signs and log:
         enough = len(log) >= diagnostics.PATIENCE_TICKS
-        text = f"no sign of a failing training in {len(log):,} tick{'' if len(log) == 1 else 's'}"
+        text = f"no sign of a failing training in {counted(len(log), 'tick')}"
         found.append(Note("quiet", text if enough else f"{text}, of which {diagnostics.PATIENCE_TICKS} are needed"))
     measured = results.read_scores(entry.run)
     if measured.record is None:

@@ -13,6 +13,7 @@ from modiste.experiments.blind.scores import (
     PairResult,
 )
 from modiste.experiments.blind.trials import BlindTest, Giveaway
+from modiste.wording import counted
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -78,8 +79,8 @@ def _verdict(one: PairResult, result: BlindResult) -> str:
         return f"no verdict is possible on {one.first} and {one.second}{of_class}: no answers count"
     chance = "p < 0.001" if one.p_value < 0.001 else f"p = {one.p_value:.3f}"
     chance += " after Holm's correction" if result.tests > 1 else ""
-    people = "1 person" if one.people == 1 else f"{one.people} persons"
-    answers = f"{one.answers} answers of {people}"
+    people = counted(one.people, "person")
+    answers = f"{counted(one.answers, 'answer')} of {people}"
     span = f"{_percent(one.low, '')} to {_percent(one.high)}"
     if result.question == "generated":
         facts = f"{_percent(one.share)} of {answers} are errors ({span}; guessing gives 50 %), {chance}"

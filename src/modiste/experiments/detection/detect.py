@@ -160,14 +160,13 @@ def detect(
     known = known_images(found, training)
     if known:
         notes.append(
-            f"{known:,} of the {counted(len(found), 'image')} are training images of {run.name}, whose p-values say "
-            "nothing"
+            f"{known:,} of the {counted(len(found))} are training images of {run.name}, whose p-values say nothing"
         )
     real = real_parts(dataset, options.count)
     conformal.check_alpha(options.alpha, len(real.calibration))
     findings, fitted = [], []
     for detector in names:
-        with progress.stage(f"{detector.name}: scores of {len(found):,} images"):
+        with progress.stage(f"{detector.name}: scores of {counted(len(found))}"):
             one = detector.fit(material)
             held_out = one.score(real.calibration.pixels)
             scores = one.score(found.pixels)
@@ -176,7 +175,7 @@ def detect(
         findings.append(Finding(detector, scores, conformal.p_values(held_out, scores), rate))
         fitted.append(one)
         if log:
-            log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} alarms among {counted(len(found), 'image')}")
+            log(f"{detector.name}: {findings[-1].alarms(options.alpha):,} alarms among {counted(len(found))}")
     result = Detection(
         run=run.name, images=found.name, names=image_names, known=known, alpha=options.alpha,
         calibrated_on=real.calibration.name, held_out=len(real.calibration), findings=tuple(findings),

@@ -23,6 +23,7 @@ from modiste.metrics.features import Extractor
 from modiste.metrics.nearest_neighbours import nearest
 from modiste.sampling.discriminators import TrainedDiscriminator
 from modiste.sampling.generators import TrainedGenerator
+from modiste.wording import counted
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[Any]
@@ -78,7 +79,7 @@ class Detector:
 
 def _reconstruction(material: Material) -> Fitted:
     def project(pixels: Pixels) -> projection.Codes:
-        with progress.stage(f"looking for {len(pixels):,} images in {material.generator.source}"):
+        with progress.stage(f"looking for {counted(len(pixels))} in {material.generator.source}"):
             return projection.project(material.generator, pixels, steps=material.steps, starts=STARTS)
 
     return Fitted(lambda pixels: project(pixels).errors, lambda pixels: project(pixels).reconstructions)

@@ -26,6 +26,7 @@ from modiste.experiments.search.trials import TrialRow, logged
 from modiste.experiments.studies import StudyFolder
 from modiste.experiments.study_config import Study
 from modiste.metrics import metric_names, transforms
+from modiste.wording import counted
 
 LONGEST_NAME = 100  # of the finalists' folder; file systems end at 255
 
@@ -55,7 +56,9 @@ def compare_finalists(space: Space, path: Path, trials: Sequence[TrialRow], cons
     chosen = finalists(space, trials)
     settings = final_study(space, chosen)
     place = path / "finalists" / folder_name(space, chosen)
-    progress.log(console, f"finalists: {', '.join(row.name for row in chosen)}, {len(settings.seed_list)} seeds each")
+    progress.log(
+        console, f"finalists: {', '.join(row.name for row in chosen)}, {counted(len(settings.seed_list), 'seed')} each"
+    )
     folder = studies.study(settings, place, console=console)
     if not folder.is_finished():
         return None
