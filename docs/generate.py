@@ -79,6 +79,8 @@ def metavar(annotation: Any) -> str:
     """What stands for an option's value."""
     if get_origin(annotation) is list:
         return metavar(get_args(annotation)[0])
+    if get_origin(annotation) is tuple:
+        return " ".join(map(metavar, get_args(annotation)))
     if choices := get_args(annotation):
         return "/".join(map(str, choices))
     return METAVARS.get(annotation.__name__, annotation.__name__.upper())

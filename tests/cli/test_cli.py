@@ -153,6 +153,19 @@ def test_a_closed_output_is_no_failure() -> None:
     assert done.returncode == 0 and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("data", ""), "the word after data"),
+        (("sample", "pretrained", "--seeds", "", "--out", "a.png"), "the word after --seeds"),
+        (("train", "swift", "--out="), "the value of --out"),
+    ],
+)
+def test_an_empty_word_is_refused(call: Any, words: tuple[str, ...], place: str) -> None:
+    refused = call(*words)
+    assert (refused.code, refused.out) == (2, "") and refused.err == f"modiste: {place} is empty; write one, or leave it out\n"
+
+
 def test_unknown_commands_and_options_exit_with_two(call: Any) -> None:
     assert call("trian").code == 2 and call("train", "diaz-a", "--sed", 1).code == 2
 
@@ -269,6 +282,8 @@ def test_seeds_and_interpolation_exclude_each_other(call: Any, trained: Path, tm
     assert call("sample", trained, "--interpolate", 1, 2, "--out", tmp_path / "walk.npz").code == 0
     with np.load(tmp_path / "walk.npz") as arrays:
         assert len(arrays["images"]) == 10 and "seeds" not in arrays
+    refused = call("sample", trained, "--columns", 4, "--out", tmp_path / "walk.gif")
+    assert refused.code == 2 and "--columns 4 is of a grid, and" in refused.err and "format gif" in refused.err
     many = call("sample", trained, "--seeds", "0-3000000000", "--out", tmp_path / "many.npz")
     assert many.code == 2 and "are more than 10,000,000" in many.err
 
@@ -345,8 +360,11 @@ def test_evaluate_refuses_to_mix_protocols(call: Any, garments: list[Path], clos
     call("evaluate", garments[0], "--data", closet, "--count", 60)
     call("evaluate", garments[1], "--data", closet, "--count", 60, "--reference", "heldout", "--out", second)
     refused = call("evaluate", first, second)
-    assert refused.code == 2 and not refused.out and refused.err.count("\n") == 1
-    assert "bright and dim [half] were not measured alike, so one table cannot hold both: real_" in refused.err
+    assert refused.code == 2 and not refused.out and refused.err.startswith("warning: closet heldout drawn-10% (30 ")
+    assert refused.err.endswith(
+        "bright and dim [half] were not measured alike, so one table cannot hold both: one against closet test, one "
+        "against closet heldout drawn-10%; evaluate both against the same images\n"
+    )
     call("evaluate", garments[1], "--data", closet, "--count", 40, "--out", second)
     refused = call("evaluate", first, second)
     assert refused.code == 2 and "60 and 40 (and 2 more)" in refused.err

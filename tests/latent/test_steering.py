@@ -37,6 +37,9 @@ def test_the_shipped_generator_is_steered_at_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(still.pixels, plain.pixels)
     with pytest.raises(UsageError, match="has no direction 'brightnes'; did you mean 'brightness'"):
         modiste.sample("pretrained", count=1, direction={"brightnes": 1})
+    for step in (9.0, -9.0, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match=r"brightness=.* is too wide a step; take -5 to 5"):
+            modiste.sample("pretrained", count=1, direction={"brightness": step})
 
 
 def test_from_the_command_to_a_steered_set(run: runs.Run, call: Call, tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_directions_belong_to_one_state_of_a_generator(run: runs.Run) -> None:
 
 def test_what_is_refused(run: runs.Run, call: Call, tmp_path: Path) -> None:
     assert steering.parse_steps(["a=1.5", "b = -2"]) == {"a": 1.5, "b": -2.0}
-    for text, problem in (("width", "has no number"), ("width=x", "has no number"), ("width=inf", "leads nowhere")):
+    for text, problem in (("width", "has no number"), ("width=x", "has no number")):
         with pytest.raises(UsageError, match=problem):
             steering.parse_steps([text])
     with pytest.raises(UsageError, match="the direction a is given twice"):

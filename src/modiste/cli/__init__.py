@@ -35,7 +35,7 @@ from modiste.cli import (
     verify,
 )  # fmt: skip
 from modiste.environment import __version__
-from modiste.errors import ModisteError, is_out_of_memory
+from modiste.errors import ModisteError, UsageError, is_out_of_memory
 
 app = typer.Typer(
     name="modiste",
@@ -67,6 +67,14 @@ def main() -> NoReturn:
         sys.exit(_run())
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """UsageError for an empty argument, as a variable of the shell gives that is not set."""
+    for before, word in itertools.pairwise(["modiste", *words]):
+        if not word.strip() or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
+            place = f"the value of {word[:-1]}" if word.strip() else f"the word after {before}"
+            raise UsageError(f"{place} is empty; write one, or leave it out")
+
+
 def _has_no_reader(descriptor: int) -> bool:
     """Whether the other end of a pipe is closed, where the system can tell (not on Windows)."""
     if not hasattr(select, "poll"):
@@ -79,6 +87,7 @@ def _has_no_reader(descriptor: int) -> bool:
 def _run() -> int:
     """Run the command; its exit code."""
     try:
+        _refuse_empty(sys.argv[1:])
         status = app(standalone_mode=False)
         if sys.stdout is not None:  # it is None where the shell closed it
             sys.stdout.flush()

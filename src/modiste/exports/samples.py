@@ -52,6 +52,8 @@ def write(
     check_words(options, interpolate)
     kind = options.kind or writers.format_of(out)
     writers.check_format(kind)
+    if columns is not None and kind != "png":
+        raise UsageError(f"--columns {columns} is of a grid, and {out} in the format {kind} has none; leave it out")
     options = replace(options, kind=kind)
     count = len(options.seeds) if options.seeds else options.count or 64
     if interpolate or options.codes or not writers.is_set(kind, count, options.per_class):

@@ -255,6 +255,8 @@ def trained_shape(run: Run) -> ImageShape:
 def command_of(run: Run) -> str:
     """The command that made the run, as a person would type it."""
     command = run.read_manifest().command
+    if run.is_pretrained():  # whose recipe may have been a file that is gone
+        return subprocesses.printable(["train", paths.short_path(run.path / "recipe.toml")])
     if command and command[0] in ("modiste", "__main__.py"):
         return paths.published_command(command)
     return subprocesses.printable(["train", str(run.path / "recipe.toml")])

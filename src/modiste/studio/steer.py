@@ -14,7 +14,6 @@ from modiste.sampling.generators import TrainedGenerator, seed_noise
 from modiste.studio import library, wall
 from modiste.studio.queries import entry_of, number, numbers
 
-MOST_STEP = 5.0
 MOST_IMAGES = 12
 
 
@@ -72,8 +71,6 @@ def _asked(
     label = number(request, "label", 0, classes - 1, default=0) if classes else None
     truncation = number(request, "truncation", 0.01, 10.0, default=None, kind=float)
     steps = steering.parse_steps([text for text in request.query_params.get("steps", "").split(",") if text])
-    if wide := next((f"{name}={step:g}" for name, step in steps.items() if abs(step) > MOST_STEP), None):
-        raise UsageError(f"{wide} is too wide a step; take -{MOST_STEP:g} to {MOST_STEP:g}")
     return entry, generator, seeds, None if label is None else int(label), truncation, steps
 
 
