@@ -163,7 +163,10 @@ def test_a_closed_output_is_no_failure() -> None:
 )
 def test_an_empty_word_is_refused(call: Any, words: tuple[str, ...], place: str) -> None:
     refused = call(*words)
-    assert (refused.code, refused.out) == (2, "") and refused.err == f"modiste: {place} is empty; write one, or leave it out\n"
+    assert (refused.code, refused.out) == (
+        2,
+        "",
+    ) and refused.err == f"modiste: {place} is empty; write one, or leave it out\n"
 
 
 def test_unknown_commands_and_options_exit_with_two(call: Any) -> None:

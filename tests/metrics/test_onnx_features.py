@@ -125,9 +125,10 @@ def test_what_cannot_fit_is_one_sentence(tmp_path: Path, options: dict[str, Any]
 
 def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"no model")
-    for path in (tmp_path / "net.onnx", tmp_path / "nowhere.onnx"):
-        with pytest.raises(UsageError, match=r"cannot be loaded as an ONNX model .*; export it anew"):
-            onnx_features.extractor(path, 8)
+    with pytest.raises(UsageError, match=r"cannot be loaded as an ONNX model .*; export it anew"):
+        onnx_features.extractor(tmp_path / "net.onnx", 8)
+    with pytest.raises(UsageError, match=r"there is no file .*nowhere\.onnx; give the path of an ONNX model"):
+        onnx_features.extractor(tmp_path / "nowhere.onnx", 8)
 
 
 def test_an_evaluation_has_the_distances_and_names_the_file(closet: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def _noting(notebook: Any, texts: list[str]) -> Any:
 
 
 def test_an_evaluation_and_a_report_are_one_line_each(notebook: Any, run: Path) -> None:
-    record = modiste.evaluate(run, count=20)
+    record = modiste.evaluate(run, count=50)
     modiste.report(run)
     assert [text(one).splitlines()[-1] for one in notebook.outputs] == [
         f"small: {len(record.scores)} scores, written to {run}/metrics.json",
@@ -110,7 +110,7 @@ def test_a_display_that_fails_does_not_end_the_work(monkeypatch: pytest.MonkeyPa
 
 def test_outside_a_notebook_nothing_is_shown(capsys: pytest.CaptureFixture[str], run: Path) -> None:
     assert not live.in_notebook()
-    modiste.evaluate(run, count=20)
+    modiste.evaluate(run, count=50)
     printed = capsys.readouterr()
     assert printed.out == printed.err == ""
 

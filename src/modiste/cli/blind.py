@@ -111,7 +111,7 @@ def _print_test(test: BlindTest, html: Path, key_file: Path, as_json: bool) -> N
     if as_json:
         facts = {"html": str(html), "key": str(key_file), "test": test.identity, "question": test.question}
         counts = {"trials": len(test.trials), "pairs": [test.pair_names(k) for k in range(len(test.pairs))]}
-        alone = [{"pair": one.pair, "measure": one.measure, "share": one.share} for one in found]
+        alone = [{"pair": one.pair, "measure": one.measure, "share": one.share, "chance": one.chance} for one in found]
         print(json.dumps({**facts, **counts, "giveaways": alone, "notes": list(test.notes)}, indent=2))
         return
     for one in found:

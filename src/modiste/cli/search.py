@@ -31,7 +31,7 @@ def search(
     storage: Annotated[
         str | None, Option(help="An Optuna URL or a file NAME.journal that workers share; default OUT/optuna.db.")
     ] = None,
-    seed: Annotated[int | None, Option(help="Fixes which trials are made, and is their training seed.")] = None,
+    seed: Annotated[int | None, Option(min=0, help="Fixes which trials are made, and is their training seed.")] = None,
     finalists: Annotated[int | None, Option(min=0, help="Best trials to train over seeds; 0 = none.")] = None,
     seeds: Annotated[int | None, Option(help="How many training seeds each finalist has.")] = None,
     budget: Annotated[str | None, Option(help="Length of a trial: 5min, 3 epochs or 60000 images.")] = None,

@@ -44,7 +44,7 @@ def train(
     fit: FitOption = None,
     background: BackgroundOption = None,
     group_by: GroupOption = None,
-    seed: Annotated[int | None, Option(help="Training seed, instead of the recipe's.")] = None,
+    seed: Annotated[int | None, Option(min=0, help="Training seed, instead of the recipe's.")] = None,
     settings: Annotated[list[str] | None, Option("--set", help="A setting, as train.epochs=3.")] = None,
     budget: Annotated[
         str | None,

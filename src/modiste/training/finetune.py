@@ -201,8 +201,9 @@ def start(state: State, recipe: Recipe, dataset: Images, shape: ImageShape, expe
     carry(transfer.copy_generator, build_generator, state.generator, trained.network)
     state.ema.load_state_dict(state.generator.state_dict())
     shown = "" if expected.images_shown is None else f" ({expected.images_shown:,} images shown)"
-    lines = [f"starting from the weights of {expected.name}{shown}; both learning rates are "
-             f"{recipe.finetune.rate_share:g} of the recipe's", *lines]  # fmt: skip
+    share = recipe.finetune.rate_share
+    rates = "" if share == 1 else f"; both learning rates are {share:g} of the recipe's"
+    lines = [f"starting from the weights of {expected.name}{shown}{rates}", *lines]
     if narrow != recipe.network:
         lines.append("the networks are wider than the ancestor's, and begin with its pictures")
     if found is None:

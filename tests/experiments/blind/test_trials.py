@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -151,3 +152,6 @@ def test_what_a_program_could_see_is_said(tmp_path: Path) -> None:
     test = trials.make_test([str(tmp_path / f"{name}.npz") for name in ("bright", "dim")], BlindOptions(trials=20))
     (found,) = trials.giveaways(test)
     assert (found.measure, found.share) == ("the brightest value", 1.0)
+    count = len(test.trials)
+    above = sum(math.comb(count, k) for k in range(round(found.chance * count) + 1, count + 1)) / 2**count
+    assert above <= 0.05 / 8 < above + math.comb(count, round(found.chance * count)) / 2**count

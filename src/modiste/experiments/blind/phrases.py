@@ -164,5 +164,6 @@ def giveaway_sentence(giveaway: Giveaway, test: BlindTest) -> str:
     first, second = test.pair_names(giveaway.pair)
     return (
         f"{first} and {second}: a program would tell {giveaway.share:.0%} of these pairs apart by {giveaway.measure} "
-        "alone (guessing: 50 %); pictures are shown as they are"
+        f"alone (the best of such numbers reaches up to {giveaway.chance:.0%} by chance); pictures are shown as they "
+        "are"
     )
