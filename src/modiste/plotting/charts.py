@@ -188,15 +188,20 @@ def class_chart(counts_by_split: Mapping[str, Sequence[int]], class_names: Seque
 def radar(spokes: Sequence[str], values: Mapping[str, Sequence[float]], *, palette: Sequence[str] = ()) -> Figure:
     """A polygon per name over at least three spokes; values from 0 (centre) to 1 (rim)."""
     figure = _empty(3.9)
-    axes = figure.add_subplot(projection="polar")
+    figure.set_layout_engine("none")  # which would leave no room for the names of the spokes
+    axes = figure.add_axes((0.15, 0.1, 0.7, 0.74), projection="polar")
     angles = [2 * math.pi * k / len(spokes) for k in range(len(spokes))]
     for name, row in values.items():
         colour, style = _style(_number(name, palette or tuple(values)))
         axes.plot([*angles, angles[0]], [*row, row[0]], style, color=colour, lw=1.4, label=name, marker="o", ms=2.5)
         if len(values) <= 3:
             axes.fill([*angles, angles[0]], [*row, row[0]], color=colour, alpha=0.06, lw=0)
-    axes.set_xticks(angles, spokes, fontsize=SMALL - 1)
-    axes.tick_params(axis="x", pad=7)
+    sides = [round(1.2 * math.cos(angle)) for angle in angles]  # left, middle, right
+    names = ["\n".join(name.split()) if side else name for name, side in zip(spokes, sides, strict=True)]
+    axes.set_xticks(angles, names, fontsize=SMALL - 1)
+    axes.tick_params(axis="x", pad=1)
+    for label, side in zip(axes.get_xticklabels(), sides, strict=True):
+        label.set_horizontalalignment(("right", "center", "left")[side + 1])
     axes.set_yticks([0.25, 0.5, 0.75, 1], ["0.25", "0.5", "0.75", "real = 1"], fontsize=SMALL - 2)
     axes.set_ylim(0, 1.05)
     axes.grid(color=QUIET, lw=0.4)
