@@ -187,7 +187,7 @@ def measure(candidate: Images, reference: Reference, *, only: str = "", log: Log
         except ModisteError as error:
             return Measured({}, dict.fromkeys(names, str(error)))
 
-    jobs = [job for group in reversed(groups) for job in group]  # the longest come last in GROUPS, and here first
+    jobs = sorted((job for group in groups for job in group), key=lambda job: job[0][0].kind not in LONGEST)
     found = environment.in_parallel(compute, jobs)
     kinds = list(MEANINGS)
     order = [
@@ -317,6 +317,8 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
     yield (name("data_copying", judge.name),), lambda: [memorisation.data_copying(made, learned, memory.cells)]
 
 
+LONGEST = ("nearest_ratio_pixels", "authenticity", "data_copying", "precision_k3", "kernel")
+"""What takes a second or more is begun first, so that all cores have work to the end."""
 GROUPS: dict[str, Group] = {
     "judge_scores": judge_scores,
     "class_scores": class_scores,
