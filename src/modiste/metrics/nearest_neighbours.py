@@ -123,7 +123,8 @@ def _centred(matrix: NDArray[Any], centre: Any, dtype: torch.dtype) -> torch.Ten
 
 def _squared_lengths(rows: torch.Tensor) -> torch.Tensor:
     if rows.dtype == torch.int8:
-        return (rows.short() ** 2).sum(1, dtype=torch.int32)
+        # In slices: larger blocks leave a hundred megabytes of holes in the memory of the process.
+        return torch.cat([(some.short() ** 2).sum(1, dtype=torch.int32) for some in rows.split(QUERY_ROWS)])
     return (rows * rows).sum(1)
 
 
