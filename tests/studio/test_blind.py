@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 from support import open_part
+
+from modiste.studio import server
 
 ASKED = {"against": "real", "trials": 4, "seed": 1, "per_class": False}
 
@@ -35,6 +39,17 @@ def test_a_test_is_made_taken_and_scored(client, ids, folder):
     assert result["people"] == 1 and result["sentences"] == reply.json()["sentences"]
     kept = sorted(place.name for place in (folder / "blind").iterdir())
     assert len(kept) == 3 and not (folder.parent / "x").exists()
+
+
+def test_a_run_called_real_is_not_taken_for_real_images(folder, entry, monkeypatch):
+    (folder / "quick").rename(folder / "real")
+    monkeypatch.chdir(folder)
+    with TestClient(server.make_app(Path(), entry), "http://127.0.0.1:8765") as client:
+        client.get(f"/?token={entry.token}")
+        client.headers["Origin"] = "http://127.0.0.1:8765"
+        ids = {run["name"]: run["id"] for run in client.get("/api/runs").json()}
+        made = make(client, ids, against=ids["real"]).json()
+    assert made["command"].startswith("modiste blind small --against ./real ")
 
 
 @pytest.mark.parametrize(

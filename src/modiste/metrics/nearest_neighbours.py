@@ -124,7 +124,8 @@ def _centred(matrix: NDArray[Any], centre: Any, dtype: torch.dtype) -> torch.Ten
 def _squared_lengths(rows: torch.Tensor) -> torch.Tensor:
     if rows.dtype == torch.int8:
         # In slices: larger blocks leave a hundred megabytes of holes in the memory of the process.
-        return torch.cat([(some.short() ** 2).sum(1, dtype=torch.int32) for some in rows.split(QUERY_ROWS)])
+        parts = (rows[start : start + QUERY_ROWS] for start in range(0, len(rows), QUERY_ROWS))
+        return torch.cat([(part.short() ** 2).sum(1, dtype=torch.int32) for part in parts])
     return (rows * rows).sum(1)
 
 

@@ -28,26 +28,31 @@ NAME_DIGITS = 12
 def make(request: Request, asked: dict[str, Any]) -> Response:
     """Make a test of a run against real images or another run; its address and the command that makes the like."""
     entry, folder = entry_of(request), folder_of(request)
-    against, other = text_of(asked, "against"), "real"
-    if against != "real":
-        other = library.find(folder, against).run.word
+    against, what = text_of(asked, "against"), _word(entry)
+    other = trials.REAL if against == trials.REAL else _word(library.find(folder, against))
     count, seed, per_class = asked.get("trials"), asked.get("seed", 0), bool(asked.get("per_class"))
     if type(count) is not int or not 1 <= count <= MOST_TRIALS:
         raise UsageError(f"a test has 1 to {MOST_TRIALS} trials, not {shown(count)}")
     if type(seed) is not int:
         raise UsageError(f"the seed {shown(seed)} is no whole number; use one from 0 to {trials.SEEDS - 1}")
     options = trials.BlindOptions(against=other, trials=count, per_class=per_class, seed=seed)
-    test = library.compute(trials.make_test, [entry.run.word], options)
+    test = library.compute(trials.make_test, [what], options)
     place = folder / FOLDER / f"{test.identity}.html"
     place.parent.mkdir(exist_ok=True)
     pages.check_places(place)
     files.write_json(pages.key_place(place), pages.key(test))
     files.write_text(place, pages.render(test, save_to=f"/blind/{test.identity}"))
-    words = ["blind", entry.run.word, "--against", other, "--trials", str(count), "--seed", str(seed)]
+    words = ["blind", what, "--against", other, "--trials", str(count), "--seed", str(seed)]
     words += ["--per-class"] if per_class else []
     command = subprocesses.printable([*words, "--out", "blind.html"])
     notes = [*test.notes, *(phrases.giveaway_sentence(one, test) for one in trials.giveaways(test))]
     return JSONResponse({"address": f"/blind/{test.identity}", "command": command, "notes": notes})
+
+
+def _word(entry: library.Entry) -> str:
+    """The run as `modiste blind` takes it, which means real images by `real`."""
+    word = entry.run.word
+    return f"./{word}" if word == trials.REAL else word
 
 
 def take(request: Request) -> Response:
