@@ -290,8 +290,8 @@ def open_run(path: str | Path) -> Run:
     run = find_run(path)
     if run is None:
         if path.is_file() and exists(path.parent):
-            which = " and --checkpoint best" if path.name == "best.safetensors" else ""
-            raise UsageError(f"{path} is a file of a run; give the run's folder, {path.parent}{which}")
+            best = " (and --checkpoint best, where the command has it)" if path.name == "best.safetensors" else ""
+            raise UsageError(f"{path} is a file of a run; give the run's folder, {path.parent}{best}")
         near = sorted(other.name for other in path.parent.glob("*") if _is_run(other)) if path.parent.is_dir() else []
         hint = f"; {path.parent}/ holds {', '.join(near[:8])}" if near else "; `modiste train swift` makes one"
         meant = schema.nearest(path.name, (PRETRAINED,)) if len(path.parts) == 1 else ""

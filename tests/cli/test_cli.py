@@ -363,7 +363,11 @@ def test_evaluate_refuses_to_mix_protocols(call: Any, garments: list[Path], clos
     call("evaluate", garments[0], "--data", closet, "--count", 60)
     call("evaluate", garments[1], "--data", closet, "--count", 60, "--reference", "heldout", "--out", second)
     refused = call("evaluate", first, second)
-    assert refused.code == 2 and not refused.out and refused.err.startswith("warning: closet heldout drawn-10% (30 ")
+    assert (
+        refused.code == 2
+        and not refused.out
+        and refused.err.startswith("warning: too little for scores to be relied upon: closet heldout drawn-10% (30 ")
+    )
     assert refused.err.endswith(
         "bright and dim [half] were not measured alike, so one table cannot hold both: one against closet test, one "
         "against closet heldout drawn-10%; evaluate both against the same images\n"

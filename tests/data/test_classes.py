@@ -178,7 +178,7 @@ def test_counts() -> None:
         (
             [-1, -1],
             None,
-            "label -1 is out of range, which begins at 0; leave images without a class out, or all labels",
+            "label -1 is no class, since labels begin at 0; leave images without a class out, or all labels",
         ),
         ([0, 2], ["a"], "label 2 is out of range for 1 class name; number the classes from 0 and name each"),
         ([0, 1], [], "label 1 is out of range for 0 class names;"),

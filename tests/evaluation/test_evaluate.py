@@ -158,7 +158,7 @@ def test_a_lesser_record_does_not_replace_a_greater_one(run: Path, monkeypatch: 
     place = Path(modiste.evaluate(run, count=60).written)
     before = place.read_bytes()
     monkeypatch.setattr(suite, "measure", lambda *_, **__: pytest.fail("measured"))
-    with pytest.raises(UsageError, match=r"metrics\.json holds scores of 60 images of this generator"):
+    with pytest.raises(UsageError, match=r"metrics\.json holds scores of 60 images, which would be lost; give"):
         modiste.evaluate(run, count=40)
     assert place.read_bytes() == before
 

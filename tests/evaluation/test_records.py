@@ -157,6 +157,12 @@ def before_and_place(tmp_path: Path, **more: Any) -> Path:
         ({}, 9_999, "scores of 10,000 images"),
         ({"audit": {"classes": []}}, 10_000, "an audit"),
         ({"scores": {"classifier_accuracy": score("classifier_accuracy", 0.5, 0.9, 0.1)}}, 10_000, "the classifier"),
+        (
+            {"scores": {"reconstruction_error": score("reconstruction_error", 9.0, 8.0, 20.0, images=100)}},
+            10_000,
+            "more reconstructions",
+        ),
+        ({"protocol": replace(record().protocol, extractors={"garment": {}, "onnx-net": {}})}, 10_000, "scores in the"),
     ],
 )
 def test_a_record_that_says_more_of_the_same_weights_is_not_replaced(
@@ -165,16 +171,17 @@ def test_a_record_that_says_more_of_the_same_weights_is_not_replaced(
     place = before_and_place(tmp_path, **more)
     options = EvaluateOptions(count=count)
     with pytest.raises(UsageError, match=rf"metrics\.json holds {lost}.* --out"):
-        records.refuse_loss(place, {"hash": "b7"}, TOY, options)
-    records.refuse_loss(place, {"hash": "b8"}, TOY, options)  # the training went on
-    records.refuse_loss(place, {}, TOY, options)
-    records.refuse_loss(place, {"hash": "b7"}, TOY, EvaluateOptions(count=10_000, audit=True, classifier=True))
+        records.refuse_loss(place, {"hash": "b7"}, TOY, ["garment"], options)
+    records.refuse_loss(place, {"hash": "b8"}, TOY, ["garment"], options)  # the training went on
+    records.refuse_loss(place, {}, TOY, ["garment"], options)
+    whole = EvaluateOptions(count=10_000, audit=True, classifier=True, reconstruct=100)
+    records.refuse_loss(place, {"hash": "b7"}, TOY, ["garment", "onnx-net"], whole)
     with pytest.raises(UsageError, match=r"holds scores against toy test"):
-        records.refuse_loss(place, {"hash": "b7"}, replace(TOY, name="emoji test"), options)
+        records.refuse_loss(place, {"hash": "b7"}, replace(TOY, name="emoji test"), ["garment"], options)
 
 
 def test_a_place_without_a_record_is_free(tmp_path: Path) -> None:
-    records.refuse_loss(tmp_path / "metrics.json", {"hash": "b7"}, TOY, EvaluateOptions(count=2))
+    records.refuse_loss(tmp_path / "metrics.json", {"hash": "b7"}, TOY, ["garment"], EvaluateOptions(count=2))
 
 
 def test_several_differences_are_counted() -> None:

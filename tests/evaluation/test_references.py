@@ -112,7 +112,7 @@ def test_images_the_judge_learned_from_are_no_baseline_of_its_agreement(
 
 def test_a_handful_of_images_is_called_too_few(fresh: Path, closet: Path) -> None:
     (said,) = measured(fresh, closet, count=49).warnings
-    assert said.startswith("fresh (49 images) is too little for scores to be relied upon")
+    assert said.startswith("too little for scores to be relied upon: fresh (49 images); read them")
     assert measured(fresh, closet, count=50).warnings == []
 
 

@@ -15,8 +15,6 @@ from modiste.config import Data
 from modiste.data.images import Images
 from modiste.data.sets import open_data
 from modiste.errors import UsageError
-from modiste.metrics import features
-from modiste.networks.layers import ImageShape
 from modiste.studio import library, neighbours, wall
 
 
@@ -38,11 +36,6 @@ def spaces(trained):
         "pixels": neighbours.pixel_space(entry, lambda step: None),
         "features": neighbours.feature_space(entry, lambda step: None),
     }
-
-
-def test_features_without_a_judge_are_not_called_its_features(spaces):
-    assert neighbours.features_of(spaces["features"].real.judge) == "the judge closet"
-    assert neighbours.features_of(features.random_network(ImageShape(1, 16))) == "a network with random weights"
 
 
 @pytest.mark.parametrize("name", neighbours.SPACES)

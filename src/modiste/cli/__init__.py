@@ -70,8 +70,8 @@ def main() -> NoReturn:
 def _refuse_empty(words: Sequence[str]) -> None:
     """UsageError for an empty argument, as a variable of the shell gives that is not set."""
     for before, word in itertools.pairwise(["modiste", *words]):
-        if not word.strip() or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
-            place = f"the value of {word[:-1]}" if word.strip() else f"the word after {before}"
+        if not word or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
+            place = f"the value of {word[:-1]}" if word else f"the word after {before}"
             raise UsageError(f"{place} is empty; write one, or leave it out")
 
 

@@ -189,7 +189,7 @@ def labelled(
     both = np.union1d(labels, known)
     if len(both) and both[0] < 0:
         raise ModisteError(
-            f"{name}: label {both[0]} is out of range, which begins at 0; leave images without a class out, or all "
+            f"{name}: label {both[0]} is no class, since labels begin at 0; leave images without a class out, or all "
             "labels where no image has a class"
         )
     if len(both) and class_names is not None and both[-1] >= len(names):

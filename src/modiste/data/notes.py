@@ -100,9 +100,9 @@ class Fitted(Note):
     def __str__(self) -> str:
         are, were, its = ("is", "was", "its") if self.count == 1 else ("are", "were", "their")
         change = {
-            "crop": f"cut to {its} middle square (data.fit = pad or stretch, with --fit, cuts nothing off)",
-            "pad": "padded to a square (data.fit = crop or stretch, with --fit, does without)",
-            "stretch": "stretched to a square (data.fit = crop or pad, with --fit, keeps shapes as they are)",
+            "crop": f"cut to {its} middle square (`--fit pad` or `stretch`, data.fit, cuts nothing off)",
+            "pad": "padded to a square (`--fit crop` or `stretch`, data.fit, does without)",
+            "stretch": "stretched to a square (`--fit crop` or `pad`, data.fit, keeps shapes as they are)",
         }[self.fit]
         sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in (self.smallest, self.largest)))
         return f"{self.count:,} of {counted(self.total)} {are} not square ({sizes} pixels) and {were} {change}"

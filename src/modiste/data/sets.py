@@ -104,7 +104,7 @@ def check_varied(images: Images) -> None:
     if len(images) == 1:
         raise UsageError(
             f"{images.name} has 1 image, too few to learn from; give 3 different ones or more, of which one is held "
-            "out, and let data.count and data.classes, where they are set, choose more"
+            "out (a smaller data.count and data.classes may have left one)"
         )
     equal = next((note for note in notes.brightness(images) if isinstance(note, AllEqual)), None)
     if equal:
@@ -177,7 +177,8 @@ def _unparted(images: Images, data: Data, part: Part) -> UsageError:
         what += f" in {counted(len(set(groups)), 'group')} ({data.group_by!r})"
         remedy = f"give more groups{each} that have no image in common, or leave data.group_by out"
     else:
-        remedy = f"give more images, two different ones{each or ', or fifteen for two to be held out,'} at least"
+        least = f"two different ones{each}" if each else "3 different ones (15, so that two are held out)"
+        remedy = f"give more images, at least {least}"
     problem = (
         "of which none can be held out to choose checkpoints and compare with"
         if part == "heldout"
@@ -192,9 +193,10 @@ def obstacle(images: Images, data: Data, held: NDArray[np.int64]) -> str:
         check_varied(images)
         if not len(held):
             raise _unparted(images, data, "heldout")
-        chosen = np.setdiff1d(np.arange(len(images)), held)
-        name = f"{set_name(images.name)} fit{_choice_suffix(images, chosen, data, 'fit')}"
-        check_varied(replace(_part_of(images, data, "fit", chosen), name=name))
+        left = np.setdiff1d(np.arange(len(images)), held)
+        if (fingerprints_of(images)[left] == fingerprints_of(images)[left[:1]]).all():  # few, or the same
+            suffix = _choice_suffix(images, left, data, "fit")
+            check_varied(replace(images.select(left), name=f"{set_name(images.name)} fit{suffix}"))
     except UsageError as error:
         return str(error)
     return ""

@@ -85,13 +85,19 @@ def evaluate(
 
 def check_together(whats: Sequence[str], options: EvaluateOptions) -> None:
     """UsageError for what cannot be evaluated, and for images of different data sets, before anything is measured."""
-    sets = {what: references.named(sources.origin(what), options.data_name).name for what in whats}
-    for first, other in itertools.pairwise(sets):
-        if sets[first] != sets[other]:
+    origins = {what: sources.origin(what) for what in whats}
+    sets = {what: references.named(one, options.data_name) for what, one in origins.items()}
+    if len({data.name for data in sets.values()}) == 1:
+        return
+    open_part, real = references.opener(), {}
+    for what, data in sets.items():
+        dataset, _ = references.dataset_of(origins[what], options.data_name)
+        real[what] = open_part(dataset, references.part_of(data, options.reference)[0])
+    for first, other in itertools.pairwise(real):
+        if content_digest(real[first]) != content_digest(real[other]):
             raise UsageError(
-                f"{first} is measured against {Path(sets[first]).name} and {other} against {Path(sets[other]).name}, "
-                "and one table holds scores against one data set; evaluate each by itself, or all against one with "
-                "--data"
+                f"{first} is measured against {real[first].name} and {other} against {real[other].name}, and one table "
+                "holds scores against one data set; evaluate each by itself, or all against one with --data"
             )
 
 
@@ -116,7 +122,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
         extractors.append(extraction.learned_patches(open_part(dataset, "fit")))
     source = sources.open_source(what, options, like=real)
     if options.out is None:
-        records.refuse_loss(place, source.facts, real, options)
+        records.refuse_loss(place, source.facts, real, (one.name for one in extractors), options)
     images, unmatched = _labelled_alike(source, real)
     notes += [*unmatched, *map(str, real.notes), *sources.unlike(source, real, named=options.data_name is not None)]
     if options.classifier:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -284,31 +284,33 @@ def record_place(what: str | Path, reference: Split, options: EvaluateOptions) -
     return place
 
 
-def refuse_loss(place: Path, source: Mapping[str, Any], real: Images, options: EvaluateOptions) -> None:
-    """UsageError where the place holds a record of the same weights that says more than these options ask for."""
+def refuse_loss(
+    place: Path, source: Mapping[str, Any], real: Images, extractors: Iterable[str], options: EvaluateOptions
+) -> None:
+    """UsageError where the place holds a record of the same weights that says more than one of these options would.
+
+    `extractors` are the names of those that are to be used.
+    """
     try:
         before = read(place)
     except ModisteError:  # there is none, or none that can be read
         return
     if before.source.get("hash") is None or before.source.get("hash") != source.get("hash"):
         return
-    reference = before.protocol.reference
-    if reference.data != real.name and reference.digest != content_digest(real):
-        lost = [f"scores against {reference.data}"]
-    else:
-        models = [name for name in before.protocol.extractors if name.startswith((metric_names.OF_ONNX, "inception"))]
-        more = {
-            f"scores of {before.protocol.generated:,} images": before.protocol.generated > options.count,
-            "the classifier accuracy score": bool(before.first("classifier_accuracy")) and not options.classifier,
-            "reconstructions": bool(before.first("reconstruction_error")) and options.reconstruct is None,
-            "an audit": before.audit is not None and not options.audit,
-            f"distances in {', '.join(models)}": bool(models) and not (options.features or options.inception),
-        }
-        lost = [what for what, is_lost in more.items() if is_lost]
-    if lost:
+    reference, rebuilt = before.protocol.reference, before.first("reconstruction_error")
+    others = sorted(before.protocol.extractors.keys() - set(extractors))
+    more = {
+        f"scores against {reference.data}": reference.data != real.name and reference.digest != content_digest(real),
+        f"scores of {before.protocol.generated:,} images": before.protocol.generated > options.count,
+        "the classifier accuracy score": before.first("classifier_accuracy") is not None and not options.classifier,
+        "more reconstructions": rebuilt is not None and rebuilt.details.get("images", 0) > (options.reconstruct or 0),
+        "an audit": before.audit is not None and not options.audit,
+        f"scores in the features of {', '.join(others)}": bool(others),
+    }
+    if lost := [what for what, is_lost in more.items() if is_lost]:
         raise UsageError(
-            f"{place} holds {' and '.join(lost)} of this generator, which would be lost; ask for as much again, name "
-            "another file with --out, or the same one to replace it"
+            f"{place} holds {' and '.join(lost)}, which would be lost; give that file in place of {before.name} to see "
+            "them, or write elsewhere with --out (or to the same file, to replace it)"
         )
 
 

@@ -129,7 +129,7 @@ def scarcity(source: Source, real: Images) -> list[str]:
     """A warning where a score of so few images says little."""
     counts = {source.name: len(source.images), real.name: len(real)}
     few = [f"{name} ({counted(count)})" for name, count in counts.items() if count < FEW_IMAGES]
-    return [f"{' and '.join(few)} is too little for scores to be relied upon: read them beside their errors and what "
+    return [f"too little for scores to be relied upon: {' and '.join(few)}; read them beside their errors and what "
             "real images get"] if few else []  # fmt: skip
 
 

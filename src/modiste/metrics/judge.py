@@ -318,7 +318,7 @@ def _read_card(path: Path) -> JudgeCard:
         card = JudgeCard.from_json(json.loads(path.read_text(encoding="utf-8")))
         if card.kind not in get_args(Kind):
             raise ValueError
-        weakness(card)  # reads its measurements
+        float(card.tested.accuracy), float(card.tested.count)
     except FileNotFoundError:
         raise ModisteError(f"{path}, the card of a judge, is missing; put it back, or train the judge again") from None
     except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError):

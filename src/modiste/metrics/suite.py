@@ -317,7 +317,7 @@ def memorisation_scores(candidate: Images, seen: Mapping[str, Features], referen
     yield (name("data_copying", judge.name),), lambda: [memorisation.data_copying(made, learned, memory.cells)]
 
 
-LONGEST = ("nearest_ratio_pixels", "authenticity", "data_copying", "precision_k3", "kernel")
+LONGEST = frozenset(("nearest_ratio_pixels", "authenticity", "data_copying", "precision_k3", "kernel"))
 """What takes a second or more is begun first, so that all cores have work to the end."""
 GROUPS: dict[str, Group] = {
     "judge_scores": judge_scores,

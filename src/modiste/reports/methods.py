@@ -60,6 +60,10 @@ def commands(comparison: Comparison) -> list[str]:
                 count, part = member.record.protocol.generated, member.record.protocol.reference.part
                 evaluate += ["--count", str(count)] if count != DEFAULTS.count else []
                 evaluate += ["--reference", part] if part != DEFAULTS.reference else []
+                evaluate += ["--audit"] if member.record.audit else []
+                evaluate += ["--classifier"] if member.record.first("classifier_accuracy") else []
+                if rebuilt := member.record.first("reconstruction_error"):
+                    evaluate += ["--reconstruct", str(rebuilt.details.get("images", 1_000))]
             lines += [command_of(member.run), subprocesses.printable(evaluate)]
     return [*lines, subprocesses.printable(["report", str(comparison.path)])]
 
@@ -106,8 +110,8 @@ def limits(comparison: Comparison, features: ReportFeatures | None) -> list[str]
         )
     if comparison.extractor in metric_names.WITHOUT_JUDGE:
         sentences.append(
-            f"No judge was trained on this data set, so the scores are in the features of {comparison.measured_by}, "
-            "which knows none of its classes."
+            f"No judge was trained on this data set, so the scores are in the features of {comparison.measured_by}; "
+            "they know nothing of its classes."
         )
     elif comparison.extractor:
         sentences.append(

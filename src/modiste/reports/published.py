@@ -60,16 +60,19 @@ def published_section(comparison: Comparison) -> Section | None:
             rows.append([f"{configuration.name}, as published", *astuple(printed)])
     if not rows:
         return None
-    caption = (
-        "Here: FID and KID are Fréchet and kernel distance and IS is the inception-style score, all in the features of "
-        f"{comparison.measured_by}, not of Inception; the deviation is that over ten parts of the images."
-    )
+    caption = []
+    if comparison.records:
+        caption.append(
+            "Here: FID and KID are Fréchet and kernel distance and IS is the inception-style score, all in the "
+            f"features of {comparison.measured_by}, not of Inception; the deviation is that over ten parts of the "
+            "images."
+        )
     if any("as published" in row[0] for row in rows):
-        caption += (
-            " Published: as printed, in other features and of other numbers of images. So compare rows of one document "
+        caption.append(
+            "Published: as printed, in other features and of other numbers of images. So compare rows of one document "
             "with each other, and never one of ours with one of theirs."
         )
-    return Section("published", "As in papers", "The table that papers print", [Table(HEADS, rows, caption)])
+    return Section("published", "As in papers", "The table that papers print", [Table(HEADS, rows, " ".join(caption))])
 
 
 def recipe_of(configuration: Configuration) -> str:

@@ -65,7 +65,7 @@ def study_section(comparison: Comparison, features: ReportFeatures | None) -> Se
         rows.append(["real images", "", "", real_picture(features, STUDY_ROWS)])
     films = [film_picture(configuration, run, STUDY_ROWS) for configuration, run in drawn]
     text = (
-        "Each row shows the same noises at moments of training. Nothing is chosen by look or rescaled; the "
+        "Each row shows the same noises as training goes on. Nothing is chosen by look or rescaled; the "
         f"lowest seed of each configuration stands for it. {_columns(drawn[0][1])}."
     )
     blocks: list[Block] = [Table(["configuration", *STAGES], rows), Paragraph(text)]

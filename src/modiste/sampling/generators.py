@@ -289,13 +289,19 @@ def read_description(folder: Path, name: str = "generator.json") -> tuple[config
         ) from None
 
 
-def _how_to_get_one(folder: Path) -> str:
-    """What to do about a run without a generator."""
+def how_to_get_one(status: runs.Status, resume: str, train_anew: str) -> str:
+    """What to do about a run without a generator, by its status; what resumes it, and what trains it anew."""
+    if status == "running":  # also after a kill
+        return f"wait for the first tick of its training or, if that has ended, {resume}"
+    return train_anew if status == "finished" else resume
+
+
+def _remedy(folder: Path) -> str:
     if not runs.exists(folder):
         return "train first"
-    resume = f"resume it with `modiste train {shlex.quote(str(folder))}`"
-    is_running = runs.Run(folder).read_manifest().status == "running"  # also after a kill
-    return f"wait for the first tick of its training or, if that has ended, {resume}" if is_running else resume
+    command = f"modiste train {shlex.quote(str(folder))}"
+    status = runs.Run(folder).read_manifest().status
+    return how_to_get_one(status, f"resume it with `{command}`", f"train it anew with `{command} --fresh`")
 
 
 def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[nn.Module, ImageShape, tuple[str, ...]]:
@@ -310,7 +316,7 @@ def load_network(folder: Path, weights: str = "generator.safetensors") -> tuple[
 
     file = folder / weights
     if not file.is_file() and not (folder / CHECKPOINTS["last"]).is_file():
-        raise UsageError(f"{folder} has no generator.safetensors yet; {_how_to_get_one(folder)}")
+        raise UsageError(f"{folder} has no generator.safetensors yet; {_remedy(folder)}")
     if not file.is_file():
         raise UsageError(f"{folder} has no {weights}; leave the checkpoint out for its generator.safetensors")
     network, shape, class_names = read_description(folder)

@@ -19,13 +19,13 @@ from modiste.data.images import Images
 from modiste.errors import ModisteError, UsageError
 from modiste.evaluation import audit, class_matching, references
 from modiste.evaluation.sources import Origin
-from modiste.metrics import features, functional, manifold
+from modiste.metrics import features, functional, manifold, metric_names
 from modiste.metrics.features import Extractor, Features
 from modiste.metrics.nearest_neighbours import Labels, nearest
 from modiste.sampling.generators import TrainedGenerator, seed_noise
 from modiste.studio import jobs, library, wall
 from modiste.studio.jobs import Tell, Working
-from modiste.studio.neighbours import check_at_hand, features_of
+from modiste.studio.neighbours import check_at_hand
 from modiste.studio.queries import entry_of, numbers, shown
 
 COUNT = 1_000
@@ -145,7 +145,7 @@ def describe(found: Found) -> dict[str, Any]:
     outside_others = manifold.uncovered(vectors, other.features.vectors)
     names = reference.images.class_names
     facts: dict[str, Any] = {
-        "features_of": features_of(found.judge),
+        "features_of": metric_names.whose(found.judge.name),
         "count": len(made.images),
         "other_count": len(other.images),
         "other_known": 0 if other.predicted is None else len(other.images) - found.new_to_judge,

@@ -37,7 +37,7 @@ class Facts:
 
     recipe: str
     data: str
-    status: str
+    status: runs.Status
     images: int
     """Shown in training."""
     side: int | None = None
@@ -139,7 +139,8 @@ def _entry(run: runs.Run, folder: Path) -> Entry:
     except Exception as error:  # whatever its files hold, the other runs are listed
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         return Entry(id, name, run, None, f"its files cannot be read ({reason}); restore or remove them")
-    return Entry(id, name, run, facts, "" if facts.checkpoints else _without_generator(name, facts.status))
+    remedy = generators.how_to_get_one(facts.status, "resume it", "train it anew")
+    return Entry(id, name, run, facts, "" if facts.checkpoints else f"{name} has no generator; {remedy}")
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -149,7 +150,7 @@ def _name(path: Path, folder: Path) -> str:
 
 def _facts(run: runs.Run) -> Facts:
     """What the files of a run say; an error where they say nothing."""
-    recipe, status = run.read_recipe(), str(run.read_manifest().status)
+    recipe, status = run.read_recipe(), run.read_manifest().status
     facts = Facts(recipe.name, recipe.data.name, status, images_shown(run))
     if not (run.path / "generator.json").is_file():
         return facts
@@ -162,12 +163,6 @@ def images_shown(run: runs.Run) -> int:
     """How many images its training has shown: by the log, or by the manifest where it was stopped within a tick."""
     last = runs.read_last_record(run)
     return max(last["images"] if last else 0, operator.index(run.read_manifest().images or 0))
-
-
-def _without_generator(name: str, status: str) -> str:
-    if status == "running":
-        return f"{name} has no generator yet; wait for the first tick of its training, or if it was cut off, resume it"
-    return f"{name} has no generator, and its training has ended ({status}); resume it"
 
 
 def _leading_out(path: Path, folder: Path) -> Path | None:

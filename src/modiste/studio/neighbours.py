@@ -20,7 +20,7 @@ from modiste.data.images import Images
 from modiste.errors import UsageError
 from modiste.evaluation import audit, references
 from modiste.evaluation.sources import Origin
-from modiste.metrics import features, memorisation, suite
+from modiste.metrics import features, memorisation, metric_names, suite
 from modiste.metrics.features import Extractor
 from modiste.metrics.nearest_neighbours import nearest, nearest_pixels
 from modiste.studio import jobs, library, wall
@@ -75,12 +75,6 @@ def open_real(entry: library.Entry, tell: Tell) -> RealImages:
     if train is None or unseen is None:
         raise UsageError(reason)
     return RealImages(train, unseen, features.primary_extractor(dataset))
-
-
-def features_of(judge: Extractor) -> str:
-    """Whose features distances are measured in: the judge's, or of what takes its place where there is none."""
-    others = {"random": "a network with random weights", "patches": "patches learned from the data set"}
-    return others.get(judge.name, f"the judge {judge.name}")
 
 
 def check_at_hand(entry: library.Entry) -> None:
@@ -165,7 +159,7 @@ def _json(space: Space | Working, name: str, image: Images) -> dict[str, Any]:
         "classes": labels,
         "near_copy": found.is_near_copy,
         "sentence": describe(found, len(space.real.unseen)),
-        "features_of": features_of(space.real.judge),
+        "features_of": metric_names.whose(space.real.judge.name),
     }
 
 

@@ -74,7 +74,7 @@ def open_folder(
     if altered and budget is not None and seconds >= budget:
         raise UsageError(
             f"{path} was trained for {progress.duration(seconds)} already, so that train.budget_seconds = {budget:g} "
-            "leaves nothing to do; give a longer budget"
+            "leaves nothing to do; give a longer time, as --budget 10min"
         )
     if extend and images >= (recipe.train.images or 0):
         more = "--set train.images=N asks for more" if recipe.train.lr_schedule == "constant" else "its rates end there"
@@ -156,7 +156,7 @@ def _check_same(run: runs.Run, recipe: Recipe, same_data: bool, extend: bool) ->
     # What ends a training never alters the path; a length does where the learning rate falls with it.
     extensible = only_length and (more_images == 0 or (more_images > 0 and recipe.train.lr_schedule == "constant"))
     if altering and extend and only_length and not extensible:
-        why = "its learning rates fall with its length" if more_images > 0 else "that is no greater length"
+        why = "its learning rates fall with its length" if more_images > 0 else "its recipe is no shorter"
         raise UsageError(
             f"{run.path} cannot be extended so ({'; '.join(map(str, altering))}), since {why}; use --fresh for a new "
             "folder beside it"

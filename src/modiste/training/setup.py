@@ -27,6 +27,9 @@ from modiste.training import checkpoint_selection, distributed, finetune, flat, 
 from modiste.training.distributed import ProcessGroup
 from modiste.training.step import METER, Batch, State
 
+FEW_IMAGES = 100
+"""From so many on, images of no groups leave enough to hold out."""
+
 
 def processes_of(recipe: Recipe) -> int:
     """The number of processes this recipe trains with here, unless a launcher starts them."""
@@ -194,7 +197,7 @@ def check_fit(recipe: Recipe, dataset: Images, has_started: bool = False) -> Non
         with torch.device("meta"):  # raises what the network families refuse, before a run folder exists
             build_generator(recipe.network, shape)
             build_discriminator(recipe.network, shape)
-    if recipe.evaluate.every_images:
+    if recipe.evaluate.every_images and (len(dataset) < FEW_IMAGES or recipe.data.group_by):
         checkpoint_selection.open_heldout(recipe)
     if recipe.finetune.ancestor and not has_started:
         finetune.check(recipe, dataset, shape)

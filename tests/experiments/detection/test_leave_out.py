@@ -166,7 +166,7 @@ def test_bad_input(recipe_file: Path, tmp_path: Path, call: Call) -> None:
     bare = f"data.name={tmp_path / 'bare.npz'}"
     for words, sentence in (
         (("--leave-out", "bag"), "bag"),
-        (("--leave-out", ""), "names no class; name one"),
+        (("--leave-out", ","), "names no class; name one"),
         (("--leave-out", "all", "--set", "finetune.ancestor=pretrained"), "may have seen the class left out"),
         (("--leave-out", "all", "--set", bare), "has no test images, and the recipe trains on all others"),
         (("--leave-out", "all", "--set", bare, "--set", "data.split=fit"), "has no labels of three classes or more"),

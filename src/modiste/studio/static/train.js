@@ -96,7 +96,8 @@ export async function show(place, { run, runs, fail, reload }) {
   const length = el("input", { value: "5min", autocomplete: "off", "aria-label": "New length of the run", oninput: () => drawLine() });
   drawLine();
   const noLength = refusal(length);
-  const goOn = (values) => post(at(run, "go-on"), values).then(() => noLength.say(""), (error) => noLength.say(error.message));
+  const goOn = (values) =>
+    post(at(run, "go-on"), values).then(() => noLength.say(""), (error) => (values.budget ? noLength.say(error.message) : fail(error)));
   const canGoOn = run.id !== "pretrained";
 
   fill(
