@@ -156,7 +156,7 @@ def test_too_few_images_to_part_say_what_would_be_enough(tmp_path, names, group_
 
 
 @pytest.mark.parametrize(("names", "group_by"), CURED)
-def test_what_the_remedy_says_is_enough(tmp_path, names, group_by):
+def test_what_the_remedy_says_is_enough_to_part_and_learn_from(tmp_path, names, group_by):
     data = described(tmp_path, names, group_by)
     train, fit, heldout = (open_data(data, part=part) for part in ("train", "fit", "heldout"))
     check_varied(fit)

@@ -107,7 +107,6 @@ def detect(
 
 
 def _print_detection(found: Detection, as_json: bool) -> None:
-
     if as_json:
         print(json.dumps(found.to_json(), indent=2))
         return

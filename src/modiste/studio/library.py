@@ -88,9 +88,9 @@ def changed_at(entry: Entry, checkpoint: str) -> int:
     """When the file of a generator was written, in nanoseconds; UsageError where there is none."""
     if entry.problem:
         raise UsageError(entry.problem)
-    if entry.facts is None or checkpoint not in entry.facts.checkpoints:
-        known = " or ".join(entry.facts.checkpoints) if entry.facts else ""
-        raise UsageError(f"{entry.name} has no checkpoint {checkpoint[:60]!r}; take {known}")
+    known = entry.facts.checkpoints if entry.facts else ()
+    if checkpoint not in known:
+        raise UsageError(f"{entry.name} has no checkpoint {checkpoint[:60]!r}; take {' or '.join(known)}")
     return (entry.run.path / generators.CHECKPOINTS[checkpoint]).stat().st_mtime_ns
 
 
