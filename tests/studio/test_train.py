@@ -143,6 +143,24 @@ def test_the_shipped_generator_is_not_trained_on(client):
     assert answer.status_code == 400 and "has no state" in answer.json()["error"]
 
 
+def test_a_name_that_was_typed_stays_when_a_recipe_comes(page):
+    held = []
+    page.route("**/api/train/recipes/*", lambda route: held.append(route))
+    open_part(page, "train")
+    name = page.locator(".train input[required]")
+    name.fill("mine")
+    page.wait_for_timeout(100)
+    assert held
+    for route in held:
+        route.continue_()
+    page.wait_for_selector(".train summary:has-text('Data')")
+    expect(name).to_have_value("mine")
+    page.unroute("**/api/train/recipes/*")
+    name.fill("")
+    page.select_option(".train select[aria-label=Recipe]", "hour")
+    expect(name).to_have_value("hour")
+
+
 def test_in_the_browser(page, folder):
     open_part(page, "train")
     page.wait_for_selector(".part.train code")

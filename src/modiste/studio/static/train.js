@@ -9,7 +9,7 @@ const TITLES = { data: "Data", network: "Networks", loss: "Losses", augment: "Au
 export async function show(place, { run, runs, fail, reload }) {
   const form = await getJson("/api/train/form");
   const names = new Set(runs.map((one) => one.name));
-  const state = { recipe: "swift", own: {}, values: {}, changed: {} };
+  const state = { recipe: "swift", name: "", values: {}, changed: {} };
 
   const about = el("p", { class: "quiet" });
   const name = el("input", { required: true, maxlength: "100", autocomplete: "off" });
@@ -34,7 +34,7 @@ export async function show(place, { run, runs, fail, reload }) {
     const facts = await getJson(`/api/train/recipes/${encodeURIComponent(recipe)}`);
     state.values = facts.values;
     about.textContent = form.recipes.find((one) => one.name === recipe).about;
-    name.value = freeName(recipe);
+    if (["", state.name].includes(name.value)) name.value = state.name = freeName(recipe); // unless somebody has typed another one
     fill(settings, Object.entries(form.sections).map(([section, keys]) => foldOf(section, keys)));
     await check();
   }
