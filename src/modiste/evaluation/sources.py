@@ -67,6 +67,8 @@ class Origin:
 
 def origin(what: str | Path) -> Origin:
     """The kind of WHAT, and the run that it is or lies in; UsageError where it cannot be evaluated."""
+    if not str(what):  # which would be the folder that one is in
+        raise UsageError(f"the name of what to evaluate is empty; give {KINDS}")
     path = readers.expanded(what)
     if run := runs.find_run(path):
         return Origin("run", path, run.path.absolute().name, run)

@@ -16,6 +16,7 @@ from modiste import config, parts, schema
 from modiste.config import Count, Name
 from modiste.errors import UsageError
 from modiste.schema import Section
+from modiste.wording import quoted
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 MOST_SEEDS = 1000
@@ -195,15 +196,16 @@ def checked_count(seeds: int, otherwise: str = "") -> int:
 
 def budget_changes(text: str, what: str = "the budget") -> dict[str, Any]:
     """The recipe's keys that a length sets: 5min, 3 epochs or 60000 images; `what` it is, for the error sentence."""
+    problem = f"{what} {quoted(text)} is no length; write it as 5min, 3 epochs or 60000 images"
     match = re.fullmatch(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*(epochs?|images)", text.strip().lower())
     if match is None:
         try:
             return {"train.budget_seconds": config.parse_seconds(text)}
         except UsageError:
-            raise UsageError(f"{what} {text[:60]!r} is no length; write it as 5min, 3 epochs or 60000 images") from None
+            raise UsageError(problem) from None
     number = float(match[1].replace(",", "").replace("_", ""))
     if number <= 0 or (match[2] == "images" and number != int(number)):
-        raise UsageError(f"{what} {text[:60]!r} is no length; write it as 5min, 3 epochs or 60000 images")
+        raise UsageError(problem)
     whole = int(number) if number == int(number) else number
     return {"train.epochs" if match[2].startswith("epoch") else "train.images": whole}
 

@@ -37,6 +37,7 @@ from modiste.plotting import figures
 from modiste.provenance import metadata
 from modiste.sampling import generators
 from modiste.sampling.generators import TrainedGenerator, generate, seed_noise
+from modiste.wording import quoted
 
 IMAGES = 10_000
 """From which directions are found, classes in turn."""
@@ -204,7 +205,7 @@ def parse_steps(texts: Sequence[str]) -> dict[str, float]:
             steps[name.strip()] = float(value)
         except ValueError:
             raise UsageError(
-                f"the direction {text[:60]!r} has no number; write NAME=1.5, or NAME=-1 for the other way"
+                f"the direction {quoted(text)} has no number; write NAME=1.5, or NAME=-1 for the other way"
             ) from None
     return steps
 

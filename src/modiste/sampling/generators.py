@@ -27,7 +27,7 @@ from modiste.data.images import Images, Pixels, to_pixels
 from modiste.errors import ModisteError, UsageError
 from modiste.networks.build import build_generator
 from modiste.networks.layers import ConditionalBatchNorm, ImageShape
-from modiste.wording import counted
+from modiste.wording import counted, quoted
 
 CHUNK = 64
 """Images that a generator makes at once, whatever their number."""
@@ -196,7 +196,7 @@ def check_seeds(seeds: Iterable[int]) -> None:
     """UsageError for a seed beyond 32 bits."""
     for seed in seeds:
         if not 0 <= seed < 2**32:
-            raise UsageError(f"{str(seed)[:60]} is no seed of images; use one from 0 to {2**32 - 1}")
+            raise UsageError(f"{quoted(seed)} is no seed of images; use one from 0 to {2**32 - 1}")
 
 
 def seed_noise(seeds: Sequence[int], z_dim: int, truncation: float | None = None) -> Tensor:
@@ -259,13 +259,15 @@ def parse_seeds(text: str) -> list[int]:
             first, dash, last = part.strip().partition("-")
             chosen = range(int(first), int(last if dash else first) + 1)
             if len(seeds) + chosen.stop - chosen.start > MOST_IMAGES:
-                raise UsageError(f"--seeds {text[:60]!r} are more than {MOST_IMAGES:,}; ask for fewer at a time")
+                raise UsageError(f"--seeds {quoted(text)} are more than {MOST_IMAGES:,}; ask for fewer at a time")
             check_seeds((chosen.start, chosen.stop - 1) if chosen else ())
             seeds += chosen
     except ValueError:
-        raise UsageError(f"--seeds {text[:60]!r} are not numbers and ranges; write them as 0-63 or 1,5,10-12") from None
+        raise UsageError(
+            f"--seeds {quoted(text)} are not numbers and ranges; write them as 0-63 or 1,5,10-12"
+        ) from None
     if not seeds:
-        raise UsageError(f"--seeds {text[:60]!r} hold no seed; write the smaller number first, as in 0-63")
+        raise UsageError(f"--seeds {quoted(text)} hold no seed; write the smaller number first, as in 0-63")
     return seeds
 
 

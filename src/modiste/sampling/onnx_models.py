@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from modiste import config
 from modiste.errors import ModisteError, UsageError, first_line
 from modiste.onnx_sessions import FLOATS, open_model
+from modiste.wording import quoted
 
 INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 CLASS_KEYS = ("modiste.class_names", "modiste.classes", "class_names", "classes")
@@ -102,7 +103,7 @@ def _class_names(path: Path, metadata: dict[str, str]) -> tuple[tuple[str, ...],
         value = None
     names = tuple(map(str, range(value) if isinstance(value, int) else value if isinstance(value, list) else ()))
     if not names:
-        raise ModisteError(f"{path}: the metadata {key} is {metadata[key][:60]!r}; write a JSON list of class names")
+        raise ModisteError(f"{path}: the metadata {key} is {quoted(metadata[key])}; write a JSON list of class names")
     return names, ()
 
 

@@ -18,7 +18,8 @@ from modiste.errors import ModisteError, UsageError
 from modiste.experiments.blind import answers, phrases, scores, trials
 from modiste.experiments.blind import page as pages
 from modiste.studio import library
-from modiste.studio.queries import entry_of, folder_of, posting, shown, text_of
+from modiste.studio.queries import entry_of, folder_of, posting, text_of
+from modiste.wording import quoted
 
 FOLDER = "blind"
 MOST_TRIALS = 500
@@ -32,9 +33,9 @@ def make(request: Request, asked: dict[str, Any]) -> Response:
     other = trials.REAL if against == trials.REAL else _word(library.find(folder, against))
     count, seed, per_class = asked.get("trials"), asked.get("seed", 0), bool(asked.get("per_class"))
     if type(count) is not int or not 1 <= count <= MOST_TRIALS:
-        raise UsageError(f"a test has 1 to {MOST_TRIALS} trials, not {shown(count)}")
+        raise UsageError(f"a test has 1 to {MOST_TRIALS} trials, not {quoted(count)}")
     if type(seed) is not int:
-        raise UsageError(f"the seed {shown(seed)} is no whole number; use one from 0 to {trials.SEEDS - 1}")
+        raise UsageError(f"the seed {quoted(seed)} is no whole number; use one from 0 to {trials.SEEDS - 1}")
     options = trials.BlindOptions(against=other, trials=count, per_class=per_class, seed=seed)
     test = library.compute(trials.make_test, [what], options)
     place = folder / FOLDER / f"{test.identity}.html"

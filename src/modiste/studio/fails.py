@@ -26,7 +26,8 @@ from modiste.sampling.generators import TrainedGenerator, seed_noise
 from modiste.studio import jobs, library, wall
 from modiste.studio.jobs import Tell, Working
 from modiste.studio.neighbours import check_at_hand
-from modiste.studio.queries import entry_of, numbers, shown
+from modiste.studio.queries import entry_of, numbers
+from modiste.wording import quoted
 
 COUNT = 1_000
 """Generated images, and real ones beside them: enough to see what fails, in seconds."""
@@ -234,7 +235,7 @@ def picture(request: Request) -> Response:
     sets = {"reference": found.reference, "other": found.other, "generated": found.generated}
     side = request.query_params.get("of", "")
     if side not in sets:
-        raise UsageError(f"{shown(side)} is no set of images here; take {', '.join(sets)}")
+        raise UsageError(f"{quoted(side)} is no set of images here; take {', '.join(sets)}")
     images = sets[side].images
     rows = numbers(request, "rows", 0, len(images) - 1)
     if len(rows) > wall.MOST_IMAGES:

@@ -19,6 +19,7 @@ from modiste import runs
 from modiste.errors import ModisteError, UsageError
 from modiste.sampling import generators
 from modiste.sampling.generators import TrainedGenerator
+from modiste.wording import quoted
 
 DEPTH = 5
 """Folders within folders that are searched: a study's runs lie three deep."""
@@ -90,7 +91,7 @@ def changed_at(entry: Entry, checkpoint: str) -> int:
         raise UsageError(entry.problem)
     known = entry.facts.checkpoints if entry.facts else ()
     if checkpoint not in known:
-        raise UsageError(f"{entry.name} has no checkpoint {checkpoint[:60]!r}; take {' or '.join(known)}")
+        raise UsageError(f"{entry.name} has no checkpoint {quoted(checkpoint)}; take {' or '.join(known)}")
     return (entry.run.path / generators.CHECKPOINTS[checkpoint]).stat().st_mtime_ns
 
 

@@ -13,13 +13,12 @@ from starlette.responses import Response
 
 from modiste.errors import UsageError
 from modiste.studio import library
+from modiste.wording import quoted
 
 MOST_NUMBERS = 1_000
 MOST_BYTES = 64 * 1024
 """Of a post."""
 LONGEST_TEXT = 200
-LONGEST_SHOWN = 60
-"""Of a value that is quoted in a sentence."""
 Number = TypeVar("Number", int, float)
 
 
@@ -72,11 +71,6 @@ def text_of(asked: Mapping[str, Any], key: str) -> str:
     return value.strip()
 
 
-def shown(value: object) -> str:
-    """A value that was asked for, as a sentence quotes it."""
-    return repr(value[:LONGEST_SHOWN]) if isinstance(value, str) else str(value)[:LONGEST_SHOWN]
-
-
 def number(
     request: Request,
     name: str,
@@ -104,7 +98,7 @@ def _checked(name: str, text: str, least: Number, most: Number, kind: Callable[[
     try:
         value = kind(text)
     except ValueError:
-        raise UsageError(f"{name} {shown(text)} is not a number from {least} to {most}") from None
+        raise UsageError(f"{name} {quoted(text)} is not a number from {least} to {most}") from None
     if not least <= value <= most:  # also for a value that is not a number
-        raise UsageError(f"{name} {str(value)[:LONGEST_SHOWN]} is out of range; take {least} to {most}")
+        raise UsageError(f"{name} {quoted(value)} is out of range; take {least} to {most}")
     return value

@@ -19,7 +19,8 @@ from modiste.errors import UsageError
 from modiste.experiments import study_config
 from modiste.studio import library
 from modiste.studio.commands import commands_of, describe
-from modiste.studio.queries import entry_of, folder_of, posting, shown, text_of
+from modiste.studio.queries import entry_of, folder_of, posting, text_of
+from modiste.wording import quoted
 
 OWN_FIELDS = {"name", "about", "source", "seed", "data.name", "train.images", "train.epochs", "train.budget_seconds"}
 OWN_FIELDS |= {key for key in config.KEYS if key.startswith("finetune.")}  # an ancestor is a path
@@ -97,19 +98,19 @@ def _words(asked: Mapping[str, Any], folder: Path) -> tuple[list[str], Path]:
     changes = {}
     for key, text in settings.items():
         if key not in config.KEYS or key in OWN_FIELDS:
-            raise UsageError(f"{shown(key)} is no setting of this form")
+            raise UsageError(f"{quoted(key)} is no setting of this form")
         if (choices := _choices(key)) and text not in choices:
-            raise WrongField(key, f"{key} {shown(text)} is none of {', '.join(choices)}")
+            raise WrongField(key, f"{key} {quoted(text)} is none of {', '.join(choices)}")
         changes[key] = schema.parse_value(text)
     if data and data not in _data_sets(folder):
         raise WrongField(
-            "data", f"{shown(data)} is no data set of the list; train on it once with `modiste train {recipe} --data`"
+            "data", f"{quoted(data)} is no data set of the list; train on it once with `modiste train {recipe} --data`"
         )
     if seed and not (seed.isascii() and seed.isdigit() and int(seed) <= MOST_SEED):
-        raise WrongField("seed", f"the seed {shown(seed)} is no whole number from 0 to {MOST_SEED}")
+        raise WrongField("seed", f"the seed {quoted(seed)} is no whole number from 0 to {MOST_SEED}")
     if not re.fullmatch(NAME, name):
         raise WrongField(
-            "name", f"the name {shown(name)} cannot be a folder's here; write letters, digits, dots and hyphens"
+            "name", f"the name {quoted(name)} cannot be a folder's here; write letters, digits, dots and hyphens"
         )
     path = folder / name
     if path.exists():
@@ -145,7 +146,7 @@ def _fits(recipe: config.Recipe, key: str, value: Any) -> bool:
 def _recipe(name: str) -> str:
     """The name of a shipped recipe; UsageError for any other."""
     if name not in schema.shipped():
-        raise UsageError(f"no recipe is named {shown(name)}; choose one of the list")
+        raise UsageError(f"no recipe is named {quoted(name)}; choose one of the list")
     return name
 
 
