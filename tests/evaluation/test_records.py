@@ -143,6 +143,7 @@ def test_other_real_images_are_the_difference_that_is_named() -> None:
 
 
 TOY = replace(toy.draw(9, 8, 0), name="toy test")
+JUDGED = {"garment": {"hash": "abc"}}
 
 
 def before_and_place(tmp_path: Path, **more: Any) -> Path:
@@ -162,7 +163,11 @@ def before_and_place(tmp_path: Path, **more: Any) -> Path:
             10_000,
             "more reconstructions",
         ),
-        ({"protocol": replace(record().protocol, extractors={"garment": {}, "onnx-net": {}})}, 10_000, "scores in the"),
+        (
+            {"protocol": replace(record().protocol, extractors={**JUDGED, "onnx-net": {"hash": "n"}})},
+            10_000,
+            "scores in the",
+        ),
     ],
 )
 def test_a_record_that_says_more_of_the_same_weights_is_not_replaced(
@@ -171,17 +176,25 @@ def test_a_record_that_says_more_of_the_same_weights_is_not_replaced(
     place = before_and_place(tmp_path, **more)
     options = EvaluateOptions(count=count)
     with pytest.raises(UsageError, match=rf"metrics\.json holds {lost}.* --out"):
-        records.refuse_loss(place, {"hash": "b7"}, TOY, ["garment"], options)
-    records.refuse_loss(place, {"hash": "b8"}, TOY, ["garment"], options)  # the training went on
-    records.refuse_loss(place, {}, TOY, ["garment"], options)
+        records.refuse_loss(place, {"hash": "b7"}, TOY, JUDGED, options)
+    records.refuse_loss(place, {"hash": "b8"}, TOY, JUDGED, options)  # the training went on
+    records.refuse_loss(place, {}, TOY, JUDGED, options)
     whole = EvaluateOptions(count=10_000, audit=True, classifier=True, reconstruct=100)
-    records.refuse_loss(place, {"hash": "b7"}, TOY, ["garment", "onnx-net"], whole)
+    records.refuse_loss(place, {"hash": "b7"}, TOY, {**JUDGED, "onnx-net": {}}, whole)
     with pytest.raises(UsageError, match=r"holds scores against toy test"):
-        records.refuse_loss(place, {"hash": "b7"}, replace(TOY, name="emoji test"), ["garment"], options)
+        records.refuse_loss(place, {"hash": "b7"}, replace(TOY, name="emoji test"), JUDGED, options)
+
+
+@pytest.mark.parametrize("now", [{"garment": {"hash": "trained again"}}, {"moved": {"hash": "abc"}}])
+def test_a_judge_of_another_name_or_trained_again_loses_nothing(tmp_path: Path, now: dict[str, Any]) -> None:
+    place = before_and_place(tmp_path)
+    records.refuse_loss(place, {"hash": "b7"}, TOY, now, EvaluateOptions(count=10_000))
+    with pytest.raises(UsageError, match="holds scores in the features of garment"):
+        records.refuse_loss(place, {"hash": "b7"}, TOY, {"random": {"hash": "r"}}, EvaluateOptions(count=10_000))
 
 
 def test_a_place_without_a_record_is_free(tmp_path: Path) -> None:
-    records.refuse_loss(tmp_path / "metrics.json", {"hash": "b7"}, TOY, ["garment"], EvaluateOptions(count=2))
+    records.refuse_loss(tmp_path / "metrics.json", {"hash": "b7"}, TOY, JUDGED, EvaluateOptions(count=2))
 
 
 def test_several_differences_are_counted() -> None:

@@ -122,7 +122,7 @@ def evaluate_source(what: str | Path, options: EvaluateOptions, log: Log) -> Rec
         extractors.append(extraction.learned_patches(open_part(dataset, "fit")))
     source = sources.open_source(what, options, like=real)
     if options.out is None:
-        records.refuse_loss(place, source.facts, real, (one.name for one in extractors), options)
+        records.refuse_loss(place, source.facts, real, {one.name: one.facts for one in extractors}, options)
     images, unmatched = _labelled_alike(source, real)
     notes += [*unmatched, *map(str, real.notes), *sources.unlike(source, real, named=options.data_name is not None)]
     if options.classifier:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -285,11 +285,16 @@ def record_place(what: str | Path, reference: Split, options: EvaluateOptions) -
 
 
 def refuse_loss(
-    place: Path, source: Mapping[str, Any], real: Images, extractors: Iterable[str], options: EvaluateOptions
+    place: Path,
+    source: Mapping[str, Any],
+    real: Images,
+    extractors: Mapping[str, Mapping[str, Any]],
+    options: EvaluateOptions,
 ) -> None:
     """UsageError where the place holds a record of the same weights that says more than one of these options would.
 
-    `extractors` are the names of those that are to be used.
+    `extractors` are those that are to be used, as a protocol has them. One of before is among them by its name, or by
+    its hash: a judge may have been trained again, or have another name where its data set has.
     """
     try:
         before = read(place)
@@ -298,7 +303,9 @@ def refuse_loss(
     if before.source.get("hash") is None or before.source.get("hash") != source.get("hash"):
         return
     reference, rebuilt = before.protocol.reference, before.first("reconstruction_error")
-    others = sorted(before.protocol.extractors.keys() - set(extractors))
+    hashes = {facts.get("hash") for facts in extractors.values()}
+    known = before.protocol.extractors
+    others = [name for name, facts in known.items() if name not in extractors and facts.get("hash") not in hashes]
     more = {
         f"scores against {reference.data}": reference.data != real.name and reference.digest != content_digest(real),
         f"scores of {before.protocol.generated:,} images": before.protocol.generated > options.count,
